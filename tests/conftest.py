@@ -1,0 +1,55 @@
+"""What every test shares: a home of its own, one thread per part, and nothing that phones home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch, numpy and MLflow are imported: the suite runs in two processes on two cores, so a thread pool in
+# each would only make them wait for each other.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(_name, "1")
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Prefect's default of 20 s is too short for a loaded machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    # matplotlib draws into files, never on a display
+    "MPLBACKEND": "Agg",
+}.items():
+    os.environ.setdefault(_name, _value)
+# A developer's own installation must not leak into a test, nor a test into it.
+_PLACES = (
+    "SELFHEAL_HOME",
+    "SELFHEAL_DATABASE_URL",
+    "SELFHEAL_RULES",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_REGISTRY_URI",
+    "PREFECT_API_URL",
+    "PREFECT_HOME",
+)
+for _name in _PLACES:
+    os.environ.pop(_name, None)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty SELFHEAL_HOME below the test's own directory; everything embedded lies below it."""
+    place = tmp_path / "home"
+    place.mkdir()
+    for name in _PLACES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SELFHEAL_HOME", str(place))
+    monkeypatch.setenv("SELFHEAL_RULES", str(tmp_path / "rules"))
+    return place
