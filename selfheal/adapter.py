@@ -1,0 +1,241 @@
+"""The adapter: the three parts of a served model that may change, each the exact identity at birth.
+
+``raw columns → input map → preprocess → backbone → ReflexiveLayer (residual) → head → logit offset``
+
+An adapter is stored as safetensors: kilobytes, no code, naming the base model that it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from torch import nn
+
+from selfheal.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+FORMAT = "selfheal-adapter/1"
+
+DECIMALS = 9
+"""Mapped values are rounded to 1e-9, so that 32 °F comes back from 0 °C as 32 and not as 31.999999999999996: ties
+in the data stay ties, which rank statistics and rules such as ``temp <= 32`` need."""
+
+
+@dataclass(frozen=True)
+class ColumnMap:
+    """``y = (scale * x + offset) mod modulo`` for one column, raw unit → model unit, and the words for it."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    words: str = ""
+    modulo: float | None = None
+
+    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map float [n] → float [n], rounded to 1e-9; NaN stays NaN."""
+        mapped = values * self.scale + self.offset
+        if self.modulo is not None:
+            mapped = np.mod(mapped, self.modulo)
+        return np.round(mapped, DECIMALS)
+
+    def describe(self) -> str:
+        """In words if they are known, else as a formula."""
+        return self.words or f"{self.scale:.6g}·x {'+' if self.offset >= 0 else '−'} {abs(self.offset):.6g}"
+
+
+@dataclass(frozen=True)
+class InputMap:
+    """Per-column maps from raw units to model units; columns that are not named pass unchanged."""
+
+    columns: Mapping[str, ColumnMap] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.columns)
+
+    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A frame [n, d] in raw units → the same rows in model units; the input is not changed."""
+        if not self.columns:
+            return frame
+        return frame.assign(
+            **{
+                name: m.apply(frame[name].to_numpy(dtype=np.float64))
+                for name, m in self.columns.items()
+                if name in frame
+            }
+        )
+
+    def describe(self) -> list[str]:
+        """One line a column, for people: ``["temperature: °C → °F"]``."""
+        return [f"{name}: {m.describe()}" for name, m in self.columns.items()]
+
+
+class ReflexiveLayer(nn.Module):
+    """A residual layer between a frozen backbone and a frozen head: ``h + scale · (W2 relu(W1 h + b1) + b2)``.
+
+    ``W2`` and ``b2`` start at zero, so that the layer is the exact identity at birth. With ``h ≥ 0`` (a ReLU
+    backbone) and ``width ≥ dim`` every affine map of ``h`` is within its reach.
+
+    Parameters
+    ----------
+    dim
+        Width of the backbone's output, d.
+    width
+        Hidden units; by default ``dim``.
+    scale
+        Factor of the residual. 0.1 damps the first optimiser steps; the reach is the same for any scale.
+
+    Examples
+    --------
+    >>> layer = ReflexiveLayer(4)
+    >>> h = torch.rand(3, 4)
+    >>> bool((layer(h) == h).all())
+    True
+    """
+
+    def __init__(self, dim: int, width: int | None = None, scale: float = 0.1) -> None:
+        super().__init__()
+        self.scale = float(scale)
+        self.expand = nn.Linear(dim, dim if width is None else width)
+        self.project = nn.Linear(self.expand.out_features, dim)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    @property
+    def dim(self) -> int:
+        """Width of the hidden state that it adapts."""
+        return self.expand.in_features
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """Adapt a hidden state float [n, d] → [n, d]."""
+        residual: torch.Tensor = self.project(torch.relu(self.expand(h)))
+        return h + self.scale * residual
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """What a heal may change. Immutable; ``Adapter()`` is the identity.
+
+    Attributes
+    ----------
+    input_map
+        Interpretable per-column maps, raw → model units.
+    reflexive
+        A :class:`ReflexiveLayer`, or None for the identity.
+    logit_offset
+        float [k] added to the logits (a prior shift), or None.
+    base_digest, base_version
+        The base model that it belongs to; empty until it is attached or registered.
+    """
+
+    input_map: InputMap = field(default_factory=InputMap)
+    reflexive: ReflexiveLayer | None = None
+    logit_offset: NDArray[np.float64] | None = None
+    base_digest: str = ""
+    base_version: int | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that differ from the identity, in the order in which a row meets them."""
+        present = {
+            "input map": bool(self.input_map),
+            "ReflexiveLayer": self.reflexive is not None,
+            "logit offset": self.logit_offset is not None and bool(np.any(self.logit_offset)),
+        }
+        return tuple(name for name, there in present.items() if there)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it leaves the base model exactly as it was adopted."""
+        return not self.parts
+
+    @property
+    def changed_part(self) -> str:
+        """``"none"``, ``"input map"``, ``"ReflexiveLayer"``, ``"logit offset"``, or several joined by `` + ``."""
+        return " + ".join(self.parts) or "none"
+
+    def describe(self) -> list[str]:
+        """What it does, one line a part or column."""
+        lines = self.input_map.describe()
+        if self.reflexive is not None:
+            lines.append(f"ReflexiveLayer on the hidden state ({self.reflexive.dim} → {self.reflexive.dim})")
+        if self.logit_offset is not None and np.any(self.logit_offset):
+            lines.append("logit offset " + ", ".join(f"{v:+.3f}" for v in self.logit_offset))
+        return lines or ["identity"]
+
+    def belonging_to(self, base_digest: str, base_version: int | None = None) -> Adapter:
+        """The same adapter, naming its base."""
+        return replace(self, base_digest=base_digest, base_version=base_version)
+
+    def to_bytes(self) -> bytes:
+        """As a safetensors file; equal adapters give equal bytes."""
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "base_digest": self.base_digest,
+            "base_version": self.base_version,
+            "input_map": {
+                name: {"scale": m.scale, "offset": m.offset, "words": m.words, "modulo": m.modulo}
+                for name, m in self.input_map.columns.items()
+            },
+        }
+        tensors: dict[str, NDArray[Any]] = {}
+        if self.reflexive is not None:
+            header["scale"] = self.reflexive.scale
+            tensors = {f"reflexive.{k}": v.detach().cpu().numpy() for k, v in self.reflexive.state_dict().items()}
+        if self.logit_offset is not None:
+            tensors["logit_offset"] = np.asarray(self.logit_offset, dtype=np.float64)
+        # One metadata entry only: safetensors writes several in no fixed order, and the digest must be stable.
+        return bytes(save_tensors(tensors, metadata={"selfheal": json.dumps(header, sort_keys=True)}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Adapter:
+        """Read :meth:`to_bytes`. Nothing in the file is ever executed.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not such a file, or its parts do not fit together.
+        """
+        try:
+            length = int.from_bytes(data[:8], "little")
+            tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
+            header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
+            if header["format"] != FORMAT:
+                raise ArtifactError(f"adapter has format {header['format']!r}; this selfheal reads {FORMAT!r}")
+            maps = {name: ColumnMap(**entry) for name, entry in header["input_map"].items()}
+            return cls(
+                InputMap(maps), _layer(tensors, header), tensors.get("logit_offset"),
+                header["base_digest"], header["base_version"],
+            )  # fmt: skip
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise ArtifactError(
+                f"not an adapter file ({type(error).__name__}: {error}); it was not opened. Adapters are safetensors "
+                "files that selfheal wrote; restore this one from the registry or promote another version"
+            ) from error
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of :meth:`to_bytes`."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def _layer(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> ReflexiveLayer | None:
+    state = {
+        name.removeprefix("reflexive."): torch.from_numpy(v) for name, v in tensors.items() if name != "logit_offset"
+    }
+    if not state:
+        return None
+    width, dim = state["expand.weight"].shape
+    layer = ReflexiveLayer(dim, width, header["scale"])
+    layer.load_state_dict(state)
+    return layer.eval().requires_grad_(False)

@@ -1,0 +1,80 @@
+"""What can go wrong, as one tree.
+
+::
+
+    SelfhealError
+    ├── InputError (ValueError)            what was given is wrong       exit 2   HTTP 400
+    │   └── PolicyError                    a policy file is wrong        exit 2   HTTP 400
+    ├── NotFoundError (LookupError)        no such model or version      exit 2   HTTP 404
+    ├── RefusedError                       asked, understood, declined   exit 1   HTTP 409
+    ├── BusyError                          somebody else holds it        exit 1   HTTP 409
+    ├── ArtifactError                      a stored file is unsafe       exit 1   HTTP 500
+    └── UnavailableError (ConnectionError) a store cannot be reached     exit 1   HTTP 503
+
+A message says the value, the limit, the likely cause and the remedy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class SelfhealError(Exception):
+    """Base of every error that selfheal raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+
+class InputError(SelfhealError, ValueError):
+    """Rows, labels, names or options that were given are wrong."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class PolicyError(InputError):
+    """A policy is unreadable or does not fit its model; names the file, the line and the nearest valid name."""
+
+
+class NotFoundError(SelfhealError, LookupError):
+    """No model, version or file of that name."""
+
+    exit_code = 2
+    http_status = 404
+
+
+class RefusedError(SelfhealError):
+    """The request is understood and declined: the message says on what evidence."""
+
+    http_status = 409
+
+
+class BusyError(SelfhealError):
+    """Another process holds what is needed (a lease, a home directory)."""
+
+    http_status = 409
+
+
+class ArtifactError(SelfhealError):
+    """A stored model file is not what was registered, or could run code; it was not opened."""
+
+
+class UnavailableError(SelfhealError, ConnectionError):
+    """A store (MLflow, the database) cannot be reached; nothing was changed."""
+
+    http_status = 503
+
+
+def nearest(name: object, valid: Iterable[object]) -> str:
+    """A hint that ends a message: ``"; did you mean 'amount'?"``, or nothing when no valid name is near.
+
+    >>> nearest("amuont", ["amount", "v14"])
+    "; did you mean 'amount'?"
+    >>> nearest("zzz", ["amount"])
+    ''
+    """
+    found = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""

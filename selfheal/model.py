@@ -1,0 +1,345 @@
+"""MonitoredModel: a frozen classifier, its reference, its policy and the one adapter it serves with."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from selfheal.adapter import Adapter
+from selfheal.errors import ArtifactError, InputError, nearest
+from selfheal.policy import Policy
+
+Floats = NDArray[np.float64]
+
+
+class MonitoredModel:
+    """A PyTorch classifier that can be watched and healed. Immutable: healing gives a new object.
+
+    Parameters
+    ----------
+    backbone
+        Module, float32 [n, d_in] → [n, d]. Frozen; put to ``eval()``.
+    head
+        Module, [n, d] → logits [n, k], or [n] / [n, 1] for two classes. Frozen; put to ``eval()``.
+    reference
+        Labelled rows that the model was not trained on, in time order where there is one: features and target.
+    target
+        Name of the label column; may be left out when the policy names it.
+    preprocess
+        A fitted scikit-learn transformer from the feature columns to [n, d_in], or None for numeric columns.
+    policy
+        A file, a dict or a :class:`selfheal.policy.Policy`; None for one without rules.
+    name
+        The registered name; by default the policy's ``model``.
+    adapter
+        What it serves with; the identity by default.
+
+    Raises
+    ------
+    InputError
+        If reference, network and policy do not fit together; the message names what does not.
+
+    Examples
+    --------
+    >>> net = torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)
+    >>> rows = pd.DataFrame({"a": [0.0, 1.0], "b": [1.0, 0.0], "y": ["no", "yes"]})
+    >>> model = MonitoredModel(*net, reference=rows, target="y")
+    >>> model.predict_proba(rows[["a", "b"]]).shape
+    (2, 2)
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        reference: pd.DataFrame,
+        target: str | None = None,
+        preprocess: Any = None,
+        policy: Policy | Mapping[str, Any] | str | Path | None = None,
+        name: str | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
+        self.policy = Policy.load(policy)
+        self.name = name or self.policy.model
+        self.target = _target(reference, target, self.policy)
+        labels = reference[self.target]
+        if labels.isna().any():
+            raise InputError(f"reference: {int(labels.isna().sum())} rows have no {self.target!r}; drop them")
+        self.features: tuple[str, ...] = tuple(str(c) for c in reference.columns if c != self.target)
+        self.classes_: NDArray[Any] = np.unique(labels.to_numpy())
+        self.reference = reference[list(self.features)].reset_index(drop=True)
+        self.reference_labels = labels.reset_index(drop=True)
+        self.dtypes: dict[str, str] = {c: _dtype(self.reference[c]) for c in self.features}
+        self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
+        self.backbone, self.head, self.preprocess = _frozen(backbone), _frozen(head), preprocess
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"reference: {self.target!r} has {len(self.classes_)} class; a classifier needs two or more"
+            )
+        self.policy.check(self.features, self.classes_.tolist())
+        self._try_first_rows()
+        self.digest = self._frozen_digest()
+        self.adapter = self._fitting(adapter or Adapter())
+
+    # ------------------------------------------------------------------ scoring
+
+    def predict_proba(self, frame: pd.DataFrame) -> Floats:
+        """Class probabilities for raw rows.
+
+        Parameters
+        ----------
+        frame : DataFrame [n, >= d] holding every feature column, in raw units; other columns are ignored.
+
+        Returns
+        -------
+        float64 [n, k], columns in the order of ``classes_``.
+
+        Raises
+        ------
+        InputError
+            Naming the missing column, or the column, row and value that cannot be scored.
+        """
+        return self.proba_of_units(self.adapter.input_map.apply(self.check_rows(frame)))
+
+    def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Labels [n] for raw rows; by expected cost where the policy declares one."""
+        return self.classes_[self.decide(self.predict_proba(frame))]
+
+    def decide(self, proba: Floats) -> NDArray[np.int64]:
+        """Class index [n] for probabilities [n, k]: the most likely, or the cheaper where costs are declared."""
+        if self.policy.cost is not None:
+            cost = self.policy.cost
+            return np.asarray(proba[:, 1] * cost.false_negative >= proba[:, 0] * cost.false_positive, dtype=np.int64)
+        return np.asarray(proba.argmax(axis=1), dtype=np.int64)
+
+    def model_units(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Raw rows as the serving input map leaves them; what rules, signals and reports compare. No row is refused."""
+        return self.adapter.input_map.apply(frame[list(self.features)])
+
+    def proba_of_units(self, units: pd.DataFrame) -> Floats:
+        """Probabilities float64 [n, k] for rows in model units (ReflexiveLayer and logit offset applied)."""
+        return softmax(self.logits_of_hidden(self.hidden_of_units(units)))
+
+    def hidden_of_units(self, units: pd.DataFrame) -> torch.Tensor:
+        """The backbone's output float32 [n, d] for rows in model units, before the ReflexiveLayer."""
+        with torch.inference_mode():
+            hidden: torch.Tensor = self.backbone(torch.from_numpy(self.network_input(units)))
+        return hidden.clone()
+
+    def logits_of_hidden(self, hidden: torch.Tensor) -> Floats:
+        """Logits float64 [n, k] of the backbone's output, through ReflexiveLayer, head and offset."""
+        with torch.inference_mode():
+            adapted = hidden if self.adapter.reflexive is None else self.adapter.reflexive(hidden)
+            logits = self.head_logits(adapted).double().numpy()
+        return logits if self.adapter.logit_offset is None else logits + self.adapter.logit_offset
+
+    def head_logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The frozen head's logits [n, k]; gradients flow to ``hidden``. One output column means [0, z]."""
+        raw = self.head(hidden)
+        raw = raw.reshape(len(hidden), -1)
+        return torch.cat([torch.zeros_like(raw), raw], dim=1) if raw.shape[1] == 1 else raw
+
+    def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
+        """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
+        columns = units[list(self.features)]
+        made = columns.to_numpy(dtype=np.float32) if self.preprocess is None else self.preprocess.transform(columns)
+        dense = made.toarray() if hasattr(made, "toarray") else made
+        return np.ascontiguousarray(dense, dtype=np.float32)
+
+    # ------------------------------------------------------------------ rows
+
+    def check_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The feature columns of ``frame`` in order, numbers as numbers.
+
+        Raises
+        ------
+        InputError
+            Naming column, row and value: a missing column, text in a number, NaN or an infinity in a column that
+            had none in the reference.
+        """
+        for column in self.features:
+            if column not in frame.columns:
+                others = [c for c in frame.columns if c not in self.features]
+                raise InputError(
+                    f"column {column!r} is missing{nearest(column, others)} (needed: {', '.join(self.features)})"
+                )
+        columns = frame[list(self.features)]
+        numeric = [c for c in self.features if self.dtypes[c] != "str"]
+        texts = [c for c in numeric if columns[c].dtype.kind not in "fiub"]
+        if texts:
+            columns = columns.assign(**{c: _numbers(columns[c]) for c in texts})
+        values = columns[numeric].to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            self._refuse_non_finite(values, numeric)
+        return columns
+
+    def _refuse_non_finite(self, values: Floats, names: list[str]) -> None:
+        for j, column in enumerate(names):
+            bad = np.isinf(values[:, j]) if column in self.nullable else ~np.isfinite(values[:, j])
+            if bad.any():
+                row = int(np.argmax(bad))
+                raise InputError(
+                    f"column {column!r}, row {row}: {values[row, j]} is not a finite number, and the reference has "
+                    f"none there ({int(bad.sum())} such rows); send a number, or leave the row out"
+                )
+
+    # ------------------------------------------------------------------ adapters and integrity
+
+    def with_adapter(self, adapter: Adapter) -> MonitoredModel:
+        """The same frozen model serving with another adapter; this object is untouched.
+
+        Raises
+        ------
+        ArtifactError
+            If the adapter belongs to another base model or does not fit this one.
+        """
+        other = copy.copy(self)
+        other.adapter = self._fitting(adapter)
+        return other
+
+    def with_policy(self, policy: Policy | Mapping[str, Any] | str | Path) -> MonitoredModel:
+        """The same model under another policy, which is held against its columns first."""
+        other = copy.copy(self)
+        other.policy = Policy.load(policy)
+        other.policy.check(self.features, self.classes_.tolist())
+        return other
+
+    def check_unchanged(self) -> None:
+        """Compare backbone, head and preprocessing with the digest taken when this model was made.
+
+        Raises
+        ------
+        ArtifactError
+            If a parameter or buffer changed.
+        """
+        now = self._frozen_digest()
+        if now != self.digest:
+            raise ArtifactError(
+                f"the frozen base model changed: its digest was {self.digest[:12]} and is {now[:12]}. Nothing may "
+                "write to backbone, head or preprocessing (a train() call? a shared optimiser?); load it anew"
+            )
+
+    @cached_property
+    def hidden_dim(self) -> int:
+        """Width d of the backbone's output."""
+        return int(self.hidden_of_units(self.reference.iloc[:1]).shape[1])
+
+    def _fitting(self, adapter: Adapter) -> Adapter:
+        if adapter.base_digest not in ("", self.digest):
+            raise ArtifactError(
+                f"the adapter belongs to base {adapter.base_digest[:12]}, this model is base {self.digest[:12]}; "
+                "an adapter only fits the base that it was made for"
+            )
+        unknown = [c for c in adapter.input_map.columns if self.dtypes.get(c, "str") == "str"]
+        if unknown:
+            raise ArtifactError(f"the adapter maps column {unknown[0]!r}, which is no numeric column of this model")
+        if adapter.reflexive is not None and adapter.reflexive.dim != self.hidden_dim:
+            raise ArtifactError(
+                f"the ReflexiveLayer is {adapter.reflexive.dim} wide, the backbone's output {self.hidden_dim}"
+            )
+        if adapter.logit_offset is not None and np.shape(adapter.logit_offset) != (len(self.classes_),):
+            raise ArtifactError(
+                f"the logit offset has shape {np.shape(adapter.logit_offset)}, the model {len(self.classes_)} classes"
+            )
+        return adapter.belonging_to(self.digest, adapter.base_version)
+
+    def _try_first_rows(self) -> None:
+        """Score two reference rows, so that what does not fit is said now and not at the first request."""
+        rows = self.check_rows(self.reference).iloc[:2]
+        try:
+            with torch.inference_mode():
+                width = int(self.head_logits(self.backbone(torch.from_numpy(self.network_input(rows)))).shape[1])
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise InputError(
+                f"backbone and head cannot score the reference's first rows: {error}. backbone takes float32 [n, d_in] "
+                "(what preprocess makes of the feature columns), head takes the backbone's output"
+            ) from error
+        if width != len(self.classes_):
+            raise InputError(
+                f"the head gives {width} logits, the reference's {self.target!r} has {len(self.classes_)} classes: "
+                f"{self.classes_.tolist()}"
+            )
+
+    def _frozen_digest(self) -> str:
+        digest = hashlib.sha256()
+        for part, module in (("backbone", self.backbone), ("head", self.head)):
+            for name, tensor in sorted(module.state_dict().items()):
+                array = tensor.detach().cpu().contiguous().numpy()
+                digest.update(f"{part}.{name}:{array.dtype}:{array.shape}".encode())
+                digest.update(array.tobytes())
+        _feed(digest, self.preprocess)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        size = f"{len(self.features)} features, classes {self.classes_.tolist()}"
+        return f"MonitoredModel({self.name or 'unnamed'}, {size}, adapter: {self.adapter.changed_part})"
+
+
+def softmax(logits: Floats) -> Floats:
+    """Row-wise softmax of float [n, k]."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _target(reference: pd.DataFrame, target: str | None, policy: Policy) -> str:
+    name = target or policy.target
+    if name is None:
+        raise InputError("which column is the label? pass target=..., or set target: in the policy")
+    if name not in reference.columns:
+        raise InputError(f"target {name!r} is no column of the reference{nearest(name, reference.columns)}")
+    if reference.columns.duplicated().any():
+        raise InputError(f"reference: column {reference.columns[reference.columns.duplicated()][0]!r} appears twice")
+    return name
+
+
+def _dtype(column: pd.Series[Any]) -> str:
+    kind = column.dtype.kind
+    return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(kind, "str")
+
+
+def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = numbers.isna() & column.notna()
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        raise InputError(f"column {column.name!r}, row {row}: {column.iloc[row]!r} is not a number")
+    return numbers.astype(np.float64)
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    with suppress(NotImplementedError):  # an exported program has no train/eval switch: it was exported in eval
+        module.eval()
+    return module
+
+
+def _feed(digest: Any, value: Any) -> None:
+    """Hash a fitted transformer by content, the same before and after it was stored and loaded."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{value.dtype}:{value.shape}".encode() + value.tobytes())
+    elif isinstance(value, list | tuple | np.ndarray):
+        digest.update(b"[")
+        for item in value:
+            _feed(digest, item)
+        digest.update(b"]")
+    elif isinstance(value, dict):
+        for key in sorted(value, key=str):
+            digest.update(str(key).encode())
+            _feed(digest, value[key])
+    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
+        digest.update(type(value).__qualname__.encode())
+        _feed(digest, vars(value))
+    elif callable(value):
+        digest.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
+    else:
+        digest.update(str(value).encode())

@@ -1,0 +1,75 @@
+"""Where selfheal keeps things: five environment variables, each with an embedded default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The places of one installation.
+
+    Attributes
+    ----------
+    home
+        ``SELFHEAL_HOME`` (``./.selfheal``): everything embedded lies below it.
+    database_url
+        ``SELFHEAL_DATABASE_URL``: SQLAlchemy URL of the state database (SQLite below ``home``).
+    rules
+        ``SELFHEAL_RULES`` (``./rules``): the policies of record, one ``<model>.yaml`` each.
+    tracking_uri
+        ``MLFLOW_TRACKING_URI`` (SQLite below ``home``; MLflow's own default moves with the working directory).
+    prefect_api_url
+        ``PREFECT_API_URL``, or None for an ephemeral server.
+    prefect_home
+        ``PREFECT_HOME`` (below ``home``).
+    """
+
+    home: Path
+    database_url: str
+    rules: Path
+    tracking_uri: str
+    prefect_api_url: str | None
+    prefect_home: Path
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment; an empty variable counts as unset.
+
+        >>> Settings.from_env({"SELFHEAL_HOME": "/srv/selfheal"}).database_url
+        'sqlite:////srv/selfheal/selfheal.db'
+        """
+        env = {k: v for k, v in (os.environ if environ is None else environ).items() if v}
+        home = Path(env.get("SELFHEAL_HOME", ".selfheal")).absolute()
+        return cls(
+            home=home,
+            database_url=env.get("SELFHEAL_DATABASE_URL", f"sqlite:///{home}/selfheal.db"),
+            rules=Path(env.get("SELFHEAL_RULES", "rules")).absolute(),
+            tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db"),
+            prefect_api_url=env.get("PREFECT_API_URL"),
+            prefect_home=Path(env.get("PREFECT_HOME", home / "prefect")).absolute(),
+        )
+
+    @property
+    def cache(self) -> Path:
+        """Base models by digest, as fetched from the registry."""
+        return self.home / "cache"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where MLflow's artifacts lie when the tracking store is embedded."""
+        return self.home / "mlartifacts"
+
+    def environ(self) -> dict[str, str]:
+        """The variables that make a child process see the same places."""
+        names = {
+            "SELFHEAL_HOME": str(self.home),
+            "SELFHEAL_DATABASE_URL": self.database_url,
+            "SELFHEAL_RULES": str(self.rules),
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "PREFECT_HOME": str(self.prefect_home),
+        }
+        return names | ({"PREFECT_API_URL": self.prefect_api_url} if self.prefect_api_url else {})
