@@ -1,0 +1,133 @@
+"""Is this window fit to be compared at all? Schema, missing and non-finite values, stuck columns, enough rows.
+
+Evidently drops NaNs without a word and raises on empty columns, and no statistic means anything on a column that an
+upstream job stopped filling. So these guards come first; what they find is a data fault, named by column, and
+nothing is healed on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+SLACK = 0.02
+"""Share of rows without a usable value that no column is blamed for: hygiene drops such rows before a heal."""
+
+SIGMAS = 4.0
+"""Binomial standard errors above the worst natural rate: one false alarm in 30,000 columns."""
+
+NEVER = 1e-6
+"""A column that shows one value is stuck when the reference makes that less likely than this."""
+
+Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a window: of what kind, in which column (empty for the window), in words."""
+
+    kind: Kind
+    column: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def guards(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> list[str]:
+    """The problems of :func:`problems` in words."""
+    return [p.text for p in problems(frame, model, recent)]
+
+
+def problems(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> list[Problem]:
+    """What makes a window unfit to be compared, the window itself first, then column by column.
+
+    Parameters
+    ----------
+    frame
+        The window's rows, raw or in model units: a conversion of units neither fills nor empties a column.
+    model
+        Its reference says what is natural: a null rate, a column that may be constant for a whole window.
+    recent
+        Recent healthy windows; what is natural in one of them is natural too.
+    """
+    found = _too_few(frame, model.policy.monitor.min_rows)
+    if frame.empty:
+        return found
+    for name in model.features:
+        if name not in frame:
+            text = f"column {name!r} is missing; send it, or adopt a base model that does without"
+            found.append(Problem("missing column", name, text))
+            continue
+        natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
+        found += _column(name, frame[name], natural, model.dtypes[name])
+    return found
+
+
+def _too_few(frame: pd.DataFrame, least: int) -> list[Problem]:
+    if len(frame) >= least:
+        return []
+    text = f"{len(frame)} rows, fewer than min_rows {least}; wait for more, or lower monitor.min_rows in the policy"
+    return [Problem("too few rows", "", text)]
+
+
+def _column(name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: str) -> list[Problem]:
+    if dtype == "str":
+        return _nulls(name, values, natural) + _stuck(name, values.dropna(), natural)
+    numbers = pd.to_numeric(values, errors="coerce")
+    if (unread := numbers.isna() & values.notna()).any():
+        example = str(values[unread].iloc[0])[:40]
+        text = f"column {name!r} holds {example!r} in {unread.sum()} of {len(values)} rows where a number belongs"
+        return [Problem("not a number", name, text)]
+    found = _nulls(name, numbers, natural)
+    infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
+    if infinite.mean() > SLACK:
+        text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {SLACK:.1%}); a division by zero?"
+        found.append(Problem("non-finite", name, text))
+    return found + _stuck(name, numbers[~infinite].dropna(), natural)
+
+
+def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+    rate = float(values.isna().mean())
+    if rate <= SLACK:
+        return []
+    usual = max(float(block.isna().mean()) for past in natural for block in _blocks(past, len(values)))
+    bound = max(SLACK, usual + SIGMAS * float(np.sqrt(max(usual, SLACK) / len(values))))
+    if rate <= bound:
+        return []
+    natural_rate = f"natural {usual:.1%}, bound {bound:.1%}"
+    text = f"column {name!r} has no value in {rate:.1%} of rows ({natural_rate}); is its source down?"
+    return [Problem("null rate", name, text)]
+
+
+def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+    """A column that varied in every stretch of this length and now shows one value."""
+    if len(values) < 2 or not _constant(values):
+        return []
+    for past in natural:
+        shares = past.value_counts(normalize=True)
+        rare_enough = len(shares) > 1 and float(shares.iloc[0]) ** len(values) < NEVER
+        if not rare_enough or any(_constant(block) for block in _blocks(past, len(values))):
+            return []
+    shown = str(values.iloc[0])
+    text = f"column {name!r} is {shown!r} in all {len(values)} rows and never was constant before; is it stuck?"
+    return [Problem("constant", name, text)]
+
+
+def _constant(values: pd.Series) -> bool:
+    known = values.dropna()
+    return known.empty or bool((known == known.iloc[0]).all())
+
+
+def _blocks(values: pd.Series, rows: int) -> list[pd.Series]:
+    """Consecutive stretches of ``rows`` rows (the rest, if shorter, left out), or the whole when it is shorter."""
+    if len(values) <= rows:
+        return [values]
+    return [values.iloc[start : start + rows] for start in range(0, len(values) - rows + 1, rows)]

@@ -1,0 +1,146 @@
+"""The Evidently side of :mod:`selfheal.drift.report`; imported when the first report is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from evidently import DataDefinition, Dataset, Report
+from evidently.core.metric_types import (
+    MetricTestResult,
+    SingleValue,
+    SingleValueBoundTest,
+    SingleValueCalculation,
+    SingleValueMetric,
+)
+from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
+from evidently.legacy.tests.base_test import TestStatus
+from evidently.metrics import DriftedColumnsCount, ValueDrift
+from evidently.tests import lt
+
+from selfheal.drift.report import SCORE, Column, plain
+
+if TYPE_CHECKING:
+    from selfheal.drift.signals import Signal
+
+METHODS = {True: "jensenshannon", False: "wasserstein"}
+
+
+class SelfhealSignal(SingleValueMetric):  # type: ignore[misc]
+    """One of selfheal's two signals, computed on all rows of the window."""
+
+    signal: str
+    measure: str
+    observed: float
+    bound: float
+    alarm: bool
+    reason: str
+
+
+class SelfhealSignalCalculation(SingleValueCalculation[SelfhealSignal]):  # type: ignore[misc]
+    """Shows the signal's value beside its bound, and its alarm as a failed test."""
+
+    def calculate(self, context: Any, current_data: Dataset, reference_data: Dataset | None) -> SingleValue:
+        """Pass the observed value on; the work was done on all rows."""
+        metric = self.metric
+        result = self.result(metric.observed)
+        shown = [
+            CounterData("alarm" if metric.alarm else "quiet", f"{metric.observed:.3g}"),
+            CounterData("bound", f"{metric.bound:.3g}"),
+        ]
+        result.widget = [counter(title=f"{self.display_name()}: {metric.reason}", counters=shown)]
+        test = lt(metric.bound).for_metric()
+        result.set_tests(
+            [
+                MetricTestResult(
+                    id="signal",
+                    name=self.display_name(),
+                    description=metric.reason,
+                    status=TestStatus.FAIL if metric.alarm else TestStatus.SUCCESS,
+                    metric_config=self.to_metric_config(),
+                    test_config={},
+                    bound_test=SingleValueBoundTest(test=test, metric_fingerprint=metric.metric_id),
+                )
+            ]
+        )
+        return result
+
+    def display_name(self) -> str:
+        """Title of the card."""
+        return f"selfheal signal '{self.metric.signal}' ({self.metric.measure})"
+
+
+class SkippedColumns(SingleValueMetric):  # type: ignore[misc]
+    """The columns that could not be compared, by name and reason."""
+
+    columns: dict[str, str]
+
+
+class SkippedColumnsCalculation(SingleValueCalculation[SkippedColumns]):  # type: ignore[misc]
+    """Their number, and a table of the reasons."""
+
+    def calculate(self, context: Any, current_data: Dataset, reference_data: Dataset | None) -> SingleValue:
+        """Count them."""
+        result = self.result(len(self.metric.columns))
+        rows = sorted(self.metric.columns.items())
+        result.widget = [table_data(title=self.display_name(), column_names=["column", "reason"], data=rows)]
+        return result
+
+    def display_name(self) -> str:
+        """Title of the card."""
+        return "Columns that could not be compared"
+
+
+def run(
+    columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]
+) -> tuple[list[float], Callable[[Path], None]]:
+    """Run the report; return the columns' distances, in order, and the function that writes its page."""
+    metrics: list[Any] = [_signal(s) for s in signals]
+    if skipped:
+        metrics.append(SkippedColumns(columns={plain(k): plain(v) for k, v in skipped.items()}))
+    if any(c.name != SCORE for c in columns):
+        metrics += _drift(columns)
+    snapshot = Report(metrics).run(_dataset(columns, "current"), _dataset(columns, "reference"))
+    found = {}
+    for metric in snapshot.dict()["metrics"]:
+        if metric["config"]["type"].endswith("ValueDrift"):
+            found[metric["config"]["column"]] = float(metric["value"])
+
+    def html(path: Path) -> None:
+        path.write_text(snapshot.get_html_str(as_iframe=False), encoding="utf-8")
+
+    return [found[c.title] for c in columns], html
+
+
+def _signal(signal: Signal) -> SelfhealSignal:
+    return SelfhealSignal(
+        signal=signal.name,
+        measure=plain(signal.measure),
+        observed=float(signal.value),
+        bound=float(signal.bound),
+        alarm=bool(signal.alarm),
+        reason=plain(signal.reason, longest=400),
+    )
+
+
+def _drift(columns: Sequence[Column]) -> list[Any]:
+    methods = {c.title: METHODS[c.categorical] for c in columns}
+    thresholds = {c.title: c.threshold for c in columns}
+    count = DriftedColumnsCount(
+        columns=[c.title for c in columns if c.name != SCORE],
+        per_column_method=methods,
+        per_column_threshold=thresholds,
+        drift_share=0.5,
+    )
+    return [count] + [ValueDrift(column=n, method=m, threshold=thresholds[n]) for n, m in methods.items()]
+
+
+def _dataset(columns: Sequence[Column], side: str) -> Dataset:
+    frame = pd.DataFrame({c.title: getattr(c, side) for c in columns})
+    definition = DataDefinition(
+        numerical_columns=[c.title for c in columns if not c.categorical],
+        categorical_columns=[c.title for c in columns if c.categorical],
+    )
+    return Dataset.from_pandas(frame, definition)
