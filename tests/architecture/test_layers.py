@@ -1,0 +1,90 @@
+"""The house keeps its shape: imports point down, every module has a room, one door per library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+# Words that say nothing about what a module is for.
+EMPTY_WORDS = {"helper", "helpers", "util", "utils", "manager", "processor", "common", "misc", "v2"}
+MAX_LINES = 400
+
+
+def layers(root: Path) -> list[str]:
+    """Every name in the layers contract, brackets taken off, from top to bottom."""
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = next(c for c in contracts if c["id"] == "layers")
+    return [name.strip(" ()") for layer in contract["layers"] for name in layer.replace("|", ":").split(":")]
+
+
+def sources(root: Path) -> list[Path]:
+    return sorted(p for folder in ("selfheal", "flows", "tests") for p in (root / folder).rglob("*.py"))
+
+
+def test_import_contracts_hold(root: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as c; c()",
+        "--no-logo",
+        "--no-cache",
+    ]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_is_placed_in_a_layer(root: Path) -> None:
+    placed = set(layers(root))
+    rooms = [p for p in (root / "selfheal").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()]
+    stray = {f"selfheal.{p.stem}" for p in rooms} - placed - {"selfheal.__init__"}
+    assert not stray, f"no layer in pyproject.toml's import contract names {sorted(stray)}; say where they belong"
+
+
+def test_a_package_is_a_package(root: Path) -> None:
+    """A folder with modules but without __init__.py is invisible to the import contracts."""
+    folders = {p.parent for folder in ("selfheal", "flows") for p in (root / folder).rglob("*.py")}
+    assert not [str(f.relative_to(root)) for f in folders if not (f / "__init__.py").exists()]
+
+
+def test_files_stay_short(root: Path) -> None:
+    long = {str(p.relative_to(root)): n for p in sources(root) if (n := len(p.read_text().splitlines())) > MAX_LINES}
+    assert not long, f"over {MAX_LINES} lines: {long}; split by what changes together"
+
+
+def test_names_say_what_a_module_is_for(root: Path) -> None:
+    vague = [p for p in sources(root) if EMPTY_WORDS & set(p.stem.split("_"))]
+    assert not [str(p.relative_to(root)) for p in vague]
+
+
+# What a process must never load, by the module that starts it.
+NEVER = {
+    "import selfheal": ("torch", "mlflow", "prefect", "evidently", "sklearn", "pandas", "numpy"),
+    "import selfheal.cli": ("torch", "mlflow", "prefect", "evidently", "sklearn", "pandas", "numpy"),
+    "import selfheal.serving": ("mlflow", "prefect", "evidently", "fastapi"),
+    "import selfheal.registry.archive": ("mlflow", "prefect", "evidently", "fastapi"),
+    "import selfheal.healing": ("mlflow", "prefect", "evidently", "sqlalchemy"),
+}
+
+
+@pytest.mark.parametrize("statement", NEVER)
+def test_import_budget(statement: str, root: Path) -> None:
+    probe = f"{statement}; import sys; print(*sorted({set(NEVER[statement])!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
+    assert not done.stdout.split(), f"`{statement}` loads {done.stdout}"
+
+
+def test_help_is_light(root: Path) -> None:
+    """``selfheal --help``, the command itself: everything heavy is imported inside the command that needs it."""
+    probe = (
+        "import sys; from selfheal.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print('loaded', *sorted({set(NEVER['import selfheal'])!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    assert done.stdout.splitlines()[-1] == "loaded"
