@@ -1,0 +1,110 @@
+"""The demo's two base models: small perceptrons with scikit-learn preprocessing, as a user would bring them.
+
+Both keep back rows they were not trained on, cut by blocks of time, as the reference against which drift is judged.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from torch import nn
+
+from selfheal.demo import data
+from selfheal.model import MonitoredModel
+
+#: Rows in one block of time: a year of days, and the payments of 50 minutes.
+YEAR = 365
+PAYMENT_BLOCK = 1000
+#: The rain model sees days of the first quarter of the file only; every fourth year of it is kept for the reference.
+FIRST_QUARTER = 4540
+#: The replayed stream starts here: the years between are reference too, so that it is not decades old.
+RAIN_STREAM_FROM = FIRST_QUARTER + 6 * YEAR
+FRAUD_HISTORY = 12 * PAYMENT_BLOCK
+FRAUD_TRAINED = 8 * PAYMENT_BLOCK
+_HIDDEN = (32, 16)
+_EPOCHS = 40
+_BATCH = 256
+
+
+def held_out(rows: pd.Index, block: int, every: int) -> np.ndarray:
+    """Which rows lie in every ``every``-th block of ``block`` rows: bool [n].
+
+    >>> held_out(pd.RangeIndex(6), block=2, every=3).tolist()
+    [False, False, False, False, True, True]
+    """
+    return np.asarray(rows.to_numpy() // block % every == every - 1)
+
+
+def rain_model(policy: Path | str | dict[str, Any]) -> MonitoredModel:
+    """The rain forecaster: trained on nine of the first twelve years of weather, in °F.
+
+    Its reference is the three years held out of these and the six that follow.
+    """
+    past = data.weather().iloc[:RAIN_STREAM_FROM].drop(columns="time")
+    kept = held_out(past.index, YEAR, 4) | (past.index >= FIRST_QUARTER)
+    scaler = StandardScaler()
+    return _trained("rain", past[~kept], past[kept], "target", scaler, policy, seed=2)
+
+
+def fraud_model(policy: Path | str | dict[str, Any]) -> MonitoredModel:
+    """The fraud model: trained on six of the first eight blocks of payments.
+
+    Its reference is the two blocks held out of these and the four that follow; none holds the new pattern.
+    """
+    past = data.payments(FRAUD_HISTORY, seed=11)
+    kept = held_out(past.index, PAYMENT_BLOCK, 4) | (past.index >= FRAUD_TRAINED)
+    columns = ColumnTransformer(
+        [
+            ("numbers", StandardScaler(), ["amount", *data.COMPONENTS]),
+            ("kinds", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["merchant_type"]),
+        ]
+    )
+    return _trained("fraud", past[~kept], past[kept], "is_fraud", columns, policy, seed=3)
+
+
+def _trained(
+    name: str,
+    train: pd.DataFrame,
+    reference: pd.DataFrame,
+    target: str,
+    preprocess: Any,
+    policy: Path | str | dict[str, Any],
+    *,
+    seed: int,
+) -> MonitoredModel:
+    inputs = torch.as_tensor(preprocess.fit_transform(train.drop(columns=target)), dtype=torch.float32)
+    labels = torch.as_tensor(train[target].to_numpy(), dtype=torch.float32)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = nn.Sequential(
+            nn.Linear(inputs.shape[1], _HIDDEN[0]), nn.ReLU(), nn.Linear(_HIDDEN[0], _HIDDEN[1]), nn.ReLU()
+        )
+        head = nn.Linear(_HIDDEN[1], 1)
+        _fit(nn.Sequential(backbone, head), inputs, labels)
+    return MonitoredModel(
+        backbone=backbone,
+        head=head,
+        reference=reference.reset_index(drop=True),
+        target=target,
+        preprocess=preprocess,
+        policy=policy,
+        name=name,
+    )
+
+
+def _fit(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """Binary cross-entropy, AdamW with strong decay (little data), learning rate falling to zero."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _EPOCHS)
+    for _ in range(_EPOCHS):
+        for batch in torch.randperm(len(inputs)).split(_BATCH):
+            optimiser.zero_grad()
+            nn.functional.binary_cross_entropy_with_logits(network(inputs[batch])[:, 0], labels[batch]).backward()
+            optimiser.step()
+        schedule.step()
