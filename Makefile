@@ -70,11 +70,12 @@ bench: .venv/.ready ## Measure against peers in the same run; a table and build/
 
 COMPILE = $(BIN)/uv pip compile -q pyproject.toml --generate-hashes --universal --python-version 3.11 \
 	  --no-header --no-emit-package torch --constraint build/torch.txt
-lock: ## Compile both locks anew with hashes, without index addresses (ARGS=--upgrade: newer versions)
+lock: ## Compile the locks anew with hashes, without index addresses (ARGS=--upgrade: newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q "uv==$(UV_VERSION)"; }
 	@mkdir -p build && echo "torch==$(TORCH_VERSION)" > build/torch.txt
 	$(COMPILE) $(ARGS) --extra worker --extra postgres --group dev -o requirements.lock
 	$(COMPILE) --no-annotate --extra postgres --constraint requirements.lock -o infra/scoring.lock
+	$(COMPILE) --no-annotate --extra worker --extra postgres --constraint requirements.lock -o infra/worker.lock
 
 clean: ## Remove what was built and the embedded state (.venv, .selfheal, build)
 	rm -rf .venv .selfheal build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

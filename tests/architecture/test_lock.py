@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("requirements.lock", "infra/scoring.lock")
+LOCKS = ("requirements.lock", "infra/scoring.lock", "infra/worker.lock")
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)")
 
 
@@ -56,13 +56,12 @@ def test_the_lock_satisfies_the_project(root: Path) -> None:
         assert requirement.specifier.contains(version), f"the lock has {version}, not {requirement}; run `make lock`"
 
 
-def test_the_scoring_lock_is_the_same_without_the_worker(root: Path) -> None:
-    every, scoring = (pins(root / name) for name in LOCKS)
-    assert scoring.items() <= every.items(), "the locks disagree; run `make lock`"
-    worker = project(root)["project"]["optional-dependencies"]["worker"]
-    absent = {Requirement(r).name for r in worker} - {"fastapi"}  # MLflow needs FastAPI for its own server
-    assert absent == {"evidently", "prefect"}
-    assert not absent & set(scoring)
+def test_an_image_gets_the_versions_that_the_tests_ran_with(root: Path) -> None:
+    every, scoring, worker = (pins(root / name) for name in LOCKS)
+    assert scoring.items() <= worker.items() <= every.items(), "the locks disagree; run `make lock`"
+    assert not {"pytest", "mypy", "ruff"} & set(worker)
+    assert not {"evidently", "prefect"} & set(scoring)
+    assert {"evidently", "prefect", "psycopg"} <= set(worker)
 
 
 def test_torch_is_declared_to_the_resolver_as_it_is_installed(root: Path) -> None:

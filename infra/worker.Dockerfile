@@ -1,0 +1,35 @@
+# syntax=docker/dockerfile:1
+# Everything beside scoring: the flows and their heals, the MLflow server, the Prefect server.
+# Build from the checkout: docker build -f infra/worker.Dockerfile .
+FROM python:3.11.13-slim-bookworm AS build
+# As in the Makefile; TORCH is any backend that `uv pip install --torch-backend` knows.
+ARG UV_VERSION=0.13.9
+ARG TORCH_VERSION=2.13.0
+ARG TORCH=cpu
+WORKDIR /src
+RUN pip install --no-cache-dir "uv==${UV_VERSION}" && uv venv /srv/venv
+ENV VIRTUAL_ENV=/srv/venv UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1
+COPY infra/worker.lock ./
+RUN uv pip install --require-hashes -r worker.lock \
+    && uv pip install --no-deps --torch-backend "${TORCH}" "torch==${TORCH_VERSION}"
+COPY pyproject.toml README.md LICENSE ./
+COPY selfheal ./selfheal
+COPY flows ./flows
+COPY rules ./rules
+RUN uv pip install --no-deps .
+
+FROM python:3.11.13-slim-bookworm
+RUN useradd --uid 10001 --create-home --home-dir /srv/selfheal selfheal
+COPY --from=build /srv/venv /srv/venv
+ENV PATH=/srv/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    SELFHEAL_HOME=/srv/selfheal/state \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    DO_NOT_TRACK=1
+WORKDIR /srv/selfheal
+USER 10001
+RUN mkdir state
+# Three services run from this image, each on a port of its own: compose.yaml says how each is asked for its health.
+HEALTHCHECK NONE
+CMD ["selfheal", "--help"]
