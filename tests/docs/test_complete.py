@@ -1,0 +1,104 @@
+"""The reference pages name everything there is: every policy key, command, option, route and variable."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from selfheal.policy import Cost, Policy, RuleEntry
+from selfheal.settings import Settings
+from tests.docs.markdown import ROOT, headings
+
+DOCS = ROOT / "docs"
+
+
+def keys() -> Iterator[tuple[str, BaseModel | None, str, str]]:
+    """Every dotted key of a policy, the model that holds its default, its field's name and description."""
+    for name, field in Policy.model_fields.items():
+        yield name, Policy(), name, field.description or ""
+        inner: dict[str, tuple[type[BaseModel], BaseModel | None]] = {
+            "rules": (RuleEntry, RuleEntry(name="r", when="x > 0", vote=1)),
+            "cost": (Cost, None),
+        }
+        default = getattr(Policy(), name)
+        section, holder = inner.get(name, (type(default), default))
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            prefix = "rules[]" if name == "rules" else name
+            for key, sub in section.model_fields.items():
+                yield f"{prefix}.{key}", holder if not sub.is_required() else None, key, sub.description or ""
+
+
+def row(key: str, holder: BaseModel | None, name: str, description: str) -> str:
+    """The row that docs/policy.md must have for a key."""
+    default: Any = "required"
+    if holder is not None:
+        value = holder.model_dump(mode="json")[name]
+        default = "" if value in (None, []) or isinstance(value, dict) else f"`{_plain(value)}`"
+    return f"| `{key}` | {default} | {description} |"
+
+
+def _plain(value: Any) -> str:
+    return str(yaml.safe_dump(value, default_flow_style=True)).removesuffix("\n").removesuffix("\n...").strip()
+
+
+def test_every_policy_key_is_documented_with_its_default() -> None:
+    page = (DOCS / "policy.md").read_text()
+    missing = [line for line in (row(*key) for key in keys()) if line not in page]
+    assert not missing, "docs/policy.md lacks these rows:\n" + "\n".join(missing)
+    known = {key for key, *_ in keys()}
+    assert not set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) - known
+
+
+def group() -> click.Group:
+    from selfheal.cli import main
+
+    assert isinstance(main, click.Group)
+    return main
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text, titles = (DOCS / "cli.md").read_text(), headings(DOCS / "cli.md")
+    cli = group()
+    context = click.Context(cli)
+    names = cli.list_commands(context)
+    assert names
+    for name in names:
+        assert f"selfheal {name}" in titles, f"docs/cli.md has no section `selfheal {name}`"
+        section = re.split(r"^## ", text.split(f"## selfheal {name}\n", 1)[1], flags=re.MULTILINE)[0]
+        command = cli.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            shown = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+            if shown != "--help":
+                assert shown in section, f"docs/cli.md: `selfheal {name}` does not speak of {shown}"
+    assert not {t for t in titles if t.startswith("selfheal ")} - {f"selfheal {n}" for n in names}
+
+
+def test_every_environment_variable_is_documented() -> None:
+    page = (DOCS / "operations.md").read_text()
+    assert not [name for name in Settings.from_env({"PREFECT_API_URL": "http://p"}).environ() if name not in page]
+
+
+def test_every_route_is_documented() -> None:
+    """Routes are the literal paths in the serving package's source."""
+    import selfheal.serving
+
+    folder = Path(inspect.getfile(selfheal.serving)).parent
+    source = "\n".join(p.read_text() for p in folder.glob("*.py"))
+    routes = set(re.findall(r"[\"'](/[a-z]+)[\"']", source))
+    assert {"/invocations", "/ping", "/health", "/version", "/feedback", "/metrics"} <= routes
+    page = (DOCS / "http.md").read_text()
+    assert not [route for route in routes if f"`{route}`" not in page and f" {route}`" not in page]
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in DOCS.glob("*.md")))
+def test_no_page_is_long(name: str) -> None:
+    assert len((DOCS / name).read_text().splitlines()) <= 250
