@@ -1,0 +1,187 @@
+"""Which windows have closed, and what became of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from selfheal.errors import InputError, NotFoundError
+from selfheal.policy import WindowSpec
+from selfheal.table.schema import CYCLES, ModelSchema
+from selfheal.table.values import duration_us, from_us, to_json, to_us
+from selfheal.table.windows import Span, WindowRef, join_windows
+
+
+def plan_windows(
+    connection: sa.Connection, schema: ModelSchema, spec: WindowSpec, *, horizon: datetime, min_rows: int
+) -> list[WindowRef]:
+    """Fix the bounds of the windows that have closed before ``horizon``; return all that wait to be processed.
+
+    Once fixed, bounds stay: rows that come later than the allowed lateness, or a policy with another window length,
+    cannot make a row count twice.
+    """
+    newest = connection.execute(
+        sa.select(
+            sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq)
+        ).where(CYCLES.c.model == schema.model)
+    ).one()
+    next_index = 0 if newest[0] is None else newest[0] + 1
+    if spec.duration is not None:
+        fresh = _by_time(connection, schema, duration_us(spec.duration), newest[1], to_us(horizon), min_rows)
+    elif spec.rows is not None:
+        fresh = _by_rows(connection, schema, spec.rows, newest[1:], to_us(horizon), min_rows)
+    else:
+        raise InputError("a window needs a duration or a number of rows")
+    for number, bounds in enumerate(fresh):
+        connection.execute(CYCLES.insert().values(model=schema.model, window_index=next_index + number, **bounds))
+    waiting = connection.execute(
+        sa.select(CYCLES)
+        .where(CYCLES.c.model == schema.model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= to_us(horizon))
+        .order_by(CYCLES.c.window_index)
+    )
+    return [_ref(row) for row in waiting.mappings()]
+
+
+def _by_time(
+    connection: sa.Connection, schema: ModelSchema, length: int, mark: int | None, horizon: int, min_rows: int
+) -> list[dict[str, Any]]:
+    time = schema.table.c.event_time
+    closed = horizon // length
+    # SQL divides toward zero, and event times before 1970 are negative: take the floor's remainder off first.
+    base = (time - (time % length + length) % length) // length
+    counted = sa.select(base.label("base"), sa.func.count()).where(time < closed * length)
+    if mark is not None:
+        counted = counted.where(time >= mark)
+    counts = {int(base): rows for base, rows in connection.execute(counted.group_by("base"))}
+    return [
+        _bounds(
+            span, max(span.first * length, mark if mark is not None else span.first * length), (span.last + 1) * length
+        )
+        for span in join_windows(counts, closed=closed, min_rows=min_rows)
+    ]
+
+
+def _by_rows(
+    connection: sa.Connection,
+    schema: ModelSchema,
+    length: int,
+    mark: Sequence[int | None],
+    horizon: int,
+    min_rows: int,
+) -> list[dict[str, Any]]:
+    table = schema.table
+    end_mark, seq_mark = mark
+    waiting = sa.select(
+        table.c.seq, table.c.event_time, (sa.func.row_number().over(order_by=table.c.seq) - 1).label("place")
+    )
+    if seq_mark is not None:
+        waiting = waiting.where(table.c.seq > seq_mark)
+    elif end_mark is not None:  # the policy changed from windows of time: begin after what they covered
+        waiting = waiting.where(table.c.event_time >= end_mark)
+    rows = waiting.subquery()
+    base = rows.c.place // length
+    grouped = connection.execute(
+        sa.select(
+            base.label("base"),
+            sa.func.count(),
+            sa.func.min(rows.c.seq),
+            sa.func.max(rows.c.seq),
+            sa.func.min(rows.c.event_time),
+            sa.func.max(rows.c.event_time),
+        ).group_by("base")
+    ).fetchall()
+    full = {int(row[0]): row for row in grouped if row[1] == length}
+    spans = join_windows({base: length for base in full}, closed=len(full), min_rows=min_rows)
+    out: list[dict[str, Any]] = []
+    for span in spans:
+        parts = [full[base] for base in range(span.first, span.last + 1)]
+        end = max(int(part[5]) for part in parts) + 1
+        if end > horizon:
+            break
+        after = int(parts[0][2]) - 1
+        start = min(int(part[4]) for part in parts)
+        out.append(_bounds(span, start, end) | {"after_seq": after, "last_seq": int(parts[-1][3])})
+    return out
+
+
+def _bounds(span: Span, start: int, end: int) -> dict[str, Any]:
+    return {
+        "start_us": start,
+        "end_us": end,
+        "row_count": span.rows,
+        "joined": span.last - span.first + 1,
+        "too_few": span.too_few,
+    }
+
+
+def _ref(row: sa.RowMapping) -> WindowRef:
+    seqs = None if row["last_seq"] is None else (row["after_seq"], row["last_seq"])
+    return WindowRef(
+        model=row["model"],
+        index=row["window_index"],
+        start=from_us(row["start_us"]),
+        end=from_us(row["end_us"]),
+        rows=row["row_count"],
+        joined=row["joined"],
+        too_few=row["too_few"],
+        seqs=seqs,
+    )
+
+
+def find_window(connection: sa.Connection, model: str, index: int) -> WindowRef:
+    """The window of that index.
+
+    Raises
+    ------
+    NotFoundError
+        If no such window has closed.
+    """
+    row = (
+        connection.execute(
+            sa.select(CYCLES).where(
+                CYCLES.c.model == model, CYCLES.c.window_index == index, CYCLES.c.start_us.is_not(None)
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if row is None:
+        raise NotFoundError(f"model {model!r} has no window {index}")
+    return _ref(row)
+
+
+def record_cycle(connection: sa.Connection, model: str, index: int, record: dict[str, Any]) -> None:
+    """Write what was decided about a window; that marks it processed."""
+    text = to_json(record)
+    here = (CYCLES.c.model == model) & (CYCLES.c.window_index == index)
+    if connection.execute(CYCLES.update().where(here).values(record=text)).rowcount == 0:
+        connection.execute(CYCLES.insert().values(model=model, window_index=index, record=text))
+
+
+def recorded(connection: sa.Connection, model: str, last: int | None) -> list[dict[str, Any]]:
+    """The records, oldest first, each with its window's index, bounds, row count, ``joined`` and ``too_few``."""
+    query = (
+        sa.select(CYCLES)
+        .where(CYCLES.c.model == model, CYCLES.c.record.is_not(None))
+        .order_by(CYCLES.c.window_index.desc())
+        .limit(last)
+    )
+    out = []
+    for row in connection.execute(query).mappings().fetchall()[::-1]:
+        window: dict[str, Any] = {"index": row["window_index"]}
+        if row["start_us"] is not None:
+            ref = _ref(row)
+            window |= {"start": ref.start.isoformat(), "end": ref.end.isoformat(), "rows": ref.rows}
+            window |= {"joined": ref.joined, "too_few": ref.too_few}
+        out.append(window | json.loads(row["record"]))
+    return out
+
+
+def processed(connection: sa.Connection, model: str) -> set[int]:
+    """The indexes of the windows that have been processed."""
+    query = sa.select(CYCLES.c.window_index).where(CYCLES.c.model == model, CYCLES.c.record.is_not(None))
+    return set(connection.execute(query).scalars())

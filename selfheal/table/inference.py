@@ -1,0 +1,270 @@
+"""The inference table: predictions, labels, windows, cycles, journal, leases and pointer of every model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from selfheal.errors import InputError, NotFoundError, nearest
+from selfheal.policy import WindowSpec
+from selfheal.table import cycles, journal, labels, predictions, samples, state
+from selfheal.table.database import Database
+from selfheal.table.journal import JournalEntry
+from selfheal.table.labels import LabelReport
+from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
+from selfheal.table.state import Pointer
+from selfheal.table.values import to_us
+from selfheal.table.windows import Window, WindowRef
+
+
+class InferenceTable:
+    """One SQL database by its URL; safe to share between threads and to hand to a child process.
+
+    Every method raises :class:`~selfheal.errors.UnavailableError` when the database cannot be used, and those that
+    name a model :class:`~selfheal.errors.NotFoundError` when it was never created.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:////absolute/path.db`` (created when first used) or ``postgresql://user@host/name``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._database = Database(url)
+        self._schemas: dict[str, ModelSchema] = {}
+
+    def __reduce__(self) -> tuple[type[InferenceTable], tuple[str]]:
+        return (InferenceTable, (self._url,))
+
+    def __repr__(self) -> str:
+        return f"InferenceTable({self._database.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The URL with its password masked."""
+        return self._database.name
+
+    def close(self) -> None:
+        """Close the connections; the table opens new ones when used again."""
+        self._database.close()
+
+    # Predictions
+
+    def create(self, model: str, dtypes: Mapping[str, str], classes: Sequence[Any]) -> None:
+        """Make room for a model's predictions; nothing happens if it is there.
+
+        Parameters
+        ----------
+        dtypes
+            Feature → ``"float" | "int" | "bool" | "str"``.
+        classes
+            The sorted class labels.
+
+        Raises
+        ------
+        InputError
+            If predictions are already logged under another schema, naming what differs.
+        """
+        wanted = model_schema(model, dtypes, classes)
+        with self._database.write(alone="create tables") as connection:
+            row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
+            if row is not None:
+                refuse_changed(schema_from_row(row), wanted)
+            else:
+                self._refuse_same_letters(connection, model)
+                connection.execute(MODELS.insert().values(schema_row(wanted)))
+            wanted.table.metadata.create_all(connection)
+
+    def _refuse_same_letters(self, connection: sa.Connection, model: str) -> None:
+        for other in connection.execute(sa.select(MODELS.c.model)).scalars():
+            if other.lower() == model.lower():
+                raise InputError(f"model {model!r} differs from {other!r} only in case; choose another name")
+
+    def schema(self, model: str) -> ModelSchema:
+        """What the model's predictions look like."""
+        held = self._schemas.get(model)
+        if held is not None:
+            return held
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
+            names = [] if row is not None else list(connection.execute(sa.select(MODELS.c.model)).scalars())
+        if row is None:
+            raise NotFoundError(f"no model {model!r} in {self.name}{nearest(model, names)}; adopt it first")
+        return self._schemas.setdefault(model, schema_from_row(row))
+
+    def append(
+        self,
+        model: str,
+        *,
+        frame: pd.DataFrame,
+        probabilities: npt.NDArray[Any],
+        prediction_ids: Sequence[str],
+        event_times: Sequence[datetime],
+        version: int,
+        latency_ms: float,
+    ) -> None:
+        """Log answered rows; committed when this returns. A retried prediction id is ignored.
+
+        Parameters
+        ----------
+        frame
+            Raw features ``[n, d]``, by name, in any order.
+        probabilities
+            ``[n, k]``.
+        prediction_ids, event_times
+            ``n`` each; times are aware.
+        version
+            The model version that answered.
+        latency_ms
+            Of the request.
+        """
+        rows = predictions.rows_of_frame(
+            self.schema(model),
+            frame=frame,
+            probabilities=probabilities,
+            prediction_ids=prediction_ids,
+            event_times=event_times,
+            version=version,
+            latency_ms=latency_ms,
+        )
+        self.append_rows(model, rows)
+
+    def append_rows(self, model: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Log rows that are already tuples in the order of ``schema(model).written``; one transaction, unchecked."""
+        schema = self.schema(model)
+        with self._database.write() as connection:
+            predictions.insert_rows(connection, schema, rows)
+
+    # Labels
+
+    def add_labels(self, model: str, ids: Sequence[str], labels_: Sequence[Any], at: datetime) -> LabelReport:
+        """Hold late labels; those of unknown ids wait for their row.
+
+        Raises
+        ------
+        InputError
+            If an id or label is malformed, by name; then no label of the batch is stored.
+        """
+        schema = self.schema(model)
+        checked = labels.checked_labels(schema, ids, labels_)
+        with self._database.write() as connection:
+            return labels.store_labels(connection, schema, checked, to_us(at))
+
+    # Windows and cycles
+
+    def closed_windows(
+        self, model: str, spec: WindowSpec, *, until: datetime, lateness: timedelta, min_rows: int
+    ) -> list[WindowRef]:
+        """Windows that closed before ``until - lateness`` and wait to be processed, in order.
+
+        The bounds are fixed by the first call that sees a window closed; later calls return the same until
+        :meth:`record_cycle` marks it processed.
+        """
+        schema = self.schema(model)
+        with self._database.write(alone=f"windows of {model}") as connection:
+            return cycles.plan_windows(connection, schema, spec, horizon=until - lateness, min_rows=min_rows)
+
+    def window(self, model: str, index: int) -> WindowRef:
+        """A closed window by its index, processed or not."""
+        with self._database.read() as connection:
+            return cycles.find_window(connection, model, index)
+
+    def read(self, ref: WindowRef, limit: int | None = None) -> Window:
+        """A window's rows, with the labels that have come; at most ``limit``, spread evenly over it."""
+        schema = self.schema(ref.model)
+        with self._database.read() as connection:
+            return predictions.read_window(connection, schema, ref, limit)
+
+    def record_cycle(self, model: str, index: int, record: dict[str, Any]) -> None:
+        """Write what was decided about window ``index``, which marks it processed; a second record replaces it."""
+        with self._database.write() as connection:
+            cycles.record_cycle(connection, model, index, record)
+
+    def cycles(self, model: str, last: int | None = None) -> list[dict[str, Any]]:
+        """Records of the processed windows, oldest first, each with its window's index, bounds and row count."""
+        with self._database.read() as connection:
+            return cycles.recorded(connection, model, last)
+
+    def processed(self, model: str) -> set[int]:
+        """Indexes of the processed windows."""
+        with self._database.read() as connection:
+            return cycles.processed(connection, model)
+
+    # Healthy windows
+
+    def keep_sample(self, model: str, index: int, frame: pd.DataFrame, healthy: bool = True) -> None:
+        """Keep at most 2,000 rows (in model units) of a window, and the last 12 windows of each kind."""
+        with self._database.write(alone=f"samples of {model}") as connection:
+            samples.keep(connection, model, index, frame, healthy)
+
+    def recent(self, model: str, windows: int = 6) -> list[pd.DataFrame]:
+        """Samples of the last healthy windows, oldest first."""
+        with self._database.read() as connection:
+            return samples.recent(connection, model, windows)
+
+    def mark_unhealthy(self, model: str, index: int) -> None:
+        """Take a kept window out of the yardstick."""
+        with self._database.write() as connection:
+            samples.set_health(connection, model, index, False)
+
+    def mark_healthy(self, model: str, index: int) -> None:
+        """Put a kept window into the yardstick: labels, an audit or a person cleared it."""
+        with self._database.write() as connection:
+            samples.set_health(connection, model, index, True)
+
+    # Journal
+
+    def journal_begin(self, model: str, kind: str, intent: dict[str, Any], at: datetime | None = None) -> int:
+        """Write an intent before acting on it; returns the entry's id."""
+        with self._database.write() as connection:
+            return journal.begin(connection, model, kind, intent, at or datetime.now(UTC))
+
+    def journal_act(self, entry: int, act: dict[str, Any]) -> None:
+        """Note an act of an open entry."""
+        with self._database.write() as connection:
+            journal.act(connection, entry, act)
+
+    def journal_done(self, entry: int, outcome: dict[str, Any]) -> None:
+        """Close an entry."""
+        with self._database.write() as connection:
+            journal.done(connection, entry, outcome)
+
+    def journal(self, model: str, last: int | None = None) -> list[JournalEntry]:
+        """A model's entries, oldest first."""
+        with self._database.read() as connection:
+            return journal.entries(connection, model, last=last)
+
+    def journal_open(self, model: str) -> list[JournalEntry]:
+        """Entries that were begun and not closed: what a crash left behind."""
+        with self._database.read() as connection:
+            return journal.entries(connection, model, only_open=True)
+
+    # Leases and the pointer
+
+    def acquire(self, lease: str, holder: str, ttl: timedelta, now: datetime) -> bool:
+        """Take or renew a lease; False while somebody else's has not expired."""
+        with self._database.write() as connection:
+            return state.acquire(connection, lease, holder, ttl, now)
+
+    def release(self, lease: str, holder: str) -> None:
+        """Give a lease back."""
+        with self._database.write() as connection:
+            state.release(connection, lease, holder)
+
+    def set_pointer(self, model: str, pointer: Pointer) -> None:
+        """Settle which version serves."""
+        if pointer.model != model:
+            raise InputError(f"the pointer of {pointer.model!r} cannot be set for {model!r}")
+        with self._database.write() as connection:
+            state.set_pointer(connection, pointer)
+
+    def pointer(self, model: str) -> Pointer | None:
+        """Which version serves; None before adoption."""
+        with self._database.read() as connection:
+            return state.get_pointer(connection, model)

@@ -1,0 +1,97 @@
+"""The journal: every stage change writes its intent, then its acts, then that it is done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from selfheal.errors import NotFoundError
+from selfheal.table.schema import JOURNAL, JOURNAL_ACTS
+from selfheal.table.values import from_us, to_json, to_us
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One intent and what came of it.
+
+    Attributes
+    ----------
+    id
+        Grows with time.
+    model, kind, at
+        Whose, what (``"promote"``, ``"rollback"`` …) and when it was begun, UTC.
+    intent
+        What was to be done: enough to finish or undo it after a crash.
+    acts
+        What has been done so far, in order.
+    outcome
+        None while the entry is open.
+    """
+
+    id: int
+    model: str
+    kind: str
+    at: datetime
+    intent: dict[str, Any]
+    acts: list[dict[str, Any]]
+    outcome: dict[str, Any] | None
+
+
+def begin(connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], at: datetime) -> int:
+    """Open an entry; returns its id."""
+    values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
+    return int(connection.execute(JOURNAL.insert().values(values).returning(JOURNAL.c.id)).scalar_one())
+
+
+def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
+    """Add an act to an open entry."""
+    _check_open(connection, entry)
+    done = sa.select(sa.func.count()).where(JOURNAL_ACTS.c.journal_id == entry)
+    number = connection.execute(done).scalar_one()
+    connection.execute(JOURNAL_ACTS.insert().values(journal_id=entry, number=number, act=to_json(what)))
+
+
+def done(connection: sa.Connection, entry: int, outcome: dict[str, Any]) -> None:
+    """Close an entry."""
+    _check_open(connection, entry)
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(outcome=to_json(outcome)))
+
+
+def _check_open(connection: sa.Connection, entry: int) -> None:
+    # The row is locked (PostgreSQL) so that two writers of one entry number their acts one after the other.
+    found = connection.execute(sa.select(JOURNAL.c.outcome).where(JOURNAL.c.id == entry).with_for_update()).first()
+    if found is None or found[0] is not None:
+        raise NotFoundError(f"the journal has no open entry {entry}")
+
+
+def entries(
+    connection: sa.Connection, model: str, *, last: int | None = None, only_open: bool = False
+) -> list[JournalEntry]:
+    """Entries of a model, oldest first."""
+    query = sa.select(JOURNAL).where(JOURNAL.c.model == model).order_by(JOURNAL.c.id.desc()).limit(last)
+    if only_open:
+        query = query.where(JOURNAL.c.outcome.is_(None))
+    rows = connection.execute(query).mappings().fetchall()[::-1]
+    acts: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    if rows:
+        of_these = JOURNAL_ACTS.c.journal_id.between(rows[0]["id"], rows[-1]["id"])
+        ordered = sa.select(JOURNAL_ACTS).where(of_these).order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)
+        for row in connection.execute(ordered).mappings():
+            if row["journal_id"] in acts:
+                acts[row["journal_id"]].append(json.loads(row["act"]))
+    return [
+        JournalEntry(
+            id=row["id"],
+            model=row["model"],
+            kind=row["kind"],
+            at=from_us(row["at"]),
+            intent=json.loads(row["intent"]),
+            acts=acts[row["id"]],
+            outcome=None if row["outcome"] is None else json.loads(row["outcome"]),
+        )
+        for row in rows
+    ]

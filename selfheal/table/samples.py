@@ -1,0 +1,62 @@
+"""Bounded samples of past windows, in model units: what drift is judged against."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from selfheal.errors import NotFoundError
+from selfheal.table.predictions import spread
+from selfheal.table.schema import SAMPLES
+
+SAMPLE_ROWS = 2_000
+"""Rows kept of a window: where the yardstick's quantiles stop moving, and about 150 kB at 20 columns."""
+SAMPLES_KEPT = 12
+"""Windows kept of each kind, healthy and not; the yardstick asks for six."""
+
+
+def keep(connection: sa.Connection, model: str, index: int, frame: pd.DataFrame, healthy: bool) -> None:
+    """Keep rows spread evenly over a window; drop the oldest samples of the same kind."""
+    buffer = io.BytesIO()
+    rows = frame.iloc[spread(len(frame), SAMPLE_ROWS)].reset_index(drop=True)
+    rows.to_parquet(buffer, engine="pyarrow", index=False)
+    connection.execute(SAMPLES.delete().where(_here(model, index)))
+    connection.execute(
+        SAMPLES.insert().values(model=model, window_index=index, healthy=healthy, parquet=buffer.getvalue())
+    )
+    for kind in (True, False):
+        of_kind = (SAMPLES.c.model == model) & (SAMPLES.c.healthy == kind)
+        kept = sa.select(SAMPLES.c.window_index).where(of_kind).order_by(SAMPLES.c.window_index.desc())
+        connection.execute(SAMPLES.delete().where(of_kind, SAMPLES.c.window_index.not_in(kept.limit(SAMPLES_KEPT))))
+
+
+def recent(connection: sa.Connection, model: str, windows: int) -> list[pd.DataFrame]:
+    """The newest healthy samples, oldest first."""
+    query = (
+        sa.select(SAMPLES.c.parquet)
+        .where(SAMPLES.c.model == model, SAMPLES.c.healthy.is_(True))
+        .order_by(SAMPLES.c.window_index.desc())
+        .limit(windows)
+    )
+    blobs = list(connection.execute(query).scalars())
+    return [pd.read_parquet(io.BytesIO(blob), engine="pyarrow") for blob in reversed(blobs)]
+
+
+def set_health(connection: sa.Connection, model: str, index: int, healthy: bool) -> None:
+    """Change a kept window's kind.
+
+    Raises
+    ------
+    NotFoundError
+        If no sample of that window is kept.
+    """
+    changed: Any = connection.execute(SAMPLES.update().where(_here(model, index)).values(healthy=healthy))
+    if changed.rowcount == 0:
+        raise NotFoundError(f"no sample of window {index} of model {model!r} is kept (the last {SAMPLES_KEPT} are)")
+
+
+def _here(model: str, index: int) -> sa.ColumnElement[bool]:
+    return (SAMPLES.c.model == model) & (SAMPLES.c.window_index == index)

@@ -1,0 +1,74 @@
+"""Leases (who may act) and the pointer (which version serves)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from selfheal.table.schema import LEASES, POINTER
+from selfheal.table.values import duration_us, from_us, to_us
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The settled version: what every replica serves.
+
+    Attributes
+    ----------
+    model
+        Its name.
+    version, base_version
+        Of the adapter (registered model ``<model>``) and of the base it belongs to (``<model>-base``).
+    base_digest
+        Digest of the base's parameters, buffers and preprocessing.
+    adapter, adapter_digest
+        The adapter's safetensors bytes, and their sha256.
+    settled_at
+        When the change was settled, UTC.
+    pinned
+        Whether a person forbade rollback.
+    """
+
+    model: str
+    version: int
+    base_version: int
+    base_digest: str
+    adapter: bytes
+    adapter_digest: str
+    settled_at: datetime
+    pinned: bool
+
+
+def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta, now: datetime) -> bool:
+    """Take a lease that is free, expired, or already this holder's; atomic between processes."""
+    insert = _insert(connection, LEASES).values(lease=lease, holder=holder, expires=to_us(now) + duration_us(ttl))
+    free = (LEASES.c.expires <= to_us(now)) | (LEASES.c.holder == holder)
+    values = {"holder": insert.excluded.holder, "expires": insert.excluded.expires}
+    upsert = insert.on_conflict_do_update(index_elements=[LEASES.c.lease], set_=values, where=free)
+    return connection.execute(upsert.returning(LEASES.c.lease)).first() is not None
+
+
+def release(connection: sa.Connection, lease: str, holder: str) -> None:
+    """Give a lease back; nothing happens if somebody else holds it by now."""
+    connection.execute(LEASES.delete().where(LEASES.c.lease == lease, LEASES.c.holder == holder))
+
+
+def set_pointer(connection: sa.Connection, pointer: Pointer) -> None:
+    """Replace a model's pointer as one row."""
+    values = vars(pointer) | {"settled_at": to_us(pointer.settled_at)}
+    insert = _insert(connection, POINTER).values(values)
+    changed = {name: insert.excluded[name] for name in values if name != "model"}
+    connection.execute(insert.on_conflict_do_update(index_elements=[POINTER.c.model], set_=changed))
+
+
+def get_pointer(connection: sa.Connection, model: str) -> Pointer | None:
+    """A model's pointer, or None before adoption."""
+    row = connection.execute(sa.select(POINTER).where(POINTER.c.model == model)).mappings().first()
+    return None if row is None else Pointer(**{**row, "settled_at": from_us(row["settled_at"])})
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from selfheal.errors import InputError, NotFoundError
+from selfheal.table import InferenceTable, Pointer
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TTL = timedelta(seconds=10)
+
+
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 8)),
+        max_size=15,
+    ),
+    st.integers(0, 10**9),
+)
+def test_a_lease_has_one_holder(table, steps, number):
+    """Against a model in plain Python: whoever holds an unexpired lease keeps it."""
+    lease, now, holder, expires = f"lease-{number}", NOW, None, NOW
+    for who in "abc":
+        table.release(lease, who)
+    for who, takes, seconds in steps:
+        now += timedelta(seconds=seconds)
+        if takes:
+            expected = holder in (None, who) or expires <= now
+            assert table.acquire(lease, who, TTL, now) == expected
+            if expected:
+                holder, expires = who, now + TTL
+        else:
+            table.release(lease, who)
+            holder = None if holder == who else holder
+
+
+def test_of_many_that_ask_at_once_one_gets_the_lease(table):
+    table.acquire("other", "x", TTL, NOW)
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda who: table.acquire("reconcile", f"h{who}", TTL, NOW), range(16)))
+    assert sum(got) == 1
+
+
+def test_the_journal_keeps_intent_acts_and_outcome(table):
+    first = table.journal_begin("m", "promote", {"version": 2}, at=NOW)
+    second = table.journal_begin("m", "rollback", {"version": np.int64(1), "when": NOW})
+    table.journal_begin("n", "promote", {})
+    table.journal_act(first, {"did": "transition"})
+    table.journal_act(first, {"did": "archive"})
+    table.journal_done(first, {"done": True})
+    done, still = table.journal("m")
+    assert (done.id, done.model, done.kind, done.at) == (first, "m", "promote", NOW)
+    assert done.acts == [{"did": "transition"}, {"did": "archive"}]
+    assert done.outcome == {"done": True}
+    assert still.intent == {"version": 1, "when": NOW.isoformat()}
+    assert table.journal_open("m") == [still] and still.id == second and still.outcome is None
+    assert table.journal("m", last=1) == [still]
+
+
+def test_a_closed_or_unknown_entry_takes_no_more(table):
+    entry = table.journal_begin("m", "promote", {})
+    table.journal_done(entry, {})
+    for act in (lambda: table.journal_act(entry, {}), lambda: table.journal_done(99, {})):
+        with pytest.raises(NotFoundError, match="no open entry"):
+            act()
+
+
+def test_the_pointer_is_replaced_as_a_whole(table, url):
+    assert table.pointer("m") is None
+    pointer = Pointer("m", 1, 1, "ab" * 32, b"\x00weights", "cd" * 32, NOW, False)
+    table.set_pointer("m", pointer)
+    newer = dataclasses.replace(pointer, version=2, adapter=b"", pinned=True)
+    table.set_pointer("m", newer)
+    assert table.pointer("m") == newer
+    elsewhere = InferenceTable(url)
+    assert elsewhere.pointer("m") == newer
+    elsewhere.close()
+    with pytest.raises(InputError, match="pointer of 'm' cannot be set for 'n'"):
+        table.set_pointer("n", newer)
+
+
+def test_samples_are_bounded_healthy_and_oldest_first(table):
+    for index in range(15):
+        frame = pd.DataFrame({"x": np.full(3000, float(index)), "order": range(3000), "kind": "ä"})
+        table.keep_sample("m", index, frame.set_index(frame["order"].astype(str)), healthy=index != 13)
+    recent = table.recent("m", windows=3)
+    assert [frame["x"].iloc[0] for frame in recent] == [11.0, 12.0, 14.0]
+    assert all(len(frame) == 2000 and frame["order"].is_monotonic_increasing for frame in recent)
+    assert recent[0]["order"].max() >= 2997
+    assert len(table.recent("m", windows=99)) == 12
+    table.mark_unhealthy("m", 14)
+    table.mark_healthy("m", 13)
+    assert [frame["x"].iloc[0] for frame in table.recent("m", windows=2)] == [12.0, 13.0]
+    assert table.recent("n") == []
+    with pytest.raises(NotFoundError, match="no sample of window 0 of model 'm'"):
+        table.mark_unhealthy("m", 0)
+
+
+def test_a_sample_keeps_its_types(table):
+    frame = pd.DataFrame({"f": [0.5, np.nan], "i": [1, 2], "b": [True, False], "s": ["a", None]})
+    table.keep_sample("m", 0, frame)
+    pd.testing.assert_frame_equal(table.recent("m")[0], frame)
+    table.keep_sample("m", 0, frame.iloc[:1])
+    assert len(table.recent("m")) == 1 and len(table.recent("m")[0]) == 1
+
+
+def test_a_cycle_of_an_unplanned_window_can_be_recorded(table):
+    table.record_cycle("m", 3, {"decision": "stable"})
+    assert table.cycles("m") == [{"index": 3, "decision": "stable"}]
