@@ -144,6 +144,12 @@ class MonitoredModel:
             logits = self.head_logits(adapted).double().numpy()
         return logits if self.adapter.logit_offset is None else logits + self.adapter.logit_offset
 
+    def logits_of_base(self, units: pd.DataFrame) -> Floats:
+        """Logits float64 [n, k] of the frozen base alone for rows in model units: what every heal starts from."""
+        with torch.inference_mode():
+            logits: Floats = self.head_logits(self.hidden_of_units(units)).double().numpy()
+        return logits
+
     def head_logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """The frozen head's logits [n, k]; gradients flow to ``hidden``. One output column means [0, z]."""
         raw = self.head(hidden)

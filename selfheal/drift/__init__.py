@@ -1,1 +1,1 @@
-"""Is this window still like the healthy ones: guards, statistics, the yardstick, two signals, the Evidently report."""
+"""Drift: guards, the yardstick of healthy windows, the two signals, the Evidently report."""

@@ -1,0 +1,161 @@
+"""The two signals that regulate healing: what the data says, and what the rules say.
+
+Either, confirmed over several windows, asks for a heal; neither can promote one. Both are ratios to a natural bound:
+1 is the edge of what this model's own healthy windows do.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from selfheal.drift.yardstick import Yardstick
+from selfheal.model import MonitoredModel
+from selfheal.rules import Rule
+
+WATCHED = ("score", "joint", "outside", "auc")
+"""What raises the data alarm: the model's score, the joint distribution, values never seen, and a classifier. Single
+columns say where, not whether: drift of a column that informs nothing would alarm at every window."""
+
+RULE_MARGIN = 1.6
+"""A rule may step this much farther than the largest natural step before it alarms. Several rules are watched, each
+with two figures, on few windows: at 1.3 eight of 37 natural years of weather alarmed, at 1.6 five, and none twice in
+a row, which is what patience asks for."""
+
+NEW_RULE_P = 1e-4
+"""Binomial tail below which a rule about a new pattern fires too often for chance (HEALING: the mechanism gate)."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal on one window.
+
+    Attributes
+    ----------
+    name
+        ``"data"`` or ``"rules"``.
+    alarm
+        Whether ``value`` exceeds ``bound``.
+    measure
+        What was largest, such as ``"joint distribution"`` or ``"firing rate of deep_v14"``.
+    value, bound
+        Ratio to the natural bound, and 1.
+    reason
+        One line for people.
+    details
+        Every ratio that went into it, by name.
+    """
+
+    name: str
+    alarm: bool
+    measure: str
+    value: float
+    bound: float
+    reason: str
+    details: dict[str, float] = field(default_factory=dict)
+
+
+_WORDS = {
+    "score": "the model's score",
+    "joint": "the joint distribution",
+    "outside": "values never seen before",
+    "auc": "a classifier between window and pool",
+    "marginal": "single columns",
+    "residual": "columns given the others",
+}
+
+
+def signals(
+    model: MonitoredModel,
+    frame: pd.DataFrame,
+    recent: Sequence[pd.DataFrame] | pd.DataFrame | None = None,
+    yardstick: Yardstick | None = None,
+) -> tuple[Signal, Signal]:
+    """The data signal and the rules signal of one window.
+
+    Parameters
+    ----------
+    model
+        As it serves: its input map turns ``frame`` into model units.
+    frame : DataFrame [n, d], raw.
+    recent
+        Healthy windows in model units, oldest first; without them the reference in blocks of n rows.
+    yardstick
+        A ready one for ``recent``, to save making it again.
+    """
+    stick = yardstick or Yardstick(model, recent, len(frame))
+    units = model.model_units(frame)
+    return data_signal(stick, units), rules_signal(stick, units)
+
+
+def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
+    """Inputs and scores against the natural spread of healthy windows."""
+    judged = stick.judge(units)
+    name = max(WATCHED, key=lambda k: judged.ratios[k])
+    value = float(judged.ratios[name])
+    moved = judged.moved()
+    where = f"; columns: {', '.join(f'{c} {judged.columns[c]:.1f}' for c in moved[:6])}" if moved else ""
+    reason = f"{_WORDS[name]}: {value:.2f} of the natural bound{where}"
+    details = {f"{k}_ratio": float(v) for k, v in judged.ratios.items()}
+    return Signal("data", value > 1.0, _WORDS[name], value, 1.0, reason, details)
+
+
+def rules_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
+    """Firing rate of, and conflict with, every rule against the same of healthy windows."""
+    details: dict[str, float] = {}
+    for rule in stick.model.policy.rule_set:
+        details[f"firing rate of {rule.name}"] = _rate_ratio(rule, stick, units)
+        if rule.knowledge == "record":
+            details[f"conflict with {rule.name}"] = _conflict_ratio(rule, stick, units)
+    if not details:
+        return Signal("rules", False, "no rules", 0.0, 1.0, "the policy has no rules")
+    name = max(details, key=lambda k: details[k])
+    value = details[name]
+    return Signal("rules", value > 1.0, name, value, 1.0, f"{name}: {value:.2f} of the natural bound", details)
+
+
+def _rate_ratio(rule: Rule, stick: Yardstick, units: pd.DataFrame) -> float:
+    fired = rule.fires(units)
+    before = [float(rule.fires(block).mean()) for block in stick.blocks]
+    if rule.knowledge == "new":
+        return new_rule_excess(int(fired.sum()), len(fired), float(np.mean(before)), stick)
+    return _ratio(float(fired.mean()), before, len(fired), float(rule.fires(stick.pool_frame).mean()))
+
+
+def new_rule_excess(count: int, n: int, rate: float, stick: Yardstick) -> float:
+    """How far ``count`` of ``n`` exceeds what a rate (never below one row of the healthy windows) gives by chance."""
+    floor = 1.0 / sum(len(block) for block in stick.blocks)
+    limit = float(binom.isf(NEW_RULE_P, n, min(max(rate, floor), 1.0)))
+    return count / max(limit, 1.0)
+
+
+def _conflict_ratio(rule: Rule, stick: Yardstick, units: pd.DataFrame) -> float:
+    def share(frame: pd.DataFrame) -> tuple[float, int]:
+        fired = rule.fires(frame)
+        if not fired.any():
+            return np.nan, 0
+        voted = frame[fired]
+        model = stick.model
+        wrong: NDArray[np.bool_] = model.classes_[model.proba_of_units(voted).argmax(axis=1)] != rule.vote
+        return float(wrong.mean()), int(fired.sum())
+
+    now, votes = share(units)
+    before = [s for s, _ in map(share, stick.blocks) if np.isfinite(s)]
+    if votes < 10 or not before:
+        return 0.0
+    return _ratio(now, before, votes, share(stick.pool_frame)[0])
+
+
+def _ratio(now: float, before: list[float], n: int, expected: float) -> float:
+    """|now − expected| over the larger of sampling noise and the natural steps from window to window."""
+    centre = expected if np.isfinite(expected) else float(np.mean(before))
+    # 3.5 standard errors of a share of n against a share of 2n rows; never below one row's worth.
+    noise = 3.5 * np.sqrt(max(centre * (1 - centre), 1 / n) * 1.5 / n)
+    steps = [abs(b - a) for a, b in itertools.pairwise(before)]
+    return float(abs(now - centre) / max(noise, RULE_MARGIN * max(steps, default=0.0)))

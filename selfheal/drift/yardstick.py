@@ -1,0 +1,231 @@
+"""The yardstick: how far apart this model's own healthy windows lie, and so what counts as unusual.
+
+Two natural years of weather never look alike (a classifier tells them apart with AUC .52-.84), so no fixed bound is
+right for every stream. Each statistic's bound comes from the same statistic between healthy windows (two windows →
+the next), and never lies below what chance alone gives at this sample size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from selfheal.drift import stats
+from selfheal.drift.stats import Floats
+from selfheal.model import MonitoredModel
+
+MARGIN = 1.3
+"""A bound lies 30 % above the largest natural value seen (HEALING: max of about four pairs underestimates the next)."""
+
+POOL_WINDOWS = 2
+"""The pool is the last two windows: recent enough to be alike, large enough to be quiet."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far one window lies from a pool; every figure larger when farther."""
+
+    marginal: Floats  # D [d]: KS of each column
+    residual: Floats  # R [d]: KS of each column given the others
+    outside: Floats  # V [d]: share of rows with values the pool never had
+    joint: float  # J: Gaussian KL, nats per column
+    score: float  # S: KS of the model's margin
+    auc: float  # A: classifier two-sample AUC
+
+    @property
+    def total(self) -> float:
+        """``d·J + 2ΣV + ΣD``: what a measurement map has to bring down."""
+        return float(len(self.marginal) * self.joint + 2 * self.outside.sum() + self.marginal.sum())
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A distance held against the natural bounds. ``ratios`` are value / bound, > 1 where unusual."""
+
+    distance: Distance
+    ratios: dict[str, float]
+    columns: dict[str, float]
+
+    @property
+    def explained(self) -> bool:
+        """Whether nothing about the window is unusual."""
+        return max(self.ratios.values()) <= 1.0
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The most unusual measure and its ratio."""
+        name = max(self.ratios, key=lambda k: self.ratios[k])
+        return name, self.ratios[name]
+
+    def moved(self) -> list[str]:
+        """Columns that are unusual by themselves, most unusual first."""
+        return sorted((c for c, r in self.columns.items() if r > 1), key=lambda c: -self.columns[c])
+
+
+class Yardstick:
+    """Natural spread of one model's healthy windows of one length.
+
+    Parameters
+    ----------
+    model
+        The model; its reference is the yardstick until there are enough healthy windows.
+    recent
+        Healthy windows in model units, oldest first, or one frame that is cut into windows from its end.
+    n
+        Rows of the window to be judged.
+    """
+
+    def __init__(
+        self, model: MonitoredModel, recent: Sequence[pd.DataFrame] | pd.DataFrame | None, n: int, seed: int = 0
+    ) -> None:
+        self.model, self.seed, self.n = model, seed, n
+        reference = model.reference
+        self._levels = {
+            c: {level: i for i, level in enumerate(reference[c].astype(str).value_counts().index)}
+            for c, kind in model.dtypes.items()
+            if kind == "str"
+        }
+        numeric = [c for c in model.features if model.dtypes[c] != "str"]
+        medians = reference[numeric].median() if numeric else pd.Series(dtype=float)
+        self._fill = {c: float(medians[c]) if np.isfinite(medians[c]) else 0.0 for c in numeric}
+        self.blocks, self.from_reference = self._cut(recent)
+        self.pool_frame = pd.concat(self.blocks[-POOL_WINDOWS:], ignore_index=True)
+        self.pool = self.encode(self.pool_frame)
+        self.pool_margin = self.margin(self.pool_frame)
+
+    # ---------------------------------------------------------------- what is compared
+
+    def encode(self, units: pd.DataFrame) -> Floats:
+        """Rows in model units as float [n, d]."""
+        return stats.encode(units[list(self.model.features)], self._levels, self._fill)
+
+    def margin(self, units: pd.DataFrame) -> Floats:
+        """What the base model's decision hangs on, float [n, k - 1]: log-odds of each class against the first."""
+        base = self.model.logits_of_base(units)
+        return np.asarray(base[:, 1:] - base[:, :1])
+
+    def _cut(self, recent: Sequence[pd.DataFrame] | pd.DataFrame | None) -> tuple[list[pd.DataFrame], bool]:
+        features = list(self.model.features)
+        if isinstance(recent, pd.DataFrame):
+            recent = cut(recent[features], self.n)
+        windows = [w[features] for w in recent or () if len(w)]
+        # One window has no spread to show: the reference joins until there are three.
+        if len(windows) >= 3:
+            return windows, False
+        blocks = cut(self.model.reference, self.n)
+        return (blocks if not windows else [*blocks, *windows][-max(len(blocks), 3) :]), True
+
+    # ---------------------------------------------------------------- judging
+
+    @cached_property
+    def scale(self) -> stats.Scale:
+        """Location, spread and covariance of the pool."""
+        return stats.Scale.of(self.pool)
+
+    @cached_property
+    def support(self) -> stats.Support:
+        """Values that the reference and the healthy windows have had."""
+        return stats.Support.of(np.concatenate([self.encode(b) for b in (self.model.reference, *self.blocks)]))
+
+    def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
+        """How far rows in model units [n, d] lie from the pool, which ``weights`` may reweight."""
+        return self._distance(
+            self.encode(units), self.margin(units), self.pool, self.pool_margin, weights, self.support
+        )
+
+    def _distance(
+        self,
+        x: Floats,
+        margin: Floats,
+        pool: Floats,
+        pool_margin: Floats,
+        weights: Floats | None,
+        support: stats.Support,
+    ) -> Distance:
+        scale = stats.Scale.of(pool, weights)
+        zx, zp = scale.z(x), scale.z(pool)
+        return Distance(
+            marginal=stats.ks_columns(x, pool, weights),
+            residual=stats.ks_columns(scale.residuals(zx), scale.residuals(zp), weights),
+            outside=support.outside(x),
+            joint=stats.gaussian_kl(scale, zx),
+            score=float(stats.ks_columns(margin, pool_margin, weights).max()),
+            auc=stats.classifier_auc(zx, zp, weights, self.seed),
+        )
+
+    @cached_property
+    def natural(self) -> list[Distance]:
+        """Distances between healthy windows: two → the next."""
+        encoded = [(self.encode(b), self.margin(b)) for b in self.blocks]
+        reference = np.empty((0, self.pool.shape[1])) if self.from_reference else self.encode(self.model.reference)
+        found = []
+        for i in range(1, len(encoded)):
+            before = encoded[max(0, i - POOL_WINDOWS) : i]
+            pool = np.concatenate([x for x, _ in before])
+            margin = np.concatenate([m for _, m in before])
+            if min(len(pool), len(encoded[i][0])) < 10:
+                continue
+            others = np.concatenate([reference, *(x for j, (x, _) in enumerate(encoded) if j != i)])
+            found.append(self._distance(*encoded[i], pool, margin, None, stats.Support.of(others)))
+        return found
+
+    @cached_property
+    def bounds(self) -> Distance:
+        """The bound of each figure of a :class:`Distance`."""
+        n, m, d = self.n, len(self.pool), len(self.model.features)
+        noise = np.sqrt((n + m) / (n * m))
+        # KS: Bonferroni p = 1e-3 over the columns, asymptotic two-sample law.
+        column = np.sqrt(-np.log(1e-3 / d / 2) / 2) * noise
+        score = np.sqrt(-np.log(1e-3 / 2) / 2) * noise
+        auc = 0.5 + max(3 * np.sqrt((n + m + 1) / (12 * n * m)), 0.045)  # z < 3, or AUC < .545 (HEALING)
+        joint = 1.5 * (d + 3) / 4 * (1 / n + 1 / m) * 2
+        seen = self.natural
+        return Distance(
+            marginal=_bound([s.marginal for s in seen], column),
+            residual=_bound([s.residual for s in seen], column),
+            outside=_bound([s.outside for s in seen], 0.02),
+            joint=float(_bound([np.array(s.joint) for s in seen], joint)),
+            score=float(_bound([np.array(s.score) for s in seen], score)),
+            auc=0.5 + float(_bound([np.array(s.auc - 0.5) for s in seen], auc - 0.5)),
+        )
+
+    def judge(self, units: pd.DataFrame, weights: Floats | None = None) -> Judgement:
+        """Hold rows in model units against the natural bounds."""
+        found, bound = self.distance(units, weights), self.bounds
+        per_column = np.maximum.reduce(
+            [found.marginal / bound.marginal, found.residual / bound.residual, found.outside / bound.outside]
+        )
+        ratios = {
+            "marginal": float((found.marginal / bound.marginal).max()),
+            "residual": float((found.residual / bound.residual).max()),
+            "outside": float((found.outside / bound.outside).max()),
+            "joint": found.joint / bound.joint,
+            "score": found.score / bound.score,
+            "auc": (found.auc - 0.5) / (bound.auc - 0.5),
+        }
+        return Judgement(found, ratios, dict(zip(self.model.features, map(float, per_column), strict=True)))
+
+
+def cut(frame: pd.DataFrame, n: int) -> list[pd.DataFrame]:
+    """Cut into windows of ``n`` rows from the end; what is left over at the start is dropped (kept if it is all)."""
+    if len(frame) < 2 * n:
+        half = len(frame) // 2
+        return [frame.iloc[:half], frame.iloc[half:]] if half else [frame]
+    starts = range(len(frame) % n, len(frame), n)
+    return [frame.iloc[s : s + n] for s in starts]
+
+
+def _bound(values: list[Floats], floor: float | Floats) -> Floats:
+    """``max(floor, 1.3·max, median + 4·1.48·MAD)`` over healthy pairs, per column."""
+    lowest: Floats = np.asarray(floor, dtype=np.float64)
+    if not values:
+        return lowest
+    stack = np.stack([np.asarray(v, dtype=np.float64) for v in values])
+    middle = np.median(stack, axis=0)
+    deviation = np.median(np.abs(stack - middle), axis=0)
+    spread: Floats = np.maximum(MARGIN * stack.max(axis=0), middle + 4 * 1.48 * deviation)
+    return np.maximum(lowest, spread)
