@@ -1,0 +1,172 @@
+"""Adoption: a model enters, with an identity adapter as its first version."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+from selfheal.errors import InputError
+from selfheal.model import MonitoredModel
+from selfheal.registry.store import Registry
+from selfheal.registry.versions import VersionInfo
+from selfheal.settings import Settings
+from selfheal.table import InferenceTable, Pointer
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What an adoption did.
+
+    Attributes
+    ----------
+    name, version, stage
+        The version with the identity adapter, and where it is.
+    base_version, base_digest
+        The base it belongs to.
+    new
+        False when this very base had been adopted before; then nothing was registered.
+    message
+        The same in words.
+    """
+
+    name: str
+    version: int
+    stage: str
+    base_version: int
+    base_digest: str
+    new: bool
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: InferenceTable) -> Adoption:
+    """Store `model` as a base and register the identity adapter: in Production if nothing is, else in Staging.
+
+    Run again after a failure, it finishes what is missing.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, ``_`` and ``-``, at most 60; not ending in ``-base``.
+
+    Raises
+    ------
+    InputError
+        Bad name, a policy that does not fit, or columns that differ from those already logged.
+    UnavailableError
+        MLflow or the database is away.
+    """
+    _check(name, model)
+    # First what can refuse without leaving anything behind.
+    table.create(name, model.dtypes, model.classes_.tolist())
+    base_version, new_base = registry.register_base(name, model)
+    existing = [] if new_base else [i for i in _versions(registry, name) if i.base_version == base_version]
+    version = existing[0].version if existing else _register_identity(name, model, registry)
+    if not registry.production(name):
+        registry.transition(name, version, "Production")
+    registry.sync_aliases(name)
+    _point(name, registry, table)
+    stage = registry.version(name, version).stage
+    words = _words(name, version, stage, base_version, not existing)
+    return Adoption(name, version, stage, base_version, model.digest, not existing, words)
+
+
+def adopt(name: str, model: MonitoredModel, settings: Settings | None = None) -> Adoption:
+    """Adopt `model` under `name`: its base and an identity adapter, version 1, in Production.
+
+    A new base for a known name puts its identity adapter into Staging; the same base again changes nothing and
+    says so.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, ``_`` and ``-``, at most 60.
+    settings
+        By default from the environment.
+
+    Raises
+    ------
+    InputError
+        Bad name, a policy that does not fit, a part that cannot be stored, or changed columns.
+    UnavailableError
+        MLflow or the database cannot be reached.
+    """
+    here = settings or Settings.from_env()
+    table = InferenceTable(here.database_url)
+    try:
+        return adopt_model(name, model, Registry(here), table)
+    finally:
+        table.close()
+
+
+def load(name: str, settings: Settings | None = None) -> MonitoredModel:
+    """The model that Production names, as MLflow resolves it.
+
+    Raises
+    ------
+    NotFoundError
+        No such model, or nothing in Production.
+    ArtifactError
+        A stored file is not what was registered; nothing of it was run.
+    """
+    return Registry(settings or Settings.from_env()).load(name)
+
+
+def _check(name: str, model: MonitoredModel) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no model name: letters, digits, '_' and '-', at most 60 of them")
+    if name.endswith("-base"):
+        raise InputError(f"{name!r} ends in '-base', the name of another model's bases; choose another name")
+    if model.policy.model not in (None, name):
+        raise InputError(
+            f"the policy is for model {model.policy.model!r}, not {name!r}; adopt under that name, or change its model:"
+        )
+    if not model.adapter.is_identity:
+        raise InputError(
+            f"it carries an adapter ({model.adapter.changed_part}); adopt the base: model.with_adapter(Adapter())"
+        )
+    model.policy.check(model.features, model.classes_.tolist())
+
+
+def _versions(registry: Registry, name: str) -> list[VersionInfo]:
+    return registry.versions(name) if name in registry.models() else []
+
+
+def _register_identity(name: str, model: MonitoredModel, registry: Registry) -> int:
+    tags = {"diagnosis": "adoption", "verdict": "adopted", "policy_digest": model.policy.digest}
+    text = "Identity adapter: the base model exactly as it was adopted."
+    return registry.register(name, model.adapter, tags=tags, sample=None, description=text)
+
+
+def _point(name: str, registry: Registry, table: InferenceTable) -> None:
+    """Write the first pointer; later ones are the reconciler's."""
+    if table.pointer(name) is not None:
+        return
+    version = registry.production(name)[-1]
+    adapter = registry.adapter(name, version)
+    info = registry.version(name, version)
+    table.set_pointer(
+        name,
+        Pointer(
+            model=name,
+            version=version,
+            base_version=info.base_version or 0,
+            base_digest=adapter.base_digest,
+            adapter=adapter.to_bytes(),
+            adapter_digest=adapter.digest,
+            settled_at=dt.datetime.now(dt.UTC),
+            pinned=False,
+        ),
+    )
+
+
+def _words(name: str, version: int, stage: str, base_version: int, new: bool) -> str:
+    if not new:
+        return f"{name}: this base was already adopted (base {base_version}, version {version}, {stage}); nothing new"
+    where = "serves" if stage == "Production" else "waits in Staging; move it to Production to serve it"
+    return f"{name}: adopted as base {base_version}; version {version} (identity adapter) {where}"

@@ -1,0 +1,249 @@
+"""A base model as a folder of plain files: what MLflow stores as ``<name>-base`` and the scoring service opens.
+
+======================  ============================================================================
+``base.json``           features, classes, the frozen digest, and the SHA-256 of every other file
+``backbone.*, head.*``  ``.pt2``, or ``.safetensors`` with a builder's import path in ``base.json``
+``preprocess.skops``    where there is preprocessing
+``reference.parquet``   features and target
+``policy.yaml``         the policy at adoption, the fall-back of the one in ``SELFHEAL_RULES``
+======================  ============================================================================
+
+Nothing here imports mlflow, and no file is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import nn
+
+from selfheal.errors import ArtifactError, InputError, PolicyError
+from selfheal.model import MonitoredModel
+from selfheal.policy import Policy
+from selfheal.registry import weights
+from selfheal.registry.preprocessing import open_preprocessing, save_preprocessing
+from selfheal.registry.program import export_program, open_program
+
+FORMAT = "selfheal-base-1"
+MANIFEST = "base.json"
+_FILES = {
+    "backbone.pt2",
+    "backbone.safetensors",
+    "head.pt2",
+    "head.safetensors",
+    "preprocess.skops",
+    "reference.parquet",
+    "policy.yaml",
+}
+# Rows on which the stored network is compared with the one in memory: enough to meet every branch of a small
+# network, cheap for a large one.
+_CHECK_ROWS = 512
+
+
+def save_base(model: MonitoredModel, directory: Path) -> str:
+    """Write the frozen parts of `model` (not its adapter) into a folder and open them again.
+
+    Parameters
+    ----------
+    model
+        Its backbone and head must agree with their stored form to 1e-5 on reference rows.
+    directory
+        New or empty. It appears complete or not at all.
+
+    Returns
+    -------
+    str
+        The frozen digest, which an adapter of this base carries.
+
+    Raises
+    ------
+    InputError
+        A part cannot be stored; the message says which and the remedy.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise InputError(f"{directory} is not empty; a base model is written once")
+    model.check_unchanged()
+    files, parts = _network(model)
+    if model.preprocess is not None:
+        files["preprocess.skops"] = save_preprocessing(model.preprocess)
+    files["reference.parquet"] = _parquet(model.reference.assign(**{model.target: model.reference_labels}))
+    files["policy.yaml"] = model.policy.to_yaml().encode()
+    manifest = {
+        "format": FORMAT,
+        "name": model.name,
+        "digest": model.digest,
+        "features": list(model.features),
+        "dtypes": model.dtypes,
+        "target": model.target,
+        "classes": np.asarray(model.classes_).tolist(),
+        "parts": parts,
+        "torch": torch.__version__,
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    }
+    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+    place(files, directory)
+    try:
+        load_base(directory, expect_digest=model.digest)
+    except ArtifactError as error:
+        shutil.rmtree(directory)
+        raise InputError(f"the model does not survive being stored: {error}") from error
+    return model.digest
+
+
+def place(files: dict[str, bytes], directory: Path) -> None:
+    """Write `files` into a new folder that appears with its whole content or not at all."""
+    draft = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
+    draft.mkdir(parents=True)
+    try:
+        for name, data in files.items():
+            with (draft / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if directory.exists():
+            directory.rmdir()
+        draft.rename(directory)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def read_base(
+    directory: Path, expect_digest: str | None = None, expect_manifest: str | None = None
+) -> dict[str, bytes]:
+    """Every file of a base, as bytes whose digests were checked; nothing is interpreted but the manifest.
+
+    Parameters
+    ----------
+    expect_digest
+        The frozen digest that an adapter names; None where nobody has named one yet.
+    expect_manifest
+        SHA-256 of ``base.json`` as registered. It also covers what the frozen digest does not: the programs
+        around the weights, the reference and the policy.
+
+    Raises
+    ------
+    ArtifactError
+        A file is missing, unexpected or differs from its digest.
+    """
+    manifest_bytes = _read(directory, MANIFEST)
+    if expect_manifest is not None and hashlib.sha256(manifest_bytes).hexdigest() != expect_manifest:
+        raise ArtifactError(f"{directory / MANIFEST} is not what was registered; {_RESTORE}")
+    manifest = _manifest(manifest_bytes, directory)
+    if expect_digest is not None and manifest["digest"] != expect_digest:
+        raise ArtifactError(
+            f"{directory}: holds base {str(manifest['digest'])[:12]}, expected {expect_digest[:12]}; it was not opened"
+        )
+    files = {MANIFEST: manifest_bytes}
+    for name, digest in manifest["files"].items():
+        if name not in _FILES:
+            raise ArtifactError(f"{directory}: {MANIFEST} lists {name!r}, which is no part of a base; not opened")
+        files[name] = _read(directory, name)
+        found = hashlib.sha256(files[name]).hexdigest()
+        if found != digest:
+            raise ArtifactError(
+                f"{directory / name} was changed: SHA-256 {found[:12]}, registered {str(digest)[:12]}; {_RESTORE}"
+            )
+    return files
+
+
+def load_base(directory: Path, expect_digest: str | None = None, expect_manifest: str | None = None) -> MonitoredModel:
+    """The model stored by `save_base`, with the identity adapter and the policy of its adoption.
+
+    Parameters as in `read_base`, which runs first: digests before contents.
+
+    Raises
+    ------
+    ArtifactError
+        A file is missing, changed or could run code, or the loaded model has another digest. Nothing was run.
+    """
+    files = read_base(directory, expect_digest, expect_manifest)
+    manifest = _manifest(files[MANIFEST], directory)
+    try:
+        model = MonitoredModel(
+            backbone=_open_part("backbone", manifest, files),
+            head=_open_part("head", manifest, files),
+            reference=pd.read_parquet(io.BytesIO(files["reference.parquet"])),
+            target=manifest["target"],
+            preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
+            policy=Policy.load(yaml.safe_load(files["policy.yaml"])),
+            name=manifest["name"],
+        )
+    except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
+        raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {_RESTORE}") from error
+    if model.digest != manifest["digest"]:
+        raise ArtifactError(
+            f"{directory}: the loaded model has digest {model.digest[:12]}, registered {manifest['digest'][:12]}. "
+            "Changed files, or another version of torch or scikit-learn than the one that stored it; adopt it again"
+        )
+    return model
+
+
+_RESTORE = "it was not opened. Delete the cached copy to fetch it anew, or restore MLflow's artifacts from a backup"
+
+
+def manifest_digest(directory: Path) -> str:
+    """SHA-256 of a base's manifest, which names every other file by digest."""
+    return hashlib.sha256(_read(directory, MANIFEST)).hexdigest()
+
+
+def _network(model: MonitoredModel) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:
+    """Files and manifest entries of backbone and head, each compared with the module in memory."""
+    rows = model.reference.iloc[:_CHECK_ROWS]
+    entered = torch.from_numpy(model.network_input(rows))
+    hidden = model.hidden_of_units(rows)
+    files: dict[str, bytes] = {}
+    parts: dict[str, dict[str, str]] = {}
+    for part, module, batch in (("backbone", model.backbone, entered), ("head", model.head, hidden)):
+        try:
+            files[f"{part}.pt2"] = export_program(module, batch)
+            parts[part] = {"kind": "program"}
+        except InputError as because:
+            path, files[f"{part}.safetensors"] = weights.store(module, batch, what=part, because=because)
+            parts[part] = {"kind": "weights", "builder": path}
+    return files, parts
+
+
+def _open_part(part: str, manifest: dict[str, Any], files: dict[str, bytes]) -> nn.Module:
+    entry = manifest["parts"][part]
+    if entry["kind"] == "program":
+        return open_program(files[f"{part}.pt2"], what=f"{part}.pt2")
+    return weights.build(str(entry["builder"]), files[f"{part}.safetensors"], what=part)
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    try:
+        data: bytes = frame.to_parquet(index=False)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise InputError(f"reference: a column mixes types and cannot be stored as parquet ({error})") from error
+    return data
+
+
+def _read(directory: Path, name: str) -> bytes:
+    try:
+        return (directory / name).read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{directory / name} cannot be read ({error.strerror}); {_RESTORE}") from error
+
+
+def _manifest(data: bytes, directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(data)
+        if manifest["format"] != FORMAT:
+            raise ArtifactError(f"{directory}: format {manifest['format']!r}; this selfheal reads {FORMAT!r}")
+        if isinstance(manifest["files"], dict) and isinstance(manifest["digest"], str):
+            return dict(manifest)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ArtifactError(f"{directory / MANIFEST} is no manifest of a base model; {_RESTORE}")

@@ -1,0 +1,95 @@
+"""Writes a version the cheap way: models from code, explicit requirements, a signature (0.5 s against 8-20 s)."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+_CODE = Path(__file__).with_name("pyfunc.py")
+_TYPES = {"float": "double", "bool": "boolean", "str": "string"}
+# What a process needs to load a version, with the versions that wrote it.
+_REQUIRED = ("selfheal", "mlflow", "torch", "scikit-learn", "skops", "safetensors", "pandas", "numpy")
+_MODEL_VERSIONS_TAG = "mlflow.modelVersions"
+
+
+def package(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    *,
+    run_id: str | None,
+    artifacts: Mapping[str, Path],
+    config: Mapping[str, Any],
+    signature: ModelSignature,
+    tags: Mapping[str, str],
+) -> str:
+    """Store files as a logged model of `experiment` and return its id; linked to `run_id` where there is one."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+    from mlflow.pyfunc import save_model
+
+    logged = client.create_logged_model(experiment, name, run_id, dict(tags), model_type="selfheal")
+    try:
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            # MLflow's own advice about classes that it ships.
+            warnings.simplefilter("ignore", UserWarning)
+            folder = Path(scratch) / "model"
+            save_model(
+                path=str(folder),
+                python_model=str(_CODE),
+                artifacts={key: str(path) for key, path in artifacts.items()},
+                model_config=dict(config),
+                signature=signature,
+                pip_requirements=requirements(),
+                mlflow_model=Model(
+                    artifact_path=logged.artifact_location,
+                    model_uuid=logged.model_id,
+                    run_id=run_id,
+                    model_id=logged.model_id,
+                ),
+            )
+            client.log_model_artifacts(logged.model_id, str(folder))
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    if run_id is not None:
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_id)
+
+
+def link_version(client: MlflowClient, model_id: str, name: str, number: int) -> None:
+    """Show the registered version on the logged model's own page, as MLflow's fluent API does."""
+    client.set_logged_model_tags(model_id, {_MODEL_VERSIONS_TAG: json.dumps([{"name": name, "version": number}])})
+
+
+def signature_of(manifest: Mapping[str, Any]) -> ModelSignature:
+    """Feature columns in, a probability per class out; from the manifest of a base."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    # MLflow converts neither whole numbers to fractions nor back, and a change of unit turns one into the other:
+    # a column of whole numbers is declared open, and refused by selfheal's own check where it holds no number.
+    inputs: list[Any] = [ColSpec(_TYPES.get(manifest["dtypes"][c], AnyType()), c) for c in manifest["features"]]
+    return ModelSignature(Schema(inputs), Schema([ColSpec("double", str(c)) for c in manifest["classes"]]))
+
+
+def requirements() -> list[str]:
+    """Pinned requirements of a stored version; inferring them would take MLflow 8-20 s."""
+    pins = []
+    for package_name in _REQUIRED:
+        try:
+            pins.append(f"{package_name}=={version(package_name).partition('+')[0]}")
+        except PackageNotFoundError:  # an uninstalled checkout
+            pins.append(package_name)
+    return pins

@@ -1,0 +1,206 @@
+"""Runs: one per heal, and one per Production version that grows a step per window."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfheal.registry.door import Door
+from selfheal.registry.pages import table_page
+from selfheal.registry.versions import VersionStore, tag_text, tag_texts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+KIND = "selfheal.kind"
+_WATCHED = "selfheal.version"
+_NOTE = "mlflow.note.content"
+_RUN_NAME = "mlflow.runName"
+_LONGEST_PARAM = 6000
+
+
+class RunLog(VersionStore):
+    """Experiment ``selfheal/<name>`` of each model, and the runs in it."""
+
+    def __init__(self, door: Door) -> None:
+        super().__init__(door)
+        self._experiments: dict[str, str] = {}
+        self._watch: dict[tuple[str, int], str] = {}
+
+    def experiment(self, name: str) -> str:
+        """Id of experiment ``selfheal/<name>``, made or restored when needed."""
+        if name not in self._experiments:
+            with self._door.asked(f"open the experiment of {name!r}") as client:
+                self._experiments[name] = self._open_experiment(client, f"selfheal/{name}", name)
+        return self._experiments[name]
+
+    def watch_run(self, name: str, version: int) -> str:
+        """Id of the watch run of a version: metrics with the window's index as step. Made on first use."""
+        key = (name, int(version))
+        if key not in self._watch:
+            experiment = self.experiment(name)
+            info = self.version(name, version)
+            with self._door.asked(f"open the watch run of {name!r} version {version}") as client:
+                found = client.search_runs(
+                    [experiment],
+                    f"tags.`{KIND}` = 'watch' AND tags.`{_WATCHED}` = '{int(version)}'",
+                    order_by=["attributes.start_time ASC"],
+                    max_results=1,
+                )
+                self._watch[key] = (
+                    found[0].info.run_id if found else _new_watch(client, experiment, name, int(version), info.model_id)
+                )
+        return self._watch[key]
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, at: dt.datetime | None = None) -> None:
+        """Write the numbers of one window in one call; NaN and infinities, which MLflow cannot draw, are left out.
+
+        Parameters
+        ----------
+        step
+            The window's index.
+        at
+            Event time of the window's end; the wall clock by default.
+        """
+        from mlflow.entities import Metric
+
+        stamp = int((at or dt.datetime.now(dt.UTC)).timestamp() * 1000)
+        batch: list[Metric] = [
+            Metric(key, float(value), stamp, int(step)) for key, value in metrics.items() if math.isfinite(value)
+        ]
+        with self._door.asked("log metrics") as client:
+            client.log_batch(run_id, metrics=batch)
+
+    def start_heal_run(self, name: str, params: Mapping[str, Any], run_name: str | None = None) -> str:
+        """Begin a run of the heal kind and return its id.
+
+        Parameters
+        ----------
+        params
+            What the heal was asked for: window, seed, parent version, policy digest.
+        run_name
+            By default ``heal window <window>``; `end_run` completes it with what was decided.
+        """
+        from mlflow.entities import Param
+
+        title = run_name or f"heal window {params.get('window', '?')}"
+        experiment = self.experiment(name)
+        with self._door.asked(f"begin a run of {name!r}") as client:
+            run = client.create_run(experiment, run_name=title, tags={KIND: "heal"})
+            batch = [Param(str(k), tag_text(v)[:_LONGEST_PARAM]) for k, v in params.items()]
+            client.log_batch(run.info.run_id, params=batch)
+        return str(run.info.run_id)
+
+    def end_run(
+        self,
+        run_id: str,
+        status: str = "FINISHED",
+        *,
+        run_name: str | None = None,
+        note: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Close a run.
+
+        Parameters
+        ----------
+        status
+            ``"FINISHED"``, ``"FAILED"`` or ``"KILLED"``.
+        run_name
+            What was decided, e.g. ``"heal window 12: sensor → promote"``.
+        note
+            Markdown for the run's description: the reasons in words.
+        """
+        from mlflow.entities import RunTag
+
+        extra = tag_texts(tags or {})
+        if run_name is not None:
+            extra[_RUN_NAME] = run_name
+        if note is not None:
+            extra[_NOTE] = note
+        with self._door.asked("end a run") as client:
+            if extra:
+                client.log_batch(run_id, tags=[RunTag(k, v) for k, v in extra.items()])
+            client.set_terminated(run_id, status)
+
+    def log_artifact_text(self, run_id: str, text: str, path: str) -> None:
+        """Store `text` as the run's artifact `path` (``"report.html"``, ``"reasons.md"``)."""
+        with self._door.asked(f"store {path}") as client:
+            client.log_text(run_id, text, path)
+
+    def log_artifact_file(self, run_id: str, local: Path, folder: str | None = None) -> None:
+        """Store a local file under its own name, in `folder` of the run's artifacts."""
+        with self._door.asked(f"store {local.name}") as client:
+            client.log_artifact(run_id, str(local), folder)
+
+    def log_table(self, run_id: str, frame: pd.DataFrame, path: str, title: str = "", note: str = "") -> None:
+        """Store a table twice: as MLflow's JSON (compared across runs in Evaluation) and as a page to read.
+
+        Parameters
+        ----------
+        path
+            ``"candidates.json"``; the page becomes ``candidates.html`` beside it.
+        """
+        plain = frame.astype(object).mask(frame.isna(), None)
+        page = Path(path).with_suffix(".html")
+        with self._door.asked(f"store {path}") as client:
+            client.log_table(run_id, plain, path)
+            client.log_text(run_id, table_page(frame, title or page.stem, note), page.as_posix())
+
+    def log_figure(self, run_id: str, png: bytes, path: str) -> None:
+        """Store a PNG as the run's artifact `path` (``"plots/temperature.png"``)."""
+        target = Path(path)
+        with tempfile.TemporaryDirectory() as scratch:
+            local = Path(scratch) / target.name
+            local.write_bytes(png)
+            self.log_artifact_file(run_id, local, target.parent.as_posix() if target.parent.name else None)
+
+    def link_input(self, run_id: str, name: str, version: int) -> None:
+        """Show in a run which version it started from."""
+        from mlflow.entities import LoggedModelInput
+
+        model_id = self.version(name, version).model_id
+        if model_id:
+            with self._door.asked("link a run to its model") as client:
+                client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
+
+    def _open_experiment(self, client: MlflowClient, title: str, name: str) -> str:
+        found = client.get_experiment_by_name(title)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        from mlflow.exceptions import MlflowException
+
+        # A server owns the place of its artifacts. A database does not: MLflow would put them into ./mlruns,
+        # wherever this process happens to run.
+        place = None if self._door.is_server else (self._door.settings.artifacts / name).as_uri()
+        try:
+            return str(client.create_experiment(title, artifact_location=place))
+        except MlflowException:
+            # Somebody made it in between.
+            found = client.get_experiment_by_name(title)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+
+def _new_watch(client: MlflowClient, experiment: str, name: str, version: int, model_id: str | None) -> str:
+    from mlflow.entities import LoggedModelInput
+
+    note = (
+        f"What {name} version {version} did while it was in Production: one step per window. "
+        "Charts: *Model metrics* above."
+    )
+    tags = {KIND: "watch", _WATCHED: str(version), _NOTE: note}
+    run_id = str(client.create_run(experiment, run_name=f"watch v{version}", tags=tags).info.run_id)
+    if model_id:
+        client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
+    return run_id

@@ -1,0 +1,327 @@
+"""The registry: bases, adapters, stages and runs of every model, in one MLflow store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfheal.adapter import Adapter
+from selfheal.errors import ArtifactError, InputError, NotFoundError
+from selfheal.model import MonitoredModel
+from selfheal.registry.archive import MANIFEST, load_base, manifest_digest, place, read_base, save_base
+from selfheal.registry.door import Door
+from selfheal.registry.packaging import link_version, package, signature_of
+from selfheal.registry.runs import RunLog
+from selfheal.registry.served import checked_adapter
+from selfheal.registry.versions import MODEL_ID, ROLE, VersionInfo, tag_texts
+from selfheal.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# A version's own window, kept so that a later drift can be compared with it; the gate needs no more rows.
+SAMPLE_ROWS = 2000
+_ADAPTER, _SAMPLE, _BASE = "adapter.safetensors", "sample.parquet", "base"
+_ABOUT = {
+    "adapters": (
+        "Adapters of **{name}**: what selfheal may change around the frozen base `{name}-base`.\n\n"
+        "The version in *Production* serves. Moving a version to another stage, here or over the API, is obeyed "
+        "within seconds; the watch may roll a version back on evidence."
+    ),
+    "base": "Frozen base models of **{name}**: backbone, head, preprocessing and reference. Never changed by healing.",
+}
+
+
+class Registry(RunLog):
+    """The one door to MLflow.
+
+    Parameters
+    ----------
+    settings
+        ``tracking_uri`` names the store; bases and adapters are cached by digest below ``cache``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(Door(settings))
+        self.settings = settings
+
+    # ------------------------------------------------------------------ models
+
+    def load(self, name: str, stage: str = "Production", version: int | None = None) -> MonitoredModel:
+        """A version as a model, with the policy copied at adoption.
+
+        Parameters
+        ----------
+        stage
+            Where several versions are in it, the highest number, which is also what MLflow resolves to.
+        version
+            This version, whatever its stage.
+
+        Raises
+        ------
+        NotFoundError
+            No such model or version, or the stage is empty.
+        ArtifactError
+            A file is not what was registered; nothing of it was run.
+        """
+        if version is None:
+            numbers = self.in_stage(name, stage)
+            if not numbers:
+                stages = ", ".join(f"v{i.version} {i.stage}" for i in self.versions(name))
+                raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
+            version = numbers[-1]
+        info = self.version(name, version)
+        adapter = self.adapter(name, info.version)
+        base = self.version(_base_name(name), _of_ours(info, name))
+        directory = self.base_dir(name, base.version)
+        model = load_base(directory, base.tags.get("base_digest"), base.tags.get("manifest"))
+        return model.with_adapter(adapter)
+
+    def adapter(self, name: str, version: int) -> Adapter:
+        """The adapter of a version, its digest checked before the file is opened.
+
+        Raises
+        ------
+        NotFoundError, ArtifactError
+        """
+        info = self.version(name, version)
+        _of_ours(info, name)
+        digest = info.tags.get("adapter_digest", "")
+        cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
+        if digest and cached.exists():
+            return checked_adapter(cached.read_bytes(), digest, str(cached))
+        data = self._fetch_file(info, name, _ADAPTER).read_bytes()
+        adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {version}")
+        _keep(data, cached)
+        return adapter
+
+    def sample(self, name: str, version: int) -> pd.DataFrame | None:
+        """Rows of the window that a version was made for (raw units, at most 2,000), or None."""
+        info = self.version(name, version)
+        if info.tags.get("sample_rows", "0") == "0":
+            return None
+        return pd.read_parquet(self._fetch_file(info, name, _SAMPLE))
+
+    def register(
+        self,
+        name: str,
+        adapter: Adapter,
+        *,
+        tags: Mapping[str, Any],
+        run_id: str | None = None,
+        sample: pd.DataFrame | None = None,
+        description: str = "",
+    ) -> int:
+        """A new version of `name` in Staging.
+
+        Parameters
+        ----------
+        adapter
+            Names its base by digest.
+        tags
+            Lineage: parent, window, diagnosis, verdict, numbers, policy digest, report run.
+        run_id
+            The heal run; version and run are linked both ways.
+        sample
+            Raw rows of its own window; at most `SAMPLE_ROWS`, evenly spaced, are kept.
+        description
+            What changed and why, Markdown; by default what the adapter does.
+
+        Raises
+        ------
+        InputError, UnavailableError
+            Nothing was registered.
+        """
+        base = self._base_of(name, adapter.base_digest)
+        manifest = json.loads((self.base_dir(name, base.version) / MANIFEST).read_bytes())
+        adapter = adapter.belonging_to(adapter.base_digest, base.version)
+        data = adapter.to_bytes()
+        rows = None if sample is None else _thin(sample)
+        config = {
+            "base_name": _base_name(name),
+            "base_version": base.version,
+            "base_digest": adapter.base_digest,
+            "manifest": base.tags["manifest"],
+            "adapter_digest": hashlib.sha256(data).hexdigest(),
+        }
+        facts = {
+            "changed_part": adapter.changed_part,
+            "sample_rows": 0 if rows is None else len(rows),
+            **{k: config[k] for k in ("base_version", "base_digest", "adapter_digest")},
+        }
+        with tempfile.TemporaryDirectory() as scratch:
+            files = {"adapter": Path(scratch) / _ADAPTER}
+            files["adapter"].write_bytes(data)
+            if rows is not None:
+                files["sample"] = Path(scratch) / _SAMPLE
+                rows.to_parquet(files["sample"], index=False)
+            text = description or "; ".join(adapter.describe())
+            version = self._create_version(
+                name, name, "adapters", files, config, manifest, {**tags, **facts}, run_id, text
+            )
+        self.transition(name, version, "Staging")
+        return version
+
+    # ------------------------------------------------------------------ bases
+
+    def register_base(self, name: str, model: MonitoredModel, run_id: str | None = None) -> tuple[int, bool]:
+        """The version of ``<name>-base`` with this model's digest, stored now if there is none.
+
+        Returns
+        -------
+        (int, bool)
+            Its number, and whether it is new.
+        """
+        try:
+            return self._base_of(name, model.digest).version, False
+        except NotFoundError:
+            pass
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / _BASE
+            save_base(model, folder)
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
+            tags = config | {"policy_digest": model.policy.digest}
+            text = (
+                f"{len(model.features)} features, classes {', '.join(map(str, model.classes_))}, "
+                f"{len(model.reference):,} reference rows."
+            )
+            version = self._create_version(
+                name, _base_name(name), "base", {"base": folder}, config, manifest, tags, run_id, text
+            )
+        return version, True
+
+    def base_dir(self, name: str, base_version: int) -> Path:
+        """Folder of a base, cached by digest below ``settings.cache`` and checked when it was fetched."""
+        info = self.version(_base_name(name), base_version)
+        if not {"base_digest", "manifest"} <= set(info.tags):
+            raise ArtifactError(
+                f"{_base_name(name)!r} version {base_version} lacks the tags base_digest and manifest; "
+                "it was not stored by selfheal, or somebody removed them"
+            )
+        return self.fetch_base(_base_name(name), base_version, info.tags["base_digest"], info.tags["manifest"])
+
+    def fetch_base(self, base_name: str, base_version: int, digest: str, manifest: str) -> Path:
+        """As `base_dir`, for a base that is known by version and digests."""
+        folder = self.settings.cache / digest
+        if not (folder / MANIFEST).exists():
+            info = self.version(base_name, base_version)
+            files = read_base(self._fetch_file(info, base_name, _BASE), digest, manifest)
+            try:
+                place(files, folder)
+            except OSError:
+                # Another process put it there first; what counts is that it is there.
+                if not (folder / MANIFEST).exists():
+                    raise
+        return folder
+
+    def _base_of(self, name: str, digest: str) -> VersionInfo:
+        if not digest:
+            raise InputError("the adapter names no base; take it from its model: model.with_adapter(adapter).adapter")
+        known = self.versions(_base_name(name))
+        for info in reversed(known):
+            if info.tags.get("base_digest") == digest:
+                return info
+        listed = ", ".join(f"v{i.version} {i.tags.get('base_digest', '?')[:12]}" for i in known)
+        raise NotFoundError(f"{_base_name(name)!r} has no version with digest {digest[:12]} (known: {listed})")
+
+    # ------------------------------------------------------------------ files
+
+    def _create_version(
+        self,
+        name: str,
+        registered: str,
+        role: str,
+        files: Mapping[str, Path],
+        config: Mapping[str, Any],
+        manifest: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        run_id: str | None,
+        description: str,
+    ) -> int:
+        experiment = self.experiment(name)
+        texts = tag_texts(tags)
+        with self._door.asked(f"register a version of {registered!r}") as client:
+            _ensure_model(client, registered, role, _ABOUT[role].format(name=name))
+            model_id = package(
+                client,
+                experiment,
+                registered,
+                run_id=run_id,
+                artifacts=files,
+                config=config,
+                signature=signature_of(manifest),
+                tags=texts,
+            )
+            # MLflow's database keeps no model id beside a version, and looks a ``models:/`` source up in whatever
+            # store is the process's global one: name the place of the files, and keep the id in a tag.
+            made = client.create_model_version(
+                registered,
+                client.get_logged_model(model_id).artifact_location,
+                run_id=run_id,
+                tags=texts | {MODEL_ID: model_id},
+                description=description,
+                model_id=model_id if self._door.is_server else None,
+            )
+            link_version(client, model_id, registered, int(made.version))
+        return int(made.version)
+
+    def _fetch_file(self, info: VersionInfo, name: str, entry: str) -> Path:
+        """A file or folder among a version's artifacts, on this machine."""
+        from mlflow.artifacts import download_artifacts
+
+        with self._door.asked(f"fetch {entry} of {name!r} version {info.version}") as client:
+            if info.model_id:
+                place_of = client.get_logged_model(info.model_id).artifact_location
+            else:
+                place_of = client.get_model_version_download_uri(name, str(info.version))
+            uri = f"{place_of.rstrip('/')}/artifacts/{entry}"
+            return Path(download_artifacts(artifact_uri=uri, tracking_uri=self._door.uri))
+
+
+def _ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, tags={ROLE: role}, description=about)
+        return
+    if found.tags.get(ROLE) != role:
+        raise InputError(
+            f"MLflow already has a registered model {name!r} that is not selfheal's {role}; adopt under another name"
+        )
+
+
+def _of_ours(info: VersionInfo, name: str) -> int:
+    if info.base_version is None or "adapter_digest" not in info.tags:
+        raise ArtifactError(
+            f"{name!r} version {info.version} names no base and no adapter digest in its tags: it was not "
+            "registered by selfheal, or somebody removed them; move another version to Production"
+        )
+    return info.base_version
+
+
+def _base_name(name: str) -> str:
+    return f"{name}-base"
+
+
+def _thin(sample: pd.DataFrame) -> pd.DataFrame:
+    step = max(1, -(-len(sample) // SAMPLE_ROWS))
+    return sample.iloc[::step]
+
+
+def _keep(data: bytes, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
+        draft.write(data)
+    shutil.move(draft.name, path)
