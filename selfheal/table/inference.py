@@ -86,6 +86,11 @@ class InferenceTable:
             if other.lower() == model.lower():
                 raise InputError(f"model {model!r} differs from {other!r} only in case; choose another name")
 
+    def models(self) -> list[str]:
+        """Names of the adopted models, sorted."""
+        with self._database.read() as connection:
+            return sorted(connection.execute(sa.select(MODELS.c.model)).scalars())
+
     def schema(self, model: str) -> ModelSchema:
         """What the model's predictions look like."""
         held = self._schemas.get(model)
