@@ -34,10 +34,11 @@ _PATIENCE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _CONNECT_SECONDS = 3.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"}
+_MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _WRONG = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE", "BAD_REQUEST"}
 
 
@@ -149,9 +150,11 @@ class Door:
 
     def _of_mlflow(self, error: MlflowException, what: str) -> SelfhealError:
         message = str(error.message).splitlines()[0] if str(error.message) else "no reason given"
-        if error.error_code in _MISSING:
+        # An answer that is not MLflow's: a proxy, or another service on that port.
+        foreign = message.startswith("API request to endpoint")
+        if error.error_code in _MISSING and not foreign:
             return NotFoundError(f"MLflow ({self.name}): {what}: {message}")
-        if error.error_code in _WRONG:
+        if error.error_code in _WRONG and not foreign:
             return InputError(f"MLflow ({self.name}) refused to {what}: {message}")
         return self._unavailable(what, error)
 

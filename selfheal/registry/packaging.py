@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 _CODE = Path(__file__).with_name("pyfunc.py")
@@ -31,8 +32,8 @@ def package(
     config: Mapping[str, Any],
     signature: ModelSignature,
     tags: Mapping[str, str],
-) -> str:
-    """Store files as a logged model of `experiment` and return its id; linked to `run_id` where there is one."""
+) -> LoggedModel:
+    """Store files as a logged model of `experiment`; linked to `run_id` where there is one."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
@@ -64,7 +65,7 @@ def package(
     client.finalize_logged_model(logged.model_id, "READY")
     if run_id is not None:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return str(logged.model_id)
+    return logged
 
 
 def link_version(client: MlflowClient, model_id: str, name: str, number: int) -> None:

@@ -80,7 +80,7 @@ class Registry(RunLog):
         info = self.version(name, version)
         adapter = self.adapter(name, info.version)
         base = self.version(_base_name(name), _of_ours(info, name))
-        directory = self.base_dir(name, base.version)
+        directory = self._folder_of(_base_name(name), base)
         model = load_base(directory, base.tags.get("base_digest"), base.tags.get("manifest"))
         return model.with_adapter(adapter)
 
@@ -140,7 +140,7 @@ class Registry(RunLog):
             Nothing was registered.
         """
         base = self._base_of(name, adapter.base_digest)
-        manifest = json.loads((self.base_dir(name, base.version) / MANIFEST).read_bytes())
+        manifest = json.loads((self._folder_of(_base_name(name), base) / MANIFEST).read_bytes())
         adapter = adapter.belonging_to(adapter.base_digest, base.version)
         data = adapter.to_bytes()
         rows = None if sample is None else _thin(sample)
@@ -200,13 +200,7 @@ class Registry(RunLog):
 
     def base_dir(self, name: str, base_version: int) -> Path:
         """Folder of a base, cached by digest below ``settings.cache`` and checked when it was fetched."""
-        info = self.version(_base_name(name), base_version)
-        if not {"base_digest", "manifest"} <= set(info.tags):
-            raise ArtifactError(
-                f"{_base_name(name)!r} version {base_version} lacks the tags base_digest and manifest; "
-                "it was not stored by selfheal, or somebody removed them"
-            )
-        return self.fetch_base(_base_name(name), base_version, info.tags["base_digest"], info.tags["manifest"])
+        return self._folder_of(_base_name(name), self.version(_base_name(name), base_version))
 
     def fetch_base(self, base_name: str, base_version: int, digest: str, manifest: str) -> Path:
         """As `base_dir`, for a base that is known by version and digests."""
@@ -221,6 +215,14 @@ class Registry(RunLog):
                 if not (folder / MANIFEST).exists():
                     raise
         return folder
+
+    def _folder_of(self, base_name: str, info: VersionInfo) -> Path:
+        if not {"base_digest", "manifest"} <= set(info.tags):
+            raise ArtifactError(
+                f"{base_name!r} version {info.version} lacks the tags base_digest and manifest; "
+                "it was not stored by selfheal, or somebody removed them"
+            )
+        return self.fetch_base(base_name, info.version, info.tags["base_digest"], info.tags["manifest"])
 
     def _base_of(self, name: str, digest: str) -> VersionInfo:
         if not digest:
@@ -250,7 +252,7 @@ class Registry(RunLog):
         texts = tag_texts(tags)
         with self._door.asked(f"register a version of {registered!r}") as client:
             _ensure_model(client, registered, role, _ABOUT[role].format(name=name))
-            model_id = package(
+            logged = package(
                 client,
                 experiment,
                 registered,
@@ -264,13 +266,13 @@ class Registry(RunLog):
             # store is the process's global one: name the place of the files, and keep the id in a tag.
             made = client.create_model_version(
                 registered,
-                client.get_logged_model(model_id).artifact_location,
+                logged.artifact_location,
                 run_id=run_id,
-                tags=texts | {MODEL_ID: model_id},
+                tags=texts | {MODEL_ID: logged.model_id},
                 description=description,
-                model_id=model_id if self._door.is_server else None,
+                model_id=logged.model_id if self._door.is_server else None,
             )
-            link_version(client, model_id, registered, int(made.version))
+            link_version(client, logged.model_id, registered, int(made.version))
         return int(made.version)
 
     def _fetch_file(self, info: VersionInfo, name: str, entry: str) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,15 @@ class VersionStore:
         known = ", ".join(str(i.version) for i in all_versions)
         raise NotFoundError(f"{name!r} has no version {version} (known: {known})")
 
+    @contextmanager
+    def _known(self, name: str, version: int) -> Iterator[None]:
+        """An unknown model or version is refused with the known ones, asked for only then."""
+        try:
+            yield
+        except NotFoundError:
+            self.version(name, version)
+            raise
+
     def in_stage(self, name: str, stage: str) -> list[int]:
         """Version numbers in a stage, ascending; several are possible, for archiving is not atomic in MLflow."""
         _check_stage(stage)
@@ -126,8 +136,7 @@ class VersionStore:
         NotFoundError, InputError, UnavailableError
         """
         _check_stage(stage)
-        self.version(name, version)
-        with self._door.asked(f"move {name!r} version {version} to {stage}") as client, warnings.catch_warnings():
+        with self._known(name, version), self._door.asked(f"move {name!r} version {version} to {stage}") as client, warnings.catch_warnings():
             # Stages are deprecated in MLflow's words and fully served by it; they are the steering wheel here.
             warnings.simplefilter("ignore", FutureWarning)
             client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=archive_others)
@@ -162,12 +171,12 @@ class VersionStore:
 
     def set_tag(self, name: str, version: int, key: str, value: object) -> None:
         """Write one tag of a version; a long value is cut."""
-        with self._door.asked(f"tag {name!r} version {version}") as client:
+        with self._known(name, version), self._door.asked(f"tag {name!r} version {version}") as client:
             client.set_model_version_tag(name, str(version), key, tag_text(value))
 
     def set_description(self, name: str, version: int, text: str) -> None:
         """Replace the description of a version (Markdown)."""
-        with self._door.asked(f"describe {name!r} version {version}") as client:
+        with self._known(name, version), self._door.asked(f"describe {name!r} version {version}") as client:
             client.update_model_version(name, str(version), description=text)
 
 
