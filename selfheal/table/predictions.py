@@ -19,7 +19,6 @@ from selfheal.table.windows import Window, WindowRef
 CHUNK = 20_000
 """Rows fetched at once: bounds the Python objects alive while a window is read (about 10 MB at 20 columns)."""
 LONGEST_ID = 128
-_INT64 = range(-(2**63), 2**63)
 
 
 def insert_rows(connection: sa.Connection, schema: ModelSchema, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -96,19 +95,15 @@ def check_id(prediction_id: Any) -> None:
 
 def _storable(name: str, column: pd.Series, dtype: str) -> list[Any]:
     """A column as Python values that both databases take; missing values become None."""
-    try:
-        if dtype == "float":
+    if dtype != "str":
+        try:
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            return [None if math.isnan(value) else value for value in values.tolist()]
-        present = column.notna().to_numpy()
-        convert = {"int": int, "bool": int, "str": str}[dtype]
-        out = [convert(value) if there else None for value, there in zip(column.tolist(), present, strict=True)]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"column {name!r} holds values that are not {dtype}: {error}") from error
-    if dtype == "str" and any(not storable_text(value) for value in out if value is not None):
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"column {name!r} holds a value that is not a number: {error}") from error
+        return [None if math.isnan(value) else value for value in values.tolist()]
+    out = [None if missing else str(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)]
+    if any(not storable_text(value) for value in out if value is not None):
         raise InputError(f"column {name!r} holds text with a NUL character or a lone surrogate; remove it")
-    if dtype == "int" and any(value not in _INT64 for value in out if value is not None):
-        raise InputError(f"column {name!r} holds an integer outside 64 bits; declare it as float")
     return out
 
 
@@ -168,7 +163,7 @@ class _Columns:
 
     def __init__(self, schema: ModelSchema) -> None:
         self.schema = schema
-        kinds = ["int", "str", "int", *schema.dtypes.values(), *("float" for _ in schema.classes), "int", "label"]
+        kinds = ["seq", "str", "seq", *schema.dtypes.values(), *("float" for _ in schema.classes), "seq", "float"]
         self.kinds = kinds
         self.parts: list[list[npt.NDArray[Any]]] = [[] for _ in kinds]
 
@@ -200,33 +195,39 @@ class _Columns:
             seq, ids, times = arrays[:3]
         width = len(self.schema.dtypes)
         index = pd.Index(ids, name="prediction_id", dtype=object)
-        features = zip(self.schema.dtypes, arrays[3 : 3 + width], strict=True)
-        frame = pd.DataFrame(dict(features), index=index, columns=list(self.schema.dtypes), copy=False)
+        features = {
+            name: _as_declared(values, dtype)
+            for (name, dtype), values in zip(self.schema.dtypes.items(), arrays[3 : 3 + width], strict=True)
+        }
+        frame = pd.DataFrame(features, index=index, columns=list(self.schema.dtypes), copy=False)
         scores = arrays[3 + width : -2]
         return Window(
             ref=ref,
             frame=frame,
             probabilities=np.column_stack(scores),
-            versions=arrays[-2].astype(np.int64),
+            versions=arrays[-2],
             event_times=pd.DatetimeIndex(times.astype("datetime64[us]")).tz_localize("UTC"),
             labels=_labels(arrays[-1], self.schema.classes, index),
         )
 
 
 def _array(column: Sequence[Any], kind: str) -> npt.NDArray[Any]:
-    if kind in ("float", "label"):
+    if kind == "seq":
+        return np.array(column, dtype=np.int64)
+    if kind != "str":
         return np.array(column, dtype=np.float64)  # None becomes NaN
-    if kind == "str":
-        out = np.empty(len(column), dtype=object)
-        out[:] = column
-        return out
-    if None in column:  # integers and truth values with gaps, as pandas would hold them
-        return np.array(column, dtype=np.float64) if kind == "int" else _array([_truth(v) for v in column], "str")
-    return np.array(column, dtype=np.int64 if kind == "int" else np.bool_)
+    out = np.empty(len(column), dtype=object)
+    out[:] = column
+    return out
 
 
-def _truth(value: Any) -> bool | None:
-    return None if value is None else bool(value)
+def _as_declared(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """Integers and truth values again, unless something else was sent in such a column."""
+    if dtype == "int" and bool(np.isfinite(values).all() and (values % 1 == 0).all() and (abs(values) < 2**63).all()):
+        return values.astype(np.int64)
+    if dtype == "bool" and bool(np.isin(values, (0.0, 1.0)).all()):
+        return values.astype(np.bool_)
+    return values
 
 
 def _labels(codes: npt.NDArray[np.float64], classes: tuple[Any, ...], index: pd.Index) -> pd.Series:

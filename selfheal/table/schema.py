@@ -92,10 +92,12 @@ POINTER = sa.Table(
     sa.Column("pinned", sa.Boolean, nullable=False),
 )
 
+# Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and
+# just such rows must reach the log as they were sent. (Exact to 2^53; the network sees 32-bit floats.)
 COLUMN_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "float": sa.Double,
-    "int": sa.BigInteger,
-    "bool": sa.SmallInteger,
+    "int": sa.Double,
+    "bool": sa.Double,
     "str": sa.Text,
 }
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")  # PostgreSQL cuts identifiers at 63 bytes

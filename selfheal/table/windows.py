@@ -60,7 +60,8 @@ class Window:
     ref
         Which window.
     frame
-        Raw features as they were sent, float64 / int64 / bool / object columns, index ``prediction_id``.
+        Raw features as they were sent, index ``prediction_id``: float64, int64, bool and object columns. An integer
+        or truth-value column in which something else was sent (or nothing) comes as float64.
     probabilities
         float64 ``[n, k]``, columns in the order of the model's classes.
     versions

@@ -45,7 +45,19 @@ def test_missing_values_stay_missing(table, rows, house):
     assert frame.iloc[0].isna().all()
     assert frame["amount"].dtype == np.float64
     assert frame["count"].tolist()[1] == sent["frame"]["count"][1]
-    assert frame["night"].tolist()[1] is sent["frame"]["night"][1]
+    assert frame["night"].tolist()[1] == sent["frame"]["night"][1]
+
+
+def test_decimals_in_a_column_of_whole_numbers_are_kept(table, rows, house):
+    """As when °F turn into °C: the rows that matter most must not be refused or rounded."""
+    table.create("m", house.dtypes, house.classes)
+    sent = rows([T0, T0])
+    sent["frame"]["count"] = [21.7, -3.0]
+    sent["frame"]["night"] = [0.5, 2.0]
+    table.append("m", **sent)
+    frame = table.read(ALL).frame
+    assert frame["count"].tolist() == [21.7, -3.0]
+    assert frame["night"].tolist() == [0.5, 2.0]
 
 
 def test_an_empty_window_has_the_columns(table, house):
@@ -146,7 +158,11 @@ def test_bad_rows_are_refused_and_none_is_written(table, rows, house, change, wo
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
-    [("kind", "a\x00b", "NUL"), ("amount", "many", "'amount' holds"), ("count", 2**70, "outside 64 bits")],
+    [
+        ("kind", "a\x00b", "NUL"),
+        ("amount", "many", "'amount' holds a value that is not a number"),
+        ("count", 10**400, "'count' holds"),
+    ],
 )
 def test_values_that_do_not_fit(table, rows, house, column, value, words):
     table.create("m", house.dtypes, house.classes)
