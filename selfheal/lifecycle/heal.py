@@ -1,0 +1,319 @@
+"""Heal one window: in a child process, logged as a run, registered in Staging, released as the policy allows."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
+from selfheal.lifecycle.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
+from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS, drift_report, spread
+from selfheal.lifecycle.look import STAGING, Look, last_look
+from selfheal.lifecycle.models import load_version, serving_model
+from selfheal.lifecycle.plots import SCORE, before_after
+from selfheal.lifecycle.policies import policy_of_record
+from selfheal.lifecycle.quarantine import like_of
+from selfheal.lifecycle.release import Released, recall, release
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.table import Window, WindowRef
+
+if TYPE_CHECKING:
+    from selfheal.adapter import Adapter
+    from selfheal.drift.report import DriftReport
+    from selfheal.model import MonitoredModel
+
+MEMORY = 20
+"""Earlier versions offered for a recall, newest first; the identity is always among them."""
+
+FAILED = "failed"
+
+PARTS = ("input map", "ReflexiveLayer", "logit offset")
+
+_log = logging.getLogger("selfheal.lifecycle")
+
+
+@dataclass(frozen=True)
+class HealRecord:
+    """What a heal came to.
+
+    Attributes
+    ----------
+    window
+        Index of the window.
+    decision, diagnosis, reasons
+        Those of :class:`selfheal.Outcome`; ``"failed"`` when there was none, see ``failure``.
+    changed_part, words
+        The part of the adapter that changed, and what it does now, a line each.
+    version
+        The version that was registered or is to be recalled.
+    promoted, note
+        Whether it serves now, and what release said.
+    run_id
+        The heal run in MLflow.
+    failure
+        Why there is no outcome, or why it could not be kept; empty otherwise.
+    """
+
+    window: int
+    decision: str
+    diagnosis: str = ""
+    reasons: tuple[str, ...] = ()
+    changed_part: str = "none"
+    words: tuple[str, ...] = ()
+    numbers: Mapping[str, float] | None = None
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    version: int | None = None
+    promoted: bool = False
+    note: str = ""
+    run_id: str = ""
+    failure: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON record; NaN as null."""
+        return dict(_without_nan(asdict(self)))
+
+
+def heal_window(
+    ws: Workspace,
+    name: str,
+    ref: WindowRef,
+    *,
+    seed: int = 0,
+    report: DriftReport | None = None,
+    limit: float = LIMIT_SECONDS,
+) -> HealRecord:
+    """Heal a window that was confirmed to have drifted; also what ``selfheal heal`` does by hand.
+
+    A child that dies or takes too long, a store that is away, a version that can't be registered: each is a record
+    with its ``failure``, and the next alarmed window tries again.
+
+    Parameters
+    ----------
+    report
+        The inspection's drift report, to save making it again.
+    limit
+        Seconds given to the child.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    """
+    began = time.perf_counter()
+    loaded, version = serving_model(ws, name)
+    model = loaded.with_policy(policy_of_record(ws, name, loaded).policy)
+    try:
+        record = _resumed(ws, name, ref, version) or _healed(ws, name, ref, model, version, seed, report, limit)
+    except SelfhealError as error:
+        _log.error("%s, window %d: the heal failed: %s", name, ref.index, error)
+        record = HealRecord(ref.index, FAILED, failure=f"{type(error).__name__}: {error}")
+    return replace(record, seconds=round(time.perf_counter() - began, 3))
+
+
+def _resumed(ws: Workspace, name: str, ref: WindowRef, parent: int) -> HealRecord | None:
+    """A version that this window was healed to before a crash: only its release is left."""
+    for info in ws.registry.versions(name):
+        tags = info.tags
+        if info.stage == STAGING and tags.get("window") == str(ref.index) and tags.get("parent") == str(parent):
+            released = release(ws, name, info.version)
+            return HealRecord(
+                ref.index, tags.get("verdict", ""), tags.get("diagnosis", ""), (info.description,),
+                tags.get("changed_part", "none"), version=info.version, promoted=released.promoted,
+                note=released.note, run_id=info.run_id or "",
+            )  # fmt: skip
+    return None
+
+
+def _healed(
+    ws: Workspace,
+    name: str,
+    ref: WindowRef,
+    model: MonitoredModel,
+    version: int,
+    seed: int,
+    report: DriftReport | None,
+    limit: float,
+) -> HealRecord:
+    window = ws.table.read(ref, SAMPLE_ROWS)
+    recent = ws.table.recent(name, YARDSTICK_WINDOWS)
+    look = last_look(ws, name) or Look(settled=version)
+    task = HealTask(
+        base=ws.settings.cache / model.digest,
+        base_digest=model.digest,
+        adapter=model.adapter.to_bytes(),
+        policy=model.policy.to_yaml(),
+        window=window.frame,
+        recent=pd.concat(recent, ignore_index=True) if recent else None,
+        labels=window.labels if window.labels.notna().any() else None,
+        memory=_memory(ws, name, model, look),
+        seed=seed,
+    )
+    result = heal_in_child(task, limit)
+    params = {"window": ref.index, "seed": seed, "parent": version, "policy_digest": model.policy.digest}
+    run = ws.registry.start_heal_run(name, params | {"rows": len(window.frame), "start": ref.start, "end": ref.end})
+    try:
+        # The page first: whoever finds the version in Production finds its evidence too.
+        _log_run(ws, run, model, window, recent, result, report)
+        record = _kept(ws, name, ref, model, version, window, result, run)
+    except BaseException:
+        with suppress(SelfhealError):
+            ws.registry.end_run(run, "FAILED")
+        raise
+    title = f"heal window {ref.index}: {result.diagnosis} → {result.decision}"
+    note = "\n".join(f"- {line}" for line in (*result.reasons, record.note) if line)
+    tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
+    ws.registry.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
+    return record
+
+
+def _memory(
+    ws: Workspace, name: str, model: MonitoredModel, look: Look
+) -> tuple[tuple[int, bytes, pd.DataFrame | None], ...]:
+    """Versions of this base that a flow may promote, each with its own window where it has one."""
+    found: list[tuple[int, bytes, pd.DataFrame | None]] = []
+    for info in sorted(ws.registry.versions(name), key=lambda v: -v.version):
+        barred = info.version in look.vetoed | look.quarantined
+        if barred or info.tags.get("base_digest") != model.digest:
+            continue
+        with suppress(ArtifactError, NotFoundError):  # a version that can't be loaded can't be recalled
+            adapter = load_version(ws, name, info.version).adapter
+            if adapter.is_identity or len(found) < MEMORY:
+                found.append((info.version, adapter.to_bytes(), ws.registry.sample(name, info.version)))
+    return tuple(found)
+
+
+def _kept(
+    ws: Workspace,
+    name: str,
+    ref: WindowRef,
+    model: MonitoredModel,
+    parent: int,
+    window: Window,
+    result: HealResult,
+    run: str,
+) -> HealRecord:
+    """Register what the gate accepted or sent to audit, recall what it recognised, leave the rest a run."""
+    record = HealRecord(
+        ref.index, result.decision, result.diagnosis, result.reasons, result.changed_part,
+        numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
+    )  # fmt: skip
+    if result.decision == "recall" and result.recall is not None:
+        done = recall(ws, name, result.recall, "; ".join(result.reasons)[:1000])
+        adapter = load_version(ws, name, result.recall).adapter
+        record = replace(record, changed_part=changed(model.adapter, adapter))
+    elif result.decision in ("promote", "audit") and result.adapter is not None:
+        from selfheal.adapter import Adapter
+
+        adapter = Adapter.from_bytes(result.adapter)
+        done = _registered(ws, name, ref, model.with_adapter(adapter), parent, window, result, run)
+    else:
+        return record
+    return replace(
+        record, version=done.version, promoted=done.promoted, note=done.note, words=tuple(adapter.describe())
+    )  # fmt: skip
+
+
+def changed(before: Adapter, after: Adapter) -> str:
+    """The parts that differ between two adapters, named as :attr:`selfheal.Adapter.changed_part` does.
+
+    A ReflexiveLayer counts as changed whenever either has one: two that were fitted apart are never the same.
+    """
+    either = [part for part in PARTS if part in {*before.parts, *after.parts}]
+    same = {
+        "input map": before.input_map == after.input_map,
+        "logit offset": before.logit_offset is not None
+        and after.logit_offset is not None
+        and bool((before.logit_offset == after.logit_offset).all()),
+    }
+    return " + ".join(part for part in either if not same.get(part, False)) or "none"
+
+
+def _registered(
+    ws: Workspace,
+    name: str,
+    ref: WindowRef,
+    healed: MonitoredModel,
+    parent: int,
+    window: Window,
+    result: HealResult,
+    run: str,
+) -> Released:
+    waiting = ws.registry.in_stage(name, STAGING)
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, waiting)
+    if same is not None:
+        return replace(release(ws, name, same), note=f"version {same} in Staging is the same heal")
+    tags = {
+        "parent": parent,
+        "window": ref.index,
+        "window_start": ref.start.isoformat(),
+        "window_end": ref.end.isoformat(),
+        "diagnosis": result.diagnosis,
+        "verdict": result.decision,
+        "policy_digest": healed.policy.digest,
+        "heal_run": run,
+        **{f"number.{key}": value for key, value in result.numbers.items()},
+    }
+    text = "; ".join(healed.adapter.describe()) + "\n\n" + "\n".join(f"- {line}" for line in result.reasons)
+    version = ws.registry.register(
+        name, healed.adapter, tags=tags, run_id=run, sample=window.frame, description=text
+    )  # fmt: skip
+    ws.checkpoint("registered")
+    return release(ws, name, version)
+
+
+def _log_run(
+    ws: Workspace,
+    run: str,
+    model: MonitoredModel,
+    window: Window,
+    recent: list[pd.DataFrame],
+    result: HealResult,
+    report: DriftReport | None,
+) -> None:
+    from selfheal.adapter import Adapter
+
+    ws.registry.log_metrics(run, result.numbers, step=window.ref.index, at=window.ref.end)
+    ws.registry.log_table(run, result.candidates, "candidates.json", "Candidates", "Every mechanism and rival tried.")
+    ws.registry.log_artifact_text(run, "\n".join(f"- {line}" for line in result.reasons), "reasons.md")
+    healed = model if result.adapter is None else model.with_adapter(Adapter.from_bytes(result.adapter))
+    healthy = pd.concat(recent, ignore_index=True) if recent else spread(model.reference, SAMPLE_ROWS)
+    title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
+    drawing = before_after(_drawn(model, healthy), _drawn(model, model.model_units(window.frame)),
+                           _drawn(healed, healed.model_units(window.frame)), title)  # fmt: skip
+    ws.registry.log_artifact_text(run, drawing, "plots/before-after.svg")
+    page = report or drift_report(model, window)
+    if page is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "drift-report.html"
+            page.html(path)
+            ws.registry.log_artifact_file(run, path)
+
+
+def _drawn(model: MonitoredModel, units: pd.DataFrame) -> pd.DataFrame:
+    """The numeric columns of rows in model units, and the model's score of them."""
+    numeric = [c for c in model.features if model.dtypes[c] != "str"]
+    return units[numeric].astype(float).assign(**{SCORE: model.proba_of_units(units)[:, -1]})
+
+
+def _rows(candidates: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    return tuple({str(k): v for k, v in row.items()} for row in candidates.to_dict("records"))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null in its place, and plain numbers for numpy's."""
+    if isinstance(value, Mapping):
+        return {str(k): _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value

@@ -1,0 +1,126 @@
+"""What the journal last saw: which version is settled, all stages, what a person withdrew, what is in quarantine.
+
+MLflow keeps no history of stages and does not say who changed one. So every entry of the journal that ends a change
+carries a *look*, and whatever differs from the last one was somebody else's doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.table import JournalEntry
+
+PRODUCTION, STAGING, ARCHIVED, NONE = "Production", "Staging", "Archived", "None"
+
+LINEAGE = 20
+"""Versions that served before, as far back as a rollback may want to go."""
+
+RECENT_ENTRIES = 20
+"""Journal entries in which the last look is sought first; the whole journal only when it is not among them."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The stages of one model as the journal last settled them.
+
+    Attributes
+    ----------
+    settled
+        The one version in Production; None before the first look.
+    lineage
+        Versions that were settled before, newest first, without ``settled``.
+    stages
+        Version → stage, of all versions there were.
+    vetoed
+        Versions that a person withdrew on its own; a flow does not promote them.
+    quarantined
+        Versions that were rolled back, or can't be loaded; nor does it promote these.
+    pinned
+        Whether a person forbade even the watch to replace ``settled``.
+    swap
+        The journal entry since which ``settled`` serves.
+    actor
+        Who settled it: ``"flow"``, ``"watch"``, ``"reconciler"``, or a person.
+    """
+
+    settled: int | None = None
+    lineage: tuple[int, ...] = ()
+    stages: Mapping[int, str] = field(default_factory=dict)
+    vetoed: frozenset[int] = frozenset()
+    quarantined: frozenset[int] = frozenset()
+    pinned: bool = False
+    swap: int = 0
+    actor: str = ""
+
+    @property
+    def production(self) -> frozenset[int]:
+        """The versions that it saw in Production."""
+        return frozenset(v for v, stage in self.stages.items() if stage == PRODUCTION)
+
+    @property
+    def previous(self) -> int | None:
+        """The version that served before the settled one."""
+        return self.lineage[0] if self.lineage else None
+
+    def settle(self, version: int | None, entry: int, actor: str, *, pinned: bool) -> Look:
+        """The look after ``version`` was put into Production by journal entry ``entry``."""
+        if version == self.settled:
+            return replace(self, pinned=pinned)
+        before = () if self.settled is None else (self.settled,)
+        lineage = tuple(v for v in dict.fromkeys(before + self.lineage) if v != version)[:LINEAGE]
+        return replace(self, settled=version, lineage=lineage, pinned=pinned, swap=entry, actor=actor)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON record."""
+        return {
+            "settled": self.settled,
+            "lineage": list(self.lineage),
+            "stages": {str(v): stage for v, stage in self.stages.items()},
+            "vetoed": sorted(self.vetoed),
+            "quarantined": sorted(self.quarantined),
+            "pinned": self.pinned,
+            "swap": self.swap,
+            "actor": self.actor,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Look:
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            settled=record["settled"],
+            lineage=tuple(record["lineage"]),
+            stages={int(v): stage for v, stage in record["stages"].items()},
+            vetoed=frozenset(record["vetoed"]),
+            quarantined=frozenset(record["quarantined"]),
+            pinned=record["pinned"],
+            swap=record["swap"],
+            actor=record["actor"],
+        )
+
+
+def last_look(ws: Workspace, name: str) -> Look | None:
+    """The look of the last closed journal entry that has one; None when nobody has looked yet."""
+    newest = ws.table.journal(name, last=RECENT_ENTRIES)
+    found = _newest(newest)
+    return found if found is not None or len(newest) < RECENT_ENTRIES else _newest(ws.table.journal(name))
+
+
+def _newest(entries: Sequence[JournalEntry]) -> Look | None:
+    for entry in reversed(entries):
+        if entry.outcome is not None and "look" in entry.outcome:
+            return Look.from_json(entry.outcome["look"])
+    return None
+
+
+def stages_of(ws: Workspace, name: str) -> dict[int, str]:
+    """Version → stage as MLflow has them now.
+
+    Raises
+    ------
+    NotFoundError
+        When it has none.
+    """
+    return {v.version: v.stage for v in ws.registry.versions(name)}

@@ -1,0 +1,73 @@
+"""The models that the loop works with: any version, and the serving one under its policy of record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from selfheal.errors import ArtifactError, NotFoundError
+from selfheal.lifecycle.workspace import Workspace
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+KEPT = 12
+"""Loaded models kept at hand: those of one heal's memory and of a few watches. They share nothing but their base's
+files, so a large base is what bounds this."""
+
+
+def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
+    """Version ``version`` as registered, its frozen parts checked against their digest.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError, UnavailableError
+        No such version; its files are not what was registered; MLflow can't be reached.
+    """
+    key = (name, version)
+    if key not in ws.models:
+        _keep(ws, key, ws.registry.load(name, version=version))
+    model = ws.models[key]
+    model.check_unchanged()
+    return model
+
+
+def cannot_load(ws: Workspace, name: str, version: int) -> str:
+    """Why a version can't be loaded; empty when it can."""
+    try:
+        load_version(ws, name, version)
+    except (ArtifactError, NotFoundError) as error:
+        return str(error)
+    return ""
+
+
+def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
+    """What replicas serve now, and its version. Needs no MLflow where the base has been fetched before.
+
+    Raises
+    ------
+    NotFoundError
+        If no such model was adopted.
+    """
+    pointer = ws.table.pointer(name)
+    if pointer is None:
+        raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
+    key = (name, pointer.version)
+    held = ws.models.get(key)
+    if held is None or held.digest != pointer.base_digest:
+        from selfheal.adapter import Adapter
+        from selfheal.registry.archive import load_base
+
+        place = ws.settings.cache / pointer.base_digest
+        if not place.exists():
+            place = ws.registry.base_dir(name, pointer.base_version)
+        base = load_base(place, expect_digest=pointer.base_digest)
+        held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
+        _keep(ws, key, held)
+    held.check_unchanged()
+    return held, pointer.version
+
+
+def _keep(ws: Workspace, key: tuple[str, int], model: MonitoredModel) -> None:
+    while len(ws.models) >= KEPT:
+        ws.models.pop(next(iter(ws.models)))
+    ws.models[key] = model

@@ -1,0 +1,101 @@
+"""One monitor run: every closed window in order, each step a function that a flow can call by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from selfheal.errors import SelfhealError, UnavailableError
+from selfheal.lifecycle.decide import Decision, decide
+from selfheal.lifecycle.heal import HealRecord, heal_window
+from selfheal.lifecycle.inspect import Inspection, inspect
+from selfheal.lifecycle.leases import MONITOR_TTL, hold
+from selfheal.lifecycle.models import serving_model
+from selfheal.lifecycle.policies import policy_of_record
+from selfheal.lifecycle.reconcile import reconcile
+from selfheal.lifecycle.record import Cycle, record
+from selfheal.lifecycle.watch import WatchVerdict, watch
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.table import WindowRef
+
+_log = logging.getLogger("selfheal.lifecycle")
+
+Healer = Callable[[Workspace, str, WindowRef, Inspection], HealRecord]
+
+
+def pending(ws: Workspace, name: str, until: datetime) -> list[WindowRef]:
+    """Windows that closed before ``until`` (minus the policy's lateness) and were not processed yet, in order.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    """
+    model, _ = serving_model(ws, name)
+    spec = policy_of_record(ws, name, model).policy.monitor
+    return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
+
+
+def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = None) -> list[Cycle]:
+    """Settle the stages, then inspect, watch, decide, heal and record every closed window in order.
+
+    Parameters
+    ----------
+    until
+        The clock: the wall's for a schedule, its own for a replay.
+    heal
+        What heals a window; by default :func:`heal_window` on it. A flow passes its subflow.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    BusyError
+        Another monitor run of this model is under way.
+    UnavailableError
+        The database is away. MLflow being away is noted in each cycle's record instead.
+    """
+    with hold(ws, f"monitor:{name}", ttl=MONITOR_TTL) as lease:
+        settle_stages(ws, name)
+        refs = pending(ws, name, until)
+        cycles = []
+        for ref in refs:
+            lease.renew()
+            cycles.append(cycle(ws, name, ref, newest=ref == refs[-1], heal=heal))
+        return cycles
+
+
+def cycle(ws: Workspace, name: str, ref: WindowRef, *, newest: bool = True, heal: Healer | None = None) -> Cycle:
+    """One window through all steps."""
+    seen = inspect(ws, name, ref)
+    verdict = watch_window(ws, name, seen)
+    decision = decide(ws, name, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
+    healed = (heal or _heal)(ws, name, ref, seen) if decision.kind == "heal" else None
+    return record(ws, name, seen, decision, healed, verdict)
+
+
+def settle_stages(ws: Workspace, name: str) -> str:
+    """Reconcile before a run; what kept it from doing so, or empty. The loop goes on with what serves."""
+    try:
+        reconcile(ws, name)
+    except UnavailableError as error:
+        _log.warning("%s: the stages could not be looked at: %s", name, error)
+        return str(error)
+    return ""
+
+
+def watch_window(ws: Workspace, name: str, seen: Inspection) -> WatchVerdict | None:
+    """The watch on an inspected window; None when MLflow is away (the next window asks again)."""
+    try:
+        return watch(ws, name, seen.ref, problems=seen.problems)
+    except SelfhealError as error:
+        _log.warning("%s, window %d: not watched: %s", name, seen.ref.index, error)
+        return None
+
+
+def _heal(ws: Workspace, name: str, ref: WindowRef, seen: Inspection) -> HealRecord:
+    return heal_window(ws, name, ref, report=seen.report)
+
+
+__all__ = ["Decision", "Healer", "cycle", "monitor", "pending", "settle_stages", "watch_window"]

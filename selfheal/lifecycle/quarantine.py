@@ -1,0 +1,40 @@
+"""The like of a version: same diagnosis, and hardly a prediction differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from selfheal.errors import ArtifactError, NotFoundError
+from selfheal.lifecycle.models import load_version
+from selfheal.lifecycle.workspace import Workspace
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+ALIKE = 0.02
+"""Share of differing predictions below which two versions are the same to whoever is served by them (DESIGN)."""
+
+
+def like_of(
+    ws: Workspace, name: str, model: MonitoredModel, diagnosis: str, rows: pd.DataFrame, among: Iterable[int]
+) -> int | None:
+    """The version among ``among`` that predicts like ``model`` on ``rows`` (raw) and was healed for the same reason.
+
+    A version without a diagnosis (registered by hand) is compared by its predictions alone.
+    """
+    diagnoses = {v.version: v.tags.get("diagnosis", "") for v in ws.registry.versions(name)}
+    said = model.predict(rows)
+    for version in sorted(set(among) & diagnoses.keys(), reverse=True):
+        if diagnoses[version] not in ("", diagnosis):
+            continue
+        try:
+            other = load_version(ws, name, version)
+        except (ArtifactError, NotFoundError):
+            continue
+        if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
+            return version
+    return None

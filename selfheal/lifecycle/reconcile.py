@@ -1,0 +1,180 @@
+"""Settle the stages: the newcomer wins, exactly one version is in Production, replicas are pointed at it.
+
+A person steers with stages, in MLflow's page, by REST or by command. MLflow resolves two versions in Production to
+the higher number and says nothing; here the one that was not there at the last journaled look wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from selfheal.errors import BusyError, NotFoundError
+from selfheal.lifecycle.change import Change, carry_out, point, points_at
+from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
+from selfheal.lifecycle.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
+from selfheal.lifecycle.models import cannot_load
+from selfheal.lifecycle.recover import finish_open
+from selfheal.lifecycle.workspace import Workspace
+
+PERSON = "person (MLflow)"
+"""Who changed a stage past the journal; MLflow does not say."""
+
+RECONCILER = "reconciler"
+
+_log = logging.getLogger("selfheal.lifecycle")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a look at the stages found and did.
+
+    Attributes
+    ----------
+    version
+        The version that serves.
+    kind
+        The kind of journal entry that was written, or empty when nothing had changed.
+    reason
+        In words.
+    alarm
+        Whether Production was empty or could not be loaded.
+    """
+
+    version: int | None
+    kind: str = ""
+    reason: str = ""
+    alarm: bool = False
+
+
+def reconcile(ws: Workspace, name: str) -> Settled:
+    """Compare MLflow's stages with the last journaled look and settle what changed.
+
+    Cheap when nothing did (two reads), and safe to call from any process at any time: where another one is changing
+    the stages just now, nothing is done.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        MLflow or the database can't be reached; what was begun is finished by a later call.
+    """
+    look = last_look(ws, name)
+    if look is not None and points_at(ws.table.pointer(name), look) and look.stages == stages_of(ws, name):
+        if not ws.table.journal_open(name):
+            return Settled(look.settled)
+    try:
+        with hold(ws, stages_lease(name), ttl=STAGES_TTL) as lease:
+            return settle(ws, name, lease)
+    except BusyError:
+        return Settled(None if look is None else look.settled, reason="another process is changing the stages")
+
+
+def recover(ws: Workspace, name: str) -> Settled:
+    """What a start does first: wait for the lease of a process that died, finish or undo its work, settle.
+
+    Raises
+    ------
+    BusyError
+        If the lease is still held after its time to live: then its holder is alive.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=STAGES_TTL.total_seconds() + 1) as lease:
+        return settle(ws, name, lease)
+
+
+def settle(ws: Workspace, name: str, lease: Lease) -> Settled:
+    """Like :func:`reconcile`, for whoever holds the lease of the stages already."""
+    finish_open(ws, name, lease)
+    look = last_look(ws, name)
+    stages = stages_of(ws, name)
+    change = _first(ws, name, stages) if look is None else _difference(ws, name, look, stages)
+    if change is None:
+        if look is not None:
+            point(ws, name, look)
+        return Settled(None if look is None else look.settled)
+    if change.alarm:
+        _log.error("%s: %s", name, change.reason)
+    # The stages that the change was made from: what moves meanwhile is for the next look to find.
+    carry_out(ws, name, lease, change, replace(look or Look(), stages=stages))
+    return Settled(change.to, change.kind, change.reason, change.alarm)
+
+
+def _first(ws: Workspace, name: str, stages: Mapping[int, str]) -> Change:
+    """Nobody has looked before: what the pointer says, if it is in Production; else the newest that is."""
+    pointer = ws.table.pointer(name)
+    there = [v for v, stage in stages.items() if stage == PRODUCTION] or list(stages)
+    to = pointer.version if pointer is not None and pointer.version in there else max(there)
+    return Change("adopted", to, RECONCILER, f"version {to} is the first that the journal sees in Production")
+
+
+def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str]) -> Change | None:
+    """What to do about stages that somebody else changed since ``look``; None when nobody did."""
+    if look.stages == stages:
+        return None
+    newcomers = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
+    faults = {v: cannot_load(ws, name, v) for v in newcomers}
+    sound = [v for v in newcomers if not faults[v]]
+    broken = frozenset(newcomers) - frozenset(sound)
+    vetoed = _vetoed(look, stages, replaced=bool(newcomers))
+    quarantined = look.quarantined | broken
+    if sound:
+        to = _latest(ws, name, sound)
+        others = [v for v in sound if v != to]
+        also = f" (and {others}, which were changed earlier)" if others else ""
+        reason = f"version {to} was moved to Production{also}"
+        return Change("manual", to, PERSON, reason, vetoed=vetoed - {to}, quarantined=quarantined - {to})
+    words = "; ".join(f"version {v} can't be loaded: {faults[v]}" for v in sorted(broken))
+    settled = look.settled
+    if settled is not None and stages.get(settled) == PRODUCTION:
+        if broken:
+            reason = f"{words}; version {settled} goes on serving"
+            return Change("restore", settled, RECONCILER, reason, look.pinned, (), vetoed, quarantined, True)
+        kind = "manual" if vetoed != look.vetoed else "seen"
+        return Change(kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined)
+    to = _comes_back(ws, name, look, stages, vetoed | quarantined)
+    reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
+    return Change("restore", to, RECONCILER, reason, False, (), vetoed - {to}, quarantined - {to}, True)
+
+
+def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozenset[int]:
+    """Versions that a person withdrew; leaving Production because another came in is no veto."""
+    out, back = (ARCHIVED, NONE), {v for v, stage in stages.items() if stage not in (ARCHIVED, NONE)}
+    withdrawn = {v for v, stage in look.stages.items() if stage not in out and stages.get(v) in out}
+    if replaced:
+        withdrawn -= look.production
+    return frozenset((look.vetoed | withdrawn) - back) & frozenset(stages)
+
+
+def _latest(ws: Workspace, name: str, versions: list[int]) -> int:
+    """Of several newcomers since one look, the one that was changed last."""
+    updated = {v.version: v.updated for v in ws.registry.versions(name)}
+    return max(versions, key=lambda v: (updated[v], v))
+
+
+def _comes_back(ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int]) -> int:
+    """The version that fills an empty Production: the journal's previous one that can be loaded.
+
+    One that nobody withdrew comes first; where none is left, an empty Production is worse than any veto.
+    """
+    mine = () if look.settled is None else (look.settled,)
+    order = [v for v in dict.fromkeys((*look.lineage, *sorted(stages), *mine)) if v in stages]
+    order.sort(key=lambda v: (v in barred, v == look.settled))
+    for version in order:
+        if not cannot_load(ws, name, version):
+            return version
+    raise NotFoundError(
+        f"Production of {name!r} is empty and none of its versions {sorted(stages)} can be loaded; replicas keep "
+        "serving what they have. Restore the artifact store, or adopt the model anew"
+    )
+
+
+def _emptied(settled: int | None, stages: Mapping[int, str]) -> str:
+    stage = None if settled is None else stages.get(settled)
+    return f"Production was empty: version {settled} is " + ("gone" if stage is None else f"in stage {stage}")
+
+
+def _changes(look: Look, stages: Mapping[int, str]) -> str:
+    moved = [f"version {v} is {stages[v]}" for v in sorted(stages) if look.stages.get(v) != stages[v]]
+    return "; ".join(moved + [f"version {v} is gone" for v in sorted(look.stages.keys() - stages.keys())])

@@ -1,0 +1,154 @@
+"""Close a cycle: the yardstick, MLflow, an alert where one is due, and the record that marks the window processed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.lifecycle.alerts import alert
+from selfheal.lifecycle.decide import HISTORY, Decision
+from selfheal.lifecycle.heal import HealRecord
+from selfheal.lifecycle.inspect import Inspection
+from selfheal.lifecycle.watch import WatchVerdict
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.lifecycle.health import health_of, released
+from selfheal.table import WindowRef
+
+_UNFIT = re.compile(r"[^\w\-. :/]")  # MLflow refuses other characters in the name of a metric
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One processed window: what was decided, and the record of it in the database."""
+
+    ref: WindowRef
+    decision: Decision
+    heal: HealRecord | None
+    watch: WatchVerdict | None
+    record: dict[str, Any]
+
+
+def record(
+    ws: Workspace,
+    name: str,
+    seen: Inspection,
+    decision: Decision,
+    heal: HealRecord | None = None,
+    watch: WatchVerdict | None = None,
+) -> Cycle:
+    """Keep what a cycle found. The database has it whole or not at all; MLflow's absence is noted in the record.
+
+    Raises
+    ------
+    UnavailableError
+        The database can't be reached: then the window stays unprocessed and comes again.
+    """
+    history = [c for c in ws.table.cycles(name, last=HISTORY) if c["index"] < seen.ref.index]
+    rolled_back = watch is not None and watch.rolled_back
+    entry = _entry(ws, seen, decision, heal, watch)
+    entry["health"] = health_of(decision, heal, history, rolled_back=rolled_back)
+    _to_yardstick(ws, name, seen, decision, entry, history)
+    entry["faults"] = [seen.policy.fault] if seen.policy.fault else []
+    said = alert(ws, name, "data fault", decision.reasons, window=seen.ref.index, version=seen.version) if (
+        decision.kind == "data_fault" or (heal is not None and heal.diagnosis == "data_fault")
+    ) else ""  # fmt: skip
+    entry["mlflow"] = said or _to_mlflow(ws, name, seen, decision, entry, history)
+    ws.table.record_cycle(name, seen.ref.index, entry)
+    return Cycle(seen.ref, decision, heal, watch, entry)
+
+
+def _entry(
+    ws: Workspace, seen: Inspection, decision: Decision, heal: HealRecord | None, watch: WatchVerdict | None
+) -> dict[str, Any]:
+    return {
+        "at": ws.clock().isoformat(),
+        "version": seen.version,
+        "swap": seen.look.swap,
+        "own_share": seen.own_share,
+        "decision": decision.kind,
+        "reasons": list(decision.reasons),
+        "alarm": decision.alarm,
+        "confirmed": decision.confirmed,
+        "patience": [decision.count, decision.needed, decision.of],
+        "problems": list(seen.problems),
+        "signals": [_plain(asdict(s)) for s in seen.signals],
+        "drift": {} if seen.report is None else _plain(seen.report.values),
+        "drifted": [] if seen.report is None else list(seen.report.drifted),
+        "accuracy": None if math.isnan(seen.accuracy) else seen.accuracy,
+        "labelled": seen.labelled,
+        "policy": seen.policy.policy.digest,
+        "heal": None if heal is None else heal.to_json(),
+        "watch": None if watch is None else _plain(asdict(watch)),
+        "report": "",
+    }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Through JSON, NaN and infinities as null: PostgreSQL's and other people's parsers refuse them."""
+    return dict(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
+
+
+def _to_yardstick(
+    ws: Workspace,
+    name: str,
+    seen: Inspection,
+    decision: Decision,
+    entry: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+) -> None:
+    if seen.sample is not None:  # the others too: labels, an audit or a person may clear them
+        ws.table.keep_sample(name, seen.ref.index, seen.sample, healthy=entry["health"] in ("healthy", "cleared"))
+    for index in released(seen, decision, history):
+        with suppress(NotFoundError):  # so many windows ago that its sample was dropped
+            ws.table.mark_healthy(name, index)
+
+
+def _to_mlflow(
+    ws: Workspace,
+    name: str,
+    seen: Inspection,
+    decision: Decision,
+    entry: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+) -> str:
+    """Metrics at step = window index on the watch run, and the page where it is worth keeping; what failed, or empty."""
+    try:
+        run = ws.registry.watch_run(name, seen.version)
+        ws.registry.log_metrics(run, metrics(seen, decision, entry), seen.ref.index, seen.ref.end)
+        day = seen.ref.end.date().isoformat()
+        due = decision.kind not in ("stable", "too_few") or not any(c.get("report_day") == day for c in history)
+        if due and seen.report is not None:
+            with tempfile.TemporaryDirectory() as scratch:
+                page = Path(scratch) / f"window-{seen.ref.index:06d}-{decision.kind}.html"
+                seen.report.html(page)
+                ws.registry.log_artifact_file(run, page, "reports")
+                entry["report"], entry["report_day"] = f"reports/{page.name}", day
+    except SelfhealError as error:
+        return str(error)
+    return ""
+
+
+def metrics(seen: Inspection, decision: Decision, entry: dict[str, Any]) -> dict[str, float]:
+    """The numbers of one window, by the names that they have in MLflow."""
+    found: dict[str, float] = {
+        "rows": float(seen.ref.rows),
+        "alarm": float(decision.alarm),
+        "alarms confirmed": float(decision.confirmed),
+        "healthy": float(entry["health"] in ("healthy", "cleared")),
+        "data fault": float(decision.kind == "data_fault"),
+    }
+    for signal in seen.signals:
+        found |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}
+    if seen.report is not None:
+        found |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
+    if seen.labelled:
+        found |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
+    return {_UNFIT.sub("_", key)[:250]: float(value) for key, value in found.items()}

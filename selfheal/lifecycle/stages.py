@@ -1,0 +1,149 @@
+"""The stage changes that the loop and the command line make themselves: promote, roll back, archive."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from selfheal.errors import NotFoundError, RefusedError
+from selfheal.lifecycle.change import Change, carry_out
+from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
+from selfheal.lifecycle.look import Look, last_look
+from selfheal.lifecycle.models import cannot_load, load_version
+from selfheal.lifecycle.reconcile import settle
+from selfheal.lifecycle.workspace import Workspace
+
+FLOW, WATCH = "flow", "watch"
+"""The actors that are no person: the release of a heal, and the watch over it."""
+
+WAIT_SECONDS = 20.0
+"""For another process that is changing the stages: two whole leases."""
+
+
+def promote(
+    ws: Workspace,
+    name: str,
+    version: int,
+    actor: str,
+    *,
+    pin: bool = False,
+    over: int | None = None,
+    reason: str = "",
+    kind: str = "promote",
+) -> Look:
+    """Put a version into Production; the former one is archived once it is there.
+
+    Parameters
+    ----------
+    actor
+        ``"flow"``, ``"watch"``, or who asked for it.
+    pin
+        Forbid even the watch to roll it back.
+    over
+        The version that it was compared with: if another serves by now, the evidence is void.
+    kind
+        ``"promote"``, or ``"recall"`` of a version that served before.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError
+        No such version, or it can't be loaded; nothing was changed.
+    RefusedError
+        A flow may not promote it: a person withdrew it, it is in quarantine, or Production is pinned.
+    BusyError
+        Another process keeps changing the stages.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if version not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+        if not is_person(actor):
+            _may_flow_promote(look, name, version, over)
+        if look.settled == version and look.pinned == pin:
+            return look
+        load_version(ws, name, version)
+        lifted = {version} if is_person(actor) else set()
+        change = Change(
+            kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
+        )  # fmt: skip
+        return carry_out(ws, name, lease, change, look)
+
+
+def rollback(ws: Workspace, name: str, actor: str, to: int | None = None, *, reason: str = "") -> Look:
+    """Put the version before into Production again (or ``to``), and the one that serves into quarantine.
+
+    Raises
+    ------
+    RefusedError
+        Nothing to go back to, or the watch asks and a person has pinned Production.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if look.pinned and not is_person(actor):
+            raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may roll it back")
+        target = _target(ws, name, look) if to is None else to
+        if target not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {target} (versions: {_known(look)})")
+        if target == look.settled:
+            raise RefusedError(f"version {target} of {name!r} serves already; name another to go back to")
+        load_version(ws, name, target)
+        quarantined = (look.quarantined | {look.settled or 0}) - {target, 0}
+        change = Change(
+            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=frozenset(quarantined)
+        )  # fmt: skip
+        return carry_out(ws, name, lease, change, look)
+
+
+def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str = "") -> Look:
+    """Archive a version that does not serve; archived by a person, no flow promotes it again.
+
+    Raises
+    ------
+    RefusedError
+        If it serves: promote another one instead.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if version not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+        if version == look.settled or look.settled is None:
+            raise RefusedError(f"version {version} of {name!r} serves; promote another one, which archives it")
+        vetoed = look.vetoed | ({version} if is_person(actor) else set())
+        change = Change("archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined)
+        return carry_out(ws, name, lease, change, look)
+
+
+def is_person(actor: str) -> bool:
+    """Whether an actor's word lifts a quarantine and overrules a veto."""
+    return actor not in (FLOW, WATCH)
+
+
+def _settled(ws: Workspace, name: str, lease: Lease) -> Look:
+    """The look after whatever a person did meanwhile was settled first."""
+    settle(ws, name, lease)
+    return last_look(ws, name) or Look()
+
+
+def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> None:
+    if look.pinned and version != look.settled:
+        raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may replace it")
+    if version in look.vetoed:
+        raise RefusedError(f"a person withdrew version {version} of {name!r}; only a person may promote it again")
+    if version in look.quarantined:
+        raise RefusedError(f"version {version} of {name!r} was rolled back; labels, an audit or a person must clear it")
+    if over is not None and over != look.settled:
+        raise RefusedError(
+            f"version {version} of {name!r} was compared with version {over}, but {look.settled} serves by now; "
+            "the next alarmed window compares anew"
+        )
+
+
+def _target(ws: Workspace, name: str, look: Look) -> int:
+    barred = look.vetoed | look.quarantined
+    for version in look.lineage:
+        if version in look.stages and version not in barred and not cannot_load(ws, name, version):
+            return version
+    raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
+
+
+def _known(look: Look) -> str:
+    return ", ".join(map(str, sorted(look.stages)))

@@ -1,0 +1,151 @@
+"""Where a model stands, as one plain record: for ``selfheal status``, a page, or a health check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.lifecycle.alerts import ALERT
+from selfheal.lifecycle.decide import HISTORY, watched
+from selfheal.lifecycle.look import STAGING, Look, last_look
+from selfheal.lifecycle.models import serving_model
+from selfheal.lifecycle.policies import POLICY, policy_of_record
+from selfheal.lifecycle.release import WAITS
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.registry.versions import VersionInfo
+from selfheal.table import JournalEntry
+
+JOURNALED = 20
+"""Entries of the journal that are shown."""
+
+
+def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
+    """Everything worth knowing about a model now.
+
+    Parameters
+    ----------
+    last
+        Cycles to show.
+
+    Returns
+    -------
+    dict
+        ``model, healthy, health, production, versions, cycles, drift, patience, watch, quarantine, withdrawn,
+        audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and ``mlflow`` says
+        why.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        The database is away.
+    """
+    model, version = serving_model(ws, name)
+    look = last_look(ws, name) or Look(settled=version)
+    record = policy_of_record(ws, name, model)
+    cycles = ws.table.cycles(name, last=HISTORY)
+    versions, away = _versions(ws, name)
+    journal = ws.table.journal(name, last=JOURNALED)
+    newest: Mapping[str, Any] = next((c for c in reversed(cycles) if c["decision"] != "too_few"), {})
+    health = [*_ills(newest, record.fault), *([away] if away else []), *_open(journal)]
+    served = watched(look, cycles)
+    return {
+        "model": name,
+        "healthy": not health,
+        "health": health,
+        "production": {
+            "version": version,
+            "adapter": model.adapter.describe(),
+            "changed_part": model.adapter.changed_part,
+            "pinned": look.pinned,
+            "settled_by": look.actor,
+            "previous": look.previous,
+            "base_digest": model.digest,
+        },
+        "versions": [_version(info, look) for info in versions],
+        "cycles": [_cycle(c) for c in cycles[-last:]],
+        "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
+        "patience": newest.get("patience", [0, *record.policy.heal.patience]),
+        "watch": {
+            "windows": len(served),
+            "of": record.policy.release.watch_windows,
+            "verdicts": [(c.get("watch") or {}).get("verdict", "none") for c in served],
+        },
+        "quarantine": sorted(look.quarantined),
+        "withdrawn": sorted(look.vetoed),
+        "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
+        "policy": {"digest": record.policy.digest, "fault": record.fault},
+        "journal": [_entry(e) for e in journal],
+        "mlflow": away,
+    }
+
+
+def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
+    try:
+        return ws.registry.versions(name), ""
+    except NotFoundError:
+        return [], f"MLflow has no registered model {name!r}"
+    except SelfhealError as error:
+        return [], str(error)
+
+
+def _ills(newest: Mapping[str, Any], fault: str) -> list[str]:
+    """What is wrong by the newest window."""
+    found = [fault] if fault else []
+    heal = newest.get("heal") or {}
+    if newest.get("decision") == "data_fault" or heal.get("diagnosis") == "data_fault":
+        found.append(f"data fault in window {newest['index']}: {'; '.join(newest['reasons'])}")
+    elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
+        found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")
+    if heal.get("failure"):
+        found.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
+    return found
+
+
+def _open(journal: Sequence[JournalEntry]) -> list[str]:
+    unfinished = [f"{e.kind} of {e.at:%Y-%m-%d %H:%M:%S} was not finished" for e in journal if e.outcome is None]
+    changes = [e for e in journal if "change" in e.intent]
+    if changes and changes[-1].intent["change"]["alarm"]:
+        unfinished.append(str(changes[-1].intent["change"]["reason"]))
+    return unfinished
+
+
+def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
+    return {
+        "version": info.version,
+        "stage": info.stage,
+        "diagnosis": info.tags.get("diagnosis", ""),
+        "changed_part": info.tags.get("changed_part", ""),
+        "parent": info.tags.get("parent", ""),
+        "window": info.tags.get("window", ""),
+        "created": info.created.isoformat(),
+        "waits": info.tags.get(WAITS, "") if info.stage == STAGING else "",
+        "quarantined": info.version in look.quarantined,
+        "withdrawn": info.version in look.vetoed,
+    }
+
+
+def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
+    heal, watch = record.get("heal") or {}, record.get("watch") or {}
+    return {
+        **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
+        **{k: record.get(k) for k in ("accuracy", "labelled", "drifted", "mlflow")},
+        "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
+        "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
+        "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
+    }
+
+
+def _entry(entry: JournalEntry) -> dict[str, Any]:
+    change = entry.intent.get("change", {})
+    words = "; ".join(entry.intent.get("reasons", [])) if entry.kind == ALERT else change.get("reason", "")
+    return {
+        "at": entry.at.isoformat(),
+        "kind": entry.kind,
+        "version": change.get("to", entry.intent.get("version")),
+        "actor": change.get("actor", ""),
+        "reason": entry.intent.get("digest", "")[:12] if entry.kind == POLICY else words,
+        "done": entry.outcome is not None,
+    }

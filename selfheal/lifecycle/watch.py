@@ -1,0 +1,196 @@
+"""Watch a new version: on windows after the swap the gate is asked again with the roles swapped.
+
+Nothing lies on the request path: the rows are replayed from the log. Labels, when they come, overrule the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.errors import ArtifactError, NotFoundError, RefusedError
+from selfheal.lifecycle.decide import HISTORY, OWN_SHARE, watched
+from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS
+from selfheal.lifecycle.look import Look, last_look
+from selfheal.lifecycle.models import load_version
+from selfheal.lifecycle.policies import policy_of_record
+from selfheal.lifecycle.stages import WATCH, rollback
+from selfheal.lifecycle.workspace import Workspace
+from selfheal.table import Window, WindowRef
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+LABELLED = 30
+"""Labelled rows below which no test is made."""
+
+DIFFERING = 10
+"""Rows on which the two versions must differ in loss: the normal law of the paired test needs some."""
+
+LABEL_Z = 2.33
+"""Paired z of the loss, one-sided p < .01 a look: at most five windows are looked at, which keeps the whole under .05."""
+
+LATE_WINDOWS = 12
+"""Windows after the watch in which labels of its windows are still waited for."""
+
+Says = Literal["better", "worse", "undecided", "none"]
+
+
+@dataclass(frozen=True)
+class WatchVerdict:
+    """What a window says about the version that serves.
+
+    Attributes
+    ----------
+    version, against
+        The version, and the one that served before.
+    window
+        Index of the window.
+    verdict
+        ``better``, ``worse`` or ``undecided``; ``none`` when it does not speak about this version.
+    by
+        ``data`` or ``labels``.
+    reasons
+        Measure, value, bound.
+    rolled_back
+        Whether the stages went back.
+    """
+
+    version: int
+    against: int | None
+    window: int
+    verdict: Says
+    by: str = ""
+    reasons: tuple[str, ...] = ()
+    rolled_back: bool = False
+
+
+def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] = ()) -> WatchVerdict:
+    """Ask of a window after the swap whether the version before would serve it better; roll back if so.
+
+    Call it after :func:`inspect` and before :func:`decide`, so that a roll-back keeps the window from healing.
+
+    Parameters
+    ----------
+    problems
+        What the guards found: a window at fault says nothing about a version.
+
+    Raises
+    ------
+    UnavailableError
+        A store is away; nothing was changed, a later window asks again.
+    """
+    look = last_look(ws, name)
+    if look is None or look.settled is None or look.previous is None:
+        return WatchVerdict(0 if look is None else look.settled or 0, None, ref.index, "none")
+    silent = WatchVerdict(look.settled, look.previous, ref.index, "none")
+    history = [c for c in ws.table.cycles(name, last=HISTORY) if c["index"] < ref.index]
+    before = watched(look, history)
+    try:
+        old, new = (load_version(ws, name, v) for v in (look.previous, look.settled))
+    except (ArtifactError, NotFoundError) as error:
+        return WatchVerdict(look.settled, look.previous, ref.index, "none", reasons=(str(error),))
+    policy = policy_of_record(ws, name, new).policy
+    over = len(before) >= policy.release.watch_windows
+    if ref.too_few or problems or (over and len(before) >= policy.release.watch_windows + LATE_WINDOWS):
+        return silent
+    window = None if over else _own_rows(ws.table.read(ref, SAMPLE_ROWS), look.settled)
+    late = [
+        ws.table.read(ws.table.window(name, c["index"]), SAMPLE_ROWS) for c in before[: policy.release.watch_windows]
+    ]
+    pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
+    found = _by_labels(pairs, old.with_policy(policy), new.with_policy(policy))
+    if found[0] == "undecided" and window is not None:
+        recent = ws.table.recent(name, YARDSTICK_WINDOWS)
+        found = _by_data(window, old.with_policy(policy), new.with_policy(policy), recent, found[2])
+    elif found[0] == "undecided":
+        return silent
+    verdict = WatchVerdict(look.settled, look.previous, ref.index, *found)
+    return _acted(ws, name, verdict, look, before) if verdict.verdict == "worse" else verdict
+
+
+def _own_rows(window: Window, version: int) -> Window | None:
+    """The rows that the version answered itself, if they are most of the window."""
+    own: NDArray[np.bool_] = window.versions == version
+    if float(np.mean(own)) < OWN_SHARE:
+        return None
+    return Window(
+        window.ref, window.frame[own], window.probabilities[own], window.versions[own],
+        window.event_times[own], window.labels[own],
+    )  # fmt: skip
+
+
+def _by_labels(
+    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel
+) -> tuple[Says, str, tuple[str, ...]]:
+    """A paired test of the loss on all labelled rows of the watched windows."""
+    known = [w.labels.notna().to_numpy() for w in windows]
+    rows = sum(int(k.sum()) for k in known)
+    if rows < LABELLED:
+        return "undecided", "", ()
+    frame = pd.concat([w.frame[k] for w, k in zip(windows, known, strict=True)])
+    truth = np.concatenate([w.labels[k].to_numpy() for w, k in zip(windows, known, strict=True)])
+    extra = loss(new, frame, truth) - loss(old, frame, truth)
+    differing = int(np.count_nonzero(extra))
+    if differing < DIFFERING:
+        return "undecided", "", (f"labels: the versions differ on {differing} of {rows} labelled rows",)
+    z = float(extra.mean() / (extra.std(ddof=1) / np.sqrt(rows)))
+    text = f"labels: loss {extra.mean():+.4f} a row against the version before, paired z {z:.2f} (bound {LABEL_Z})"
+    says: Says = "worse" if z > LABEL_Z else "better" if z < -LABEL_Z else "undecided"
+    return says, "labels", (f"{text}, {rows} labelled rows, {differing} differ",)
+
+
+def loss(model: MonitoredModel, frame: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:
+    """Loss [n] of a model's decisions on raw rows: the policy's costs where declared, else 0 or 1."""
+    said = model.predict(frame)
+    wrong = said != truth.astype(said.dtype)
+    cost = model.policy.cost
+    if cost is None:
+        return wrong.astype(np.float64)
+    return np.where(said == model.classes_[-1], cost.false_positive, cost.false_negative) * wrong
+
+
+def _by_data(
+    window: Window,
+    old: MonitoredModel,
+    new: MonitoredModel,
+    recent: Sequence[pd.DataFrame],
+    before: tuple[str, ...],
+) -> tuple[Says, str, tuple[str, ...]]:
+    """The gate with the roles swapped: the version before is the candidate, the one that serves the incumbent."""
+    from selfheal.healing import gate_roles
+
+    asked = gate_roles(old, new, window.frame, pd.concat(recent, ignore_index=True) if recent else None)
+    says: Says = "worse" if asked.better else "better" if asked.worse else "undecided"
+    return says, "data", (*before, *asked.reasons)
+
+
+def _acted(
+    ws: Workspace, name: str, verdict: WatchVerdict, look: Look, before: Sequence[dict[str, Any]]
+) -> WatchVerdict:
+    """Roll back, unless the version was better on an earlier window: then the world changed, not the version."""
+    proven = next((c["index"] for c in before if (c.get("watch") or {}).get("verdict") == "better"), None)
+    if verdict.by == "data" and proven is not None:
+        text = f"it was better on window {proven}, so the data changed since: the monitor decides"
+        return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, text)})
+    try:
+        rollback(ws, name, WATCH, reason=f"window {verdict.window}: {'; '.join(verdict.reasons)}")
+    except RefusedError as error:
+        return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, str(error))})
+    for cycle in ws.table.cycles(name, last=HISTORY):
+        if cycle["swap"] == look.swap and cycle["health"] in ("healthy", "cleared", "waiting"):
+            _discredit(ws, name, cycle["index"])
+    return WatchVerdict(**{**vars(verdict), "rolled_back": True})
+
+
+def _discredit(ws: Workspace, name: str, index: int) -> None:
+    """A window that was seen through a wrong map is no yardstick."""
+    try:
+        ws.table.mark_unhealthy(name, index)
+    except NotFoundError:
+        return  # its sample was dropped long ago

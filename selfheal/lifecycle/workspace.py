@@ -1,0 +1,54 @@
+"""What every step of the loop works on: the settings, the inference table and the registry of one installation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from selfheal.registry.store import Registry
+from selfheal.settings import Settings
+from selfheal.table import InferenceTable
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+
+def _go_on(step: str) -> None:
+    """Nothing happens between two acts."""
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One installation, opened.
+
+    Attributes
+    ----------
+    settings, table, registry
+        Where things are; the database; MLflow.
+    clock
+        Wall time, aware: of leases and of the journal. Windows have their own, event time.
+    checkpoint
+        Called with the name of each act once it is done and journaled. A test that raises (or kills the process) in
+        it stands for a crash at that point.
+    models
+        Models by (name, version) that were loaded and checked; a base never changes, so this cache can't be stale.
+    """
+
+    settings: Settings
+    table: InferenceTable
+    registry: Registry
+    clock: Callable[[], datetime] = _wall_clock
+    checkpoint: Callable[[str], None] = _go_on
+    models: dict[tuple[str, int], MonitoredModel] = field(default_factory=dict, repr=False, compare=False)
+
+
+def open_workspace(settings: Settings | None = None) -> Workspace:
+    """Open the installation that the environment (or ``settings``) names; nothing is connected to before it is used."""
+    places = settings or Settings.from_env()
+    return Workspace(places, InferenceTable(places.database_url), Registry(places))
