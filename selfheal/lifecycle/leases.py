@@ -78,3 +78,8 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iter
 def stages_lease(name: str) -> str:
     """The lease under which the stages of model ``name`` are changed."""
     return f"stages:{name}"
+
+
+def monitor_lease(name: str) -> str:
+    """The lease under which the windows of model ``name`` are handled."""
+    return f"monitor:{name}"

@@ -10,7 +10,7 @@ from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.lifecycle.decide import Decision, decide
 from selfheal.lifecycle.heal import HealRecord, heal_window
 from selfheal.lifecycle.inspect import Inspection, inspect
-from selfheal.lifecycle.leases import MONITOR_TTL, hold
+from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.reconcile import reconcile
@@ -56,7 +56,7 @@ def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = 
     UnavailableError
         The database is away. MLflow being away is noted in each cycle's record instead.
     """
-    with hold(ws, f"monitor:{name}", ttl=MONITOR_TTL) as lease:
+    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL) as lease:
         settle_stages(ws, name)
         refs = pending(ws, name, until)
         cycles = []
