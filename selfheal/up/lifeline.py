@@ -65,8 +65,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
     for line in sys.stdin:
-        number = int(line)
-        (groups.add if number > 0 else groups.discard)(abs(number))
+        group = int(line)
+        (groups.add if group > 0 else groups.discard)(abs(group))
     end(groups)
 
 

@@ -1,0 +1,81 @@
+"""The monitor flow: settle the stages, then inspect, watch, decide, heal and record every closed window.
+
+The same steps in the same order as :func:`selfheal.lifecycle.monitor`, each a task, the heal a subflow.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows import wording
+from flows.runs import alone, ended, rename, step, workspace
+from selfheal import lifecycle
+from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
+from selfheal.table import WindowRef
+
+
+@flow(name="monitor", flow_run_name="{model}")
+def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
+    """Handle every window that closed before ``until``, by default now.
+
+    Returns
+    -------
+    list of dict
+        The records of the windows, oldest first, each with its ``index``.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    BusyError
+        Another monitor run of this model is under way.
+    UnavailableError
+        The database is away.
+    """
+    ws = workspace()
+    with alone(model), hold(ws, monitor_lease(model), ttl=MONITOR_TTL) as lease:
+        settle_stages(ws, model)
+        refs = closed_windows(ws, model, until or datetime.now(UTC))
+        rename(wording.run_name(model, [ref.index for ref in refs]))
+        records = []
+        for ref in refs:
+            lease.renew()
+            records.append(window(ws, model, ref, newest=ref == refs[-1]))
+    return ended(*wording.summary(records), records)
+
+
+def window(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool) -> dict[str, Any]:
+    """One window through all steps; its record."""
+    seen = inspect(ws, model, ref)
+    verdict = watch(ws, model, seen)
+    decision = decide(ws, model, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
+    healed = heal(model, ref.index) if decision.kind == "heal" else None
+    kept = record(ws, model, seen, decision, healed, verdict)
+    said = {**kept.record, "index": ref.index}
+    get_run_logger().info(wording.line(model, said))
+    if wording.worth_a_page(said):
+        page = wording.page(model, said)
+        create_markdown_artifact(page, key=f"{wording.slug(model)}-decisions", description=wording.line(model, said))
+    return said
+
+
+@flow(name="heal", flow_run_name="{model} heal window {window}")
+def heal(model: str, window: int) -> lifecycle.HealRecord:
+    """Heal one window in a child process, register what the gate accepts, release it as the policy allows."""
+    ws = workspace()
+    found = heal_window(ws, model, ws.table.window(model, window))
+    as_record = found.to_json()
+    return ended(wording.heal_state(as_record), wording.heal_message(as_record), found)
+
+
+settle_stages = step("settle the stages")(lifecycle.settle_stages)
+closed_windows = step("closed windows")(lifecycle.pending)
+inspect = step("inspect", "{ref.index}")(lifecycle.inspect)
+watch = step("watch", "{seen.ref.index}")(lifecycle.watch_window)
+decide = step("decide", "{seen.ref.index}")(lifecycle.decide)
+heal_window = step("heal", "{ref.index}")(lifecycle.heal_window)
+record = step("record", "{seen.ref.index}")(lifecycle.record)

@@ -1,0 +1,102 @@
+"""What every flow shares: the open workspace, its place in the queue, its name, the state that it ends in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+
+from prefect import Task, get_client, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Completed
+
+from selfheal.errors import BusyError
+from selfheal.settings import Settings
+
+if TYPE_CHECKING:
+    from selfheal.lifecycle import Workspace
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Data = TypeVar("Data")
+
+SLOT_SECONDS = 60.0
+"""Lease on a model's slot, the least that Prefect allows: after a kill -9 the slot is free again this much later."""
+
+WAIT_SECONDS = 5.0
+"""For the run before to end; a run that waits longer is superfluous, the next one takes its windows."""
+
+
+def workspace() -> Workspace:
+    """The installation that the environment names; opened once, so that models are loaded once."""
+    return _opened(Settings.from_env())
+
+
+@lru_cache(maxsize=4)
+def _opened(settings: Settings) -> Workspace:
+    from selfheal.lifecycle import open_workspace
+
+    return open_workspace(settings)
+
+
+@contextmanager
+def alone(model: str) -> Iterator[None]:
+    """One run at a time and model, seen in Prefect as a concurrency limit.
+
+    The limit is made first: on one that does not exist ``concurrency`` would only warn, and enter. Strict, so that it
+    raises if somebody deletes it in between.
+
+    Raises
+    ------
+    BusyError
+        Another run of this model is under way.
+    """
+    limit = f"selfheal {model}"
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(limit, 1)
+    slot = concurrency(
+        limit,
+        strict=True,
+        timeout_seconds=WAIT_SECONDS,
+        lease_duration=SLOT_SECONDS,
+        # a server that hiccups must not end a heal half-way: the database's lease is what keeps runs apart
+        raise_on_lease_renewal_failure=False,
+    )
+    try:
+        slot.__enter__()
+    except TimeoutError as error:
+        raise BusyError(f"another flow run of {model!r} is under way; its windows are in good hands") from error
+    try:
+        yield
+    finally:
+        slot.__exit__(None, None, None)
+
+
+def rename(words: str) -> None:
+    """Give the current flow run a name, once it is known what it is about."""
+    if runtime.flow_run.id:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(runtime.flow_run.id, name=words)
+
+
+def ended(name: str, message: str, data: Data) -> Data:
+    """The final state of a run, whose name and message are what the list of runs shows.
+
+    Typed as its data, which is what Prefect hands to whoever called the flow.
+    """
+    return cast("Data", Completed(name=name, message=message, data=data))
+
+
+def step(name: str, window: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
+    """A task out of a function of the lifecycle: nothing cached, named after its window."""
+    return task(name=name, task_run_name=f"{name} window {window}" if window else name, cache_policy=NO_CACHE)
+
+
+@contextmanager
+def in_process() -> Iterator[None]:
+    """For flows called in this process, one after the other: no heartbeats, whose thread costs a second per run."""
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield

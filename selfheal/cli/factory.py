@@ -1,0 +1,67 @@
+"""``module_or_file.py:factory``: find the function that builds a model, and call it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from selfheal.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+
+def build(spec: str) -> MonitoredModel:
+    """The model that the factory named by ``spec`` returns.
+
+    Parameters
+    ----------
+    spec
+        ``package.module:factory`` or ``path/to/file.py:factory``; the working directory and the file's own directory
+        can be imported from.
+
+    Raises
+    ------
+    InputError
+        Naming what is missing: the file, the module, the function, or the type of what it returned.
+    """
+    from selfheal.model import MonitoredModel
+
+    where, separator, name = spec.rpartition(":")
+    if not separator or not where or not name:
+        raise InputError(f"{spec!r} names no factory; write module:factory or file.py:factory, e.g. my_models.py:fraud")
+    module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
+    factory = getattr(module, name, None)
+    if factory is None:
+        raise InputError(f"{where!r} has no {name!r}{nearest(name, vars(module))}")
+    model = factory() if callable(factory) and not isinstance(factory, MonitoredModel) else factory
+    if not isinstance(model, MonitoredModel):
+        raise InputError(f"{spec!r} gives a {type(model).__name__}; it must return a selfheal.MonitoredModel")
+    return model
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise InputError(f"no file {str(path)!r} below {Path.cwd()}; check the path")
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_path(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+            raise
+        raise InputError(f"no module {name!r}; install it, or name its file: path/to/{name}.py:factory") from error

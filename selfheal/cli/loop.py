@@ -1,0 +1,121 @@
+"""Commands that run a part of the loop by hand: monitor, heal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.errors import InputError
+
+if TYPE_CHECKING:
+    from selfheal.lifecycle import Workspace
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 time; without an offset it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the text."""
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write 2026-05-01 or 2026-05-01T12:00:00+00:00", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@click.command(
+    cls=Example, short_help="Handle every closed window once.", epilog="selfheal monitor fraud --until 2026-05-01T12:00"
+)
+@click.argument("name")
+@click.option("--until", type=Instant(), help="Handle windows that closed before this time; by default now.")
+@json_option
+@click.pass_context
+def monitor(ctx: click.Context, name: str, until: datetime | None, json_file: Path | None) -> None:
+    """Handle every closed window once: report, signals, decision, and a heal where it is asked for.
+
+    With PREFECT_API_URL it runs as a flow on that server, otherwise in this process. Exit status 1 when the last
+    window is not healthy.
+    """
+    from flows.wording import healthy, line
+
+    moment = until or datetime.now(UTC)
+    with progress(f"looking at the windows of {name} that closed before {moment:%Y-%m-%d %H:%M %Z}"):
+        records = _monitored(name, moment)
+    for record in records:
+        click.echo(line(name, record))
+    if not records:
+        click.echo(f"{name}: no window closed since the last look")
+    write_json(json_file, {"model": name, "until": moment, "cycles": records})
+    if records and not healthy(records[-1]):
+        ctx.exit(1)
+
+
+@click.command(cls=Example, short_help="Try to heal a window now.", epilog="selfheal heal fraud --window 12")
+@click.argument("name")
+@click.option("--window", type=click.IntRange(0), metavar="K", help="Its index; by default the newest closed one.")
+@json_option
+@click.pass_context
+def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | None) -> None:
+    """Try to heal a window now, without waiting for an alarm. The gate decides as always.
+
+    Exit status 1 when it refused, or the heal failed.
+    """
+    from flows.wording import heal_message, heal_state
+
+    with progress(f"healing {name}"):
+        index, record = _healed(name, window)
+    click.echo(f"{name} window {index}: {heal_message(record)}")
+    for reason in record["reasons"]:
+        click.echo(f"  {reason}")
+    write_json(json_file, {"model": name, **record})
+    if heal_state(record) in ("Refused", "Heal failed", "Data fault"):
+        ctx.exit(1)
+
+
+def _monitored(name: str, until: datetime) -> list[dict[str, Any]]:
+    """The windows' records, by a flow where there is a Prefect server."""
+    from selfheal.settings import Settings
+
+    if Settings.from_env().prefect_api_url:
+        from flows.monitor import monitor as flow
+        from flows.runs import in_process
+
+        with in_process():
+            return flow(name, until)
+    from selfheal import lifecycle
+
+    cycles = lifecycle.monitor(lifecycle.open_workspace(), name, until)
+    return [{**cycle.record, "index": cycle.ref.index} for cycle in cycles]
+
+
+def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
+    """The window's index and the record of its heal."""
+    from selfheal import lifecycle
+
+    ws = lifecycle.open_workspace()
+    index = _newest(ws, name) if window is None else window
+    if ws.settings.prefect_api_url:
+        from flows.monitor import heal as flow
+        from flows.runs import in_process
+
+        with in_process():
+            return index, flow(name, index).to_json()
+    return index, lifecycle.heal_window(ws, name, ws.table.window(name, index)).to_json()
+
+
+def _newest(ws: Workspace, name: str) -> int:
+    from selfheal import lifecycle
+
+    waiting = lifecycle.pending(ws, name, datetime.now(UTC))
+    if waiting:
+        return waiting[-1].index
+    done = ws.table.cycles(name, last=1)
+    if not done:
+        raise InputError(f"no window of {name!r} has closed yet; send traffic, or see monitor.window in its policy")
+    return int(done[-1]["index"])

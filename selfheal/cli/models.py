@@ -1,0 +1,106 @@
+"""Commands about one model: adopt, status, promote, rollback, labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.cli.standing import standing
+from selfheal.errors import InputError
+
+ACTOR = "command line"
+
+
+@click.command(cls=Example, short_help="Put a model under watch.", epilog="selfheal adopt fraud my_models.py:fraud")
+@click.argument("name")
+@click.argument("factory", metavar="MODULE_OR_FILE:FACTORY")
+@json_option
+def adopt(name: str, factory: str, json_file: Path | None) -> None:
+    """Put a model under watch: version 1 with an identity adapter, in Production.
+
+    FACTORY is a function without arguments that returns a selfheal.MonitoredModel. Adopting a name again registers
+    a new base; its identity adapter then waits in Staging.
+    """
+    from selfheal.cli.factory import build
+
+    with progress(f"building {name} with {factory}"):
+        model = build(factory)
+    import selfheal
+
+    with progress(f"adopting {name}"):
+        version = selfheal.adopt(name, model)
+    click.echo(f"{name} version {version} adopted; start it: selfheal up (or selfheal serve {name})")
+    write_json(json_file, {"model": name, "version": version, "digest": model.digest})
+
+
+@click.command(cls=Example, short_help="Show what serves and how it is.", epilog="selfheal status fraud")
+@click.argument("name", required=False)
+@json_option
+@click.pass_context
+def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None:
+    """Show what serves and how it is; of all models without a NAME. Exit status 1 when one is not healthy."""
+    from selfheal import lifecycle
+
+    ws = lifecycle.open_workspace()
+    names = [name] if name else ws.table.models()
+    if not names:
+        raise InputError(f"nothing is adopted in {ws.settings.home}; try selfheal demo, or selfheal adopt --help")
+    with progress("asking the registry"):
+        found = {n: lifecycle.status(ws, n) for n in names}
+    for state in found.values():
+        for line in standing(state):
+            click.echo(line)
+    write_json(json_file, found)
+    if not all(state["healthy"] for state in found.values()):
+        ctx.exit(1)
+
+
+@click.command(cls=Example, short_help="Move a version to Production.", epilog="selfheal promote fraud 3 --pin")
+@click.argument("name")
+@click.argument("version", type=int)
+@click.option("--pin", is_flag=True, help="Not even the watch may roll it back; selfheal rollback ends it.")
+@json_option
+def promote(name: str, version: int, pin: bool, json_file: Path | None) -> None:
+    """Move a version to Production, the former one to Archived. The same as changing the stage in MLflow."""
+    from selfheal import lifecycle
+
+    ws = lifecycle.open_workspace()
+    with progress(f"promoting {name} version {version}"):
+        look = lifecycle.promote(ws, name, version, ACTOR, pin=pin)
+    click.echo(f"{name} version {look.settled} serves{', pinned' if look.pinned else ''}")
+    write_json(json_file, {"model": name, "version": look.settled, "pinned": look.pinned, "before": look.previous})
+
+
+@click.command(cls=Example, short_help="Step back to the version before.", epilog="selfheal rollback fraud --to 1")
+@click.argument("name")
+@click.option("--to", "to", type=int, metavar="V", help="This version; by default the one that served before.")
+@json_option
+def rollback(name: str, to: int | None, json_file: Path | None) -> None:
+    """Step back to the version that served before; the one left behind is quarantined."""
+    from selfheal import lifecycle
+
+    ws = lifecycle.open_workspace()
+    with progress(f"rolling {name} back"):
+        look = lifecycle.rollback(ws, name, ACTOR, to=to)
+    left = sorted(look.quarantined)
+    click.echo(f"{name} version {look.settled} serves again; in quarantine: {', '.join(map(str, left)) or 'none'}")
+    write_json(json_file, {"model": name, "version": look.settled, "quarantine": left})
+
+
+@click.command(cls=Example, short_help="Store late labels from a CSV file.", epilog="selfheal labels fraud labels.csv")
+@click.argument("name")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def labels(name: str, file: Path, json_file: Path | None) -> None:
+    """Store late labels from a CSV file with the columns prediction_id and label.
+
+    A label may come before its row: it is held until the row arrives. A malformed one is refused by name, and then
+    nothing of the file is stored.
+    """
+    from selfheal import lifecycle
+
+    stored = lifecycle.add_labels(lifecycle.open_workspace(), name, file)
+    click.echo(f"{stored.stored} stored, {stored.pending} wait for their rows, {stored.refused} older than one held")
+    write_json(json_file, stored)

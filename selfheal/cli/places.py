@@ -1,0 +1,76 @@
+"""Commands that run services: demo, serve, up, ui."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+from selfheal.cli.output import Example, json_option
+
+HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
+
+
+@click.command(
+    cls=Example,
+    short_help="See a model break and heal, in about two minutes.",
+    epilog="selfheal demo --json result.json",
+)
+@json_option
+@click.option("--keep", is_flag=True, help="Leave its home in place, to look at with selfheal ui.")
+@click.pass_context
+def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
+    """See a model break, heal, remember, learn from a rule, refuse and step back: real parts, about two minutes.
+
+    Exit status 1 when an act did not go as it must.
+    """
+    from selfheal.demo import run
+
+    ctx.exit(run(json_file=json_file, keep=keep))
+
+
+@click.command(
+    cls=Example, short_help="Run the scoring service of one model alone.", epilog="selfheal serve fraud --port 8080"
+)
+@click.argument("name")
+@HOST
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--event-clock", is_flag=True, help="For a replay: rows may carry event times of the future.")
+def serve(name: str, host: str, port: int, event_clock: bool) -> None:
+    """Run the scoring service of one model alone, in the foreground."""
+    from selfheal.serving import serve as run
+    from selfheal.settings import Settings
+
+    run(name, Settings.from_env(), host=host, port=port, event_clock=event_clock)
+
+
+@click.command(
+    cls=Example,
+    short_help="Run scoring, MLflow, Prefect and the schedules.",
+    epilog="SELFHEAL_HOME=/srv/selfheal selfheal up",
+)
+@HOST
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="Of the first model.")
+def up(host: str, port: int) -> None:
+    """Run everything: scoring of every adopted model, MLflow, Prefect, the schedules. Ctrl-C stops all of it.
+
+    A model adopted meanwhile is served from then on. A remote MLFLOW_TRACKING_URI or PREFECT_API_URL is used instead
+    of a server of its own. A second one on the same SELFHEAL_HOME is refused.
+    """
+    from selfheal.settings import Settings
+    from selfheal.up import up as run
+
+    run(Settings.from_env(), host, port, click.echo)
+
+
+@click.command(cls=Example, short_help="Open MLflow's pages.", epilog="selfheal ui --prefect")
+@HOST
+@click.option("--prefect", is_flag=True, help="Prefect's pages, too.")
+@click.option("--open/--no-open", "show", default=False, help="Open the browser.")
+def ui(host: str, prefect: bool, show: bool) -> None:
+    """Open MLflow's pages on the home's store, on a free port, until Ctrl-C; those of a running selfheal up, if any."""
+    from selfheal.settings import Settings
+    from selfheal.up.pages import ui as run
+
+    run(Settings.from_env(), host, prefect=prefect, say=click.echo, visit=webbrowser.open if show else None)

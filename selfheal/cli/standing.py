@@ -1,0 +1,64 @@
+"""Where a model stands, in lines. Pure: it reads the record of :func:`selfheal.lifecycle.status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def standing(state: Record) -> list[str]:
+    """A model's standing, a line per fact; what is wrong comes first."""
+    shown = [
+        f"{state['model']}: {'healthy' if state['healthy'] else 'needs a look'}",
+        *(f"  !         {text}" for text in state["health"]),
+        f"  serves    {_serves(state['production'])}",
+        *(f"            {text}" for text in state["production"]["adapter"]),
+        *_watch(state["watch"]),
+        *_versions(state["versions"]),
+        *_windows(state["cycles"]),
+    ]
+    if state["audit_pending"]:
+        shown.append(f"  audit     versions {_listed(state['audit_pending'])} wait for labels or a person")
+    if state["quarantine"]:
+        shown.append(f"  barred    versions {_listed(state['quarantine'])} were rolled back")
+    return shown
+
+
+def _serves(production: Record) -> str:
+    facts = [f"version {production['version']}", f"adapter: {production['changed_part']}"]
+    if production["pinned"]:
+        facts.append("pinned")
+    if production["settled_by"]:
+        facts.append(f"settled by {production['settled_by']}")
+    if production["previous"] is not None:
+        facts.append(f"before it version {production['previous']}")
+    return ", ".join(facts)
+
+
+def _watch(watch: Record) -> Iterator[str]:
+    if watch["windows"]:
+        said = f": {_listed(watch['verdicts'])}" if watch["verdicts"] else ""
+        yield f"  watch     {watch['windows']} of {watch['of']} windows{said}"
+
+
+def _versions(versions: Sequence[Record]) -> Iterator[str]:
+    for position, version in enumerate(sorted(versions, key=lambda v: -v["version"])):
+        title = "versions" if position == 0 else ""
+        notes = [version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
+        kept = "; ".join(n for n in notes if n)
+        yield f"  {title:<8}  {version['version']:>3}  {version['stage']:<10}  {kept}".rstrip()
+
+
+def _windows(cycles: Sequence[Record]) -> Iterator[str]:
+    for position, cycle in enumerate(reversed(cycles)):
+        title = "windows" if position == 0 else ""
+        reason = cycle["reasons"][0] if cycle["reasons"] and cycle["decision"] != "stable" else ""
+        healed = cycle["heal"] or {}
+        what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
+        yield f"  {title:<8}  {cycle['index']:>3}  {what:<10}  {reason}".rstrip()
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
