@@ -13,7 +13,7 @@ import pandas as pd
 
 from selfheal.registry.door import Door
 from selfheal.registry.pages import table_page
-from selfheal.registry.versions import VersionStore, tag_text, tag_texts
+from selfheal.registry.versions import VersionInfo, VersionStore, tag_text, tag_texts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,6 +23,7 @@ KIND = "selfheal.kind"
 _WATCHED = "selfheal.version"
 _NOTE = "mlflow.note.content"
 _RUN_NAME = "mlflow.runName"
+_SOURCE = {"mlflow.source.name": "selfheal", "mlflow.source.type": "LOCAL"}
 _LONGEST_PARAM = 6000
 
 
@@ -32,7 +33,7 @@ class RunLog(VersionStore):
     def __init__(self, door: Door) -> None:
         super().__init__(door)
         self._experiments: dict[str, str] = {}
-        self._watch: dict[tuple[str, int], str] = {}
+        self._watch: dict[str, tuple[str, int]] = {}
 
     def experiment(self, name: str) -> str:
         """Id of experiment ``selfheal/<name>``, made or restored when needed."""
@@ -43,21 +44,12 @@ class RunLog(VersionStore):
 
     def watch_run(self, name: str, version: int) -> str:
         """Id of the watch run of a version: metrics with the window's index as step. Made on first use."""
-        key = (name, int(version))
-        if key not in self._watch:
+        if self._watch.get(name, ("", 0))[1] != int(version):
             experiment = self.experiment(name)
             info = self.version(name, version)
             with self._door.asked(f"open the watch run of {name!r} version {version}") as client:
-                found = client.search_runs(
-                    [experiment],
-                    f"tags.`{KIND}` = 'watch' AND tags.`{_WATCHED}` = '{int(version)}'",
-                    order_by=["attributes.start_time ASC"],
-                    max_results=1,
-                )
-                self._watch[key] = (
-                    found[0].info.run_id if found else _new_watch(client, experiment, name, int(version), info.model_id)
-                )
-        return self._watch[key]
+                self._watch[name] = (_open_watch(client, experiment, name, info), info.version)
+        return self._watch[name][0]
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, at: dt.datetime | None = None) -> None:
         """Write the numbers of one window in one call; NaN and infinities, which MLflow cannot draw, are left out.
@@ -93,7 +85,7 @@ class RunLog(VersionStore):
         title = run_name or f"heal window {params.get('window', '?')}"
         experiment = self.experiment(name)
         with self._door.asked(f"begin a run of {name!r}") as client:
-            run = client.create_run(experiment, run_name=title, tags={KIND: "heal"})
+            run = client.create_run(experiment, run_name=title, tags={KIND: "heal", **_SOURCE})
             batch = [Param(str(k), tag_text(v)[:_LONGEST_PARAM]) for k, v in params.items()]
             client.log_batch(run.info.run_id, params=batch)
         return str(run.info.run_id)
@@ -183,13 +175,38 @@ class RunLog(VersionStore):
         # wherever this process happens to run.
         place = None if self._door.is_server else (self._door.settings.artifacts / name).as_uri()
         try:
-            return str(client.create_experiment(title, artifact_location=place))
+            return str(client.create_experiment(title, artifact_location=place, tags=_experiment_tags(name)))
         except MlflowException:
             # Somebody made it in between.
             found = client.get_experiment_by_name(title)
             if found is None:
                 raise
             return str(found.experiment_id)
+
+
+def _experiment_tags(name: str) -> dict[str, str]:
+    about = (
+        f"What selfheal did with **{name}**: *watch vN* follows version N while it is in Production, a step per window; "
+        "*heal window N* is one attempt to heal, with its candidates, plots and drift report under Artifacts."
+    )
+    # Without a kind MLflow opens the page made for language models.
+    return {_NOTE: about, "mlflow.experimentKind": "custom_model_development"}
+
+
+def _open_watch(client: MlflowClient, experiment: str, name: str, info: VersionInfo) -> str:
+    """The watch run of a version, running; those of other versions are closed. Two made at once: the older counts."""
+    found = client.search_runs(
+        [experiment], f"tags.`{KIND}` = 'watch'", order_by=["attributes.start_time ASC"], max_results=1000
+    )
+    mine = [run for run in found if run.data.tags.get(_WATCHED) == str(info.version)][:1]
+    for run in found:
+        if run not in mine and run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id)
+    if mine:
+        if mine[0].info.status != "RUNNING":
+            client.update_run(mine[0].info.run_id, status="RUNNING")
+        return str(mine[0].info.run_id)
+    return _new_watch(client, experiment, name, info.version, info.model_id)
 
 
 def _new_watch(client: MlflowClient, experiment: str, name: str, version: int, model_id: str | None) -> str:
@@ -199,7 +216,7 @@ def _new_watch(client: MlflowClient, experiment: str, name: str, version: int, m
         f"What {name} version {version} did while it was in Production: one step per window. "
         "Charts: *Model metrics* above."
     )
-    tags = {KIND: "watch", _WATCHED: str(version), _NOTE: note}
+    tags = {KIND: "watch", _WATCHED: str(version), _NOTE: note, **_SOURCE}
     run_id = str(client.create_run(experiment, run_name=f"watch v{version}", tags=tags).info.run_id)
     if model_id:
         client.log_inputs(run_id, models=[LoggedModelInput(model_id)])

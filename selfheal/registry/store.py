@@ -20,7 +20,7 @@ from selfheal.registry.door import Door
 from selfheal.registry.packaging import link_version, package, signature_of
 from selfheal.registry.runs import RunLog
 from selfheal.registry.served import checked_adapter
-from selfheal.registry.versions import MODEL_ID, ROLE, VersionInfo, tag_texts
+from selfheal.registry.versions import FILES, ROLE, VersionInfo, tag_texts
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 # A version's own window, kept so that a later drift can be compared with it; the gate needs no more rows.
 SAMPLE_ROWS = 2000
 _ADAPTER, _SAMPLE, _BASE = "adapter.safetensors", "sample.parquet", "base"
+_FIRST = ("diagnosis", "verdict", "changed_part", "window", "parent")
 _ABOUT = {
     "adapters": (
         "Adapters of **{name}**: what selfheal may change around the frozen base `{name}-base`.\n\n"
-        "The version in *Production* serves. Moving a version to another stage, here or over the API, is obeyed "
-        "within seconds; the watch may roll a version back on evidence."
+        "The version in *Production* serves. Moving a version to another stage is obeyed within seconds; only the "
+        "watch's evidence may roll it back. To move one here: open the version, switch *New model registry UI* off, "
+        "and choose in *Stage*."
     ),
     "base": "Frozen base models of **{name}**: backbone, head, preprocessing and reference. Never changed by healing.",
 }
@@ -150,12 +152,9 @@ class Registry(RunLog):
             "base_digest": adapter.base_digest,
             "manifest": base.tags["manifest"],
             "adapter_digest": hashlib.sha256(data).hexdigest(),
-        }
-        facts = {
-            "changed_part": adapter.changed_part,
             "sample_rows": 0 if rows is None else len(rows),
-            **{k: config[k] for k in ("base_version", "base_digest", "adapter_digest")},
         }
+        facts = {"changed_part": adapter.changed_part, "base_version": base.version}
         with tempfile.TemporaryDirectory() as scratch:
             files = {"adapter": Path(scratch) / _ADAPTER}
             files["adapter"].write_bytes(data)
@@ -163,9 +162,8 @@ class Registry(RunLog):
                 files["sample"] = Path(scratch) / _SAMPLE
                 rows.to_parquet(files["sample"], index=False)
             text = description or "; ".join(adapter.describe())
-            version = self._create_version(
-                name, name, "adapters", files, config, manifest, {**tags, **facts}, run_id, text
-            )
+            lineage = _readable({**tags, **facts})
+            version = self._create_version(name, name, "adapters", files, config, manifest, lineage, run_id, text)
         self.transition(name, version, "Staging")
         return version
 
@@ -188,7 +186,7 @@ class Registry(RunLog):
             save_base(model, folder)
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
-            tags = config | {"policy_digest": model.policy.digest}
+            tags = {"policy_digest": model.policy.digest}
             text = (
                 f"{len(model.features)} features, classes {', '.join(map(str, model.classes_))}, "
                 f"{len(model.reference):,} reference rows."
@@ -268,7 +266,7 @@ class Registry(RunLog):
                 registered,
                 logged.artifact_location,
                 run_id=run_id,
-                tags=texts | {MODEL_ID: logged.model_id},
+                tags=texts | {FILES: json.dumps({**config, "model_id": logged.model_id})},
                 description=description,
                 model_id=logged.model_id if self._door.is_server else None,
             )
@@ -320,6 +318,11 @@ def _base_name(name: str) -> str:
 def _thin(sample: pd.DataFrame) -> pd.DataFrame:
     step = max(1, -(-len(sample) // SAMPLE_ROWS))
     return sample.iloc[::step]
+
+
+def _readable(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """In the order in which MLflow lists them beside a version: what happened first, references last."""
+    return {k: tags[k] for k in _FIRST if k in tags} | {k: v for k, v in tags.items() if k not in _FIRST}
 
 
 def _keep(data: bytes, path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import InputError, NotFoundError, nearest
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 STAGES = ("None", "Staging", "Production", "Archived")
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLE = "selfheal.role"
-MODEL_ID = "model_id"
+FILES = "files"
+"""One tag for what only programs read (digests, the logged model's id): MLflow's pages list every tag on a line."""
 # MLflow refuses longer ones with an error that names a database column.
 _LONGEST_TAG = 5000
 _PAGE = 1000
@@ -33,7 +35,8 @@ class VersionInfo:
     version, stage
         Its number, and ``"None" | "Staging" | "Production" | "Archived"``.
     tags
-        Lineage: parent, window, diagnosis, verdict, numbers, digests.
+        Lineage: parent, window, diagnosis, verdict, numbers, policy digest; and, unpacked from the tag ``files``,
+        base_digest, adapter_digest, manifest, sample_rows, model_id.
     created, updated
         Aware UTC. ``updated`` moves on stage and description edits, not on tags or aliases.
     run_id, model_id
@@ -53,7 +56,6 @@ class VersionInfo:
     model_id: str | None
     base_version: int | None
     description: str
-    aliases: tuple[str, ...] = field(default=())
 
 
 class VersionStore:
@@ -136,7 +138,11 @@ class VersionStore:
         NotFoundError, InputError, UnavailableError
         """
         _check_stage(stage)
-        with self._known(name, version), self._door.asked(f"move {name!r} version {version} to {stage}") as client, warnings.catch_warnings():
+        with (
+            self._known(name, version),
+            self._door.asked(f"move {name!r} version {version} to {stage}") as client,
+            warnings.catch_warnings(),
+        ):
             # Stages are deprecated in MLflow's words and fully served by it; they are the steering wheel here.
             warnings.simplefilter("ignore", FutureWarning)
             client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=archive_others)
@@ -156,10 +162,15 @@ class VersionStore:
             CHAMPION: champion if champion in live else max(live, default=None),
             CHALLENGER: max(staged, default=None),
         }
-        current = {alias: i.version for i in infos for alias in i.aliases}
+        current = self.aliases(name)
         for alias, number in wanted.items():
             if number != current.get(alias):
                 self.set_alias(name, alias, number)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Alias → version. (MLflow's search for versions leaves them out.)"""
+        with self._door.asked(f"read the aliases of {name!r}") as client:
+            return {str(a): int(v) for a, v in client.get_registered_model(name).aliases.items()}
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point an alias at a version, or take it away with None."""
@@ -204,7 +215,9 @@ def _check_stage(stage: str) -> None:
 
 
 def _info(found: ModelVersion) -> VersionInfo:
-    tags = dict(found.tags)
+    tags = {str(k): str(v) for k, v in found.tags.items()}
+    with suppress(ValueError, AttributeError):
+        tags |= {str(k): str(v) for k, v in json.loads(tags.pop(FILES, "{}")).items()}
     base = tags.get("base_version", "")
     return VersionInfo(
         # A str over REST, an int from a local store.
@@ -214,10 +227,9 @@ def _info(found: ModelVersion) -> VersionInfo:
         created=_utc(found.creation_timestamp),
         updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
         run_id=found.run_id or None,
-        model_id=tags.get(MODEL_ID) or found.model_id or None,
+        model_id=tags.get("model_id") or found.model_id or None,
         base_version=int(base) if base.isdigit() else None,
         description=found.description or "",
-        aliases=tuple(found.aliases or ()),
     )
 
 
