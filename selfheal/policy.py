@@ -118,10 +118,15 @@ class Declare(_Section):
         (), description="columns whose unit, scale or offset may change while the concept stays"
     )
     stable_class: int | bool | str | None = Field(None, description="rows of this class still look as they did")
-    prior_band: tuple[float, float] = Field((0.01, 0.99), description="range of the positive (last) class's share")
+    prior_band: tuple[float, float] | None = Field(
+        None,
+        description="range of the last class's share; without it the odds of no class may change more than sixfold",
+    )
 
     @model_validator(mode="after")
     def _band(self) -> Declare:
+        if self.prior_band is None:
+            return self
         low, high = self.prior_band
         if not 0 <= low < high <= 1:
             raise ValueError(f"prior_band {list(self.prior_band)} is no range within [0, 1]; write [low, high]")

@@ -24,6 +24,9 @@ MARGIN = 1.3
 POOL_WINDOWS = 2
 """The pool is the last two windows: recent enough to be alike, large enough to be quiet."""
 
+REFERENCE_BLOCKS = 10
+"""The reference is cut into at most this many blocks (its last rows), and all of them are the pool."""
+
 
 @dataclass(frozen=True)
 class Distance:
@@ -93,7 +96,8 @@ class Yardstick:
         medians = reference[numeric].median() if numeric else pd.Series(dtype=float)
         self._fill = {c: float(medians[c]) if np.isfinite(medians[c]) else 0.0 for c in numeric}
         self.blocks, self.from_reference = self._cut(recent)
-        self.pool_frame = pd.concat(self.blocks[-POOL_WINDOWS:], ignore_index=True)
+        chosen = self.blocks if self.from_reference else self.blocks[-POOL_WINDOWS:]
+        self.pool_frame = pd.concat(chosen, ignore_index=True)
         self.pool = self.encode(self.pool_frame)
         self.pool_margin = self.margin(self.pool_frame)
 
@@ -116,7 +120,7 @@ class Yardstick:
         # One window has no spread to show: the reference joins until there are three.
         if len(windows) >= 3:
             return windows, False
-        blocks = cut(self.model.reference, self.n)
+        blocks = cut(self.model.reference, self.n)[-REFERENCE_BLOCKS:]
         return (blocks if not windows else [*blocks, *windows][-max(len(blocks), 3) :]), True
 
     # ---------------------------------------------------------------- judging
@@ -163,8 +167,12 @@ class Yardstick:
         encoded = [(self.encode(b), self.margin(b)) for b in self.blocks]
         reference = np.empty((0, self.pool.shape[1])) if self.from_reference else self.encode(self.model.reference)
         found = []
-        for i in range(1, len(encoded)):
+        for i in range(0 if self.from_reference else 1, len(encoded)):
             before = encoded[max(0, i - POOL_WINDOWS) : i]
+            if self.from_reference:
+                before = [*encoded[:i], *encoded[i + 1 :]]
+            if not before:
+                continue
             pool = np.concatenate([x for x, _ in before])
             margin = np.concatenate([m for _, m in before])
             if min(len(pool), len(encoded[i][0])) < 10:

@@ -1,0 +1,144 @@
+"""The case: everything that a mechanism may look at, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.adapter import Adapter
+from selfheal.drift.stats import Floats
+from selfheal.drift.yardstick import Judgement, Yardstick
+from selfheal.model import MonitoredModel, softmax
+
+Memory = Sequence[tuple[int, Adapter, pd.DataFrame | None]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One window of one model, and what it may be held against.
+
+    Attributes
+    ----------
+    model
+        As it serves now.
+    raw : DataFrame [n, d], cleaned rows in raw units, in time order.
+    stick
+        The natural spread of healthy windows, in model units.
+    memory
+        Earlier versions: (version, adapter, its own window raw or None).
+    seed
+        Of every random choice.
+    """
+
+    model: MonitoredModel
+    raw: pd.DataFrame
+    stick: Yardstick
+    memory: Memory = ()
+    seed: int = 0
+
+    @cached_property
+    def base(self) -> MonitoredModel:
+        """The model with the identity adapter: every heal starts here, never on the last one."""
+        return self.model.with_adapter(Adapter())
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """The window as the serving input map leaves it."""
+        return self.model.model_units(self.raw)
+
+    @cached_property
+    def judged(self) -> Judgement:
+        """The window as served, against the natural bounds."""
+        return self.stick.judge(self.units)
+
+    @cached_property
+    def judged_raw(self) -> Judgement:
+        """The window as it arrived (identity map), against the natural bounds."""
+        return self.judged if not self.model.adapter.input_map else self.stick.judge(self.raw)
+
+    @cached_property
+    def served(self) -> Floats:
+        """Probabilities of the serving version, float [n, k]."""
+        return self.model.proba_of_units(self.units)
+
+    @cached_property
+    def halves(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Two random halves of the rows: fit on one, test on the other."""
+        order = np.random.default_rng(self.seed).permutation(len(self.raw))
+        return np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+
+    @cached_property
+    def calibration(self) -> tuple[Floats, Floats]:
+        """Bias-corrected temperature on the labelled reference (Alexandari et al. 2020): (slopes [1], biases [k])."""
+        return calibrate(self.base.logits_of_base(self.reference), self.truth, self.classes)
+
+    def calibrated(self, units: pd.DataFrame) -> Floats:
+        """The base model's calibrated probabilities float [n, k] for rows in model units."""
+        slope, bias = self.calibration
+        return softmax(self.base.logits_of_base(units) * slope + bias)
+
+    @cached_property
+    def reference(self) -> pd.DataFrame:
+        """The labelled reference, in model units, without rows that have missing values."""
+        return self._labelled[0]
+
+    @cached_property
+    def truth(self) -> NDArray[np.int64]:
+        """Class index [m] of every row of :attr:`reference`."""
+        return self._labelled[1]
+
+    @cached_property
+    def _labelled(self) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        # 20,000 rows settle every figure that is taken from the reference to well under a percent.
+        frame, labels = self.model.reference, self.model.reference_labels
+        if len(frame) > 20_000:
+            chosen = np.sort(np.random.default_rng(self.seed).choice(len(frame), 20_000, replace=False))
+            frame, labels = frame.iloc[chosen], labels.iloc[chosen]
+        return frame, np.searchsorted(self.model.classes_, labels.to_numpy())
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, k."""
+        return len(self.model.classes_)
+
+    @cached_property
+    def prior(self) -> Floats:
+        """Class shares of the reference, float [k]."""
+        return np.bincount(self.truth, minlength=self.classes) / len(self.truth)
+
+    @cached_property
+    def code_columns(self) -> frozenset[str]:
+        """Numeric columns that hold codes."""
+        names = self.model.features
+        return frozenset(c for c, codes in zip(names, self.stick.support.codes, strict=True) if codes is not None)
+
+    @cached_property
+    def numeric(self) -> list[str]:
+        """Numeric columns."""
+        return [c for c in self.model.features if self.model.dtypes[c] in ("float", "int")]
+
+    def part(self, rows: NDArray[np.int64]) -> Case:
+        """The case of some of the window's rows (their positions)."""
+        return replace(self, raw=self.raw.iloc[rows])
+
+
+def calibrate(logits: Floats, truth: NDArray[Any], k: int) -> tuple[Floats, Floats]:
+    """Slope [1] and biases [k] that minimise the log-loss of ``softmax(slope · logits + bias)`` on labelled rows."""
+    from scipy.optimize import minimize
+
+    onehot = np.eye(k)[truth]
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        p = softmax(logits * theta[0] + theta[1:])
+        gap = (p - onehot) / len(logits)
+        value = -np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)).mean() + 1e-4 * (theta[1:] ** 2).sum()
+        return float(value), np.r_[(gap * logits).sum(), gap.sum(axis=0) + 2e-4 * theta[1:]]
+
+    found = minimize(loss, np.r_[1.0, np.zeros(k)], jac=True, method="L-BFGS-B", bounds=[(0.05, 5.0)] + [(-5, 5)] * k)
+    return np.asarray(found.x[:1]), np.asarray(found.x[1:])

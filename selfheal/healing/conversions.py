@@ -1,0 +1,91 @@
+"""Known conversions: what a column's unit, sign or coding is changed to by mistake, and how to undo it.
+
+A conversion maps raw values to the model's unit. A factor nearer to 1 than |log s| = 0.4 is not in the table:
+knots and miles per hour (1.15) look like two natural years, and in a first harness such factors caused false heals.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from selfheal.adapter import ColumnMap
+
+SMALLEST_LOG_FACTOR = 0.4
+
+# words for (small unit → large unit) and the factor by which a value in the small unit is smaller.
+_FACTORS: tuple[tuple[float, str, str], ...] = (
+    (0.3048, "feet", "metres"),
+    (25.4, "inches", "millimetres"),
+    (2.54, "inches", "centimetres"),
+    (1.609344, "miles", "kilometres"),
+    (1.852, "knots", "km/h"),
+    (0.514444, "knots", "m/s"),
+    (0.44704, "mph", "m/s"),
+    (3.6, "m/s", "km/h"),
+    (33.86389, "inHg", "hPa"),
+    (6.894757, "psi", "kPa"),
+    (0.45359237, "pounds", "kilograms"),
+    (28.349523, "ounces", "grams"),
+    (3.785412, "gallons", "litres"),
+    (4.184, "calories", "joules"),
+    (57.29577951308232, "radians", "degrees"),
+    (60.0, "minutes", "seconds"),
+    (3600.0, "hours", "seconds"),
+    (24.0, "days", "hours"),
+    (1440.0, "days", "minutes"),
+    (86400.0, "days", "seconds"),
+    (7.0, "weeks", "days"),
+    (12.0, "years", "months"),
+    (365.25, "years", "days"),
+    (1024.0, "KiB", "bytes"),
+    (8.0, "bytes", "bits"),
+)
+_POWERS = (10.0, 100.0, 1e3, 1e4, 1e6)
+_TEMPERATURES = (
+    (1.8, 32.0, "°C → °F"),
+    (1 / 1.8, -32 / 1.8, "°F → °C"),
+    (1.0, -273.15, "K → °C"),
+    (1.0, 273.15, "°C → K"),
+    (1.8, -459.67, "K → °F"),
+    (1 / 1.8, 459.67 / 1.8, "°F → K"),
+)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A named map raw → model unit. ``rank`` orders ties: simpler first."""
+
+    map: ColumnMap
+    rank: int
+
+
+def _table() -> tuple[Conversion, ...]:
+    found = [Conversion(ColumnMap(s, c, words), 1) for s, c, words in _TEMPERATURES]
+    for factor in _POWERS:
+        found += [
+            Conversion(ColumnMap(factor, 0.0, f"×{factor:g}"), 0),
+            Conversion(ColumnMap(1 / factor, 0.0, f"÷{factor:g}"), 0),
+        ]
+    for factor, one, other in _FACTORS:
+        found += [
+            Conversion(ColumnMap(factor, 0.0, f"{one} → {other}"), 2),
+            Conversion(ColumnMap(1 / factor, 0.0, f"{other} → {one}"), 2),
+        ]
+    found.append(Conversion(ColumnMap(-1.0, 0.0, "sign flipped"), 0))
+    return tuple(
+        c for c in found if c.map.offset or c.map.scale < 0 or abs(math.log(c.map.scale)) >= SMALLEST_LOG_FACTOR
+    )
+
+
+CONVERSIONS = _table()
+"""Every conversion that may be recognised without a declaration."""
+
+CODE_SHIFTS = tuple(Conversion(ColumnMap(1.0, float(k), f"code {k:+d}"), 3) for k in (-1, 1))
+"""For columns that hold codes: counting from 0 instead of 1, or the other way round."""
+
+HOUR_SHIFTS = tuple(
+    Conversion(ColumnMap(1.0, float(h), f"hours shifted by {h if h <= 12 else h - 24:+d}", modulo=24.0), 3)
+    for h in range(1, 24)
+)
+"""For columns that hold the hour of the day: another time zone."""

@@ -1,0 +1,135 @@
+"""heal(): which mechanism explains this window, and is undoing it worth it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.drift.yardstick import Yardstick
+from selfheal.errors import InputError
+from selfheal.healing.case import Case, Memory
+from selfheal.healing.gate import candidates_table, gate
+from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
+from selfheal.healing.mechanisms import ORDER
+from selfheal.healing.outcome import Diagnosis, Finding, Outcome
+from selfheal.healing.unexplained import describe, lost_rules
+from selfheal.model import MonitoredModel
+
+
+def heal(
+    model: MonitoredModel,
+    window: pd.DataFrame,
+    recent: pd.DataFrame | Sequence[pd.DataFrame] | None = None,
+    labels: pd.Series | None = None,
+    memory: Memory = (),
+    seed: int = 0,
+) -> Outcome:
+    """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
+
+    Parameters
+    ----------
+    model
+        As it serves now.
+    window : DataFrame [n, >= d]
+        The feature columns in raw units, in time order; other columns are ignored.
+    recent
+        The last healthy windows in model units, oldest first: a list, or one frame that is cut into the window's
+        length from its end. Without it the reference in blocks of that length is the yardstick.
+    labels
+        Late labels on the window's index, NaN where unknown.
+    memory
+        Earlier versions: (version, adapter, the raw window it was made for or None).
+    seed
+        Of every random choice: the same inputs give the same outcome.
+
+    Returns
+    -------
+    Outcome
+        With the decision, the diagnosis and every reason. Refusing is an answer, not an error.
+
+    Raises
+    ------
+    InputError
+        If labels are not on the window's index or name an unknown class.
+    """
+    truth = _label_indices(model, window, labels)
+    cleaned = clean(model, window, seed)
+    broken = _unusable(cleaned, len(window))
+    if broken is not None:
+        return broken
+    stick = Yardstick(model, recent, len(cleaned.rows), seed)
+    case = Case(model, cleaned.rows, stick, tuple(memory), seed)
+    findings, winner = _ask(case)
+    known = None if truth is None else truth.reindex(cleaned.rows.index).to_numpy(dtype=np.float64)
+    return _conclude(case, findings, winner, known)
+
+
+def _ask(case: Case) -> tuple[list[Finding], Finding | None]:
+    """Every mechanism in order, until one explains the window and can be trusted to.
+
+    One that could as well be another mechanism is taken only when none is left that could not.
+    """
+    findings: list[Finding] = []
+    for explain in ORDER:
+        finding = explain(case)
+        if finding is not None:
+            findings.append(finding)
+            if finding.explained and finding.trusted:
+                return findings, finding
+    return findings, next((f for f in findings if f.explained), None)
+
+
+def _conclude(
+    case: Case, findings: list[Finding], winner: Finding | None, labels: NDArray[np.float64] | None
+) -> Outcome:
+    table = candidates_table(case, findings, winner.teacher if winner else None)
+    tried = [f"{f.name}: {f.reason}" for f in findings if not f.explained and f.name != "stable"]
+    if winner is None:
+        decided, unnamed, why = describe(case, tried)
+        return Outcome(decided, unnamed, why, table)
+    if winner.decision != "promote":
+        reasons = [f"{winner.name}: {winner.reason}"]
+        return Outcome(winner.decision, winner.diagnosis, reasons, table, recall=winner.recall)
+    verdict = gate(case, winner, labels)
+    reasons = [f"{winner.name}: {winner.reason}", *verdict.reasons]
+    reasons += lost_rules(case) if verdict.decision != "promote" else []
+    accepted = verdict.decision in ("promote", "audit")
+    diagnosis: Diagnosis = "benign" if verdict.decision == "keep" else winner.diagnosis
+    adapter = winner.adapter if accepted else None
+    return Outcome(verdict.decision, diagnosis, reasons, table, adapter, numbers=verdict.numbers)
+
+
+def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:
+    """The outcome of a window that cannot be asked anything, or None."""
+    columns = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
+    table = pd.DataFrame(columns=columns)
+    if cleaned.faults:
+        return Outcome("refuse", "data_fault", cleaned.faults, table)
+    if cleaned.dropped > 0.5:
+        told = f"{cleaned.dropped:.0%} of {n} rows are broken or replayed (bound 50 %): a fault upstream"
+        return Outcome("refuse", "data_fault", [told], table)
+    if len(cleaned.rows) < MIN_ROWS:
+        told = (
+            f"{len(cleaned.rows)} usable rows say too little (at least {MIN_ROWS}); wait for more, or widen the window"
+        )
+        return Outcome("refuse", "unknown", [told], table)
+    return None
+
+
+def _label_indices(model: MonitoredModel, window: pd.DataFrame, labels: pd.Series | None) -> pd.Series | None:
+    """Class index per known label, on the window's index."""
+    if labels is None:
+        return None
+    stray = labels.index.difference(window.index)
+    if len(stray):
+        raise InputError(f"labels: {stray[0]!r} is no row of the window; labels must be on the window's index")
+    known = labels.dropna()
+    index: dict[Any, int] = {label: i for i, label in enumerate(model.classes_.tolist())}
+    unknown = [label for label in known.unique().tolist() if label not in index]
+    if unknown:
+        raise InputError(f"labels: {unknown[0]!r} is no class of the model (classes: {model.classes_.tolist()})")
+    return known.map(index).astype(np.float64)

@@ -1,0 +1,67 @@
+"""Estimating a changed class prior without labels: EM on calibrated probabilities, and BBSE as its witness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfheal.drift.stats import Floats
+from selfheal.model import softmax
+
+PSEUDO_ROWS = 2.0
+"""MAP-EM: pseudo-rows per class at the old prior, so that a class without evidence does not vanish (HEALING: 2K)."""
+
+
+def em_prior(posterior: Floats, old: Floats, iterations: int = 200) -> Floats:
+    """Class prior of a window by expectation-maximisation (Saerens et al. 2002), with a weak pull to the old one.
+
+    Parameters
+    ----------
+    posterior : float [n, k], calibrated under the prior ``old`` [k].
+
+    Returns
+    -------
+    float [k], sums to 1.
+    """
+    prior = old.copy()
+    for _ in range(iterations):
+        joint = posterior * (prior / old)
+        responsibility = joint / joint.sum(axis=1, keepdims=True)
+        new = responsibility.sum(axis=0) + PSEUDO_ROWS * len(old) * old
+        new /= new.sum()
+        if np.abs(new - prior).max() < 1e-7:
+            return np.asarray(new)
+        prior = new
+    return np.asarray(prior)
+
+
+def em_error(posterior: Floats, old: Floats, prior: Floats) -> Floats:
+    """Standard error [k] of :func:`em_prior`, each class against the rest, from the observed information."""
+    likelihood = posterior / old
+    rest = (1.0 - posterior) / np.maximum(1.0 - old, 1e-12)
+    mix = prior * likelihood + (1 - prior) * rest
+    information = (((likelihood - rest) / np.maximum(mix, 1e-12)) ** 2).sum(axis=0)
+    return np.asarray(1.0 / np.sqrt(np.maximum(information, 1e-12)))
+
+
+def bbse_prior(window: Floats, reference: Floats, truth: np.ndarray, k: int) -> tuple[Floats, Floats]:
+    """Black-box shift estimation (Lipton et al. 2018) with soft predictions, and its standard error.
+
+    Parameters
+    ----------
+    window : float [n, k] and reference : float [m, k], probabilities of the same classifier; truth : int [m].
+
+    Returns
+    -------
+    (prior [k], error [k]); the prior is not clipped, so that an impossible value shows.
+    """
+    confusion = np.column_stack([reference[truth == j].mean(axis=0) for j in range(k)])
+    inverse = np.linalg.pinv(confusion)
+    prior = inverse @ window.mean(axis=0)
+    noise = np.cov(window.T) / len(window) + np.cov(reference.T) / len(reference)
+    error = np.sqrt(np.maximum(np.diag(inverse @ noise @ inverse.T), 1e-12))
+    return np.asarray(prior), np.asarray(error)
+
+
+def reweighted(posterior: Floats, old: Floats, new: Floats) -> Floats:
+    """Posteriors [n, k] under another prior."""
+    return softmax(np.log(np.maximum(posterior, 1e-12)) + np.log(np.maximum(new, 1e-12) / np.maximum(old, 1e-12)))

@@ -1,0 +1,82 @@
+"""A pattern that the reference never saw, and a rule for it: the ReflexiveLayer learns from the rule alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from selfheal.adapter import Adapter
+from selfheal.drift.signals import new_rule_excess
+from selfheal.drift.stats import Floats
+from selfheal.healing.case import Case
+from selfheal.healing.mechanisms.prior import band
+from selfheal.healing.outcome import Finding
+from selfheal.healing.reflex import teach
+from selfheal.rules import Rule
+
+RULE_WEIGHT = 3.0
+"""How much a covered row counts against one that keeps the frozen answer (HEALING)."""
+
+ANCHORS = 2000
+"""Reference rows outside the rule that hold the layer to the frozen answers."""
+
+
+def explain(case: Case) -> Finding | None:
+    """Whether rules marked ``knowledge: new`` fire beyond chance, and everything else looks as it did."""
+    rules = [rule for rule in case.model.policy.rule_set if rule.knowledge == "new"]
+    if not rules:
+        return None
+    excess = {rule.name: _excess(case, rule) for rule in rules}
+    active = [rule for rule in rules if excess[rule.name] > 1.0]
+    best = max(excess, key=lambda name: excess[name])
+    if not active:
+        reason = f"{best} fires no more than chance: {excess[best]:.2f} of the limit"
+        return Finding("new_rule", "concept", False, "new rule's excess", excess[best], 1.0, reason)
+    targets, covered = taught(case, active, case.raw)
+    rest = case.stick.judge(case.raw[~covered])
+    name, ratio = rest.worst
+    high = float(band(case)[1][-1])
+    failed = [f"{covered.mean():.0%} covered, above the prior band's {high:.0%}"] if covered.mean() > high else []
+    failed += [f"the rows beside it are unusual too: {name} at {ratio:.2f}"] if ratio > 1.0 else []
+    adapter = _learn(case, active) if not failed else None
+    told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
+    reason = f"{told} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows"
+    return Finding(
+        "new_rule", "concept", not failed, f"rows beside the rule: {name}", ratio, 1.0,
+        reason + "".join(f"; {why}" for why in failed), adapter=adapter, teacher=targets,
+        refit=lambda rows: _learn(case.part(rows), active),
+    )  # fmt: skip
+
+
+def _excess(case: Case, rule: Rule) -> float:
+    before = float(np.mean([rule.fires(block).mean() for block in case.stick.blocks]))
+    fired = rule.fires(case.raw)
+    return new_rule_excess(int(fired.sum()), len(fired), before, case.stick)
+
+
+def taught(case: Case, rules: list[Rule], rows: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
+    """Frozen probabilities [n, k] with the rules' declared precision where they fire, and where that is, bool [n]."""
+    targets = case.base.proba_of_units(rows)
+    covered = np.zeros(len(rows), dtype=bool)
+    for rule in rules:
+        fired = rule.fires(rows)
+        vote = int(np.flatnonzero(case.model.classes_ == rule.vote)[0])
+        others = np.delete(targets[fired], vote, axis=1)
+        others = others / np.maximum(others.sum(axis=1, keepdims=True), 1e-12) * (1 - rule.precision)
+        targets[fired] = np.insert(others, vote, rule.precision, axis=1)
+        covered |= fired
+    return targets, covered
+
+
+def _learn(case: Case, rules: list[Rule]) -> Adapter:
+    """Covered rows towards the rule, all others and the reference outside the rule towards the frozen answers."""
+    targets, covered = taught(case, rules, case.raw)
+    outside = ~np.logical_or.reduce([rule.fires(case.reference) for rule in rules])
+    chosen = np.sort(np.random.default_rng(case.seed).permutation(np.flatnonzero(outside))[:ANCHORS])
+    anchors = case.reference.iloc[chosen]
+    hidden = torch.cat([case.base.hidden_of_units(case.raw), case.base.hidden_of_units(anchors)])
+    wanted = np.concatenate([targets, case.base.proba_of_units(anchors)])
+    weights = np.r_[np.where(covered, RULE_WEIGHT, 1.0), np.ones(len(anchors))]
+    return Adapter(reflexive=teach(case.base, hidden, wanted, weights, case.seed))

@@ -1,0 +1,132 @@
+"""The classes come in other shares, each looking as it did: a logit offset in closed form."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from selfheal.adapter import Adapter
+from selfheal.drift.stats import Floats, ks
+from selfheal.healing.case import Case
+from selfheal.healing.label_shift import bbse_prior, em_error, em_prior, reweighted
+from selfheal.healing.outcome import Finding
+
+WITNESSES = 4.0
+"""EM and BBSE must agree within this many standard errors (HEALING): both are right only if classes look as before."""
+
+SIXFOLD = 6.0
+"""Undeclared, the odds of a class may change by this factor at most: .15 may become .03 to .51."""
+
+TAIL, TAIL_KS = -1.5, 1.75
+"""Rows with a logit above -1.5, and the bound of √n·D there (HEALING: this catches evasion that poses as a shift)."""
+
+STEADY = 1.5
+"""The prior must move this much farther than between healthy windows, else it is the season."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """An estimated prior [k] of the window beside the pool's, with what speaks for and against it."""
+
+    pool: Floats
+    window: Floats
+    disagreement: float
+    strength: float
+
+    @property
+    def believable(self) -> bool:
+        """Whether the witnesses agree on a shift that is larger than natural."""
+        return self.disagreement <= WITNESSES and self.strength > 1.0
+
+
+def estimate(case: Case, units: pd.DataFrame) -> Shift:
+    """Class shares of rows in model units against those of the pool."""
+    posterior = case.calibrated(units)
+    pool_posterior = case.calibrated(case.stick.pool_frame)
+    window, pool = em_prior(posterior, case.prior), em_prior(pool_posterior, case.prior)
+    error = em_error(posterior, case.prior, window)
+    witness, witness_error = bbse_prior(posterior, case.calibrated(case.reference), case.truth, case.classes)
+    apart = np.abs(witness - window) / np.sqrt(error**2 + witness_error**2)
+    blocks = [em_prior(case.calibrated(block), case.prior) for block in case.stick.blocks]
+    steps = [np.abs(log_ratio(b, a)).max() for a, b in itertools.pairwise(blocks)]
+    noise = 4 * float((error / np.maximum(window * (1 - window), 1e-3)).max())
+    strength = float(np.abs(log_ratio(window, pool)).max()) / max(STEADY * max(steps, default=0.0), noise)
+    return Shift(pool, window, float(apart.max()), strength)
+
+
+def log_ratio(a: Floats, b: Floats) -> Floats:
+    """Log odds ratio of each class share, float [k]."""
+    a, b = np.clip(a, 1e-4, 1 - 1e-4), np.clip(b, 1e-4, 1 - 1e-4)
+    return np.asarray(np.log(a / (1 - a)) - np.log(b / (1 - b)))
+
+
+def pool_weights(case: Case, shift: Shift) -> Floats:
+    """What turns the pool into a window with the shifted prior: ``Σ_y p(y|x) π'_y / π_y``, float [m]."""
+    posterior = reweighted(case.calibrated(case.stick.pool_frame), case.prior, shift.pool)
+    return np.asarray(posterior @ (shift.window / np.maximum(shift.pool, 1e-4)))
+
+
+def offset(case: Case, shift: Shift) -> Floats:
+    """The logit offset [k] for the shifted prior, on the model's own (uncalibrated) logits."""
+    slope, _ = case.calibration
+    raw = np.log(np.maximum(shift.window, 1e-4) / np.maximum(case.prior, 1e-4)) / slope[0]
+    return np.asarray(raw - raw.mean())
+
+
+def band(case: Case) -> tuple[Floats, Floats]:
+    """Lowest and highest believable share of every class, float [k] each."""
+    odds = case.prior / np.maximum(1 - case.prior, 1e-6)
+    low, high = odds / SIXFOLD, odds * SIXFOLD
+    low, high = low / (1 + low), high / (1 + high)
+    declared = case.model.policy.declare.prior_band
+    if declared is not None:
+        low, high = np.zeros(case.classes), np.ones(case.classes)
+        low[-1], high[-1] = declared
+    return low, high
+
+
+def tail_ratio(case: Case, units: pd.DataFrame, weights: Floats) -> float:
+    """KS of the score among rows that lean to a class, over its chance bound: evasion shows here."""
+    mine, pool = case.stick.margin(units), case.stick.pool_margin
+    worst = 0.0
+    for j in range(mine.shape[1]):
+        x, rows = mine[mine[:, j] > TAIL, j], pool[:, j] > TAIL
+        if len(x) < 30 or rows.sum() < 30:
+            continue
+        mass = weights[rows]
+        effective = mass.sum() ** 2 / (mass**2).sum()
+        worst = max(worst, ks(x, pool[rows, j], mass) / (TAIL_KS * np.sqrt(1 / len(x) + 1 / effective)))
+    return worst
+
+
+def explain(case: Case) -> Finding | None:
+    """Whether the pool under another prior explains the window."""
+    shift = estimate(case, case.raw)
+    shares = ", ".join(f"{v:.3f}" for v in shift.window)
+    told = f"class shares {', '.join(f'{v:.3f}' for v in shift.pool)} → {shares}"
+    weights = pool_weights(case, shift)
+    judged = case.stick.judge(case.raw, weights).ratios | {"tail": tail_ratio(case, case.raw, weights)}
+    name = max(judged, key=lambda k: judged[k])
+    ratio, (low, high) = judged[name], band(case)
+    checks = (
+        (shift.strength > 1.0, f"not larger than between healthy windows ({shift.strength:.2f} of it)"),
+        (
+            shift.disagreement <= WITNESSES,
+            f"EM and BBSE disagree by {shift.disagreement:.1f} standard errors (bound {WITNESSES:g})",
+        ),
+        (
+            bool(np.all((low <= shift.window) & (shift.window <= high))),
+            f"outside the band of shares ({', '.join(f'{a:.2f}-{b:.2f}' for a, b in zip(low, high, strict=True))})",
+        ),
+        (ratio <= 1.0, f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"),
+    )
+    failed = [why for ok, why in checks if not ok]
+    adapter = Adapter(logit_offset=offset(case, shift))
+    return Finding(
+        "prior", "prior", not failed, "reweighted " + name, ratio, 1.0, told + "".join(f"; {why}" for why in failed),
+        adapter=adapter, teacher=case.base.with_adapter(adapter).proba_of_units(case.raw),
+        refit=lambda rows: Adapter(logit_offset=offset(case, estimate(case, case.raw.iloc[rows]))),
+    )  # fmt: skip

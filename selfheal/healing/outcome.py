@@ -1,0 +1,99 @@
+"""What a heal decides: values, never exceptions. A refused candidate is as much an answer as a promoted one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.adapter import Adapter
+from selfheal.drift.stats import Floats
+
+Decision = Literal["promote", "recall", "audit", "keep", "refuse"]
+Diagnosis = Literal["stable", "benign", "data_fault", "sensor", "population", "prior", "concept", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one mechanism says of the window.
+
+    Attributes
+    ----------
+    name
+        The mechanism.
+    diagnosis
+        What it would mean if it is the explanation.
+    explained
+        Whether it explains the window.
+    measure, value, bound
+        The figure that decided, and its limit: explained means ``value <= bound``.
+    reason
+        One line for people.
+    decision
+        What follows when it explains the window: for ``"promote"`` the gate still has its say.
+    adapter
+        The adapter that undoes it, if there is one.
+    teacher
+        float [n, k]: class probabilities of the window's rows under this explanation; the gate measures by them.
+    trusted
+        Whether data and declarations identify the mechanism. If not, a few labels must decide (audit).
+    recall
+        A version of memory, for ``"recall"``.
+    refit
+        Makes the adapter anew from some of the window's rows (their positions); None where nothing was estimated.
+    """
+
+    name: str
+    diagnosis: Diagnosis
+    explained: bool
+    measure: str
+    value: float
+    bound: float
+    reason: str
+    decision: Decision = "promote"
+    adapter: Adapter | None = None
+    teacher: Floats | None = None
+    trusted: bool = True
+    recall: int | None = None
+    refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of :func:`selfheal.heal`.
+
+    Attributes
+    ----------
+    decision
+        ``"promote"``, ``"recall"``, ``"audit"`` (a few labels decide), ``"keep"`` (what serves is fine) or
+        ``"refuse"`` (something is wrong that cannot be healed from here).
+    diagnosis
+        The mechanism that explains the window.
+    reasons
+        Measure, value and bound of everything that decided, for people.
+    candidates
+        A row per mechanism and rival: name, kind, explained, measure, value, bound, changed_share, reason.
+    adapter
+        For promote and audit, else None.
+    recall
+        A version of memory for recall, else None.
+    numbers
+        Figures for the run's record: gain, changed share, expected log-loss of candidate, incumbent and constant.
+    """
+
+    decision: Decision
+    diagnosis: Diagnosis
+    reasons: list[str]
+    candidates: pd.DataFrame
+    adapter: Adapter | None = None
+    recall: int | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def changed_part(self) -> str:
+        """The part of the adapter that would change: see :attr:`selfheal.Adapter.changed_part`."""
+        return "none" if self.adapter is None else self.adapter.changed_part
