@@ -43,7 +43,7 @@ class HealTask:
     adapter: bytes
     policy: str
     window: pd.DataFrame
-    recent: pd.DataFrame | None
+    recent: tuple[pd.DataFrame, ...]
     labels: pd.Series | None
     memory: tuple[tuple[int, bytes, pd.DataFrame | None], ...]
     seed: int
@@ -122,7 +122,7 @@ def _run(work: Any, task: Any, sender: Connection) -> None:
 
 def _heal(task: HealTask) -> HealResult:
     import torch
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     from selfheal.adapter import Adapter
     from selfheal.healing import heal
@@ -133,7 +133,7 @@ def _heal(task: HealTask) -> HealResult:
         base = load_base(task.base, task.base_digest)
         model = base.with_policy(yaml.safe_load(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
         memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
-        outcome = heal(model, task.window, task.recent, task.labels, memory, task.seed)
+        outcome = heal(model, task.window, task.recent or None, task.labels, memory, task.seed)
         model.check_unchanged()
     return HealResult(
         decision=outcome.decision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -136,7 +136,7 @@ def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
         return ""
     served = watched(look, history)
     chosen = bool(look.actor) and is_person(look.actor) and look.actor != "reconciler"
-    proven = any((c.get("watch") or {}).get("verdict") == "better" for c in served)
+    proven = any(verdict_of(c) == "better" for c in served)
     needed = policy.release.watch_windows if chosen and not proven else policy.release.bake_windows
     if len(served) >= needed:
         return ""
@@ -147,6 +147,12 @@ def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
 def watched(look: Look, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cycles since the swap whose rows the serving version itself answered, for the most part."""
     return [c for c in history if c["swap"] == look.swap and c["own_share"] >= OWN_SHARE]
+
+
+def verdict_of(cycle: Mapping[str, Any]) -> str:
+    """What the watch said in a cycle; ``none`` where it was silent."""
+    watch: Mapping[str, Any] | None = cycle.get("watch")
+    return str(watch["verdict"]) if watch else "none"
 
 
 OWN_SHARE = 0.5

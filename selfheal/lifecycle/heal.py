@@ -152,7 +152,7 @@ def _healed(
         adapter=model.adapter.to_bytes(),
         policy=model.policy.to_yaml(),
         window=window.frame,
-        recent=pd.concat(recent, ignore_index=True) if recent else None,
+        recent=tuple(recent),
         labels=window.labels if window.labels.notna().any() else None,
         memory=_memory(ws, name, model, look),
         seed=seed,

@@ -1,5 +1,6 @@
 """The policy of record: the file in ``SELFHEAL_RULES``; failing that, the last valid one; failing that, the copy at
-adoption. Which one held is journaled, with its text, so that a later start knows it too."""
+adoption. Which one held is journaled, with its text, so that a later start knows it too.
+"""
 
 from __future__ import annotations
 

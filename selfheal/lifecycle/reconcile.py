@@ -62,9 +62,13 @@ def reconcile(ws: Workspace, name: str) -> Settled:
         MLflow or the database can't be reached; what was begun is finished by a later call.
     """
     look = last_look(ws, name)
-    if look is not None and points_at(ws.table.pointer(name), look) and look.stages == stages_of(ws, name):
-        if not ws.table.journal_open(name):
-            return Settled(look.settled)
+    if (
+        look is not None
+        and not ws.table.journal_open(name)
+        and points_at(ws.table.pointer(name), look)
+        and look.stages == stages_of(ws, name)
+    ):
+        return Settled(look.settled)
     try:
         with hold(ws, stages_lease(name), ttl=STAGES_TTL) as lease:
             return settle(ws, name, lease)
@@ -105,7 +109,7 @@ def _first(ws: Workspace, name: str, stages: Mapping[int, str]) -> Change:
     """Nobody has looked before: what the pointer says, if it is in Production; else the newest that is."""
     pointer = ws.table.pointer(name)
     there = [v for v, stage in stages.items() if stage == PRODUCTION] or list(stages)
-    to = pointer.version if pointer is not None and pointer.version in there else max(there)
+    to: int = pointer.version if pointer is not None and pointer.version in there else max(there)
     return Change("adopted", to, RECONCILER, f"version {to} is the first that the journal sees in Production")
 
 
@@ -150,17 +154,18 @@ def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozens
 def _latest(ws: Workspace, name: str, versions: list[int]) -> int:
     """Of several newcomers since one look, the one that was changed last."""
     updated = {v.version: v.updated for v in ws.registry.versions(name)}
-    return max(versions, key=lambda v: (updated[v], v))
+    return int(max(versions, key=lambda v: (updated[v], v)))
 
 
 def _comes_back(ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int]) -> int:
     """The version that fills an empty Production: the journal's previous one that can be loaded.
 
-    One that nobody withdrew comes first; where none is left, an empty Production is worse than any veto.
+    One that nobody withdrew comes first; where none is left, an empty Production is worse than a veto, and a version
+    that never served worse than one that did.
     """
-    mine = () if look.settled is None else (look.settled,)
-    order = [v for v in dict.fromkeys((*look.lineage, *sorted(stages), *mine)) if v in stages]
-    order.sort(key=lambda v: (v in barred, v == look.settled))
+    served: tuple[int, ...] = look.lineage if look.settled is None else (*look.lineage, look.settled)
+    order: list[int] = [v for v in dict.fromkeys((*served, *sorted(stages))) if v in stages]
+    order.sort(key=lambda v: (v not in served, v in barred))
     for version in order:
         if not cannot_load(ws, name, version):
             return version

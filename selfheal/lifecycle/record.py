@@ -16,10 +16,10 @@ from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.lifecycle.alerts import alert
 from selfheal.lifecycle.decide import HISTORY, Decision
 from selfheal.lifecycle.heal import HealRecord
+from selfheal.lifecycle.health import health_of, released
 from selfheal.lifecycle.inspect import Inspection
 from selfheal.lifecycle.watch import WatchVerdict
 from selfheal.lifecycle.workspace import Workspace
-from selfheal.lifecycle.health import health_of, released
 from selfheal.table import WindowRef
 
 _UNFIT = re.compile(r"[^\w\-. :/]")  # MLflow refuses other characters in the name of a metric
@@ -119,7 +119,7 @@ def _to_mlflow(
     entry: dict[str, Any],
     history: Sequence[dict[str, Any]],
 ) -> str:
-    """Metrics at step = window index on the watch run, and the page where it is worth keeping; what failed, or empty."""
+    """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty."""
     try:
         run = ws.registry.watch_run(name, seen.version)
         ws.registry.log_metrics(run, metrics(seen, decision, entry), seen.ref.index, seen.ref.end)

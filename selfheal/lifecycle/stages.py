@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from selfheal.errors import NotFoundError, RefusedError
 from selfheal.lifecycle.change import Change, carry_out
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease

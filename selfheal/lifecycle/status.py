@@ -7,7 +7,7 @@ from typing import Any
 
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.lifecycle.alerts import ALERT
-from selfheal.lifecycle.decide import HISTORY, watched
+from selfheal.lifecycle.decide import HISTORY, verdict_of, watched
 from selfheal.lifecycle.look import STAGING, Look, last_look
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import POLICY, policy_of_record
@@ -71,7 +71,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "watch": {
             "windows": len(served),
             "of": record.policy.release.watch_windows,
-            "verdicts": [(c.get("watch") or {}).get("verdict", "none") for c in served],
+            "verdicts": [verdict_of(c) for c in served],
         },
         "quarantine": sorted(look.quarantined),
         "withdrawn": sorted(look.vetoed),

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import ArtifactError, NotFoundError, RefusedError
-from selfheal.lifecycle.decide import HISTORY, OWN_SHARE, watched
+from selfheal.lifecycle.decide import HISTORY, OWN_SHARE, verdict_of, watched
 from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import load_version
@@ -33,7 +33,7 @@ DIFFERING = 10
 """Rows on which the two versions must differ in loss: the normal law of the paired test needs some."""
 
 LABEL_Z = 2.33
-"""Paired z of the loss, one-sided p < .01 a look: at most five windows are looked at, which keeps the whole under .05."""
+"""Paired z of the loss, one-sided p < .01 a look: with up to five looks the whole stays under .05."""
 
 LATE_WINDOWS = 12
 """Windows after the watch in which labels of its windows are still waited for."""
@@ -148,11 +148,12 @@ def _by_labels(
 def loss(model: MonitoredModel, frame: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:
     """Loss [n] of a model's decisions on raw rows: the policy's costs where declared, else 0 or 1."""
     said = model.predict(frame)
-    wrong = said != truth.astype(said.dtype)
+    wrong: NDArray[np.float64] = (said != truth.astype(said.dtype)).astype(np.float64)
     cost = model.policy.cost
     if cost is None:
-        return wrong.astype(np.float64)
-    return np.where(said == model.classes_[-1], cost.false_positive, cost.false_negative) * wrong
+        return wrong
+    costs: NDArray[np.float64] = np.where(said == model.classes_[-1], cost.false_positive, cost.false_negative)
+    return costs * wrong
 
 
 def _by_data(
@@ -162,11 +163,14 @@ def _by_data(
     recent: Sequence[pd.DataFrame],
     before: tuple[str, ...],
 ) -> tuple[Says, str, tuple[str, ...]]:
-    """The gate with the roles swapped: the version before is the candidate, the one that serves the incumbent."""
+    """The gate with the roles swapped: is the version that serves worse than the one before?"""
     from selfheal.healing import gate_roles
 
-    asked = gate_roles(old, new, window.frame, pd.concat(recent, ignore_index=True) if recent else None)
-    says: Says = "worse" if asked.better else "better" if asked.worse else "undecided"
+    asked = gate_roles(new, old, window.frame, recent or None)
+    if asked.worse:
+        return "worse", "data", (*before, *asked.reasons)
+    # The other way round: a version that undoes what the one before would leave unusual has proven itself.
+    says: Says = "better" if gate_roles(old, new, window.frame, recent or None).worse else "undecided"
     return says, "data", (*before, *asked.reasons)
 
 
@@ -174,7 +178,7 @@ def _acted(
     ws: Workspace, name: str, verdict: WatchVerdict, look: Look, before: Sequence[dict[str, Any]]
 ) -> WatchVerdict:
     """Roll back, unless the version was better on an earlier window: then the world changed, not the version."""
-    proven = next((c["index"] for c in before if (c.get("watch") or {}).get("verdict") == "better"), None)
+    proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
     if verdict.by == "data" and proven is not None:
         text = f"it was better on window {proven}, so the data changed since: the monitor decides"
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, text)})
