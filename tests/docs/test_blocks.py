@@ -58,20 +58,30 @@ def test_json_is_json(block: Block) -> None:
     json.loads(block.text)
 
 
+def test_request_bodies_are_such() -> None:
+    """Bodies on the HTTP page that look like rows have one of the forms and known params."""
+    from selfheal.serving.requests import FORMS, PARAMS
+
+    bodies = [json.loads(block.text) for block in blocks(ROOT / "docs/http.md", "json")]
+    rows = [body for body in bodies if set(body) & set(FORMS)]
+    assert {form for body in rows for form in set(body) - {"params"}} == set(FORMS)
+    assert all(len(set(body) - {"params"}) == 1 for body in rows)
+    assert {param for body in rows for param in body.get("params", {})} == set(PARAMS)
+
+
 def commands(block: Block) -> list[list[str]]:
     """The commands of a console block: lines after a prompt, joined over backslashes, cut at pipes and &&."""
     typed = re.findall(r"^\$ (.+)$", block.text.replace("\\\n", " "), re.MULTILINE)
     assert typed, f"{block}: a console block without a prompt"
     found = []
     for line in typed:
-        words = shlex.split(line, comments=True)
-        parts: list[list[str]] = [[]]
-        for word in words:
+        part: list[str] = []
+        for word in [*shlex.split(line, comments=True), "&&"]:
             if word in {"&&", "|", ";"}:
-                parts.append([])
-            else:
-                parts[-1].append(word)
-        found += [part[i:] for part in parts for i in [sum(bool(re.match(r"[A-Z_]+=", w)) for w in part)]]
+                found.append(part)
+                part = []
+            elif part or not re.match(r"[A-Z_]+=", word):  # settings before a command are not part of it
+                part.append(word)
     return [part for part in found if part]
 
 
