@@ -18,7 +18,7 @@ HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Inte
     epilog="selfheal demo --json result.json",
 )
 @json_option
-@click.option("--keep", is_flag=True, help="Leave its home in place, to look at with selfheal ui.")
+@click.option("--keep", is_flag=True, help="Leave an earlier demo's home as it is; play beside it.")
 @click.pass_context
 def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
     """See a model break, heal, remember, learn from a rule, refuse and step back: real parts, about two minutes.
