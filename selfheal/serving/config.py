@@ -1,0 +1,57 @@
+"""What a scoring service is told at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfheal.settings import Settings
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """Settings of one scoring process.
+
+    Attributes
+    ----------
+    model
+        The registered model that it serves.
+    database_url
+        Of the state database: pointer, inference table, labels.
+    cache
+        Folder with the base models by digest.
+    event_clock
+        Whether rows may be dated in the future, as in a replay.
+    future_s
+        How far, in seconds, a row may be ahead of this machine's clock otherwise: two machines are rarely a minute
+        apart, and a row dated further would open windows that nobody else is in.
+    poll_s
+        Seconds between two looks at the pointer (0.1 ms each): a settled change is served within 2 s.
+    stale_s
+        Seconds without a readable pointer after which /health calls the service degraded.
+    queue_rows
+        Answered rows that may wait to be logged (20 columns of them take about 100 MB) before the newest are dropped.
+    durable_s
+        Seconds that a ``durable`` request waits for its commit.
+    body_bytes
+        Largest request body.
+    inline_bytes
+        Bodies above this are handled in a thread, so that nobody waits behind them (about 5 ms of parsing).
+    """
+
+    model: str
+    database_url: str
+    cache: Path
+    event_clock: bool = False
+    future_s: float = 60.0
+    poll_s: float = 0.3
+    stale_s: float = 10.0
+    queue_rows: int = 100_000
+    durable_s: float = 10.0
+    body_bytes: int = 32 * 2**20
+    inline_bytes: int = 256 * 2**10
+
+    @classmethod
+    def of(cls, model: str, settings: Settings, *, event_clock: bool = False) -> ServingConfig:
+        """The service of a model in an installation."""
+        return cls(model, settings.database_url, settings.cache, event_clock=event_clock)

@@ -1,0 +1,100 @@
+"""The little of HTTP that the service needs: a body up to a limit, and JSON answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+LINGER_S = 2.0
+"""How long a refused upload is read on (and thrown away): closing at once would reset the connection, and the client,
+still sending, would never see why."""
+
+_JSON = (b"content-type", b"application/json")
+_encode = msgspec.json.Encoder().encode
+
+
+class TooLargeError(Exception):
+    """The body is larger than the limit; it was not kept."""
+
+
+class GoneError(Exception):
+    """The client went away before its request was complete."""
+
+
+async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | bytearray:
+    """The whole body.
+
+    Raises
+    ------
+    TooLargeError
+        At once where the length is announced, else when the limit is passed.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > limit:
+            raise TooLargeError
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise GoneError
+    if not message.get("more_body"):
+        whole: bytes = message.get("body", b"")
+        return whole
+    body = bytearray(message.get("body", b""))
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLargeError
+        if not message.get("more_body"):
+            return body
+
+
+async def answer(send: Send, status: int, value: Any, *headers: tuple[bytes, bytes]) -> None:
+    """Send a value as JSON."""
+    body = _encode(value)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [_JSON, (b"content-length", b"%d" % len(body)), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_text(send: Send, text: str, kind: bytes) -> None:
+    """Send plain text."""
+    body = text.encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", kind), (b"content-length", b"%d" % len(body))],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refuse_body(receive: Receive, send: Send, value: Any) -> None:
+    """Answer 413 and close; what the client goes on sending is thrown away, for a bounded time."""
+    body = _encode(value)
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def drain() -> None:
+        while (await receive()).get("more_body"):
+            pass
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(drain(), LINGER_S)
+    await send({"type": "http.response.body", "body": b""})

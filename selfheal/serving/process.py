@@ -1,0 +1,158 @@
+"""Runs a scoring service in this process, with its reconciler beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+import uvicorn
+
+from selfheal.errors import NotFoundError, UnavailableError
+from selfheal.registry.archive import MANIFEST
+from selfheal.serving.app import create_app
+from selfheal.serving.config import ServingConfig
+from selfheal.settings import Settings
+from selfheal.table import InferenceTable
+
+FETCH_S = 120.0
+"""How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
+
+
+def serve(
+    model: str,
+    settings: Settings | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    event_clock: bool = False,
+    *,
+    reconcile: bool = True,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a model until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    event_clock
+        Accept rows dated in the future: time is what the rows say, as in a replay.
+    reconcile
+        Start the helper process that watches MLflow's stages; one a host is enough.
+    on_ready
+        Called with the service's URL once it answers.
+
+    Raises
+    ------
+    NotFoundError
+        The model was never adopted.
+    UnavailableError
+        The port is taken, or the database or the base cannot be reached.
+    """
+    here = settings or Settings.from_env()
+    config = ServingConfig.of(model, here, event_clock=event_clock)
+    torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
+    with _bound(host, port) as bound, _terminable(), _reconciler(model, here, reconcile) as child:
+        _wait_for_base(config, child)
+        app = create_app(config)
+        settled = uvicorn.Config(
+            app,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=10,
+        )
+        server = uvicorn.Server(settled)
+        if on_ready is not None:
+            url = f"http://{host}:{bound.getsockname()[1]}"
+            threading.Thread(target=_announce, args=(server, on_ready, url), daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):  # repeated by the server after it has shut down in order
+            server.run(sockets=[bound])
+
+
+def _announce(server: uvicorn.Server, on_ready: Callable[[str], None], url: str) -> None:
+    while not server.started and not server.should_exit:
+        time.sleep(0.01)
+    if server.started:
+        on_ready(url)
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError as error:
+            raise UnavailableError(
+                f"{host}:{port} cannot be listened on: {error.strerror}; stop what listens there or choose another"
+            ) from error
+        yield bound
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the service in order: the server repeats the signal when it is done, and we still have a child."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, frame: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _reconciler(model: str, settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[bytes] | None]:
+    if not wanted:
+        yield None
+        return
+    command = [sys.executable, "-m", "selfheal.serving.reconciler", model]
+    child = subprocess.Popen(command, env=os.environ | settings.environ())
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_for_base(config: ServingConfig, child: subprocess.Popen[bytes] | None) -> None:
+    """On a host that never served this base the reconciler has to fetch it first."""
+    table = InferenceTable(config.database_url)
+    try:
+        pointer = table.pointer(config.model)
+    finally:
+        table.close()
+    if pointer is None:
+        return  # create_app says it better
+    manifest = config.cache / pointer.base_digest / MANIFEST
+    deadline = time.monotonic() + (FETCH_S if child is not None else 0)
+    while not manifest.exists():
+        if child is not None and child.poll() is not None:
+            raise UnavailableError(
+                f"the reconciler of {config.model!r} ended with status {child.returncode}; see above"
+            )
+        if time.monotonic() > deadline:
+            raise NotFoundError(
+                f"base {pointer.base_digest[:12]} of {config.model!r} is not in {config.cache}; check that MLflow can "
+                "be reached from this host"
+            )
+        time.sleep(0.1)

@@ -1,0 +1,279 @@
+"""Reads a request's body: MLflow's four forms into checked columns.
+
+The usual body, numbers where numbers belong, is parsed straight into an array. Whatever is not usual (text that may
+be a number, NaN, a missing column) is laid into a data frame and put to the model's own check, whose words the
+client then reads: there is one judge of what is a good row.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.errors import InputError, nearest
+from selfheal.serving.ids import next_ids
+from selfheal.serving.scorer import Scorer
+from selfheal.table.predictions import check_id, storable_text
+from selfheal.table.values import from_us, to_us
+
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+PARAMS = ("event_time", "prediction_ids", "durable")
+_NUMBERS = frozenset((int, float, bool))
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True)
+class Request:
+    """Checked rows and what the client said of them.
+
+    Attributes
+    ----------
+    numbers
+        float64 [n, d]: the numeric features in the model's order; NaN only where the reference has gaps too.
+    words
+        The text features, one list a column.
+    ids, times
+        Prediction ids, and event times in microseconds since 1970.
+    durable
+        Whether the answer waits until the rows are committed.
+    """
+
+    numbers: NDArray[np.float64]
+    words: list[Sequence[str | None]]
+    ids: list[str]
+    times: list[int]
+    durable: bool
+
+
+def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Request:
+    """Read a body for the version that will answer it.
+
+    Parameters
+    ----------
+    latest_us
+        Event times after this are refused; infinity where the client's clock counts.
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong and the remedy.
+    """
+    message = _message(body)
+    forms = [name for name in FORMS if name in message]
+    if len(forms) != 1:
+        raise InputError(f"send exactly one of {', '.join(FORMS)}; the body has {', '.join(forms) or 'none of them'}")
+    for key in message:
+        if key != forms[0] and key != "params":
+            raise InputError(f"unknown key {key!r} beside {forms[0]!r}{nearest(key, (*FORMS, 'params'))}")
+    columns, n = _FORM[forms[0]](message[forms[0]], scorer.model.features)
+    if n == 0:
+        raise InputError(f"{forms[0]} holds no rows; send at least one")
+    numbers, words = _checked(columns, scorer)
+    params = message.get("params") or {}
+    if not isinstance(params, dict):
+        raise InputError("params must be an object: {event_time: [...], prediction_ids: [...], durable: true}")
+    ids, times, durable = _params(params, n, latest_us) if params else (next_ids(n), [_now_us()] * n, False)
+    return Request(numbers, words, ids, times, durable)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _message(body: bytes | bytearray) -> dict[str, Any]:
+    try:
+        message = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = _lenient(body, error)
+    if not isinstance(message, dict):
+        raise InputError(f"the body must be a JSON object with one of {', '.join(FORMS)}")
+    return message
+
+
+def _lenient(body: bytes | bytearray, error: Exception) -> Any:
+    """NaN and Infinity are no JSON, but common senders write them: read on, so that the column can be named."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError(f"the body is not JSON: {error}; send UTF-8 JSON, numbers as numbers") from error
+
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def _split(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+    if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
+        raise InputError("dataframe_split must be an object with columns and data")
+    names, rows = value["columns"], value.get("data")
+    if len(set(map(str, names))) != len(names):
+        twice = next(str(name) for name in names if names.count(name) > 1)
+        raise InputError(f"dataframe_split names column {twice!r} twice")
+    return _by_rows([str(name) for name in names], rows, "dataframe_split.data")
+
+
+def _records(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+    if not isinstance(value, list) or not all(type(row) is dict for row in value):
+        raise InputError("dataframe_records must be a list of objects, one a row")
+    if not value:
+        return {}, 0
+    names = list(value[0])
+    try:
+        columns = {name: [row[name] for row in value] for name in names}
+    except KeyError as error:
+        place = next(i for i, row in enumerate(value) if error.args[0] not in row)
+        raise InputError(
+            f"row {place} lacks column {error.args[0]!r}, which row 0 has; send it, null if unknown"
+        ) from None
+    for place, row in enumerate(value):
+        if len(row) != len(names):
+            extra = next(name for name in row if name not in columns)
+            raise InputError(f"row {place} has column {extra!r}, which row 0 lacks; send the same columns in each row")
+    return columns, len(value)
+
+
+def _instances(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+    if isinstance(value, list) and value and type(value[0]) is dict:
+        return _records(value, features)
+    return _by_rows(list(features), value, "instances")
+
+
+def _inputs(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+    if not isinstance(value, dict):
+        return _instances(value, features)
+    columns = {name: column if isinstance(column, list) else [column] for name, column in value.items()}
+    lengths = {name: len(column) for name, column in columns.items()}
+    n = max(lengths.values(), default=0)
+    for name, length in lengths.items():
+        if length != n:
+            raise InputError(f"inputs: column {name!r} has {length} values, others {n}; send as many for each")
+    return columns, n
+
+
+def _by_rows(names: list[str], rows: Any, where: str) -> tuple[Columns, int]:
+    if not isinstance(rows, list) or not all(type(row) is list for row in rows):
+        raise InputError(f"{where} must be a list of rows, each a list of {len(names)} values")
+    for place, row in enumerate(rows):
+        if len(row) != len(names):
+            raise InputError(f"{where}: row {place} has {len(row)} values for {len(names)} columns")
+    if not rows:
+        return {}, 0
+    return dict(zip(names, zip(*rows, strict=True), strict=True)), len(rows)
+
+
+_FORM = {"dataframe_split": _split, "dataframe_records": _records, "instances": _instances, "inputs": _inputs}
+
+
+def _checked(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list[Sequence[str | None]]]:
+    features = scorer.model.features
+    for name in columns:
+        if name not in scorer.model.dtypes:
+            hint = "it is what the model predicts; " if name == scorer.model.target else ""
+            raise InputError(
+                f"unknown column {name!r}{nearest(name, features)} ({hint}leave it out; known: {', '.join(features)})"
+            )
+    if len(columns) == len(features):
+        numeric = [columns[name] for name in scorer.numeric]
+        if all(_NUMBERS.issuperset(map(type, column)) for column in numeric):
+            try:
+                numbers = np.array(numeric, dtype=np.float64).T if numeric else np.empty((_length(columns), 0))
+            except OverflowError:
+                numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
+            if np.isfinite(numbers).all():
+                return numbers, _words(columns, scorer)
+    return _judged(columns, scorer)
+
+
+def _judged(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list[Sequence[str | None]]]:
+    """The model's own check of the rows: raises, or takes what the quick look could not."""
+    frame = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns.items()})
+    try:
+        rows = scorer.model.check_rows(frame)
+        numbers = rows[list(scorer.numeric)].to_numpy(dtype=np.float64)
+    except InputError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"a numeric column holds a value that is not a number: {error}") from error
+    return numbers, _words(columns, scorer)
+
+
+def _words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
+    words: list[Sequence[str | None]] = []
+    for name in scorer.texts:
+        column = columns[name]
+        for row, value in enumerate(column):
+            if type(value) is not str:
+                if value is None and name in scorer.model.nullable:
+                    continue
+                raise InputError(f"column {name!r}, row {row}: {value!r} is not text; send a JSON string")
+            if not storable_text(value):
+                raise InputError(f"column {name!r}, row {row}: the text holds a NUL or a lone surrogate; remove it")
+        words.append(column)
+    return words
+
+
+def _length(columns: Columns) -> int:
+    return len(next(iter(columns.values()), ()))
+
+
+def _params(params: dict[str, Any], n: int, latest_us: float) -> tuple[list[str], list[int], bool]:
+    for key in params:
+        if key not in PARAMS:
+            raise InputError(f"unknown param {key!r}{nearest(key, PARAMS)}; known: {', '.join(PARAMS)}")
+    durable = params.get("durable", False)
+    if type(durable) is not bool:
+        raise InputError(f"params.durable is {durable!r}; send true or false")
+    ids = params.get("prediction_ids")
+    times = params.get("event_time")
+    return (
+        next_ids(n) if ids is None else _ids(ids, n),
+        [_now_us()] * n if times is None else _times(times, n, latest_us),
+        durable,
+    )
+
+
+def _ids(ids: Any, n: int) -> list[str]:
+    ids = [ids] if isinstance(ids, str) else ids
+    if not isinstance(ids, list) or len(ids) != n:
+        raise InputError(f"params.prediction_ids must be a list of {n} ids, one a row")
+    for prediction_id in ids:
+        check_id(prediction_id)
+    if len(set(ids)) != n:
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise InputError(f"prediction id {twice!r} appears twice in one request; give each row its own")
+    return ids
+
+
+def _times(times: Any, n: int, latest_us: float) -> list[int]:
+    times = [times] if isinstance(times, str) else times
+    if not isinstance(times, list) or len(times) != n:
+        raise InputError(f"params.event_time must be a list of {n} times, one a row")
+    out = [_time(text, row) for row, text in enumerate(times)]
+    newest = max(out)
+    if newest > latest_us:
+        row = out.index(newest)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        raise InputError(
+            f"event_time of row {row}, {from_us(newest).isoformat()}, is in the future (it is {now}); correct the "
+            "sender's clock, or start the service with an event clock for a replay"
+        )
+    return out
+
+
+def _time(text: Any, row: int) -> int:
+    try:
+        return to_us(datetime.fromisoformat(text))
+    except InputError:
+        raise InputError(
+            f"event_time of row {row}, {text!r}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
+        ) from None
+    except (ValueError, TypeError):
+        raise InputError(f"event_time of row {row}, {text!r}, is not a time; send 2026-01-31T12:00:00Z") from None

@@ -1,0 +1,82 @@
+"""One immutable scorer a version: what a request takes once and is answered by wholly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.errors import InputError
+from selfheal.model import MonitoredModel
+from selfheal.serving.compiled import CompiledPath, compile_path
+from selfheal.table import Pointer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A version that serves.
+
+    Attributes
+    ----------
+    pointer
+        Which version, as it was settled.
+    model
+        The frozen base with the version's adapter.
+    path
+        Its fast path, or None: then the model scores data frames.
+    numeric, texts
+        The features by kind, each in the model's order.
+    """
+
+    pointer: Pointer
+    model: MonitoredModel
+    path: CompiledPath | None
+    numeric: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: MonitoredModel, pointer: Pointer) -> Scorer:
+        """Compile and warm up; the first request must not be the slow one."""
+        numeric = tuple(name for name in model.features if model.dtypes[name] != "str")
+        texts = tuple(name for name in model.features if model.dtypes[name] == "str")
+        return cls(pointer, model, compile_path(model), numeric, texts)
+
+    @property
+    def version(self) -> int:
+        """The model version."""
+        return self.pointer.version
+
+    def proba(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
+        """Probabilities float64 [n, k] of checked rows: numeric columns [n, d] and text columns.
+
+        Raises
+        ------
+        InputError
+            If the model's own preprocessing refuses the rows.
+        """
+        proba = self._by_frame(numbers, words) if self.path is None else self.path.proba(numbers, words)
+        if not np.isfinite(proba).all():
+            row = int(np.argmin(np.isfinite(proba).all(axis=1)))
+            raise InputError(
+                f"row {row}: the model gives no probability; a value is too large, or missing and not filled"
+            )
+        return proba
+
+    def _by_frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
+        try:
+            return self.model.predict_proba(self.frame(numbers, words))
+        except InputError:
+            raise
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"the model's preprocessing refuses these rows: {error}") from error
+
+    def frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> pd.DataFrame:
+        """The rows as a data frame in the model's column order."""
+        columns: dict[str, object] = dict(zip(self.numeric, numbers.T, strict=True))
+        columns |= {name: pd.Series(list(column), dtype=object) for name, column in zip(self.texts, words, strict=True)}
+        return pd.DataFrame(columns, columns=list(self.model.features))

@@ -1,0 +1,109 @@
+"""Where the serving version comes from: the pointer row, looked at twice a second, and the base in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+
+from selfheal.adapter import Adapter
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
+from selfheal.model import MonitoredModel
+from selfheal.registry.archive import MANIFEST, load_base
+from selfheal.serving.config import ServingConfig
+from selfheal.serving.scorer import Scorer
+from selfheal.table import InferenceTable, Pointer
+
+_log = logging.getLogger("selfheal.serving")
+
+
+class Source:
+    """Holds the one reference that requests take, and replaces it when the pointer changes.
+
+    Attributes
+    ----------
+    scorer
+        What serves now. A request reads it once; the object it got never changes.
+    error
+        Why the pointer could not be read or followed, or empty.
+    read_at
+        Monotonic time of the last look that succeeded.
+    swaps
+        Replacements since the start.
+    """
+
+    def __init__(self, config: ServingConfig, table: InferenceTable) -> None:
+        self._config, self._table = config, table
+        self.error = ""
+        self.swaps = 0
+        pointer = table.pointer(config.model)
+        if pointer is None:
+            raise NotFoundError(
+                f"no model {config.model!r} has been adopted into {table.name}; "
+                "adopt it first: selfheal.adopt(name, model), or `selfheal adopt`"
+            )
+        self._base: MonitoredModel | None = None
+        self.scorer = self._scorer(pointer)
+        self.read_at = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the pointer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the pointer was last read."""
+        return time.monotonic() - self.read_at
+
+    def look(self) -> None:
+        """Read the pointer; swap if it names something else. What cannot be followed leaves things as they are."""
+        try:
+            pointer = self._table.pointer(self._config.model)
+            if pointer is None:
+                raise NotFoundError(f"the pointer of {self._config.model!r} is gone from {self._table.name}")
+            self.read_at = time.monotonic()
+            if pointer != self.scorer.pointer:
+                before = self.scorer.version
+                self.scorer = self._scorer(pointer)  # one reference: a request has the old version or the new
+                self.swaps += 1
+                _log.warning("%s: version %d serves now, was %d", pointer.model, pointer.version, before)
+            self.error = ""
+        except SelfhealError as error:
+            if str(error) != self.error:
+                _log.error("version %d goes on serving: %s", self.scorer.version, error)
+            self.error = str(error)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._config.poll_s):
+            try:
+                self.look()
+            except Exception as error:  # the thread must outlive what nobody thought of
+                self.error = f"{type(error).__name__}: {error}"
+                _log.exception("following the pointer failed")
+
+    def _scorer(self, pointer: Pointer) -> Scorer:
+        found = hashlib.sha256(pointer.adapter).hexdigest()
+        if found != pointer.adapter_digest:
+            raise ArtifactError(
+                f"the adapter of {pointer.model!r} version {pointer.version} in the pointer has SHA-256 {found[:12]}, "
+                f"settled as {pointer.adapter_digest[:12]}; it was not opened. Promote a version again"
+            )
+        adapter = Adapter.from_bytes(pointer.adapter)
+        if self._base is None or self._base.digest != pointer.base_digest:
+            folder = self._config.cache / pointer.base_digest
+            if not (folder / MANIFEST).exists():
+                raise NotFoundError(
+                    f"base {pointer.base_digest[:12]} of {pointer.model!r} is not in {self._config.cache} yet; the "
+                    "reconciler beside this service fetches it from MLflow"
+                )
+            self._base = load_base(folder, expect_digest=pointer.base_digest)
+        return Scorer.of(self._base.with_adapter(adapter), pointer)
