@@ -1,10 +1,10 @@
 """Backbone and head as ``torch.export`` programs, opened without running anything that the file says.
 
-``torch.export.load`` runs code in at least four ways when the file asks for it: an unrestricted unpickle of
-``sample_inputs/model.pt``, of payloads marked ``use_pickle`` and of custom objects; ``sympy.sympify`` (an
-``eval``) of every symbolic size; any dotted name below ``torch`` as the target of a node (``torch.hub.os.system``);
-and ``exec`` of guard code. So an archive is read here by whitelist, its program is checked as data, and torch
-is handed a fresh archive made of the checked bytes only: no second reading of the zip can see anything else.
+``torch.export.load`` runs code when the file asks for it: it unpickles ``sample_inputs/model.pt``, payloads marked
+``use_pickle`` and constant objects without restriction, and hands every symbolic size to ``sympy.sympify``, an
+``eval`` (the tests show all four). It also resolves a node's target to any dotted name below ``torch``. So an
+archive is read here by whitelist, its program is checked as data, and torch is handed a fresh archive made of the
+checked bytes only: no second reading of the zip can see anything else.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class RunLog(VersionStore):
 
 def _experiment_tags(name: str) -> dict[str, str]:
     about = (
-        f"What selfheal did with **{name}**: *watch vN* follows version N while it is in Production, a step per window; "
+        f"What selfheal did with **{name}**: *watch vN* follows version N while it is in Production, a step a window; "
         "*heal window N* is one attempt to heal, with its candidates, plots and drift report under Artifacts."
     )
     # Without a kind MLflow opens the page made for language models.

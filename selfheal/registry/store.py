@@ -269,6 +269,7 @@ class Registry(RunLog):
                 tags=texts | {FILES: json.dumps({**config, "model_id": logged.model_id})},
                 description=description,
                 model_id=logged.model_id if self._door.is_server else None,
+                await_creation_for=0,  # its files are there already
             )
             link_version(client, logged.model_id, registered, int(made.version))
         return int(made.version)

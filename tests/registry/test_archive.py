@@ -1,0 +1,216 @@
+"""A base as files: stored and opened alike, and every changed byte refused before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
+
+from selfheal import MonitoredModel
+from selfheal.errors import ArtifactError, InputError
+from selfheal.registry.archive import MANIFEST, load_base, manifest_digest, save_base
+from selfheal.registry.preprocessing import open_preprocessing, save_preprocessing
+from selfheal.registry.program import export_program
+from selfheal.registry.served import checked_adapter
+from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
+
+
+@pytest.fixture(scope="module")
+def stored(model: MonitoredModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("base") / "base"
+    assert save_base(model, place) == model.digest
+    return place
+
+
+@pytest.fixture
+def base(stored: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stored, tmp_path / "base"))
+
+
+def test_a_stored_base_is_the_same_model(model: MonitoredModel, base: Path, tmp_path: Path) -> None:
+    loaded = load_base(base, expect_digest=model.digest, expect_manifest=manifest_digest(base))
+    unseen = rows(500, seed=9)[FEATURES]
+    assert np.allclose(loaded.predict_proba(unseen), model.predict_proba(unseen), atol=1e-6)
+    assert loaded.digest == model.digest
+    assert loaded.policy == model.policy
+    assert loaded.dtypes == model.dtypes
+    assert loaded.adapter.is_identity
+    pd.testing.assert_frame_equal(loaded.reference, model.reference)
+    assert list(loaded.reference_labels) == list(model.reference_labels)
+    # and once more, from what was loaded
+    assert save_base(loaded, tmp_path / "again") == model.digest
+
+
+def test_an_adapter_fits_the_loaded_base(model: MonitoredModel, base: Path) -> None:
+    adapter = healed(model)
+    loaded = load_base(base).with_adapter(adapter)
+    unseen = rows(50, seed=3)[FEATURES]
+    assert np.allclose(loaded.predict_proba(unseen), model.with_adapter(adapter).predict_proba(unseen), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["backbone.pt2", "head.pt2", "preprocess.skops", "reference.parquet", "policy.yaml", MANIFEST]
+)
+def test_a_changed_or_missing_file_is_refused_by_name(name: str, base: Path, model: MonitoredModel) -> None:
+    registered = manifest_digest(base)
+    data = bytearray((base / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (base / name).write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match=name):
+        load_base(base, model.digest, registered)
+    (base / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        load_base(base, model.digest, registered)
+
+
+def _swap(base: Path, name: str, data: bytes) -> None:
+    """Change a file and its entry in the manifest, as somebody with the whole folder in hand would."""
+    (base / name).write_bytes(data)
+    manifest = json.loads((base / MANIFEST).read_bytes())
+    manifest["files"][name] = hashlib.sha256(data).hexdigest()
+    (base / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_whole_forged_folder_is_refused_and_runs_nothing(base: Path, model: MonitoredModel, tmp_path: Path) -> None:
+    registered, proof = manifest_digest(base), tmp_path / "ran"
+    _swap(base, "backbone.pt2", evil_samples((base / "backbone.pt2").read_bytes(), proof))
+    with pytest.raises(ArtifactError, match="not what was registered"):
+        load_base(base, model.digest, registered)
+    # Even where nobody remembers the manifest:
+    with pytest.raises(ArtifactError, match="unpickle"):
+        load_base(base)
+    assert not proof.exists()
+
+
+def test_other_weights_under_a_true_manifest_are_refused(base: Path, model: MonitoredModel) -> None:
+    _swap(base, "head.pt2", export_program(nn.Linear(8, 1).eval(), torch.randn(10, 8)))
+    with pytest.raises(ArtifactError, match="the loaded model has digest"):
+        load_base(base, model.digest)
+
+
+def test_another_base_than_the_adapter_names_is_refused(base: Path) -> None:
+    with pytest.raises(ArtifactError, match="expected 000000000000"):
+        load_base(base, expect_digest="0" * 64)
+
+
+def test_a_manifest_that_lists_a_strange_file_is_refused(base: Path) -> None:
+    _swap(base, "../evil.txt", b"x")
+    with pytest.raises(ArtifactError, match="no part of a base"):
+        load_base(base)
+
+
+def test_a_folder_is_written_once_and_whole(model: MonitoredModel, base: Path) -> None:
+    with pytest.raises(InputError, match="not empty"):
+        save_base(model, base)
+    assert not list(base.parent.glob(".base*"))
+
+
+def test_a_module_that_export_refuses_is_stored_with_its_builder(tmp_path: Path) -> None:
+    made = monitored()
+    model = MonitoredModel(
+        Branching(), made.head, rows(), target="rain", preprocess=made.preprocess, policy=made.policy
+    )
+    logging.disable(logging.CRITICAL)  # torch prints the graph that it gave up on
+    try:
+        with pytest.warns(UserWarning, match="must be able to import the builder"):
+            save_base(model, tmp_path / "base")
+    finally:
+        logging.disable(logging.NOTSET)
+    parts = json.loads((tmp_path / "base" / MANIFEST).read_bytes())["parts"]
+    assert parts["backbone"]["builder"] == "tests.registry.given:Branching"
+    assert parts["head"] == {"kind": "program"}
+    unseen = rows(50, seed=3)[FEATURES]
+    loaded = load_base(tmp_path / "base", model.digest)
+    assert np.allclose(loaded.predict_proba(unseen), model.predict_proba(unseen), atol=1e-6)
+
+
+def test_a_builder_in_the_standard_library_or_missing_is_refused(base: Path) -> None:
+    for path, said in [("os:getcwd", "no builder"), ("no_such_package:Net", "does not give this module")]:
+        manifest = json.loads((base / MANIFEST).read_bytes())
+        manifest["parts"]["head"] = {"kind": "weights", "builder": path}
+        manifest["files"]["head.safetensors"] = hashlib.sha256(b"").hexdigest()
+        (base / "head.safetensors").write_bytes(b"")
+        (base / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(ArtifactError, match=said):
+            load_base(base)
+
+
+def test_preprocessing_of_foreign_types_is_refused_at_adoption() -> None:
+    with pytest.raises(InputError, match=r"preprocess .*scikit-learn"):
+        save_preprocessing(FunctionTransformer(_double))
+
+
+def _double(x: np.ndarray) -> np.ndarray:
+    return x * 2
+
+
+def test_a_tampered_skops_file_is_refused_and_runs_nothing(model: MonitoredModel, tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    good = tmp_path / "good.skops"
+    good.write_bytes(save_preprocessing(model.preprocess))
+    with zipfile.ZipFile(good) as archive:
+        schema = json.loads(archive.read("schema.json"))
+        others = {n: archive.read(n) for n in archive.namelist() if n != "schema.json"}
+    schema["__class__"], schema["__module__"], schema["__loader__"] = "mkdir", "os", "TypeNode"
+    for content in (others, others | {"evil.pkl": pickle.dumps(MakesFolder(proof))}):
+        bad = tmp_path / "bad.skops"
+        with zipfile.ZipFile(bad, "w") as archive:
+            for name, data in (content | {"schema.json": json.dumps(schema).encode()}).items():
+                archive.writestr(name, data)
+        with pytest.raises(ArtifactError, match=r"os\.mkdir|evil\.pkl"):
+            open_preprocessing(bad.read_bytes())
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_preprocessing(pickle.dumps(MakesFolder(proof)))
+    assert not proof.exists()
+
+
+def test_a_pickled_adapter_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    proof = tmp_path / "ran"
+    data = pickle.dumps(MakesFolder(proof))
+    with pytest.raises(ArtifactError, match="not an adapter file"):
+        checked_adapter(data, hashlib.sha256(data).hexdigest(), "adapter")
+    with pytest.raises(ArtifactError, match="was changed"):
+        checked_adapter(data, "0" * 64, "adapter")
+    assert not proof.exists()
+    pickle.loads(data)
+    assert proof.exists()
+
+
+def test_a_reference_that_parquet_cannot_hold_is_refused(tmp_path: Path) -> None:
+    frame = rows().astype({"kind": object})
+    frame.loc[3, "kind"] = 7
+    made = monitored()
+    model = MonitoredModel(
+        nn.Linear(3, 8), made.head, frame[["kind", *NUMBERS, "rain"]], target="rain", preprocess=_only_numbers(frame)
+    )
+    with pytest.raises(InputError, match="mixes types"):
+        save_base(model, tmp_path / "base")
+
+
+def _only_numbers(frame: pd.DataFrame) -> object:
+    from sklearn.compose import ColumnTransformer
+
+    return ColumnTransformer([("n", "passthrough", NUMBERS)]).fit(frame[["kind", *NUMBERS]])
+
+
+def test_opening_a_base_loads_no_mlflow(base: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from selfheal.registry.archive import load_base; "
+        f"load_base(Path({str(base)!r})); "
+        "loaded = {'mlflow', 'evidently', 'prefect'} & set(sys.modules); assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
