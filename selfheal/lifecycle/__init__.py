@@ -6,6 +6,7 @@ order. Flows call the same functions, one task each.
 
 from selfheal.lifecycle.decide import Decision, decide
 from selfheal.lifecycle.heal import HealRecord, heal_window
+from selfheal.lifecycle.health import clear
 from selfheal.lifecycle.inspect import Inspection, inspect
 from selfheal.lifecycle.labels import add_labels
 from selfheal.lifecycle.monitor import cycle, monitor, pending, settle_stages, watch_window
@@ -28,6 +29,7 @@ __all__ = [
     "Workspace",
     "add_labels",
     "archive",
+    "clear",
     "cycle",
     "decide",
     "heal_window",

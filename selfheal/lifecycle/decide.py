@@ -160,8 +160,8 @@ OWN_SHARE = 0.5
 
 
 def _was_healed(cycle: dict[str, Any]) -> bool:
-    heal = cycle.get("heal")
-    return bool(heal) and not heal.get("failure")
+    heal: Mapping[str, Any] | None = cycle.get("heal")
+    return heal is not None and not heal["failure"]
 
 
 def _words(duration: timedelta) -> str:

@@ -178,7 +178,10 @@ def _healed(
 def _memory(
     ws: Workspace, name: str, model: MonitoredModel, look: Look
 ) -> tuple[tuple[int, bytes, pd.DataFrame | None], ...]:
-    """Versions of this base that a flow may promote, each with its own window where it has one."""
+    """Versions that may be recalled, each with its own window where it has one: they fit this base, have served
+    before (one that waits for an audit has proven nothing), and nobody withdrew them or rolled them back.
+    """
+    served = {look.settled, *look.lineage}
     found: list[tuple[int, bytes, pd.DataFrame | None]] = []
     for info in sorted(ws.registry.versions(name), key=lambda v: -v.version):
         barred = info.version in look.vetoed | look.quarantined
@@ -186,7 +189,7 @@ def _memory(
             continue
         with suppress(ArtifactError, NotFoundError):  # a version that can't be loaded can't be recalled
             adapter = load_version(ws, name, info.version).adapter
-            if adapter.is_identity or len(found) < MEMORY:
+            if adapter.is_identity or (info.version in served and len(found) < MEMORY):
                 found.append((info.version, adapter.to_bytes(), ws.registry.sample(name, info.version)))
     return tuple(found)
 
@@ -250,7 +253,8 @@ def _registered(
     waiting = ws.registry.in_stage(name, STAGING)
     same = like_of(ws, name, healed, result.diagnosis, window.frame, waiting)
     if same is not None:
-        return replace(release(ws, name, same), note=f"version {same} in Staging is the same heal")
+        done = release(ws, name, same)
+        return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
     tags = {
         "parent": parent,
         "window": ref.index,

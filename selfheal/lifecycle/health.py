@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from selfheal.errors import NotFoundError
 from selfheal.lifecycle.decide import Decision, counted
 from selfheal.lifecycle.heal import HealRecord
 from selfheal.lifecycle.inspect import YARDSTICK_WINDOWS, Inspection
+from selfheal.lifecycle.workspace import Workspace
 
 Health = Literal["healthy", "waiting", "cleared", "unhealthy", "none"]
 
@@ -70,3 +72,20 @@ def released(seen: Inspection, decision: Decision, history: Sequence[dict[str, A
         # It counts for the windows at .. at + of - 1; the last of these has just been decided.
         if c["health"] == "waiting" and at + of - 1 == len(compared) and not any(confirmed[at : at + of])
     ]
+
+
+def clear(ws: Workspace, name: str, index: int, actor: str, reason: str) -> None:
+    """Put a window into the yardstick by somebody's word: a person, an audit, labels.
+
+    Raises
+    ------
+    NotFoundError
+        No such processed window, or it is so old that its sample was dropped.
+    """
+    found = next((c for c in ws.table.cycles(name) if c["index"] == index), None)
+    if found is None:
+        raise NotFoundError(f"window {index} of {name!r} was not processed yet; the monitor comes first")
+    ws.table.mark_healthy(name, index)
+    entry = ws.table.journal_begin(name, "clear", {"window": index, "actor": actor, "reasons": [reason]}, ws.clock())
+    ws.table.record_cycle(name, index, {**found, "health": "cleared"})
+    ws.table.journal_done(entry, {"result": "cleared"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,11 +16,11 @@ from selfheal.errors import BusyError, UnavailableError
 from selfheal.lifecycle.workspace import Workspace
 
 STAGES_TTL = timedelta(seconds=8)
-"""Renewed before every act (an MLflow transition takes some .05 s, 2 s on a loaded box), so that it only runs out
-when its holder died: then the next process may finish the work after this long."""
+"""How long the lease of a dead process keeps others waiting. A live one renews it three times in that time, and before
+every act, so that it never acts on a lease that it has lost."""
 
-MONITOR_TTL = timedelta(minutes=5)
-"""Longer than the slowest step of a monitor cycle, which is a heal that runs into its time limit."""
+MONITOR_TTL = timedelta(seconds=30)
+"""The same for a monitor run: shorter than any schedule, longer than a machine that pages holds its breath."""
 
 POLL_SECONDS = 0.05
 
@@ -68,11 +69,23 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iter
                 f"{ttl.total_seconds():g} s after that process died; try again then"
             )
         time.sleep(POLL_SECONDS)
+    done = threading.Event()
+    beat = threading.Thread(target=_keep, args=(lease, done), name=f"lease {name}", daemon=True)
+    beat.start()
     try:
         yield lease
     finally:
+        done.set()
+        beat.join()
         with suppress(UnavailableError):  # it runs out by itself
             ws.table.release(name, lease.holder)
+
+
+def _keep(lease: Lease, done: threading.Event) -> None:
+    """Renew a lease while its holder lives, however long a step takes."""
+    while not done.wait(lease.ttl.total_seconds() / 3):
+        with suppress(UnavailableError, BusyError):  # the holder finds out at its own next renewal
+            lease.renew()
 
 
 def stages_lease(name: str) -> str:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from selfheal.errors import BusyError, NotFoundError
+from selfheal.errors import ArtifactError, BusyError
 from selfheal.lifecycle.change import Change, carry_out, point, points_at
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
@@ -169,7 +169,7 @@ def _comes_back(ws: Workspace, name: str, look: Look, stages: Mapping[int, str],
     for version in order:
         if not cannot_load(ws, name, version):
             return version
-    raise NotFoundError(
+    raise ArtifactError(
         f"Production of {name!r} is empty and none of its versions {sorted(stages)} can be loaded; replicas keep "
         "serving what they have. Restore the artifact store, or adopt the model anew"
     )

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfheal.errors import NotFoundError, SelfhealError
-from selfheal.lifecycle.alerts import ALERT
 from selfheal.lifecycle.decide import HISTORY, verdict_of, watched
 from selfheal.lifecycle.look import STAGING, Look, last_look
 from selfheal.lifecycle.models import serving_model
@@ -140,12 +139,12 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _entry(entry: JournalEntry) -> dict[str, Any]:
     change = entry.intent.get("change", {})
-    words = "; ".join(entry.intent.get("reasons", [])) if entry.kind == ALERT else change.get("reason", "")
+    words = change.get("reason", "") or "; ".join(entry.intent.get("reasons", []))
     return {
         "at": entry.at.isoformat(),
         "kind": entry.kind,
         "version": change.get("to", entry.intent.get("version")),
-        "actor": change.get("actor", ""),
+        "actor": change.get("actor", entry.intent.get("actor", "")),
         "reason": entry.intent.get("digest", "")[:12] if entry.kind == POLICY else words,
         "done": entry.outcome is not None,
     }
