@@ -103,30 +103,38 @@ class Client:
         self._connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_SECONDS)
         self.ledger = ledger
 
-    def send(self, rows: Rows) -> None:
-        """Ask for all rows, a batch at a time; each is in the inference table once answered."""
-        for batch in rows.batches():
-            self._ask(batch)
+    def send(self, rows: Rows) -> list[Answer]:
+        """Ask for all rows, a batch at a time; each is in the inference table once answered.
+
+        Returns
+        -------
+        list of Answer
+            In order; a failed request has none, and is in the ledger.
+        """
+        answers = [self._ask(batch) for batch in rows.batches()]
+        return [answer for answer in answers if answer is not None]
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _ask(self, rows: Rows) -> None:
+    def _ask(self, rows: Rows) -> Answer | None:
         try:
             status, answer = self._post("/invocations", _body(rows))
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             self.ledger.failure(f"{type(error).__name__}: {error}")
-            return
+            return None
         if status != 200 or not isinstance(answer, dict):
             self.ledger.failure(f"HTTP {status}: {answer}")
-            return
+            return None
         probabilities = np.asarray(answer["predictions"], dtype=float)
         if len(probabilities) != len(rows):
             self.ledger.failure(f"{len(rows)} rows were asked for, {len(probabilities)} answered")
-            return
-        self.ledger.answered(Answer(rows.frame, probabilities, int(answer["model_version"])))
+            return None
+        given = Answer(rows.frame, probabilities, int(answer["model_version"]))
+        self.ledger.answered(given)
+        return given
 
     def _post(self, path: str, body: bytes) -> tuple[int, Any]:
         self._connection.request("POST", path, body, {"Content-Type": "application/json"})

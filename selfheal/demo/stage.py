@@ -10,17 +10,18 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from selfheal.demo import streams
-from selfheal.demo.replay import Client, Ledger, Rows, served_version, traffic, wait_for
-from selfheal.errors import UnavailableError
+from selfheal.demo.replay import Answer, Client, Ledger, mixed, served_version, traffic, wait_for
+from selfheal.demo.results import Requests
+from selfheal.errors import ArtifactError, UnavailableError
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,13 +70,22 @@ def settle_environment(settings: Settings) -> None:
 
 @dataclass
 class Cast:
-    """One model on the stage: its frozen base, its stream, its service and the client that replays the stream."""
+    """One model on the stage: its frozen base, its stream, its service and the client that replays the stream.
+
+    ``model`` is the object that was trained and adopted; ``versions`` are those loaded back from the registry.
+    """
 
     model: MonitoredModel
     stream: streams.Stream
     address: tuple[str, int]
     client: Client
     process: subprocess.Popen[bytes]
+    versions: dict[int, MonitoredModel] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of all requests to its service."""
+        return self.client.ledger
 
 
 @dataclass
@@ -85,23 +95,29 @@ class Stage:
     Attributes
     ----------
     settings, workspace : the demo's places and the open table and registry.
-    ledger : of all requests to both services.
     cast : by model name.
     """
 
     settings: Settings
     workspace: Workspace
-    ledger: Ledger = field(default_factory=Ledger)
     cast: dict[str, Cast] = field(default_factory=dict)
+
+    # ------------------------------------------------------------------ setting up and clearing away
 
     def enter(self, name: str, model: MonitoredModel, stream: streams.Stream) -> None:
         """Start an adopted model's scoring service; :meth:`ready` waits for it."""
         address = ("127.0.0.1", _free_port())
         process = _serve(name, address[1], self.settings)
-        self.cast[name] = Cast(model, stream, address, Client(address, self.ledger), process)
+        self.cast[name] = Cast(model, stream, address, Client(address, Ledger()), process)
 
     def ready(self) -> None:
-        """Wait until every service answers."""
+        """Wait until every service answers.
+
+        Raises
+        ------
+        UnavailableError
+            Naming the log of the one that does not.
+        """
         for name, member in self.cast.items():
             try:
                 wait_for(member.address, _START_SECONDS)
@@ -120,27 +136,104 @@ class Stage:
                 member.process.kill()
                 member.process.wait()
 
-    def send(self, name: str, slice_: streams.Slice) -> None:
-        """Replay rows as traffic."""
-        self.cast[name].client.send(slice_.rows)
+    # ------------------------------------------------------------------ what happens in an act
 
-    def watched(self, name: str, until: datetime, again: Rows) -> list[dict[str, Any]]:
-        """Run the monitor flow while clients go on asking (for ``again``); the records of the windows it closed."""
+    def send(self, name: str, slice_: streams.Slice) -> list[Answer]:
+        """Replay rows as traffic; the answers, in order."""
+        return self.cast[name].client.send(slice_.rows)
+
+    def monitor(self, name: str, slice_: streams.Slice) -> list[dict[str, Any]]:
+        """Run the monitor flow up to the end of ``slice_``, while its clients go on asking.
+
+        Returns
+        -------
+        list of dict
+            The records of the windows that hold these rows, oldest first.
+        """
         from flows.monitor import monitor
 
-        with self.asking(name, again):
-            monitor(name, until)
-        raise NotImplementedError
+        member = self.cast[name]
+        with traffic(member.address, member.ledger, slice_.rows):
+            monitor(name, slice_.until)
+            self.wait_served(name, self.settled(name))
+        cycles = self.workspace.table.cycles(name, None)
+        return [cycle for cycle in cycles if datetime.fromisoformat(cycle["start"]) >= slice_.rows.times[0]]
 
-    @contextmanager
-    def asking(self, name: str, rows: Rows) -> Iterator[None]:
-        """Keep traffic up while the block runs."""
-        with traffic(self.cast[name].address, self.ledger, rows):
-            yield
+    def person_promotes(self, name: str, version: int) -> None:
+        """Move a version to Production as a person would: by a program of their own, over MLflow's client API."""
+        subprocess.run([sys.executable, "-W", "ignore", "-c", _PERSON, name, str(version)], check=True)
+
+    def wait_served(self, name: str, version: int) -> int | None:
+        """Wait until the service answers with ``version``, at most :data:`SWAP_SECONDS`; what it answers with then."""
+        deadline = time.monotonic() + SWAP_SECONDS
+        while (now := self.served(name)) != version and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return now
+
+    # ------------------------------------------------------------------ what is to be seen
 
     def served(self, name: str) -> int | None:
         """The version that the service answers with now."""
         return served_version(self.cast[name].address)
+
+    def settled(self, name: str) -> int:
+        """The version that the journal settled: the one that replicas are pointed at."""
+        pointer = self.workspace.table.pointer(name)
+        if pointer is None:
+            raise UnavailableError(f"no version of {name!r} is settled; was it adopted?")
+        return pointer.version
+
+    def model(self, name: str, version: int) -> MonitoredModel:
+        """A version, loaded from the registry."""
+        versions = self.cast[name].versions
+        if version not in versions:
+            versions[version] = self.workspace.registry.load(name, version=version)
+        return versions[version]
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What ``selfheal status`` says."""
+        from selfheal import lifecycle
+
+        return lifecycle.status(self.workspace, name)
+
+    def check_frozen(self) -> None:
+        """Digest every frozen part anew: in this process, on disk, and as replicas are told.
+
+        Raises
+        ------
+        ArtifactError
+            If one changed.
+        """
+        from selfheal.registry.archive import load_base
+
+        for name, member in self.cast.items():
+            member.model.check_unchanged()
+            pointer = self.workspace.table.pointer(name)
+            load_base(self.settings.cache / member.model.digest, member.model.digest)
+            if pointer is None or pointer.base_digest != member.model.digest:
+                raise ArtifactError(f"{name!r} serves another base than {member.model.digest[:12]}, which was adopted")
+
+    def requests(self) -> Requests:
+        """All requests so far; every answer is compared with what the version that it names says of its rows."""
+        ledgers = [member.ledger for member in self.cast.values()]
+        torn = sum(self._mixed(name) for name in self.cast)
+        return Requests(sum(x.sent for x in ledgers), sum(x.failed for x in ledgers), torn)
+
+    def _mixed(self, name: str) -> int:
+        answers = self.cast[name].ledger.since(0)
+        torn = 0
+        for version in sorted({answer.version for answer in answers}):
+            own = [answer for answer in answers if answer.version == version]
+            frame = pd.concat([answer.frame for answer in own], ignore_index=True)
+            torn += mixed(own, version, self.model(name, version).predict_proba(frame))
+        return torn
+
+
+_PERSON = """
+import sys
+from mlflow import MlflowClient
+MlflowClient().transition_model_version_stage(sys.argv[1], sys.argv[2], stage="Production")
+"""
 
 
 def _serve(name: str, port: int, settings: Settings) -> subprocess.Popen[bytes]:
@@ -159,10 +252,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def in_background(work: Callable[[], None]) -> threading.Thread:
-    """Start ``work`` in a daemon thread (imports, mostly, while other processes start)."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread

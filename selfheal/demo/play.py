@@ -1,0 +1,106 @@
+"""Plays the demo from an empty home to the table at its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from selfheal.demo.display import Display
+from selfheal.demo.results import Report
+from selfheal.demo.stage import Stage, clear, demo_settings, settle_environment
+from selfheal.settings import Settings
+
+
+def play(json_file: Path | None = None, keep: bool = False) -> int:
+    """See :func:`selfheal.demo.run`."""
+    began = time.monotonic()
+    display = Display()
+    display.title()
+    settings = demo_settings(_home(keep))
+    clear(settings)
+    settle_environment(settings)
+    with _ended_by_signals(), _staged(settings, display) as stage:
+        report = _acts(stage, display, began)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    display.summary(report, settings.home)
+    return 1 if report.missing else 0
+
+
+def _home(keep: bool) -> Path:
+    """``demo`` below the user's home, or the first of ``demo-2``, ``demo-3``, ... that is free."""
+    place = Settings.from_env().home
+    home, number = place / "demo", 2
+    while keep and home.exists():
+        home, number = place / f"demo-{number}", number + 1
+    return home
+
+
+def _acts(stage: Stage, display: Display, began: float) -> Report:
+    from selfheal.demo.acts import ACTS, perform
+
+    results = []
+    for number, act in enumerate(ACTS, start=1):
+        display.act(number, act.name, act.story)
+        results.append(perform(stage, display, act))
+        display.done(results[-1])
+    with display.step("comparing every answer with what its version says"):
+        requests = stage.requests()
+    return Report(tuple(results), requests, time.monotonic() - began)
+
+
+@contextmanager
+def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
+    """Train, adopt and serve both models; imports that the flows need happen meanwhile, beside it."""
+    with display.step("training two small models, adopting them into MLflow, starting their scoring services"):
+        from selfheal.demo import models, streams
+        from selfheal.lifecycle import open_workspace
+        from selfheal.registry import adopt
+
+        stage = Stage(settings, open_workspace(settings))
+        try:
+            for name, make, stream in (
+                ("rain", models.rain_model, streams.rain),
+                ("fraud", models.fraud_model, streams.fraud),
+            ):
+                model = make(settings.rules / f"{name}.yaml")
+                adopt(name, model, settings)
+                stage.enter(name, model, stream())
+            _warm_up()
+            stage.ready()
+        except BaseException:
+            stage.close()
+            raise
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+def _warm_up() -> None:
+    """Import what the flows will need while the services start."""
+    import flows.monitor  # noqa: F401  imported for its imports
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A SIGTERM ends the demo as Ctrl-C does: the services are stopped too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
