@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,10 @@ from selfheal.table import InferenceTable
 
 FETCH_S = 120.0
 """How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
+RESTART_S = 5.0
+"""Between two looks at whether the reconciler lives: stage changes may wait this long after it crashed."""
+
+_log = logging.getLogger("selfheal.serving")
 
 
 def serve(
@@ -57,8 +62,8 @@ def serve(
     here = settings or Settings.from_env()
     config = ServingConfig.of(model, here, event_clock=event_clock)
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
-    with _bound(host, port) as bound, _terminable(), _reconciler(model, here, reconcile) as child:
-        _wait_for_base(config, child)
+    with _bound(host, port) as bound, _terminable(), _reconciling(model, here, reconcile):
+        _wait_for_base(config, FETCH_S if reconcile else 0.0)
         app = create_app(config)
         settled = uvicorn.Config(
             app,
@@ -116,25 +121,49 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-@contextlib.contextmanager
-def _reconciler(model: str, settings: Settings, wanted: bool) -> Iterator[subprocess.Popen[bytes] | None]:
-    if not wanted:
-        yield None
-        return
-    command = [sys.executable, "-m", "selfheal.serving.reconciler", model]
-    child = subprocess.Popen(command, env=os.environ | settings.environ())
-    try:
-        yield child
-    finally:
-        child.terminate()
+class Reconciler:
+    """The helper process, started again when it ends."""
+
+    def __init__(self, model: str, settings: Settings) -> None:
+        self._command = [sys.executable, "-m", "selfheal.serving.reconciler", model]
+        self._environ = os.environ | settings.environ()
+        self._stop = threading.Event()
+        self._child = self._start()
+        threading.Thread(target=self._watch, name="selfheal-reconciler", daemon=True).start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, env=self._environ)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(RESTART_S):
+            if self._child.poll() is not None:
+                _log.error("the reconciler ended with status %s; starting it again", self._child.returncode)
+                self._child = self._start()
+
+    def close(self) -> None:
+        """End it."""
+        self._stop.set()
+        self._child.terminate()
         try:
-            child.wait(5)
+            self._child.wait(5)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            self._child.kill()
+            self._child.wait()
 
 
-def _wait_for_base(config: ServingConfig, child: subprocess.Popen[bytes] | None) -> None:
+@contextlib.contextmanager
+def _reconciling(model: str, settings: Settings, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    helper = Reconciler(model, settings)
+    try:
+        yield
+    finally:
+        helper.close()
+
+
+def _wait_for_base(config: ServingConfig, seconds: float) -> None:
     """On a host that never served this base the reconciler has to fetch it first."""
     table = InferenceTable(config.database_url)
     try:
@@ -144,12 +173,8 @@ def _wait_for_base(config: ServingConfig, child: subprocess.Popen[bytes] | None)
     if pointer is None:
         return  # create_app says it better
     manifest = config.cache / pointer.base_digest / MANIFEST
-    deadline = time.monotonic() + (FETCH_S if child is not None else 0)
+    deadline = time.monotonic() + seconds
     while not manifest.exists():
-        if child is not None and child.poll() is not None:
-            raise UnavailableError(
-                f"the reconciler of {config.model!r} ended with status {child.returncode}; see above"
-            )
         if time.monotonic() > deadline:
             raise NotFoundError(
                 f"base {pointer.base_digest[:12]} of {config.model!r} is not in {config.cache}; check that MLflow can "

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 
-from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.errors import SelfhealError
 
 EVERY_S = 1.0
 """Between two looks at MLflow, 7-10 ms of CPU each; a person's change is settled within 5 s."""
@@ -19,8 +19,8 @@ EVERY_S = 1.0
 _log = logging.getLogger("selfheal.reconciler")
 
 
-def run(model: str, parent: int) -> int:
-    """Reconcile until the parent is gone."""
+def run(model: str, parent: int) -> None:
+    """Reconcile until the parent is gone; whatever fails is said once and tried again."""
     from selfheal.lifecycle.reconcile import reconcile
     from selfheal.lifecycle.workspace import open_workspace
 
@@ -34,19 +34,16 @@ def run(model: str, parent: int) -> int:
                 fetched = pointer.base_digest
             reconcile(ws, model)
             said = ""
-        except NotFoundError as error:
-            _log.error("%s", error)
-            return error.exit_code
-        except SelfhealError as error:
+        except Exception as error:  # it must outlive what nobody thought of: without it no stage change is served
             if str(error) != said:
-                _log.error("%s", error)
+                _log.error("%s", error, exc_info=not isinstance(error, SelfhealError))
             said = str(error)
         time.sleep(EVERY_S)
-    return 0
+    ws.table.close()
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     if hasattr(os, "nice"):
         os.nice(10)
-    sys.exit(run(sys.argv[1], os.getppid()))
+    run(sys.argv[1], os.getppid())

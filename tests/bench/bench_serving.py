@@ -108,7 +108,9 @@ def run() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.from_env({"SELFHEAL_HOME": str(Path(folder) / "home")})
         kept = dict(os.environ)
-        os.environ.update(settings.environ())
+        # mlflow starts `uvicorn` by its name: the one beside this interpreter
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        os.environ.update(settings.environ() | {"PATH": path})
         try:
             rows = adopt()
             split = {"columns": list(rows.columns), "data": rows.iloc[:1].to_numpy().tolist()}
