@@ -7,6 +7,8 @@ package imports it. What the caller has set stays.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from selfheal.settings import Settings
 
@@ -21,3 +23,6 @@ DEFAULTS = {
 
 for _name, _value in DEFAULTS.items():
     os.environ.setdefault(_name, _value)
+
+with suppress(OSError):  # who needs it will say so; Prefect itself makes the last folder only
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Schedules: one monitor deployment per adopted model, on its policy's ``monitor.every``; a release and a watch by hand.
+"""Schedules: a monitor deployment per adopted model, on its policy's ``monitor.every``; release and watch by hand.
 
 ``python -m flows.deployments [MODEL ...]`` serves them until it is stopped, by default for every adopted model; it
-waits for the first adoption, and starts anew when the list of models or a policy's schedule changes.
+waits for the first adoption. Start it anew after a further one; ``selfheal up`` does so itself.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from prefect import serve
+from prefect import Flow, serve
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
@@ -42,30 +43,25 @@ def deployments(every: dict[str, timedelta]) -> list[RunnerDeployment]:
     every
         Model → how often its windows are looked at.
     """
-    made: list[RunnerDeployment] = []
+    made = []
     for model, interval in sorted(every.items()):
-        made.append(
-            monitor.to_deployment(
-                f"monitor {model}",
-                interval=interval,
-                parameters={"model": model},
-                concurrency_limit=ONE,
-                tags=["selfheal", model],
-                description=f"Handles every closed window of {model}: report, signals, decision, heal.",
-                entrypoint_type=EntrypointType.MODULE_PATH,
-            )
-        )
-        for flow, words in ((release, "Releases a version of"), (watch, "Asks the watch again over")):
-            made.append(
-                flow.to_deployment(
-                    f"{flow.name} {model}",
-                    parameters={"model": model},
-                    tags=["selfheal", model],
-                    description=f"{words} {model}; run by hand or by an event.",
-                    entrypoint_type=EntrypointType.MODULE_PATH,
-                )
-            )
+        words = f"Handles every closed window of {model}: report, signals, decision, heal."
+        made.append(_deployment(monitor, model, words, interval=interval, concurrency_limit=ONE))
+        made.append(_deployment(release, model, f"Releases a version of {model}; run by hand or by an event."))
+        made.append(_deployment(watch, model, f"Asks the watch again over {model}, e.g. after late labels came."))
     return made
+
+
+def _deployment(flow: Flow[..., Any], model: str, words: str, **schedule: Any) -> RunnerDeployment:
+    return RunnerDeployment.from_flow(
+        flow,
+        f"{flow.name} {model}",
+        parameters={"model": model},
+        tags=["selfheal", model],
+        description=words,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        **schedule,
+    )
 
 
 def schedule_of(ws: Workspace, models: Sequence[str]) -> dict[str, timedelta]:

@@ -45,8 +45,9 @@ def message(record: Record) -> str:
         return f"rolled back v{watch['version']} to v{watch['against']}: {_first(watch['reasons'])}"
     if heal is not None:
         return heal_message(heal)
-    reasons = _first(record["reasons"])
     words = QUIET[record["decision"]].lower()
+    stable = record["decision"] == "stable"
+    reasons = _measured(record.get("signals", ())) if stable else _first(record["reasons"])
     return f"{words}: {reasons}" if reasons else words
 
 
@@ -57,7 +58,7 @@ def heal_message(heal: Record) -> str:
         return f"{name}: {heal['failure']}"
     what = ", ".join([heal["diagnosis"], *heal["words"]])
     if name == "waiting":
-        return f"{what}: {heal['note']}"
+        return f"{what}; {heal['note']}"
     if heal["version"] is None:
         return f"{name}: {what}; {_first(heal['reasons'])}".rstrip("; ")
     return f"{name} v{heal['version']}: {what}"
@@ -98,7 +99,6 @@ def page(model: str, record: Record) -> str:
     heal, watch = record.get("heal"), record.get("watch") or {}
     parts = [f"# {model}, window {record['index']}: {state(record).lower()}", _escaped(message(record))]
     parts.append(_bullets("Why", record["reasons"]))
-    parts += [f"- {_escaped(_signal(s))}" for s in record.get("signals", ())]
     if watch.get("reasons"):
         parts.append(_bullets(f"Watch over v{watch['version']}: {watch['verdict']}", watch["reasons"]))
     if heal:
@@ -120,8 +120,8 @@ def _first(reasons: Sequence[str]) -> str:
     return f"{reasons[0]}{more}" if reasons else ""
 
 
-def _signal(signal: Record) -> str:
-    return f"signal '{signal['name']}' {'alarms' if signal['alarm'] else 'is quiet'}: {signal['reason']}"
+def _measured(signals: Sequence[Record]) -> str:
+    return ", ".join(f"{s['name']} {_cell(s['value'])} (bound {_cell(s['bound'])})" for s in signals)
 
 
 def _bullets(title: str, lines: Sequence[str]) -> str:

@@ -1,0 +1,156 @@
+"""The flows against a real server: the same decisions as without Prefect, and runs that say what they decided."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from selfheal import lifecycle
+from selfheal.errors import BusyError, InputError, NotFoundError
+from selfheal.lifecycle import Workspace
+from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
+from tests.flows.conftest import copied
+from tests.lifecycle.given import NAME, START, in_celsius, rows, send
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect")]
+
+WINDOW = 200
+UNTIL = START + timedelta(days=1)
+#: Differ between two runs on the same rows.
+VOLATILE = ("at", "report_day")
+
+
+def log(ws: Workspace, frames: Sequence[pd.DataFrame], first: int = 0) -> int:
+    for frame in frames:
+        send(ws, frame, first)
+        first += len(frame)
+    return first
+
+
+def healthy(*seeds: int) -> list[pd.DataFrame]:
+    return [rows(WINDOW, seed) for seed in seeds]
+
+
+def broken(*seeds: int) -> list[pd.DataFrame]:
+    return [in_celsius(frame, "temperature", "dew") for frame in healthy(*seeds)]
+
+
+def flow_runs() -> dict[str, Any]:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        return {run.name: run for run in client.read_flow_runs()}
+
+
+def test_the_flow_takes_the_same_steps_as_the_lifecycle(ws: Workspace, adopted: Path, tmp_path: Path) -> None:
+    from flows.monitor import monitor
+
+    other = copied(adopted, tmp_path / "other")
+    for each in (ws, other):
+        log(each, [*healthy(1, 2), *broken(3)])
+    by_flow = monitor(NAME, UNTIL)
+    direct = [{**c.record, "index": c.ref.index} for c in lifecycle.monitor(other, NAME, UNTIL)]
+    other.table.close()
+    assert [{k: v for k, v in r.items() if k not in VOLATILE} for r in by_flow] == [
+        {k: v for k, v in r.items() if k not in VOLATILE} for r in direct
+    ]
+    run = flow_runs()["toy windows 0 to 2"]
+    assert run.state_name == "Drift"
+    assert "window 2: drift: data" in run.state.message
+
+
+def test_a_heal_is_a_subflow_and_the_runs_say_what_was_decided(ws: Workspace) -> None:
+    from prefect import get_client
+
+    from flows.monitor import monitor
+
+    first = log(ws, [*healthy(*range(1, 7)), *broken(11)])
+    monitor(NAME, UNTIL)
+    log(ws, broken(12), first)
+    (record,) = monitor(NAME, UNTIL)
+    assert record["heal"]["promoted"], record["heal"]
+    runs = flow_runs()
+    outer, inner = runs["toy window 7"], runs["toy heal window 7"]
+    assert outer.state_name == inner.state_name == "Promoted"
+    assert outer.state.message == inner.state.message
+    assert "promoted v2: sensor" in outer.state.message
+    assert "temperature: °C → °F" in outer.state.message
+    assert inner.parent_task_run_id is not None
+    with get_client(sync_client=True) as client:
+        tasks = {t.name for t in client.read_task_runs() if t.flow_run_id in (outer.id, inner.id)}
+        pages = [a for a in client.read_artifacts() if a.flow_run_id == outer.id]
+    assert {f"{step} window 7" for step in ("inspect", "watch", "decide", "heal", "record")} <= tasks
+    assert [a.key for a in pages] == ["toy-decisions"]
+    assert record["heal"]["run_id"] in pages[0].data
+    assert "| measurement | mechanism |" in pages[0].data
+
+
+def test_nothing_new_and_an_unknown_model(ws: Workspace) -> None:
+    from flows.monitor import monitor
+
+    assert monitor(NAME, UNTIL) == []
+    assert flow_runs()["toy: no window closed"].state_name == "Nothing new"
+    with pytest.raises(NotFoundError, match="no registered model 'tyo'"):
+        monitor("tyo", UNTIL)
+
+
+def test_one_run_at_a_time_and_model(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import runs
+    from flows.monitor import monitor
+
+    monkeypatch.setattr(runs, "WAIT_SECONDS", 1.0)
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold_slot() -> None:
+        with runs.alone(NAME):
+            inside.set()
+            leave.wait(30)
+
+    holder = threading.Thread(target=hold_slot)
+    holder.start()
+    assert inside.wait(30)
+    try:
+        with pytest.raises(BusyError, match="another flow run of 'toy' is under way"):
+            monitor(NAME, UNTIL)
+        with runs.alone("another model"):
+            pass
+    finally:
+        leave.set()
+        holder.join()
+    with runs.alone(NAME):
+        pass
+    with (
+        hold(ws, monitor_lease(NAME), ttl=MONITOR_TTL),
+        pytest.raises(BusyError, match="held by another process"),
+    ):
+        monitor(NAME, UNTIL)
+
+
+def test_a_missing_limit_is_no_open_door() -> None:
+    """Prefect only warns and enters when the limit does not exist; strict, it raises."""
+    from prefect.concurrency.sync import concurrency
+
+    with (
+        pytest.raises(Exception, match="must be created"),
+        concurrency("nowhere", strict=True, timeout_seconds=1),
+    ):
+        pass
+
+
+def test_release_and_watch_by_hand(ws: Workspace) -> None:
+    from flows.release import release, watch
+
+    with pytest.raises(InputError, match="no window of 'toy' was processed"):
+        watch(NAME)
+    done = release(NAME, 1)
+    assert done.promoted
+    run = flow_runs()["toy release v1"]
+    assert (run.state_name, run.state.message) == ("Promoted", "version 1 is in Production already")
+    with pytest.raises(NotFoundError):
+        release(NAME, 99)
