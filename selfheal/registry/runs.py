@@ -189,8 +189,7 @@ def _experiment_tags(name: str) -> dict[str, str]:
         f"What selfheal did with **{name}**: *watch vN* follows version N while it is in Production, a step a window; "
         "*heal window N* is one attempt to heal, with its candidates, plots and drift report under Artifacts."
     )
-    # Without a kind MLflow opens the page made for language models.
-    return {_NOTE: about, "mlflow.experimentKind": "custom_model_development"}
+    return {_NOTE: about}
 
 
 def _open_watch(client: MlflowClient, experiment: str, name: str, info: VersionInfo) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -99,17 +102,34 @@ class Registry(RunLog):
         cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
         if digest and cached.exists():
             return checked_adapter(cached.read_bytes(), digest, str(cached))
-        data = self._fetch_file(info, name, _ADAPTER).read_bytes()
+        with self._fetched(info, name, _ADAPTER) as path:
+            data = path.read_bytes()
         adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {version}")
         _keep(data, cached)
         return adapter
 
     def sample(self, name: str, version: int) -> pd.DataFrame | None:
-        """Rows of the window that a version was made for (raw units, at most 2,000), or None."""
+        """Rows of the window that a version was made for (raw units, at most 2,000), or None.
+
+        Raises
+        ------
+        ArtifactError
+            The stored rows were changed.
+        """
         info = self.version(name, version)
-        if info.tags.get("sample_rows", "0") == "0":
+        digest = info.tags.get("sample_digest", "")
+        if not digest:
             return None
-        return pd.read_parquet(self._fetch_file(info, name, _SAMPLE))
+        cached = self.settings.cache / "samples" / f"{digest}.parquet"
+        if cached.exists():
+            data = cached.read_bytes()
+        else:
+            with self._fetched(info, name, _SAMPLE) as path:
+                data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ArtifactError(f"the sample of {name!r} version {version} was changed; restore MLflow's artifacts")
+        _keep(data, cached)
+        return pd.read_parquet(io.BytesIO(data))
 
     def register(
         self,
@@ -145,14 +165,14 @@ class Registry(RunLog):
         manifest = json.loads((self._folder_of(_base_name(name), base) / MANIFEST).read_bytes())
         adapter = adapter.belonging_to(adapter.base_digest, base.version)
         data = adapter.to_bytes()
-        rows = None if sample is None else _thin(sample)
+        rows: bytes | None = None if sample is None else _thin(sample).to_parquet(index=False)
         config = {
             "base_name": _base_name(name),
             "base_version": base.version,
             "base_digest": adapter.base_digest,
             "manifest": base.tags["manifest"],
             "adapter_digest": hashlib.sha256(data).hexdigest(),
-            "sample_rows": 0 if rows is None else len(rows),
+            "sample_digest": "" if rows is None else hashlib.sha256(rows).hexdigest(),
         }
         facts = {"changed_part": adapter.changed_part, "base_version": base.version}
         with tempfile.TemporaryDirectory() as scratch:
@@ -160,7 +180,7 @@ class Registry(RunLog):
             files["adapter"].write_bytes(data)
             if rows is not None:
                 files["sample"] = Path(scratch) / _SAMPLE
-                rows.to_parquet(files["sample"], index=False)
+                files["sample"].write_bytes(rows)
             text = description or "; ".join(adapter.describe())
             lineage = _readable({**tags, **facts})
             version = self._create_version(name, name, "adapters", files, config, manifest, lineage, run_id, text)
@@ -205,7 +225,8 @@ class Registry(RunLog):
         folder = self.settings.cache / digest
         if not (folder / MANIFEST).exists():
             info = self.version(base_name, base_version)
-            files = read_base(self._fetch_file(info, base_name, _BASE), digest, manifest)
+            with self._fetched(info, base_name, _BASE) as path:
+                files = read_base(path, digest, manifest)
             try:
                 place(files, folder)
             except OSError:
@@ -274,17 +295,20 @@ class Registry(RunLog):
             link_version(client, logged.model_id, registered, int(made.version))
         return int(made.version)
 
-    def _fetch_file(self, info: VersionInfo, name: str, entry: str) -> Path:
-        """A file or folder among a version's artifacts, on this machine."""
+    @contextmanager
+    def _fetched(self, info: VersionInfo, name: str, entry: str) -> Iterator[Path]:
+        """A file or folder among a version's artifacts: in place where it lies on this machine, else a copy."""
         from mlflow.artifacts import download_artifacts
 
-        with self._door.asked(f"fetch {entry} of {name!r} version {info.version}") as client:
+        what = f"fetch {entry} of {name!r} version {info.version}"
+        with tempfile.TemporaryDirectory() as scratch, self._door.asked(what) as client:
             if info.model_id:
                 place_of = client.get_logged_model(info.model_id).artifact_location
             else:
                 place_of = client.get_model_version_download_uri(name, str(info.version))
             uri = f"{place_of.rstrip('/')}/artifacts/{entry}"
-            return Path(download_artifacts(artifact_uri=uri, tracking_uri=self._door.uri))
+            copy = None if urlsplit(uri).scheme in ("", "file") else scratch
+            yield Path(download_artifacts(artifact_uri=uri, dst_path=copy, tracking_uri=self._door.uri))
 
 
 def _ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None:
@@ -327,6 +351,9 @@ def _readable(tags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _keep(data: bytes, path: Path) -> None:
+    """Put bytes into the cache, whole or not at all."""
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
         draft.write(data)

@@ -36,7 +36,7 @@ class VersionInfo:
         Its number, and ``"None" | "Staging" | "Production" | "Archived"``.
     tags
         Lineage: parent, window, diagnosis, verdict, numbers, policy digest; and, unpacked from the tag ``files``,
-        base_digest, adapter_digest, manifest, sample_rows, model_id.
+        base_digest, adapter_digest, manifest, sample_digest, model_id.
     created, updated
         Aware UTC. ``updated`` moves on stage and description edits, not on tags or aliases.
     run_id, model_id

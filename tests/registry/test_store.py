@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import warnings
@@ -29,7 +30,9 @@ def adopted(registry: Registry, table: InferenceTable, model: MonitoredModel, na
     return name
 
 
-def test_a_heal_becomes_a_version_with_its_lineage(registry: Registry, adopted: str, model: MonitoredModel) -> None:
+def test_a_heal_becomes_a_version_with_its_lineage(
+    registry: Registry, adopted: str, model: MonitoredModel, tmp_path: Path
+) -> None:
     run = registry.start_heal_run(adopted, {"window": 12, "seed": 0})
     version = registry.register(
         adopted,
@@ -54,7 +57,10 @@ def test_a_heal_becomes_a_version_with_its_lineage(registry: Registry, adopted: 
     unseen = rows(30, seed=8)[FEATURES]
     loaded = registry.load(adopted, version=version)
     assert np.allclose(loaded.predict_proba(unseen), model.with_adapter(healed(model)).predict_proba(unseen))
-    # the other process has no cache and fetches everything anew
+    # another installation has no cache and fetches everything anew
+    fresh = Registry(dataclasses.replace(registry.settings, home=tmp_path / "elsewhere"))
+    assert np.allclose(fresh.load(adopted, version=version).predict_proba(unseen), loaded.predict_proba(unseen))
+    pd.testing.assert_frame_equal(fresh.sample(adopted, version), sample)
     with registry._door.asked("look at the run") as client:
         found = client.get_run(run)
     assert found.info.run_name == "heal window 12: sensor → promote"
@@ -155,13 +161,18 @@ def test_artifacts_of_a_heal_run(registry: Registry, adopted: str, tmp_path: Pat
 
 
 def _file(registry: Registry, name: str, version: int, entry: str) -> Path:
-    return registry._fetch_file(registry.version(name, version), name, entry)
+    with registry._fetched(registry.version(name, version), name, entry) as path:
+        return path
 
 
 def test_a_tampered_adapter_is_refused(database: Settings, model: MonitoredModel) -> None:
     registry = Registry(database)
     adopt_model("rain", model, registry, InferenceTable(database.database_url))
-    version = registry.register("rain", healed(model), tags={})
+    version = registry.register("rain", healed(model), tags={}, sample=rows(20)[FEATURES])
+    sample = _file(registry, "rain", version, "sample.parquet")
+    sample.write_bytes(rows(21)[FEATURES].to_parquet())
+    with pytest.raises(ArtifactError, match="the sample of 'rain' version 2 was changed"):
+        registry.sample("rain", version)
     path = _file(registry, "rain", version, "adapter.safetensors")
     true = path.read_bytes()
     other = healed(model).belonging_to(model.digest, 1)
