@@ -169,7 +169,9 @@ def conflict(matrix: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray
     """
     voted = matrix != ABSTAIN
     against = (voted & (matrix != predicted[:, None])).sum(axis=0)
-    return np.divide(against, voted.sum(axis=0), out=np.full(matrix.shape[1], np.nan), where=voted.any(axis=0))
+    share: NDArray[np.float64] = np.full(matrix.shape[1], np.nan)
+    np.divide(against, voted.sum(axis=0), out=share, where=voted.any(axis=0))
+    return share
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -67,3 +70,21 @@ def test_an_image_gets_the_versions_that_the_tests_ran_with(root: Path) -> None:
 def test_torch_is_declared_to_the_resolver_as_it_is_installed(root: Path) -> None:
     declared = project(root)["tool"]["uv"]["dependency-metadata"]
     assert [d["version"] for d in declared if d["name"] == "torch"] == [torch_version(root)]
+
+
+def test_what_is_imported_is_declared(root: Path) -> None:
+    """A package that only comes along with another could leave with it."""
+    provides = importlib.metadata.packages_distributions()
+    data = project(root)["project"]
+    declared = {
+        canonicalize_name(Requirement(r).name)
+        for r in [*data["dependencies"], *(r for e in data["optional-dependencies"].values() for r in e)]
+    }
+    for path in [p for folder in ("selfheal", "flows") for p in (root / folder).rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in {n.split(".")[0] for n in names} - sys.stdlib_module_names - {"selfheal", "flows"}:
+                from_ = {canonicalize_name(d) for d in provides.get(name, [])}
+                assert from_ & declared, f"{path.relative_to(root)} imports {name}; declare it in pyproject.toml"
