@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         SelfhealError,
         UnavailableError,
     )
-    from selfheal.healing import Outcome, heal
+    from selfheal.healing.heal import heal
+    from selfheal.healing.outcome import Outcome
     from selfheal.model import MonitoredModel
     from selfheal.policy import Policy
     from selfheal.registry import adopt, load
