@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,15 @@ def heal_in_child(task: HealTask, limit: float = LIMIT_SECONDS) -> HealResult:
     return answer
 
 
+def warm() -> None:
+    """Start the fork server now, so that its imports (some 8 s of CPU) are done when the first heal is asked for.
+
+    For processes that live long; a run that handles one window and ends would only pay for it.
+    """
+    mp.get_context("forkserver").set_forkserver_preload([PRELOAD])
+    forkserver.ensure_running()
+
+
 def run_in_child(work: Any, task: Any, limit: float) -> Any:
     """Run ``work(task)`` in a child of the fork server and return what it returns."""
     context = mp.get_context("forkserver")
@@ -122,7 +132,7 @@ def _run(work: Any, task: Any, sender: Connection) -> None:
 
 def _heal(task: HealTask) -> HealResult:
     import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     from selfheal.adapter import Adapter
     from selfheal.healing import heal

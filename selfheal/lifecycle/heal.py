@@ -250,7 +250,12 @@ def _registered(
     result: HealResult,
     run: str,
 ) -> Released:
-    waiting = ws.registry.in_stage(name, STAGING)
+    # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
+    waiting = [
+        v.version
+        for v in ws.registry.versions(name)
+        if v.stage == STAGING and v.tags.get("verdict") == result.decision and v.tags.get("parent") == str(parent)
+    ]
     same = like_of(ws, name, healed, result.diagnosis, window.frame, waiting)
     if same is not None:
         done = release(ws, name, same)

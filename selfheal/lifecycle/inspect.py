@@ -55,6 +55,8 @@ class Inspection:
         Share of the rows that ``version`` itself answered.
     accuracy, labelled
         Of the served answers where labels have come (NaN without any), and how many have.
+    latency
+        p50 and p99 of the requests' milliseconds.
     sample
         Up to 2,000 rows in model units, spread over the window: the yardstick's, if it is healthy.
     """
@@ -69,6 +71,7 @@ class Inspection:
     own_share: float = 0.0
     accuracy: float = float("nan")
     labelled: int = 0
+    latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
@@ -96,9 +99,11 @@ def inspect(ws: Workspace, name: str, ref: WindowRef) -> Inspection:
     window = ws.table.read(ref)
     recent = ws.table.recent(name, YARDSTICK_WINDOWS)
     accuracy, labelled = accuracy_of(window, model)
+    p50, p99 = np.percentile(ws.table.latencies(ref), [50, 99])
     seen = Inspection(
         ref, version, look, record,
         own_share=float(np.mean(window.versions == version)), accuracy=accuracy, labelled=labelled,
+        latency=(float(p50), float(p99)),
     )  # fmt: skip
     return _compared(seen, model, window, recent)
 

@@ -61,9 +61,14 @@ class Look:
         return frozenset(v for v, stage in self.stages.items() if stage == PRODUCTION)
 
     @property
+    def fallbacks(self) -> tuple[int, ...]:
+        """Versions to go back to, the last one first: served before, still there, not withdrawn or rolled back."""
+        return tuple(v for v in self.lineage if v in self.stages and v not in self.vetoed | self.quarantined)
+
+    @property
     def previous(self) -> int | None:
-        """The version that served before the settled one."""
-        return self.lineage[0] if self.lineage else None
+        """The first of ``fallbacks``."""
+        return next(iter(self.fallbacks), None)
 
     def settle(self, version: int | None, entry: int, actor: str, *, pinned: bool) -> Look:
         """The look after ``version`` was put into Production by journal entry ``entry``."""

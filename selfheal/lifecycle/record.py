@@ -57,12 +57,18 @@ def record(
     entry["health"] = health_of(decision, heal, history, rolled_back=rolled_back)
     _to_yardstick(ws, name, seen, decision, entry, history)
     entry["faults"] = [seen.policy.fault] if seen.policy.fault else []
-    said = alert(ws, name, "data fault", decision.reasons, window=seen.ref.index, version=seen.version) if (
-        decision.kind == "data_fault" or (heal is not None and heal.diagnosis == "data_fault")
-    ) else ""  # fmt: skip
+    fault = faults(decision, heal)
+    said = alert(ws, name, "data fault", fault, window=seen.ref.index, version=seen.version) if fault else ""
     entry["mlflow"] = said or _to_mlflow(ws, name, seen, decision, entry, history)
     ws.table.record_cycle(name, seen.ref.index, entry)
     return Cycle(seen.ref, decision, heal, watch, entry)
+
+
+def faults(decision: Decision, heal: HealRecord | None) -> tuple[str, ...]:
+    """What is wrong with the data, by the guards or by the healer; empty when nothing is."""
+    if decision.kind == "data_fault":
+        return decision.reasons
+    return heal.reasons if heal is not None and heal.diagnosis == "data_fault" else ()
 
 
 def _entry(
@@ -87,6 +93,7 @@ def _entry(
         "policy": seen.policy.policy.digest,
         "heal": None if heal is None else heal.to_json(),
         "watch": None if watch is None else _plain(asdict(watch)),
+        "data_fault": list(faults(decision, heal)),
         "report": "",
     }
 
@@ -143,7 +150,9 @@ def metrics(seen: Inspection, decision: Decision, entry: dict[str, Any]) -> dict
         "alarm": float(decision.alarm),
         "alarms confirmed": float(decision.confirmed),
         "healthy": float(entry["health"] in ("healthy", "cleared")),
-        "data fault": float(decision.kind == "data_fault"),
+        "data fault": float(bool(entry["data_fault"])),
+        "latency p50 ms": seen.latency[0],
+        "latency p99 ms": seen.latency[1],
     }
     for signal in seen.signals:
         found |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}

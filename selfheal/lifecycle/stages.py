@@ -136,9 +136,8 @@ def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> 
 
 
 def _target(ws: Workspace, name: str, look: Look) -> int:
-    barred = look.vetoed | look.quarantined
-    for version in look.lineage:
-        if version in look.stages and version not in barred and not cannot_load(ws, name, version):
+    for version in look.fallbacks:
+        if not cannot_load(ws, name, version):
             return version
     raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
 

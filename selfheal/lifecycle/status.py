@@ -94,8 +94,8 @@ def _ills(newest: Mapping[str, Any], fault: str) -> list[str]:
     """What is wrong by the newest window."""
     found = [fault] if fault else []
     heal = newest.get("heal") or {}
-    if newest.get("decision") == "data_fault" or heal.get("diagnosis") == "data_fault":
-        found.append(f"data fault in window {newest['index']}: {'; '.join(newest['reasons'])}")
+    if newest.get("data_fault"):
+        found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
     elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
         found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")
     if heal.get("failure"):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
@@ -185,6 +186,12 @@ class InferenceTable:
         schema = self.schema(ref.model)
         with self._database.read() as connection:
             return predictions.read_window(connection, schema, ref, limit)
+
+    def latencies(self, ref: WindowRef, limit: int = 20_000) -> npt.NDArray[np.float64]:
+        """Milliseconds float64 ``[<= limit]`` that the requests of a window's rows took."""
+        schema = self.schema(ref.model)
+        with self._database.read() as connection:
+            return predictions.read_latencies(connection, schema, ref, limit)
 
     def record_cycle(self, model: str, index: int, record: dict[str, Any]) -> None:
         """Write what was decided about window ``index``, which marks it processed; a second record replaces it."""

@@ -131,6 +131,14 @@ def read_window(connection: sa.Connection, schema: ModelSchema, ref: WindowRef, 
     return sink.window(ref)
 
 
+def read_latencies(
+    connection: sa.Connection, schema: ModelSchema, ref: WindowRef, limit: int
+) -> npt.NDArray[np.float64]:
+    """Milliseconds that requests of a window took, of at most ``limit`` of its rows."""
+    query = sa.select(schema.table.c.latency_ms).where(_inside(schema.table, ref)).limit(limit)
+    return np.array(connection.execute(query).scalars().all(), dtype=np.float64)
+
+
 def spread(n: int, limit: int) -> npt.NDArray[np.int64]:
     """``min(n, limit)`` positions spread evenly over ``0 … n-1``.
 

@@ -27,7 +27,7 @@ target: y
 rules:
   - {name: warm, when: temperature > 70, vote: 1}
 monitor: {window: 200 rows, min_rows: 100, lateness: 0s}
-heal: {patience: [2, 3], cooldown: 1m}
+heal: {patience: [2, 3], cooldown: 1m, max_changed: 0.9}
 release: {watch_windows: 2, bake_windows: 1}
 """
 

@@ -21,7 +21,7 @@ from selfheal.table import WindowRef
 from tests.lifecycle.given import START
 
 HOUR = timedelta(hours=1)
-LOOK = Look(settled=2, lineage=(1,), swap=7, actor="flow")
+LOOK = Look(settled=2, lineage=(1,), stages={1: "Archived", 2: "Production"}, swap=7, actor="flow")
 
 
 def policy(**heal: Any) -> Policy:
@@ -106,7 +106,10 @@ def test_the_guards_come_first():
 
 def test_a_new_version_bakes_and_a_persons_choice_is_watched_to_the_end():
     rule = Policy.load({"release": {"bake_windows": 1, "watch_windows": 3}})
-    by_flow, by_person = LOOK, Look(settled=2, lineage=(1,), swap=7, actor="ann")
+    by_flow, by_person = (
+        LOOK,
+        Look(settled=2, lineage=(1,), stages={1: "Archived", 2: "Production"}, swap=7, actor="ann"),
+    )
     assert "0 of 1" in bakes(by_flow, [], rule)
     assert bakes(by_flow, history(False), rule) == ""
     assert "put there by ann, has served 2 of 3" in bakes(by_person, history(False, True), rule)

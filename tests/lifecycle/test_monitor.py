@@ -42,7 +42,8 @@ def test_the_loop(natural):
         (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind == "heal", cycle.record["reasons"]
     assert cycle.heal.failure == ""
-    assert (cycle.heal.decision, cycle.heal.diagnosis) in {("promote", "sensor"), ("recall", "sensor")}, cycle.heal
+    assert (cycle.heal.decision, cycle.heal.diagnosis) == ("promote", "sensor"), cycle.heal
+    assert set(cycle.heal.words) == {"temperature: °C → °F", "dew: °C → °F"}
     assert cycle.heal.promoted
     healed = cycle.heal.version
     assert ws.registry.production(NAME) == [healed]
@@ -57,6 +58,21 @@ def test_the_loop(natural):
     found = status(ws, NAME)
     assert found["production"]["version"] == healed
     assert found["healthy"], found["health"]
+
+
+def test_what_waits_for_an_audit_is_not_released_by_its_like(natural):
+    ws = natural  # version 2, in Staging, is the same map and was once judged fit for promotion
+    (ws.settings.rules / "toy.yaml").write_text(POLICY.replace("max_changed: 0.9", "max_changed: 0.1"))
+    for k in (6, 7):
+        feed(ws, in_celsius(rows(N, 200 + k), "temperature", "dew"), k)
+    cycle = monitor(ws, NAME, FAR)[-1]
+    assert cycle.heal.decision == "audit"
+    assert not cycle.heal.promoted and "audit" in cycle.heal.note
+    assert ws.registry.production(NAME) == [1]
+    assert status(ws, NAME)["audit_pending"] == [cycle.heal.version]
+    feed(ws, in_celsius(rows(N, 208), "temperature", "dew"), 8)
+    again = monitor(ws, NAME, FAR)[-1]
+    assert again.heal.version == cycle.heal.version, "no second version of the same heal"
 
 
 def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
@@ -75,6 +91,7 @@ def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
     feed(ws, rows(N, 401), 7)
     (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind in ("stable", "drift") and not cycle.decision.alarm
+    assert cycle.watch.verdict == "none", "what was rolled back is nothing to be compared with"
     assert stages(ws)[2] == "Archived"
 
 
