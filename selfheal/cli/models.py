@@ -30,9 +30,10 @@ def adopt(name: str, factory: str, json_file: Path | None) -> None:
     import selfheal
 
     with progress(f"adopting {name}"):
-        version = selfheal.adopt(name, model)
-    click.echo(f"{name} version {version} adopted; start it: selfheal up (or selfheal serve {name})")
-    write_json(json_file, {"model": name, "version": version, "digest": model.digest})
+        done = selfheal.adopt(name, model)
+    click.echo(str(done))
+    click.echo(f"start everything: selfheal up; scoring alone: selfheal serve {name}")
+    write_json(json_file, done)
 
 
 @click.command(cls=Example, short_help="Show what serves and how it is.", epilog="selfheal status fraud")
@@ -44,7 +45,7 @@ def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None
     from selfheal import lifecycle
 
     ws = lifecycle.open_workspace()
-    names = [name] if name else ws.table.models()
+    names = [ws.table.schema(name).model] if name else ws.table.models()
     if not names:
         raise InputError(f"nothing is adopted in {ws.settings.home}; try selfheal demo, or selfheal adopt --help")
     with progress("asking the registry"):

@@ -42,7 +42,10 @@ def serve(name: str, host: str, port: int, event_clock: bool) -> None:
     from selfheal.serving import serve as run
     from selfheal.settings import Settings
 
-    run(name, Settings.from_env(), host=host, port=port, event_clock=event_clock)
+    def ready(url: str) -> None:
+        click.echo(f"{name} answers at {url}/invocations (/health, /metrics); Ctrl-C stops it")
+
+    run(name, Settings.from_env(), host=host, port=port, event_clock=event_clock, on_ready=ready)
 
 
 @click.command(

@@ -1,0 +1,248 @@
+"""The commands on a real home: what they print, write and exit with. Bad input is refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from selfheal.cli import main
+from tests.lifecycle.given import NAME, START, in_celsius, rows, send, workspace_at
+
+UNTIL = (START + timedelta(days=1)).isoformat()
+#: The tests of this file share one home: made once, and kept in one process.
+pytestmark = pytest.mark.xdist_group("cli")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which ``toy`` was adopted by the command, from a file."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "my_models.py").write_text("from tests.lifecycle.given import toy\n\nnot_a_model = 3\n")
+    (folder / "rules").mkdir()
+    done = invoke(folder, "adopt", NAME, f"{folder / 'my_models.py'}:toy", "--json", str(folder / "adopted.json"))
+    assert done.exit_code == 0, done.output
+    assert "toy: adopted as base 1; version 1" in done.output
+    assert "selfheal serve toy" in done.output
+    return folder
+
+
+def invoke(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Result:
+    places = {"SELFHEAL_HOME": str(folder / "home"), "SELFHEAL_RULES": str(folder / "rules"), **(environ or {})}
+    return CliRunner().invoke(main, list(arguments), env=places)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Elsewhere than the checkout, and the path as it was afterwards: a factory's folder is put on it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    before = dict(os.environ)
+    yield
+    for name in set(os.environ) - set(before):
+        monkeypatch.delenv(name, raising=False)
+
+
+def commands() -> Sequence[str]:
+    return list(main.commands)
+
+
+def test_the_commands_in_the_order_of_use() -> None:
+    names = ["demo", "adopt", "serve", "up", "monitor", "heal", "status", "promote", "rollback", "labels", "ui"]
+    assert commands() == names
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_help_has_an_example_that_parses(name: str, tmp_path: Path) -> None:
+    done = invoke(tmp_path, name, "--help")
+    assert done.exit_code == 0
+    example = done.output.partition("Example:\n")[2].strip()
+    words = f" {example}".rpartition(" selfheal ")[2].split()
+    assert words[0] == name
+    command = main.commands[name]
+    parser = command.make_parser(click.Context(command))
+    parser.parse_args(words[1:])
+
+
+def test_adoption_and_adoption_again(place: Path) -> None:
+    told = json.loads((place / "adopted.json").read_text())
+    assert (told["name"], told["version"], told["stage"], told["new"]) == (NAME, 1, "Production", True)
+    again = invoke(place, "adopt", NAME, f"{place / 'my_models.py'}:toy")
+    assert again.exit_code == 0
+    assert "nothing new" in again.output
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("my_models.py", "names no factory"),
+        ("nowhere.py:toy", "no file 'nowhere.py'"),
+        ("no_such_package_at_all:toy", "no module 'no_such_package_at_all'"),
+        ("{}/my_models.py:tyo", "has no 'tyo'; did you mean 'toy'?"),
+        ("{}/my_models.py:not_a_model", "gives a int; it must return a selfheal.MonitoredModel"),
+    ],
+)
+def test_a_factory_that_is_none_is_refused_by_name(place: Path, factory: str, words: str) -> None:
+    done = invoke(place, "adopt", "other", factory.format(place))
+    assert (done.exit_code, done.output.count("Traceback")) == (2, 0)
+    assert f"error: {words}" in done.output or words in done.output
+
+
+def test_a_defect_in_the_users_file_keeps_its_traceback(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import no_such_dependency_of_mine\n")
+    done = invoke(place, "adopt", "other", "broken.py:make")
+    assert isinstance(done.exception, ModuleNotFoundError)
+
+
+def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> None:
+    ws = workspace_at(place / "home")
+    quiet = invoke(place, "monitor", NAME, "--until", UNTIL)
+    assert (quiet.exit_code, "no window closed" in quiet.output) == (0, True)
+    assert invoke(place, "heal", NAME).exit_code == 2
+    ids = [name for seed in (1, 2) for name in send(ws, rows(200, seed), 200 * (seed - 1))]
+    done = invoke(place, "monitor", NAME, "--until", UNTIL, "--json", str(tmp_path / "cycles.json"))
+    assert done.exit_code == 0, done.output
+    assert "toy window 0: healthy" in done.output
+    told = json.loads((tmp_path / "cycles.json").read_text())
+    assert [c["index"] for c in told["cycles"]] == [0, 1]
+
+    send(ws, in_celsius(rows(200, 3), "temperature").assign(wind=7.0), 400)
+    broken = invoke(place, "monitor", NAME, "--until", UNTIL)
+    assert broken.exit_code == 1, broken.output
+    assert "data fault: column 'wind'" in broken.output
+
+    status = invoke(place, "status", NAME, "--json", str(tmp_path / "status.json"))
+    assert status.exit_code == 1
+    assert "toy: needs a look" in status.output
+    assert "serves    version 1, adapter: none" in status.output
+    assert json.loads((tmp_path / "status.json").read_text())[NAME]["production"]["version"] == 1
+
+    labels_file = tmp_path / "labels.csv"
+    labels_file.write_text("prediction_id,label\n" + "".join(f"{i},1\n" for i in [*ids[:5], "later"]))
+    labelled = invoke(place, "labels", NAME, str(labels_file))
+    assert labelled.output.splitlines()[-1].startswith("5 stored, 1 wait")
+    labels_file.write_text(f"prediction_id,label\n{ids[0]},maybe\n")
+    refused = invoke(place, "labels", NAME, str(labels_file))
+    assert (refused.exit_code, "'maybe'" in refused.output) == (2, True)
+
+    pinned = invoke(place, "promote", NAME, "1", "--pin")
+    assert "toy version 1 serves, pinned" in pinned.output
+    assert invoke(place, "promote", NAME, "9").exit_code == 2
+    nothing = invoke(place, "rollback", NAME)
+    assert (nothing.exit_code, "no version before 1" in nothing.output) == (1, True)
+    ws.table.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status", "tyo"], "did you mean 'toy'"),
+        (["monitor", "tyo"], "did you mean 'toy'"),
+        (["monitor", NAME, "--until", "tomorrow"], "'tomorrow' is no time"),
+        (["promote", NAME, "one"], "'one' is not a valid integer"),
+        (["labels", NAME, "nowhere.csv"], "does not exist"),
+        (["status", NAME, "--json", "no/such/folder/x.json"], "create it first"),
+        (["audit", NAME], "No such command 'audit'"),
+    ],
+)
+def test_bad_input_is_exit_2_by_name_and_without_traceback(place: Path, arguments: list[str], words: str) -> None:
+    done = invoke(place, *arguments)
+    assert done.exit_code == 2
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_an_unreachable_registry_is_exit_1_with_the_remedy(place: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    done = invoke(place, "promote", NAME, "1", environ=away)
+    assert (done.exit_code, "127.0.0.1:9" in done.output) == (1, True)
+    assert "Traceback" not in done.output
+
+
+def test_an_empty_home_says_how_to_begin(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "status")
+    assert done.exit_code == 2
+    assert "selfheal adopt --help" in done.output
+
+
+def told(**changed: Any) -> dict[str, Any]:
+    production = {
+        "version": 3,
+        "adapter": ["temp: °F → °C"],
+        "changed_part": "input map",
+        "pinned": True,
+        "settled_by": "flow",
+        "previous": 2,
+    }
+    version = {"version": 3, "stage": "Production", "diagnosis": "sensor", "waits": ""}
+    cycle = {"index": 12, "decision": "heal", "reasons": ["data: 54 of the bound"], "heal": {"decision": "promote"}}
+    return {
+        "model": "rain",
+        "healthy": False,
+        "health": ["the heal of window 9 failed"],
+        "production": production,
+        "versions": [version, version | {"version": 4, "stage": "Staging", "waits": "an audit"}],
+        "cycles": [cycle | {"index": 11, "decision": "stable", "heal": None}, cycle],
+        "watch": {"windows": 2, "of": 3, "verdicts": ["better", "undecided"]},
+        "quarantine": [2],
+        "audit_pending": [4],
+        **changed,
+    }
+
+
+def test_standing_says_what_is_wrong_first_and_the_newest_on_top() -> None:
+    from selfheal.cli.standing import standing
+
+    assert standing(told()) == [
+        "rain: needs a look",
+        "  !         the heal of window 9 failed",
+        "  serves    version 3, adapter: input map, pinned, settled by flow, before it version 2",
+        "            temp: °F → °C",
+        "  watch     2 of 3 windows: better, undecided",
+        "  versions    4  Staging     sensor; waits for an audit",
+        "              3  Production  sensor",
+        "  windows    12  heal → promote  data: 54 of the bound",
+        "             11  stable",
+        "  audit     versions 4 wait for labels or a person",
+        "  barred    versions 2 were rolled back",
+    ]
+
+
+def test_json_is_strict_whatever_the_record_holds(tmp_path: Path) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from selfheal.cli.output import write_json
+    from selfheal.table import LabelReport
+
+    record = {
+        "when": START,
+        "every": timedelta(minutes=5),
+        "nan": float("nan"),
+        "numpy": np.float64(0.5),
+        "array": np.array([1, 2]),
+        "frame": pd.DataFrame({"a": [1.0, np.nan]}),
+        "set": {3, 1},
+        "report": LabelReport(1, 2, 3),
+        4: Path("x"),
+    }
+    write_json(tmp_path / "x.json", record)
+    assert json.loads((tmp_path / "x.json").read_text(), parse_constant=lambda c: pytest.fail(c)) == {
+        "when": START.isoformat(),
+        "every": 300.0,
+        "nan": None,
+        "numpy": 0.5,
+        "array": [1, 2],
+        "frame": [{"a": 1.0}, {"a": None}],
+        "set": [1, 3],
+        "report": {"stored": 1, "pending": 2, "refused": 3},
+        "4": "x",
+    }
+    assert not list(tmp_path.glob("*.part"))

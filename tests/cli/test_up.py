@@ -1,0 +1,103 @@
+"""`selfheal up`, whole: every part answers, a second one is refused, a signal ends all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from selfheal.registry.adoption import adopt_model
+from tests.lifecycle.given import NAME, toy, workspace_at
+
+STARTS = 170.0
+"""Four services at once on a loaded two-core box."""
+
+
+def read_until(out: Path, holds: Callable[[str], bool], seconds: float) -> str:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        text = out.read_text() if out.exists() else ""
+        if holds(text):
+            return text
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds} s:\n{out.read_text()}")
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Processes below ``pid``, with their commands."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 3) for line in lines.splitlines()]
+    found: dict[int, str] = {}
+    queue = [pid]
+    while queue:
+        parent = queue.pop()
+        for row in rows:
+            if int(row[1]) == parent and not row[2].startswith("Z"):
+                found[int(row[0])] = row[3]
+                queue.append(int(row[0]))
+    return found
+
+
+def running(pids: dict[int, str]) -> dict[int, str]:
+    lines = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    alive = {int(p) for p, s in (line.split() for line in lines.splitlines()) if not s.startswith("Z")}
+    return {pid: args for pid, args in pids.items() if pid in alive}
+
+
+@pytest.mark.timeout(400)
+def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -> None:
+    home = tmp_path / "home"
+    ws = workspace_at(home)
+    adopt_model(NAME, toy(), ws.registry, ws.table)
+    ws.table.close()
+    environ = {**os.environ, "SELFHEAL_HOME": str(home), "SELFHEAL_RULES": str(home / "rules"), "PYTHONUNBUFFERED": "1"}
+    environ.pop("PREFECT_HOME", None)
+    command = [sys.executable, "-m", "selfheal.cli", "up", "--port", "18500"]
+    out = tmp_path / "out.txt"
+    with out.open("w") as sink:
+        process = subprocess.Popen(command, env=environ, cwd=root, stdout=sink, stderr=subprocess.STDOUT)
+    family: dict[int, str] = {}
+    try:
+        text = read_until(out, lambda t: t.count("ready     ") == 4 or "restart" in t, STARTS)
+        assert "restart" not in text, text + logs(home)
+        urls = dict(re.findall(r"ready     (\S+(?: toy)?)\s+(http\S+)", text))
+        assert set(urls) == {"MLflow", "Prefect", "scoring toy"}
+        assert "ready     schedules          monitor of toy" in text
+        scored = urllib.request.Request(
+            urls["scoring toy"],
+            data=json.dumps({"inputs": {"temperature": [80.0], "dew": [75.0], "wind": [3.0]}}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(scored, timeout=20) as answer:
+            assert json.load(answer)["model_version"] == 1
+        for page in (urls["MLflow"], f"{urls['Prefect']}/api/health"):
+            with urllib.request.urlopen(page, timeout=20) as answer:
+                assert answer.status == 200
+        second = subprocess.run(command, env=environ, cwd=root, capture_output=True, text=True, check=False)
+        assert (second.returncode, "another `selfheal up`" in second.stderr) == (1, True)
+        family = descendants(process.pid)
+        assert len(family) >= 5
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "stopped   nothing is left running" in out.read_text()
+        deadline = time.monotonic() + 10
+        while running(family) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not running(family)
+        assert not (home / "up.json").exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def logs(home: Path) -> str:
+    return "\n".join(f"--- {p.name}\n{p.read_text()[-2000:]}" for p in sorted((home / "logs").glob("*.log")))
