@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from selfheal.errors import ArtifactError
 from selfheal.lifecycle.leases import Lease
 from selfheal.lifecycle.look import ARCHIVED, PRODUCTION, Look
 from selfheal.lifecycle.workspace import Workspace
@@ -128,7 +129,7 @@ def point(ws: Workspace, name: str, look: Look) -> None:
         return
     adapter = ws.registry.adapter(name, look.settled)
     if adapter.base_version is None:
-        raise AssertionError(f"version {look.settled} of {name!r} was registered without its base's version")
+        raise ArtifactError(f"version {look.settled} of {name!r} names no version of its base; promote another one")
     ws.table.set_pointer(
         name,
         Pointer(
