@@ -93,8 +93,9 @@ def gaussian_kl(scale: Scale, z: Floats) -> float:
     gap = mean - scale.mean
     _, log_window = np.linalg.slogdet(covariance)
     _, log_pool = np.linalg.slogdet(scale.covariance)
-    trace = float(np.einsum("ij,ji->", scale.precision, covariance))
-    return max(0.0, 0.5 * float(trace + gap @ scale.precision @ gap - d + log_pool - log_window) / d)
+    trace = np.einsum("ij,ji->", scale.precision, covariance)
+    kl = 0.5 * (trace + gap @ scale.precision @ gap - d + log_pool - log_window) / d
+    return max(0.0, float(kl))
 
 
 STEPS = tuple(m * 10.0**k for k in (2, 1, 0, -1, -2, -3, -4) for m in (1.0, 0.5, 0.25))

@@ -114,14 +114,12 @@ class Yardstick:
 
     def _cut(self, recent: Sequence[pd.DataFrame] | pd.DataFrame | None) -> tuple[list[pd.DataFrame], bool]:
         features = list(self.model.features)
-        if isinstance(recent, pd.DataFrame):
-            recent = cut(recent[features], self.n)
-        windows = [w[features] for w in recent or () if len(w)]
+        healthy = [w[features] for w in windows(recent, self.n)]
         # One window has no spread to show: the reference joins until there are three.
-        if len(windows) >= 3:
-            return windows, False
+        if len(healthy) >= 3:
+            return healthy, False
         blocks = cut(self.model.reference, self.n)[-REFERENCE_BLOCKS:]
-        return (blocks if not windows else [*blocks, *windows][-max(len(blocks), 3) :]), True
+        return [*blocks, *healthy][-max(len(blocks), 3) :], True
 
     # ---------------------------------------------------------------- judging
 
@@ -216,6 +214,13 @@ class Yardstick:
             "auc": (found.auc - 0.5) / (bound.auc - 0.5),
         }
         return Judgement(found, ratios, dict(zip(self.model.features, map(float, per_column), strict=True)))
+
+
+def windows(recent: Sequence[pd.DataFrame] | pd.DataFrame | None, n: int) -> list[pd.DataFrame]:
+    """Healthy windows as a list, oldest first; one frame is cut into windows of ``n`` rows from its end."""
+    if isinstance(recent, pd.DataFrame):
+        return cut(recent, max(n, 1)) if len(recent) else []
+    return [window for window in recent or () if len(window)]
 
 
 def cut(frame: pd.DataFrame, n: int) -> list[pd.DataFrame]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from selfheal.drift.yardstick import Yardstick
+from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.healing.hygiene import MIN_ROWS, clean
 from selfheal.model import MonitoredModel
 
@@ -37,7 +37,7 @@ def gate_roles(
     """
     if serving.adapter.input_map.columns == other.adapter.input_map.columns:
         return Comparison(False, ["both versions read the inputs alike; only labels can tell them apart"])
-    cleaned = clean(serving, window, seed)
+    cleaned = clean(serving, window, windows(recent, len(window)), seed)
     if cleaned.faults or len(cleaned.rows) < MIN_ROWS:
         return Comparison(False, [*cleaned.faults, f"{len(cleaned.rows)} usable rows (at least {MIN_ROWS})"])
     stick = Yardstick(serving, recent, len(cleaned.rows), seed)

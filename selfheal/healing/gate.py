@@ -139,8 +139,8 @@ def _cost(case: Case, finding: Finding, candidate: Floats, losses: dict[str, flo
     constant = min(expected_cost(cost, finding.teacher, np.full(len(candidate), k, dtype=np.int64)) for k in (0, 1))
     if then > (1 - COST_GAIN) * now or then > 1.02 * constant:
         return "refuse", (
-            f"expected cost {now:.3f} → {then:.3f} a row (constant {constant:.3f}), less than the {COST_GAIN:.0%} asked "
-            f"for at {cost.false_positive:g} : {cost.false_negative:g}"
+            f"expected cost {now:.3f} → {then:.3f} a row (constant {constant:.3f}): less than {COST_GAIN:.0%} gained "
+            f"at {cost.false_positive:g} : {cost.false_negative:g}"
         )
     return None
 

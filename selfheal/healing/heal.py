@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from selfheal.drift.yardstick import Yardstick
+from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.gate import candidates_table, gate
@@ -57,15 +58,17 @@ def heal(
         If labels are not on the window's index or name an unknown class.
     """
     truth = _label_indices(model, window, labels)
-    cleaned = clean(model, window, seed)
+    cleaned = clean(model, window, windows(recent, len(window)), seed)
     broken = _unusable(cleaned, len(window))
     if broken is not None:
         return broken
-    stick = Yardstick(model, recent, len(cleaned.rows), seed)
-    case = Case(model, cleaned.rows, stick, tuple(memory), seed)
-    findings, winner = _ask(case)
     known = None if truth is None else truth.reindex(cleaned.rows.index).to_numpy(dtype=np.float64)
-    return _conclude(case, findings, winner, known)
+    # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
+    with threadpool_limits(1):
+        stick = Yardstick(model, recent, len(cleaned.rows), seed)
+        case = Case(model, cleaned.rows, stick, tuple(memory), seed)
+        findings, winner = _ask(case)
+        return _conclude(case, findings, winner, known)
 
 
 def _ask(case: Case) -> tuple[list[Finding], Finding | None]:

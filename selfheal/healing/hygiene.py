@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selfheal.drift.yardstick import cut
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -18,6 +20,9 @@ MAX_ROWS = 5000
 
 WILD = 50.0
 """A value farther than this many of the window's own 5-95 % ranges from its median is a broken row, not a unit."""
+
+MOSTLY_ONE = 0.9
+"""A column that had one value on this share of a healthy window may well have nothing else in another."""
 
 REPEATS = 5
 """More copies of one row than this, and than the reference has, are a replay: one is kept."""
@@ -41,13 +46,20 @@ class Cleaned:
     faults: list[str]
 
 
-def clean(model: MonitoredModel, window: pd.DataFrame, seed: int = 0) -> Cleaned:
-    """Drop rows that are not finite, wild or replayed; name columns that are missing, empty, text or frozen."""
+def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
+    """Drop rows that are not finite, wild or replayed; name columns that are missing, empty, text or frozen.
+
+    Parameters
+    ----------
+    healthy
+        Healthy windows in model units: what has been frozen or missing there is no fault (a dry week has no rain).
+    """
     missing = [c for c in model.features if c not in window.columns]
     if missing:
         return Cleaned(window.iloc[:0], 1.0, [f"column {c!r} is missing" for c in missing])
     frame = window[list(model.features)]
-    faults = [fault for c in model.features if (fault := _broken(model, frame[c]))]
+    known = [*healthy, *cut(model.reference, max(len(frame), 1))]
+    faults = [fault for c in model.features if (fault := _broken(model, frame[c], known))]
     if faults or not len(frame):
         return Cleaned(frame, 0.0, faults)
     numeric = [c for c in model.features if model.dtypes[c] != "str"]
@@ -61,28 +73,31 @@ def clean(model: MonitoredModel, window: pd.DataFrame, seed: int = 0) -> Cleaned
     return Cleaned(rows, float(1 - good.mean()), [])
 
 
-def _broken(model: MonitoredModel, column: pd.Series) -> str:
+def _broken(model: MonitoredModel, column: pd.Series, healthy: Sequence[pd.DataFrame]) -> str:
     """Why a column cannot be what it says, or nothing."""
     name = str(column.name)
-    known = model.reference[name]
-    if column.isna().all() and len(column):
+    if not len(column):
+        return ""
+    if column.isna().all():
         return f"column {name!r} is empty"
     if model.dtypes[name] != "str":
         numbers = pd.to_numeric(column, errors="coerce")
-        text = float((numbers.isna() & column.notna()).mean())
-        if text > 0.5:
-            return f"column {name!r} holds text ({column[numbers.isna()].iloc[0]!r}), not numbers"
-    nulls, usual = float(column.isna().mean()), float(known.isna().mean())
-    if nulls > max(0.2, 3 * usual):
-        return f"column {name!r} is {nulls:.0%} missing ({usual:.0%} in the reference)"
-    if len(column) >= MIN_ROWS and column.nunique() == 1 and _usually_varies(known, len(column)):
-        return f"column {name!r} is frozen at {column.iloc[0]!r}"
+        text = numbers.isna() & column.notna()
+        if text.mean() > 0.5:
+            return f"column {name!r} holds text ({column[text].iloc[0]!r}), not numbers"
+    nulls, usual = float(column.isna().mean()), max(float(block[name].isna().mean()) for block in healthy)
+    if nulls > 0.2 + 1.5 * usual:
+        return f"column {name!r} is {nulls:.0%} missing (at most {usual:.0%} in healthy windows)"
+    frozen = len(column) >= MIN_ROWS and column.nunique() == 1
+    if frozen and all(_varies(block[name]) for block in healthy):
+        return f"column {name!r} is frozen at {column.dropna().iloc[0]}"
     return ""
 
 
-def _usually_varies(known: pd.Series, n: int) -> bool:
-    """Whether a run of n equal values would be a surprise: no value holds nearly all of the reference."""
-    return float(known.value_counts(normalize=True, dropna=False).iloc[0]) ** n < 1e-6
+def _varies(column: pd.Series) -> bool:
+    """Whether no value holds nearly all of a healthy window."""
+    shares = column.value_counts(normalize=True, dropna=False)
+    return not len(shares) or float(shares.iloc[0]) < MOSTLY_ONE
 
 
 def _finite(model: MonitoredModel, frame: pd.DataFrame, numeric: list[str]) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ def lost_rules(case: Case) -> list[str]:
         if limit < LOST * record.precision:
             told.append(
                 f"rule {rule.name!r} lost its meaning: precision {record.precision:.2f} then, at most {limit:.2f} now: "
-                f"it fires on {covered:.0%} of rows ({record.coverage:.0%} then), and class {rule.vote!r} is {share:.0%}"
+                f"it fires on {covered:.0%} of rows ({record.coverage:.0%} then); class {rule.vote!r}: {share:.0%}"
             )
     return told
 

@@ -17,9 +17,9 @@ Mechanism = Callable[[Case], Finding | None]
 ORDER: tuple[Mechanism, ...] = (
     stable.explain,
     recall.explain,
-    data_fault.explain,
     new_rule.explain,
     measurement.explain,
+    data_fault.explain,
     prior.explain,
     stable_class.explain,
 )

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.mechanisms.measurement import DOMINANT, NEARLY, column_ratio
 from selfheal.healing.outcome import Finding
 
 EXPLAINS = 0.5
@@ -30,8 +31,9 @@ def explain(case: Case) -> Finding | None:
     swapped[[names[i] for i in range(len(order))]] = case.raw[[names[order[i]] for i in range(len(order))]].to_numpy()
     before, after = case.judged_raw, case.stick.judge(swapped.astype(case.raw.dtypes.to_dict()))
     share = after.distance.total / max(before.distance.total, 1e-12)
-    natural = after.explained or after.ratios["joint"] <= 1.0 or share <= 0.3
-    explained = bool(share <= EXPLAINS and natural and before.ratios["joint"] > 1.0)
+    fits = max(column_ratio(case, after, names[i]) for i in moved) <= NEARLY
+    natural = after.ratios["joint"] <= 1.0 or share <= DOMINANT
+    explained = bool(share <= EXPLAINS and fits and natural and before.ratios["joint"] > 1.0)
     told = ", ".join(f"{names[i]} holds the values of {names[_where(order, i)]}" for i in moved)
     return Finding(
         "data_fault", "data_fault", explained, "distance left", share, EXPLAINS,

@@ -29,8 +29,13 @@ DOMINANT = 0.3
 HALF_GAIN = 0.2
 """Each half in time must show at least this share of the whole gain: a fault that began mid-window waits."""
 
+NEARLY = 1.5
+"""A conversion is proposed while the column's KS is below this many natural bounds: other columns' maps, or a prior
+that moved too, may still bring it down. The whole proposal is held to the bounds themselves."""
+
 TIE = 0.03
-"""Conversions whose fit differs by less than this are told apart by what other columns use, then by simplicity."""
+"""Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
+decides, then simplicity."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def _finding(case: Case, columns: dict[str, ColumnMap], listed: bool) -> Finding
     if not columns:
         return None
     maps = InputMap(columns)
-    failed, share = refused(case, maps)
+    failed, share = refused(case, maps, listed)
     declared = set(columns) <= set(case.model.policy.declare.measurement)
     adapter = Adapter(input_map=maps)
     told = "; ".join(maps.describe())
@@ -69,24 +74,36 @@ def _finding(case: Case, columns: dict[str, ColumnMap], listed: bool) -> Finding
     )  # fmt: skip
 
 
-def refused(case: Case, maps: InputMap) -> tuple[list[str], float]:
-    """Why a map does not explain the window (empty if it does), and the share of the distance that it leaves."""
+def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str], float]:
+    """Why a map does not explain the window (empty if it does), and the share of the distance that it leaves.
+
+    A known conversion may leave some natural drift beside it (``NEARLY``); a fitted map could have absorbed it.
+    """
     before, after = case.judged_raw, case.stick.judge(maps.apply(case.raw))
     share = after.distance.total / max(before.distance.total, 1e-12)
-    still = [c for c in maps.columns if _marginal_ratio(case, after, c) > 1.0 and share > DOMINANT / 2]
-    whole = max(("score", "joint", "auc"), key=lambda k: after.ratios[k])
+    own = _own(case, after, maps) / max(_own(case, before, maps), 1e-12)
+    limit = NEARLY if listed else 1.0
+    still = [c for c in maps.columns if column_ratio(case, after, c) > limit]
+    whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
     gains = _half_gains(case, maps)
     checks = (
-        (share <= LEFT, f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
+        (min(share, own) <= LEFT, f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
         (not still, f"still unusual after it: {', '.join(still)}"),
-        (after.ratios["score"] <= 1.0, f"the model's score stays at {after.ratios['score']:.2f} of its bound"),
+        (after.ratios["score"] <= limit, f"the model's score stays at {after.ratios['score']:.2f} (bound {limit:g})"),
         (after.ratios[whole] <= 1.0 or share <= DOMINANT, f"{whole} stays at {after.ratios[whole]:.2f} of its bound"),
         (min(gains) >= HALF_GAIN, f"one half of the window shows {min(gains):.0%} of the gain (bound {HALF_GAIN:.0%})"),
     )
-    return [why for ok, why in checks if not ok], share
+    return [why for ok, why in checks if not ok], min(share, own)
 
 
-def _marginal_ratio(case: Case, judged: Judgement, column: str) -> float:
+def _own(case: Case, judged: Judgement, maps: InputMap) -> float:
+    """``ΣD + 2ΣV`` of the mapped columns alone: other columns may drift naturally at the same time."""
+    mapped = [case.model.features.index(c) for c in maps.columns]
+    return float(judged.distance.marginal[mapped].sum() + 2 * judged.distance.outside[mapped].sum())
+
+
+def column_ratio(case: Case, judged: Judgement, column: str) -> float:
+    """How unusual one column is by itself: its marginal and its unseen values, over their bounds."""
     j = case.model.features.index(column)
     bounds = case.stick.bounds
     return float(max(judged.distance.marginal[j] / bounds.marginal[j], judged.distance.outside[j] / bounds.outside[j]))
@@ -117,7 +134,9 @@ def _named(case: Case) -> dict[str, ColumnMap]:
         if column in case.numeric and moved:
             cost = before.marginal[j] + 2 * before.outside[j]
             found = sorted(_fits(case, x[:, j], j), key=lambda f: f.cost)
-            good = [f for f in found if f.cost <= min(0.5 * cost, found[0].cost + TIE)]
+            enough = min(LEFT * cost, NEARLY * bounds.marginal[j] + 2 * bounds.outside[j])
+            tie = max(TIE, 0.5 * bounds.marginal[j])
+            good = [f for f in found if f.cost <= min(enough, found[0].cost + tie)]
             if good:
                 fits[column] = good
     used = Counter(f.conversion.map.words for good in fits.values() for f in good)
