@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -104,3 +105,18 @@ def test_no_password_is_written_down(root: Path) -> None:
     text = (root / "infra/compose.yaml").read_text()
     assert text.count("POSTGRES_PASSWORD:?") == text.count("PASSWORD:?")
     assert not re.search(r"://selfheal:(?!\$\{POSTGRES_PASSWORD)", text)
+
+
+def test_what_the_containers_run_exists(services: dict[str, dict[str, Any]], root: Path) -> None:
+    from selfheal.cli import main
+
+    name, *arguments = services["scoring"]["command"]
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    asked = command.make_context(name, arguments).params
+    image = (root / "infra/scoring.Dockerfile").read_text()
+    assert asked["host"] == "0.0.0.0"
+    assert f"EXPOSE {asked['port']}" in image
+    assert f"127.0.0.1:{asked['port']}/ping" in image
+    assert services["worker"]["command"][:2] == ["python", "-m"]
+    assert (root / services["worker"]["command"][2].replace(".", "/")).with_suffix(".py").exists()
