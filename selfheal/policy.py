@@ -55,7 +55,7 @@ def format_duration(value: dt.timedelta) -> str:
     for unit in ("d", "h", "m"):
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds:f}s"
 
 
 class WindowSpec(NamedTuple):

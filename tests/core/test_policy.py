@@ -1,0 +1,90 @@
+"""Policies: every fault is named with file, line and the nearest valid name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfheal.errors import PolicyError
+from selfheal.policy import Policy, WindowSpec, format_duration, parse_duration
+
+FULL = """\
+model: fraud
+target: is_fraud
+rules:
+  - {name: deep_v14, when: v14 < -1.5, vote: 1}
+  - name: new_gift_card_pattern
+    when: amount > 400 AND merchant_type = 'gift_card'
+    vote: 1
+    knowledge: new
+declare:
+  measurement: [amount]
+  stable_class: 1
+  prior_band: [0.01, 0.5]
+monitor: {every: 5m, window: 1h, lateness: 1m, min_rows: 500}
+heal: {patience: [2, 3], cooldown: 30m, max_changed: 0.3}
+release: {approval: auto, ambiguous: audit, bake_windows: 1, watch_windows: 3}
+cost: {false_positive: 1, false_negative: 5}
+"""
+
+
+def test_the_contracts_example_loads_and_comes_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "fraud.yaml"
+    path.write_text(FULL)
+    policy = Policy.load(path)
+    assert policy.rule_set[1].knowledge == "new"
+    assert policy.monitor.window == WindowSpec(duration=dt.timedelta(hours=1))
+    (tmp_path / "again.yaml").write_text(policy.to_yaml())
+    again = Policy.load(tmp_path / "again.yaml")
+    assert again == policy
+    assert again.digest == policy.digest
+    policy.check(["v14", "amount", "merchant_type"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "says"),
+    [
+        (FULL.replace("monitor: {every", "monitor: {evry"), 13, "did you mean 'every'"),
+        (FULL.replace("declare:", "declair:"), 9, "did you mean 'declare'"),
+        (FULL.replace("max_changed: 0.3", "max_changed: 3"), 14, "less than or equal to 1"),
+        (FULL.replace("window: 1h", "window: soon"), 13, "365 rows"),
+        (FULL.replace("[2, 3]", "[3, 2]"), 14, "needed <= windows"),
+        (FULL.replace("v14 < -1.5", "v14 <"), 4, "not an SQL expression"),
+        (FULL.replace("approval: auto", "approval: later"), 15, "'auto' or 'manual'"),
+        (FULL.replace("new_gift_card_pattern", "deep_v14"), 1, "used twice"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(tmp_path: Path, wrong: str, line: int, says: str) -> None:
+    path = tmp_path / "fraud.yaml"
+    path.write_text(wrong)
+    with pytest.raises(PolicyError, match=f"fraud.yaml, line {line}: ") as caught:
+        Policy.load(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "model: [", "\x00"])
+def test_what_is_no_policy_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(PolicyError, match=r"p\.yaml"):
+        Policy.load(path)
+
+
+def test_it_is_held_against_the_models_columns_and_classes(tmp_path: Path) -> None:
+    policy = Policy.load({"rules": [{"name": "r", "when": "v41 < 1", "vote": 1}]})
+    with pytest.raises(PolicyError, match=r"'v41'.*did you mean 'v14'"):
+        policy.check(["v14"], [0, 1])
+    with pytest.raises(PolicyError, match="no class of the model"):
+        Policy.load({"declare": {"stable_class": 7}}).check(["v14"], [0, 1])
+    with pytest.raises(PolicyError, match="exactly two"):
+        Policy.load({"cost": {"false_positive": 1, "false_negative": 1}}).check(["v14"], [0, 1, 2])
+
+
+@given(st.integers(0, 10**7))
+def test_durations_read_back(seconds: int) -> None:
+    value = dt.timedelta(seconds=seconds)
+    assert parse_duration(format_duration(value)) == value
