@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from selfheal.demo.display import Display
+from selfheal.demo.home import clear, demo_settings, free_home, log_to_file, settle_environment
 from selfheal.demo.results import Report
-from selfheal.demo.stage import Stage, clear, demo_settings, settle_environment
 from selfheal.settings import Settings
+
+if TYPE_CHECKING:
+    from selfheal.demo.stage import Stage
 
 
 def play(json_file: Path | None = None, keep: bool = False) -> int:
@@ -23,24 +26,16 @@ def play(json_file: Path | None = None, keep: bool = False) -> int:
     began = time.monotonic()
     display = Display()
     display.title()
-    settings = demo_settings(_home(keep))
+    settings = demo_settings(free_home(Settings.from_env().home, keep=keep))
     clear(settings)
     settle_environment(settings)
+    log_to_file(settings)
     with _ended_by_signals(), _staged(settings, display) as stage:
         report = _acts(stage, display, began)
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     display.summary(report, settings.home)
     return 1 if report.missing else 0
-
-
-def _home(keep: bool) -> Path:
-    """``demo`` below the user's home, or the first of ``demo-2``, ``demo-3``, ... that is free."""
-    place = Settings.from_env().home
-    home, number = place / "demo", 2
-    while keep and home.exists():
-        home, number = place / f"demo-{number}", number + 1
-    return home
 
 
 def _acts(stage: Stage, display: Display, began: float) -> Report:
@@ -61,6 +56,7 @@ def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
     """Train, adopt and serve both models; imports that the flows need happen meanwhile, beside it."""
     with display.step("training two small models, adopting them into MLflow, starting their scoring services"):
         from selfheal.demo import models, streams
+        from selfheal.demo.stage import Stage
         from selfheal.lifecycle import open_workspace
         from selfheal.registry import adopt
 

@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from selfheal.adapter import Adapter
 from selfheal.drift.yardstick import Judgement, Yardstick
 from selfheal.healing.case import Case
+from selfheal.healing.mechanisms.measurement import DOMINANT, LEFT, NEARLY, column_ratio
 from selfheal.healing.outcome import Finding
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """How a window looks under an earlier version."""
+
+    version: int
+    adapter: Adapter
+    judged: Judgement
+    natural: bool
+
+    @property
+    def total(self) -> float:
+        return self.judged.distance.total
 
 
 def explain(case: Case) -> Finding | None:
     """The version of memory that explains the window best, if one does."""
-    found = []
-    for version, adapter, sample in case.memory:
-        if adapter.digest == case.model.adapter.digest:
-            continue
-        judged = _judge(case, adapter, sample)
-        found.append((judged.worst[1], judged.distance.total, version, adapter))
+    found = [
+        _remembered(case, version, adapter, sample)
+        for version, adapter, sample in case.memory
+        if adapter.digest != case.model.adapter.digest
+    ]
     if not found:
         return None
-    ratio, total, version, adapter = min(found, key=lambda f: (f[0] > 1.0, f[1]))
-    better = total < 0.5 * case.judged.distance.total
-    reason = f"version {version} ({'; '.join(adapter.describe())}): worst measure {ratio:.2f} of its natural bound"
-    teacher = case.base.with_adapter(adapter).predict_proba(case.raw)
+    best = min(found, key=lambda f: (not f.natural, f.total))
+    name, ratio = best.judged.worst
+    share = best.total / max(case.judged.distance.total, 1e-12)
+    reason = (
+        f"version {best.version} ({'; '.join(best.adapter.describe())}) leaves {share:.0%} of the distance "
+        f"(bound {LEFT:.0%}); worst measure: {name} at {ratio:.2f} of its natural bound"
+    )
+    teacher = case.base.with_adapter(best.adapter).predict_proba(case.raw)
+    mapped = best.adapter.input_map or case.model.adapter.input_map
     return Finding(
-        "recall", "sensor" if adapter.input_map or case.model.adapter.input_map else "concept", ratio <= 1.0 and better,
-        "worst ratio", ratio, 1.0, reason, decision="recall", recall=version, teacher=teacher,
+        "recall", "sensor" if mapped else "concept", best.natural and share < LEFT,
+        "distance left", share, LEFT, reason, decision="recall", recall=best.version, teacher=teacher,
     )  # fmt: skip
 
 
-def _judge(case: Case, adapter: Adapter, sample: pd.DataFrame | None) -> Judgement:
-    """How unusual the window is under an earlier version: its map against today's pool, and its own window if kept.
+def _remembered(case: Case, version: int, adapter: Adapter, sample: pd.DataFrame | None) -> _Remembered:
+    """The window under an earlier version: its map against today's pool, or against its own window if kept.
 
-    The pool knows what healthy looks like now, in model units, so it judges a map. What a map does not show (another
-    prior, a new pattern) only the version's own window can tell.
+    The pool knows what healthy looks like now, in model units, so it judges a map, as leniently as a known conversion:
+    where a map takes away most of the distance, some natural drift may stay beside it. What a map does not show
+    (another prior, a new pattern) only the version's own window can tell.
     """
     units = adapter.input_map.apply(case.raw)
     now = case.stick.judge(units)
-    same_map = adapter.input_map.columns == case.model.adapter.input_map.columns
-    if sample is None or (not same_map and now.explained) or len(sample) < 50:
-        return now
+    maps = (case.model.adapter.input_map.columns, adapter.input_map.columns)
+    changed = [c for c in case.model.features if maps[0].get(c) != maps[1].get(c)]
+    if changed:
+        back = max(column_ratio(case, now, c) for c in changed) <= NEARLY and now.ratios["score"] <= NEARLY
+        dominant = now.distance.total <= DOMINANT * case.judged.distance.total
+        if now.explained or (back and dominant):
+            return _Remembered(version, adapter, now, natural=True)
+    if sample is None or len(sample) < 50:
+        return _Remembered(version, adapter, now, now.explained)
     own = adapter.input_map.apply(sample)
     half = len(own) // 2
     # Two halves of its own window: no spread of years is known for it, so chance alone bounds the distance.
-    return Yardstick(case.model, [own.iloc[:half], own.iloc[half:], own.iloc[half:]], len(units), case.seed).judge(
-        units
-    )
+    stick = Yardstick(case.model, [own.iloc[:half], own.iloc[half:], own.iloc[half:]], len(units), case.seed)
+    judged = stick.judge(units)
+    return _Remembered(version, adapter, judged, judged.explained)
