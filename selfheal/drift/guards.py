@@ -46,7 +46,9 @@ def guards(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataF
     return [p.text for p in problems(frame, model, recent)]
 
 
-def problems(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> list[Problem]:
+def problems(
+    frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = (), slack: float = SLACK
+) -> list[Problem]:
     """What makes a window unfit to be compared, the window itself first, then column by column.
 
     Parameters
@@ -57,6 +59,8 @@ def problems(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.Dat
         Its reference says what is natural: a null rate, a column that may be constant for a whole window.
     recent
         Recent healthy windows; what is natural in one of them is natural too.
+    slack
+        Share of rows without a usable value that no column is blamed for.
     """
     found = _too_few(frame, model.policy.monitor.min_rows)
     if frame.empty:
@@ -67,7 +71,7 @@ def problems(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.Dat
             found.append(Problem("missing column", name, text))
             continue
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
-        found += _column(name, frame[name], natural, model.dtypes[name])
+        found += _column(name, frame[name], natural, model.dtypes[name], slack)
     return found
 
 
@@ -78,28 +82,29 @@ def _too_few(frame: pd.DataFrame, least: int) -> list[Problem]:
     return [Problem("too few rows", "", text)]
 
 
-def _column(name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: str) -> list[Problem]:
+def _column(name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: str, slack: float) -> list[Problem]:
     if dtype == "str":
-        return _nulls(name, values, natural) + _stuck(name, values.dropna(), natural)
+        return _nulls(name, values, natural, slack) + _stuck(name, values.dropna(), natural)
     numbers = pd.to_numeric(values, errors="coerce")
-    if (unread := numbers.isna() & values.notna()).any():
+    # Text is never natural, so by default a single such row counts.
+    if (unread := numbers.isna() & values.notna()).mean() > slack - SLACK:
         example = str(values[unread].iloc[0])[:40]
         text = f"column {name!r} holds {example!r} in {unread.sum()} of {len(values)} rows where a number belongs"
         return [Problem("not a number", name, text)]
-    found = _nulls(name, numbers, natural)
+    found = _nulls(name, numbers, natural, slack)
     infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
-    if infinite.mean() > SLACK:
-        text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {SLACK:.1%}); a division by zero?"
+    if infinite.mean() > slack:
+        text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {slack:.1%}); a division by zero?"
         found.append(Problem("non-finite", name, text))
     return found + _stuck(name, numbers[~infinite].dropna(), natural)
 
 
-def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series], slack: float) -> list[Problem]:
     rate = float(values.isna().mean())
-    if rate <= SLACK:
+    if rate <= slack:
         return []
     usual = max(float(block.isna().mean()) for past in natural for block in _blocks(past, len(values)))
-    bound = max(SLACK, usual + SIGMAS * float(np.sqrt(max(usual, SLACK) / len(values))))
+    bound = max(slack, usual + SIGMAS * float(np.sqrt(max(usual, slack) / len(values))))
     if rate <= bound:
         return []
     natural_rate = f"natural {usual:.1%}, bound {bound:.1%}"

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
+from threadpoolctl import threadpool_limits
 
-from selfheal.drift.yardstick import Yardstick
+from selfheal.drift.yardstick import Yardstick, thinned
 from selfheal.model import MonitoredModel
 from selfheal.rules import Rule
 
@@ -27,6 +28,10 @@ RULE_MARGIN = 1.6
 """A rule may step this much farther than the largest natural step before it alarms. Several rules are watched, each
 with two figures, on few windows: at 1.3 eight of 37 natural years of weather alarmed, at 1.6 five, and none twice in
 a row, which is what patience asks for."""
+
+SIGNAL_ROWS = 20_000
+"""A larger window is thinned to this, evenly: chance then moves a share by less than a percent, and what is natural
+between windows is far more than that."""
 
 NEW_RULE_P = 1e-4
 """Binomial tail below which a rule about a new pattern fires too often for chance (HEALING: the mechanism gate)."""
@@ -89,9 +94,11 @@ def signals(
     yardstick
         A ready one for ``recent``, to save making it again.
     """
-    stick = yardstick or Yardstick(model, recent, len(frame))
-    units = model.model_units(frame)
-    return data_signal(stick, units), rules_signal(stick, units)
+    units = model.model_units(thinned(frame, SIGNAL_ROWS))
+    # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
+    with threadpool_limits(1):
+        stick = yardstick or Yardstick(model, recent, len(units))
+        return data_signal(stick, units), rules_signal(stick, units)
 
 
 def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:

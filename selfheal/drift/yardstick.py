@@ -223,6 +223,13 @@ def windows(recent: Sequence[pd.DataFrame] | pd.DataFrame | None, n: int) -> lis
     return [window for window in recent or () if len(window)]
 
 
+def thinned(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """At most ``rows`` rows of a frame, evenly spread, in order."""
+    if len(frame) <= rows:
+        return frame
+    return frame.iloc[np.arange(rows) * len(frame) // rows]
+
+
 def cut(frame: pd.DataFrame, n: int) -> list[pd.DataFrame]:
     """Cut into windows of ``n`` rows from the end; what is left over at the start is dropped (kept if it is all)."""
     if len(frame) < 2 * n:

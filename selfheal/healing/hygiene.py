@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.drift.yardstick import cut
+from selfheal.drift.guards import problems
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -21,8 +21,9 @@ MAX_ROWS = 5000
 WILD = 50.0
 """A value farther than this many of the window's own 5-95 % ranges from its median is a broken row, not a unit."""
 
-MOSTLY_ONE = 0.9
-"""A column that had one value on this share of a healthy window may well have nothing else in another."""
+SLACK = 0.25
+"""Share of rows without a usable value in a column that are dropped; more is a data fault (HEALING: a fifth of the
+window in gross poison costs nothing)."""
 
 REPEATS = 5
 """More copies of one row than this, and than the reference has, are a replay: one is kept."""
@@ -54,16 +55,12 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     healthy
         Healthy windows in model units: what has been frozen or missing there is no fault (a dry week has no rain).
     """
-    missing = [c for c in model.features if c not in window.columns]
-    if missing:
-        return Cleaned(window.iloc[:0], 1.0, [f"column {c!r} is missing" for c in missing])
+    faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
+    if faults or not len(window):
+        return Cleaned(window.iloc[:0], 0.0, faults)
     frame = window[list(model.features)]
-    known = [*healthy, *cut(model.reference, max(len(frame), 1))]
-    faults = [fault for c in model.features if (fault := _broken(model, frame[c], known))]
-    if faults or not len(frame):
-        return Cleaned(frame, 0.0, faults)
     numeric = [c for c in model.features if model.dtypes[c] != "str"]
-    frame = frame.astype({c: np.float64 for c in numeric if frame[c].dtype.kind not in "fiub"})
+    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
     good = _finite(model, frame, numeric) & ~_wild(frame[numeric].to_numpy(dtype=np.float64))
     good &= ~_replayed(frame, _most_repeats(model.reference))
     rows = frame[good]
@@ -71,33 +68,6 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False))
         rows = rows.iloc[chosen]
     return Cleaned(rows, float(1 - good.mean()), [])
-
-
-def _broken(model: MonitoredModel, column: pd.Series, healthy: Sequence[pd.DataFrame]) -> str:
-    """Why a column cannot be what it says, or nothing."""
-    name = str(column.name)
-    if not len(column):
-        return ""
-    if column.isna().all():
-        return f"column {name!r} is empty"
-    if model.dtypes[name] != "str":
-        numbers = pd.to_numeric(column, errors="coerce")
-        text = numbers.isna() & column.notna()
-        if text.mean() > 0.5:
-            return f"column {name!r} holds text ({column[text].iloc[0]!r}), not numbers"
-    nulls, usual = float(column.isna().mean()), max(float(block[name].isna().mean()) for block in healthy)
-    if nulls > 0.2 + 1.5 * usual:
-        return f"column {name!r} is {nulls:.0%} missing (at most {usual:.0%} in healthy windows)"
-    frozen = len(column) >= MIN_ROWS and column.nunique() == 1
-    if frozen and all(_varies(block[name]) for block in healthy):
-        return f"column {name!r} is frozen at {column.dropna().iloc[0]}"
-    return ""
-
-
-def _varies(column: pd.Series) -> bool:
-    """Whether no value holds nearly all of a healthy window."""
-    shares = column.value_counts(normalize=True, dropna=False)
-    return not len(shares) or float(shares.iloc[0]) < MOSTLY_ONE
 
 
 def _finite(model: MonitoredModel, frame: pd.DataFrame, numeric: list[str]) -> NDArray[np.bool_]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from selfheal.drift.yardstick import thinned
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
 from selfheal.lifecycle.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
-from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS, drift_report, spread
+from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS, drift_report
 from selfheal.lifecycle.look import STAGING, Look, last_look
 from selfheal.lifecycle.models import load_version, serving_model
 from selfheal.lifecycle.plots import SCORE, before_after
@@ -294,7 +295,7 @@ def _log_run(
     ws.registry.log_table(run, result.candidates, "candidates.json", "Candidates", "Every mechanism and rival tried.")
     ws.registry.log_artifact_text(run, "\n".join(f"- {line}" for line in result.reasons), "reasons.md")
     healed = model if result.adapter is None else model.with_adapter(Adapter.from_bytes(result.adapter))
-    healthy = pd.concat(recent, ignore_index=True) if recent else spread(model.reference, SAMPLE_ROWS)
+    healthy = pd.concat(recent, ignore_index=True) if recent else thinned(model.reference, SAMPLE_ROWS)
     title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
     drawing = before_after(_drawn(model, healthy), _drawn(model, model.model_units(window.frame)),
                            _drawn(healed, healed.model_units(window.frame)), title)  # fmt: skip

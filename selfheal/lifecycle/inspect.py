@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from selfheal.drift.yardstick import thinned
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import PolicyOfRecord, policy_of_record
@@ -120,15 +121,8 @@ def _compared(seen: Inspection, model: MonitoredModel, window: Window, recent: l
         seen,
         signals=found,
         report=drift_report(model, window, found),
-        sample=model.model_units(spread(window.frame, SAMPLE_ROWS)),
+        sample=model.model_units(thinned(window.frame, SAMPLE_ROWS)),
     )
-
-
-def spread(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """At most ``rows`` rows of a frame, evenly spread, in order."""
-    if len(frame) <= rows:
-        return frame
-    return frame.iloc[np.arange(rows) * len(frame) // rows]
 
 
 def accuracy_of(window: Window, model: MonitoredModel) -> tuple[float, int]:
@@ -150,8 +144,8 @@ def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] 
     """
     from selfheal.drift.report import report
 
-    reference = spread(model.reference, REPORT_ROWS)
-    units = model.model_units(spread(window.frame, REPORT_ROWS))
+    reference = thinned(model.reference, REPORT_ROWS)
+    units = model.model_units(thinned(window.frame, REPORT_ROWS))
     scores = (model.proba_of_units(reference)[:, -1], model.proba_of_units(units)[:, -1])
     try:
         return report(reference, units, found, dtypes=model.dtypes, scores=scores, sample=REPORT_ROWS)

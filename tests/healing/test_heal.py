@@ -202,10 +202,10 @@ def test_rotated_columns_are_a_data_fault_and_named() -> None:
     ("break_it", "says"),
     [
         (lambda f: f.drop(columns="x3"), "'x3' is missing"),
-        (lambda f: f.assign(x3=np.nan), "'x3' is empty"),
-        (lambda f: f.assign(x3="n/a"), "'x3' holds text"),
-        (lambda f: f.assign(x3=1.5), "'x3' is frozen at 1.5"),
-        (lambda f: f.assign(x3=f["x3"].where(f.index % 2 == 0)), "'x3' is 50% missing"),
+        (lambda f: f.assign(x3=np.nan), "'x3' has no value in 100"),
+        (lambda f: f.assign(x3="n/a"), "'x3' holds 'n/a' in 600 of 600"),
+        (lambda f: f.assign(x3=1.5), "'x3' is '1.5' in all 600 rows"),
+        (lambda f: f.assign(x3=f["x3"].where(f.index % 2 == 0)), "'x3' has no value in 50"),
     ],
 )
 def test_broken_columns_are_named(break_it: object, says: str) -> None:
