@@ -46,8 +46,7 @@ def message(record: Record) -> str:
     if heal is not None:
         return heal_message(heal)
     words = QUIET[record["decision"]].lower()
-    stable = record["decision"] == "stable"
-    reasons = _measured(record.get("signals", ())) if stable else _first(record["reasons"])
+    reasons = _why(record)
     return f"{words}: {reasons}" if reasons else words
 
 
@@ -113,6 +112,16 @@ def page(model: str, record: Record) -> str:
 def slug(model: str) -> str:
     """A model's name as Prefect allows it in the key of an artifact: lower case letters, digits, dashes."""
     return re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "model"
+
+
+def _why(record: Record) -> str:
+    """The figures of a quiet window; of an alarm the signal, and what keeps it from a heal; else the first reason."""
+    reasons = record["reasons"]
+    if record["decision"] == "stable":
+        return _measured(record.get("signals", ()))
+    if record["alarm"] and len(reasons) > 1:
+        return f"{reasons[0]}; {reasons[-1]}"
+    return _first(reasons)
 
 
 def _first(reasons: Sequence[str]) -> str:

@@ -7,6 +7,9 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
+REASON = 90
+"""Characters of a window's reason; `--json` has all of it."""
+
 
 def standing(state: Record) -> list[str]:
     """A model's standing, a line per fact; what is wrong comes first."""
@@ -14,7 +17,7 @@ def standing(state: Record) -> list[str]:
         f"{state['model']}: {'healthy' if state['healthy'] else 'needs a look'}",
         *(f"  !         {text}" for text in state["health"]),
         f"  serves    {_serves(state['production'])}",
-        *(f"            {text}" for text in state["production"]["adapter"]),
+        *_adapter(state["production"]),
         *_watch(state["watch"]),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
@@ -37,10 +40,16 @@ def _serves(production: Record) -> str:
     return ", ".join(facts)
 
 
+def _adapter(production: Record) -> Iterator[str]:
+    if production["changed_part"] != "none":
+        yield from (f"            {text}" for text in production["adapter"])
+
+
 def _watch(watch: Record) -> Iterator[str]:
-    if watch["windows"]:
-        said = f": {_listed(watch['verdicts'])}" if watch["verdicts"] else ""
-        yield f"  watch     {watch['windows']} of {watch['of']} windows{said}"
+    """What the windows since the swap say of the version; nothing where there is nothing to compare it with."""
+    said = [v for v in watch["verdicts"][: watch["of"]] if v and v != "none"]
+    if said:
+        yield f"  watch     {len(said)} of {watch['of']} windows: {_listed(said)}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
@@ -57,7 +66,7 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         reason = cycle["reasons"][0] if cycle["reasons"] and cycle["decision"] != "stable" else ""
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
-        yield f"  {title:<8}  {cycle['index']:>3}  {what:<10}  {reason}".rstrip()
+        yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
 
 
 def _listed(values: Sequence[object]) -> str:

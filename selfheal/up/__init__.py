@@ -43,9 +43,9 @@ def up(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> 
     BusyError
         If another one runs on the same home.
     """
-    from selfheal.table import InferenceTable
-
     with held(settings.home), stopping() as stopped:
+        from selfheal.table import InferenceTable
+
         run = Run(settings, InferenceTable(settings.database_url), host, port, say, stopped)
         try:
             run.until_stopped()

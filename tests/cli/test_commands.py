@@ -21,7 +21,7 @@ UNTIL = (START + timedelta(days=1)).isoformat()
 pytestmark = pytest.mark.xdist_group("cli")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which ``toy`` was adopted by the command, from a file."""
     folder = tmp_path_factory.mktemp("cli")
@@ -164,6 +164,14 @@ def test_an_unreachable_registry_is_exit_1_with_the_remedy(place: Path) -> None:
     done = invoke(place, "promote", NAME, "1", environ=away)
     assert (done.exit_code, "127.0.0.1:9" in done.output) == (1, True)
     assert "Traceback" not in done.output
+
+
+def test_ui_points_to_a_server_that_somebody_else_runs(place: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "PREFECT_API_URL": "http://127.0.0.1:10/api"}
+    done = invoke(place, "ui", "--prefect", environ=away)
+    assert done.exit_code == 0
+    shown = [line.split("  ")[-1].strip() for line in done.output.splitlines()]
+    assert shown[:3] == ["http://127.0.0.1:9", "http://127.0.0.1:9/#/models/toy", "http://127.0.0.1:10/runs"]
 
 
 def test_an_empty_home_says_how_to_begin(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from selfheal.registry.adoption import adopt_model
-from tests.lifecycle.given import NAME, toy, workspace_at
+from tests.flows.adopted import copied
 
 STARTS = 170.0
 """Four services at once on a loaded two-core box."""
@@ -54,11 +53,10 @@ def running(pids: dict[int, str]) -> dict[int, str]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.xdist_group("prefect")
 def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -> None:
     home = tmp_path / "home"
-    ws = workspace_at(home)
-    adopt_model(NAME, toy(), ws.registry, ws.table)
-    ws.table.close()
+    copied(home).table.close()
     environ = {**os.environ, "SELFHEAL_HOME": str(home), "SELFHEAL_RULES": str(home / "rules"), "PYTHONUNBUFFERED": "1"}
     environ.pop("PREFECT_HOME", None)
     command = [sys.executable, "-m", "selfheal.cli", "up", "--port", "18500"]

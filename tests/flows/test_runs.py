@@ -15,7 +15,7 @@ from selfheal import lifecycle
 from selfheal.errors import BusyError, InputError, NotFoundError
 from selfheal.lifecycle import Workspace
 from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
-from tests.flows.conftest import copied
+from tests.flows.adopted import copied
 from tests.lifecycle.given import NAME, START, in_celsius, rows, send
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect")]
@@ -48,10 +48,10 @@ def flow_runs() -> dict[str, Any]:
         return {run.name: run for run in client.read_flow_runs()}
 
 
-def test_the_flow_takes_the_same_steps_as_the_lifecycle(ws: Workspace, adopted: Path, tmp_path: Path) -> None:
+def test_the_flow_takes_the_same_steps_as_the_lifecycle(ws: Workspace, tmp_path: Path) -> None:
     from flows.monitor import monitor
 
-    other = copied(adopted, tmp_path / "other")
+    other = copied(tmp_path / "other")
     for each in (ws, other):
         log(each, [*healthy(1, 2), *broken(3)])
     by_flow = monitor(NAME, UNTIL)
