@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
 from selfheal.model import MonitoredModel, softmax
+from selfheal.serving.layers import chain
 
 AGREEMENT = 1e-6
 """Largest difference of a probability: a few roundings of the network's 32-bit floats."""
+SMALL_ROWS = 64
+"""Up to so many rows numpy is the faster of the two; beyond, torch's kernels outweigh their overhead."""
 _CHECK_ROWS = 256
 
 Floats = NDArray[np.float64]
@@ -74,7 +77,7 @@ def compile_path(model: MonitoredModel) -> CompiledPath | None:
 
 def _agrees(path: CompiledPath, model: MonitoredModel, numeric: list[str], texts: list[str]) -> bool:
     rows = model.check_rows(model.reference.iloc[:: max(1, len(model.reference) // _CHECK_ROWS)])
-    for part in (rows, rows.iloc[:1]):
+    for part in (rows, rows.iloc[:SMALL_ROWS], rows.iloc[:1]):
         numbers = part[numeric].to_numpy(dtype=np.float64)
         words = [[None if value is None or value != value else value for value in part[name]] for name in texts]
         expected = model.predict_proba(part)
@@ -84,14 +87,19 @@ def _agrees(path: CompiledPath, model: MonitoredModel, numeric: list[str], texts
 
 
 def _network(model: MonitoredModel) -> Callable[[NDArray[np.float32]], Floats]:
-    backbone, head = _entry(model.backbone), _entry(model.head)
     reflexive = model.adapter.reflexive
+    backbone, head = _entry(model.backbone), _entry(model.head)
     adapt = None if reflexive is None else _entry(reflexive)
+    small = chain(model.backbone, reflexive, model.head)
 
-    def logits(made: NDArray[np.float32]) -> Floats:
+    def by_torch(made: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             hidden = backbone(torch.from_numpy(made))
-            raw = head(hidden if adapt is None else adapt(hidden)).numpy()
+            raw: NDArray[np.float32] = head(hidden if adapt is None else adapt(hidden)).numpy()
+        return raw
+
+    def logits(made: NDArray[np.float32]) -> Floats:
+        raw = by_torch(made) if small is None or len(made) > SMALL_ROWS else small(made)
         raw = raw.reshape(len(made), -1)
         if raw.shape[1] > 1:
             return raw.astype(np.float64)

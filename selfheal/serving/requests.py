@@ -74,10 +74,14 @@ def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Reque
     for key in message:
         if key != forms[0] and key != "params":
             raise InputError(f"unknown key {key!r} beside {forms[0]!r}{nearest(key, (*FORMS, 'params'))}")
-    columns, n = _FORM[forms[0]](message[forms[0]], scorer.model.features)
-    if n == 0:
-        raise InputError(f"{forms[0]} holds no rows; send at least one")
-    numbers, words = _checked(columns, scorer)
+    plain = _plain(forms[0], message[forms[0]], scorer)
+    if plain is None:
+        columns, n = _FORM[forms[0]](message[forms[0]], scorer.model.features)
+        if n == 0:
+            raise InputError(f"{forms[0]} holds no rows; send at least one")
+        numbers, words = _checked(columns, scorer)
+    else:
+        numbers, words, n = plain, [], len(plain)
     params = message.get("params") or {}
     if not isinstance(params, dict):
         raise InputError("params must be an object: {event_time: [...], prediction_ids: [...], durable: true}")
@@ -108,6 +112,30 @@ def _lenient(body: bytes | bytearray, error: Exception) -> Any:
 
 
 Columns = Mapping[str, Sequence[Any]]
+
+
+def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
+    """Rows of nothing but finite numbers in the model's own order, as most clients send; else None, and no verdict."""
+    if scorer.texts or form == "dataframe_records":
+        return None
+    rows = value
+    if form == "dataframe_split":
+        if type(value) is not dict or type(value.get("columns")) is not list:
+            return None
+        rows = value.get("data")
+        if tuple(value["columns"]) != scorer.numeric:
+            return None
+    if type(rows) is not list or not rows:
+        return None
+    width = len(scorer.numeric)
+    for row in rows:
+        if type(row) is not list or len(row) != width or not _NUMBERS.issuperset(map(type, row)):
+            return None
+    try:
+        numbers = np.array(rows, dtype=np.float64)
+    except OverflowError:
+        return None
+    return numbers if np.isfinite(numbers).all() else None
 
 
 def _split(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,9 @@ from selfheal.table.windows import Window, WindowRef
 CHUNK = 20_000
 """Rows fetched at once: bounds the Python objects alive while a window is read (about 10 MB at 20 columns)."""
 LONGEST_ID = 128
+_STATEMENT_ROWS = (64, 8, 1)
+"""Rows in one SQLite statement: with one row each, the thread that logs would hand the interpreter's lock back and
+forth with the thread that scores at every row. 64 rows of 500 columns stay below SQLite's 32,766 variables."""
 
 
 def insert_rows(connection: sa.Connection, schema: ModelSchema, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -29,8 +33,14 @@ def insert_rows(connection: sa.Connection, schema: ModelSchema, rows: Sequence[t
     names = ", ".join(quote(name) for name in schema.written)
     head = f"INSERT INTO {quote(schema.table.name)} ({names})"
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" for _ in schema.written)
-        connection.exec_driver_sql(f"{head} VALUES ({marks}) ON CONFLICT (prediction_id) DO NOTHING", list(rows))
+        marks = f"({', '.join('?' for _ in schema.written)})"
+        begin = 0
+        for size in _STATEMENT_ROWS:
+            statement = f"{head} VALUES {', '.join([marks] * size)} ON CONFLICT (prediction_id) DO NOTHING"
+            while len(rows) - begin >= size:
+                values = tuple(itertools.chain.from_iterable(rows[begin : begin + size]))
+                connection.exec_driver_sql(statement, values)
+                begin += size
         return
     # One statement with an array per column: one round trip, however many rows.
     casts = [str(schema.table.c[name].type.compile(connection.dialect)).lower() for name in schema.written]
