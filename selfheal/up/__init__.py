@@ -114,6 +114,8 @@ class Run:
             self.urls["prefect"] = server.ready_line
         else:
             self.say(f"uses      {'Prefect':<18} {without_password(settings.prefect_api_url)}")
+        if started:
+            self.say(f"starting  {', '.join(server.name for server in started)}")
         for server in started:
             self.supervisor.start(server)
         return [server.name for server in started]

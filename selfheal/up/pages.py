@@ -53,6 +53,7 @@ def ui(
     if not starting:
         _point(urls, shown, models, say, visit)
         return
+    say(f"starting  {', '.join(service.name for service in starting)}")
     with stopping() as stopped:
         supervisor = Supervisor(settings.home / "logs", say)
         try:
