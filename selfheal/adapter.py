@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,23 +35,38 @@ in the data stay ties, which rank statistics and rules such as ``temp <= 32`` ne
 
 @dataclass(frozen=True)
 class ColumnMap:
-    """``y = (scale * x + offset) mod modulo`` for one column, raw unit → model unit, and the words for it."""
+    """One column, raw unit → model unit, and the words for it.
+
+    ``y = (scale · x + offset) mod modulo``, or, with ``knots`` (two increasing rows of numbers), the line through
+    them: a sensor whose curve bent.
+    """
 
     scale: float = 1.0
     offset: float = 0.0
     words: str = ""
     modulo: float | None = None
+    knots: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map float [n] → float [n], rounded to 1e-9; NaN stays NaN."""
-        mapped = values * self.scale + self.offset
+        mapped = values * self.scale + self.offset if self.knots is None else _through(values, *self.knots)
         if self.modulo is not None:
             mapped = np.mod(mapped, self.modulo)
         return np.round(mapped, DECIMALS)
 
     def describe(self) -> str:
         """In words if they are known, else as a formula."""
+        if self.knots is not None:
+            return self.words or f"a curve through {len(self.knots[0])} points"
         return self.words or f"{self.scale:.6g}·x {'+' if self.offset >= 0 else '−'} {abs(self.offset):.6g}"
+
+
+def _through(values: NDArray[np.float64], xs: tuple[float, ...], ys: tuple[float, ...]) -> NDArray[np.float64]:
+    """The line through the knots, continued beyond them with the slope of the last piece."""
+    inside = np.interp(values, xs, ys)
+    low = ys[0] + (values - xs[0]) * (ys[1] - ys[0]) / (xs[1] - xs[0])
+    high = ys[-1] + (values - xs[-1]) * (ys[-1] - ys[-2]) / (xs[-1] - xs[-2])
+    return np.where(values < xs[0], low, np.where(values > xs[-1], high, inside))
 
 
 @dataclass(frozen=True)
@@ -183,10 +198,7 @@ class Adapter:
             "format": FORMAT,
             "base_digest": self.base_digest,
             "base_version": self.base_version,
-            "input_map": {
-                name: {"scale": m.scale, "offset": m.offset, "words": m.words, "modulo": m.modulo}
-                for name, m in self.input_map.columns.items()
-            },
+            "input_map": {name: asdict(m) for name, m in self.input_map.columns.items()},
         }
         tensors: dict[str, NDArray[Any]] = {}
         if self.reflexive is not None:
@@ -212,7 +224,7 @@ class Adapter:
             header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
             if header["format"] != FORMAT:
                 raise ArtifactError(f"adapter has format {header['format']!r}; this selfheal reads {FORMAT!r}")
-            maps = {name: ColumnMap(**entry) for name, entry in header["input_map"].items()}
+            maps = {name: _column_map(entry) for name, entry in header["input_map"].items()}
             return cls(
                 InputMap(maps), _layer(tensors, header), tensors.get("logit_offset"),
                 header["base_digest"], header["base_version"],
@@ -227,6 +239,11 @@ class Adapter:
     def digest(self) -> str:
         """Hex SHA-256 of :meth:`to_bytes`."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def _column_map(entry: dict[str, Any]) -> ColumnMap:
+    knots = entry.pop("knots", None)
+    return ColumnMap(**entry, knots=None if knots is None else (tuple(knots[0]), tuple(knots[1])))
 
 
 def _layer(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> ReflexiveLayer | None:

@@ -7,6 +7,7 @@ the next), and never lies below what chance alone gives at this sample size.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,6 +133,18 @@ class Yardstick:
     def support(self) -> stats.Support:
         """Values that the reference and the healthy windows have had."""
         return stats.Support.of(np.concatenate([self.encode(b) for b in (self.model.reference, *self.blocks)]))
+
+    def resampled(self, weights: Floats) -> Yardstick:
+        """The same bounds around a pool that is drawn anew in proportion to ``weights`` [m] (systematic sampling)."""
+        other = copy.copy(self)
+        other.__dict__.update(bounds=self.bounds, support=self.support)
+        other.__dict__.pop("scale", None)
+        m = len(self.pool)
+        steps = (np.arange(m) + 0.5) / m
+        rows = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), steps), m - 1)
+        other.pool, other.pool_margin = self.pool[rows], self.pool_margin[rows]
+        other.pool_frame = self.pool_frame.iloc[rows].reset_index(drop=True)
+        return other
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
         """How far rows in model units [n, d] lie from the pool, which ``weights`` may reweight."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import data_fault, measurement, new_rule, prior, recall, stable, stable_class
+from selfheal.healing.mechanisms import combined, data_fault, measurement, new_rule, prior, recall, stable, stable_class
 from selfheal.healing.outcome import Finding
 
 Mechanism = Callable[[Case], Finding | None]
@@ -21,6 +21,7 @@ ORDER: tuple[Mechanism, ...] = (
     measurement.explain,
     data_fault.explain,
     prior.explain,
+    combined.explain,
     stable_class.explain,
 )
 """The first that explains the window wins. What leaves everything as it is comes first; what needs the least faith

@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms.measurement import DOMINANT, NEARLY, column_ratio
+from selfheal.healing.mechanisms.matching import NEARLY
+from selfheal.healing.mechanisms.measurement import DOMINANT, column_ratio
 from selfheal.healing.outcome import Finding
 
 EXPLAINS = 0.5

@@ -36,11 +36,6 @@ class Shift:
     disagreement: float
     strength: float
 
-    @property
-    def believable(self) -> bool:
-        """Whether the witnesses agree on a shift that is larger than natural."""
-        return self.disagreement <= WITNESSES and self.strength > 1.0
-
 
 def estimate(case: Case, units: pd.DataFrame) -> Shift:
     """Class shares of rows in model units against those of the pool."""
@@ -102,31 +97,36 @@ def tail_ratio(case: Case, units: pd.DataFrame, weights: Floats) -> float:
     return worst
 
 
-def explain(case: Case) -> Finding | None:
-    """Whether the pool under another prior explains the window."""
-    shift = estimate(case, case.raw)
-    shares = ", ".join(f"{v:.3f}" for v in shift.window)
-    told = f"class shares {', '.join(f'{v:.3f}' for v in shift.pool)} → {shares}"
-    weights = pool_weights(case, shift)
-    judged = case.stick.judge(case.raw, weights).ratios | {"tail": tail_ratio(case, case.raw, weights)}
-    name = max(judged, key=lambda k: judged[k])
-    ratio, (low, high) = judged[name], band(case)
+def believed(case: Case, shift: Shift) -> list[str]:
+    """What speaks against an estimated shift: too small, two witnesses that disagree, out of band."""
+    low, high = band(case)
+    inside = bool(np.all((low <= shift.window) & (shift.window <= high)))
+    bounds = ", ".join(f"{a:.2f}-{b:.2f}" for a, b in zip(low, high, strict=True))
     checks = (
         (shift.strength > 1.0, f"not larger than between healthy windows ({shift.strength:.2f} of it)"),
         (
             shift.disagreement <= WITNESSES,
             f"EM and BBSE disagree by {shift.disagreement:.1f} standard errors (bound {WITNESSES:g})",
         ),
-        (
-            bool(np.all((low <= shift.window) & (shift.window <= high))),
-            f"outside the band of shares ({', '.join(f'{a:.2f}-{b:.2f}' for a, b in zip(low, high, strict=True))})",
-        ),
-        (ratio <= 1.0, f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"),
+        (inside, f"outside the band of shares ({bounds})"),
     )
-    failed = [why for ok, why in checks if not ok]
+    return [why for ok, why in checks if not ok]
+
+
+def explain(case: Case) -> Finding | None:
+    """Whether the pool under another prior explains the window."""
+    shift = estimate(case, case.raw)
+    before, after = (", ".join(f"{v:.3f}" for v in shares) for shares in (shift.pool, shift.window))
+    weights = pool_weights(case, shift)
+    judged = case.stick.judge(case.raw, weights).ratios | {"tail": tail_ratio(case, case.raw, weights)}
+    name = max(judged, key=lambda k: judged[k])
+    ratio = judged[name]
+    failed = believed(case, shift)
+    failed += [f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"] if ratio > 1.0 else []
     adapter = Adapter(logit_offset=offset(case, shift))
     return Finding(
-        "prior", "prior", not failed, "reweighted " + name, ratio, 1.0, told + "".join(f"; {why}" for why in failed),
+        "prior", "prior", not failed, "reweighted " + name, ratio, 1.0,
+        f"class shares {before} → {after}" + "".join(f"; {why}" for why in failed),
         adapter=adapter, teacher=case.base.with_adapter(adapter).proba_of_units(case.raw),
         refit=lambda rows: Adapter(logit_offset=offset(case, estimate(case, case.raw.iloc[rows]))),
     )  # fmt: skip

@@ -9,7 +9,8 @@ import pandas as pd
 from selfheal.adapter import Adapter
 from selfheal.drift.yardstick import Judgement, Yardstick
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms.measurement import DOMINANT, LEFT, NEARLY, column_ratio
+from selfheal.healing.mechanisms.matching import NEARLY
+from selfheal.healing.mechanisms.measurement import DOMINANT, LEFT, column_ratio
 from selfheal.healing.outcome import Finding
 
 

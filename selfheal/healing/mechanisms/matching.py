@@ -1,0 +1,189 @@
+"""Which map could lay each moved column back onto the healthy windows: known conversions, affine maps, curves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.drift import stats
+from selfheal.drift.stats import Floats
+from selfheal.healing.case import Case
+from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion
+
+Maps = dict[str, ColumnMap]
+
+HALVED = 0.5
+"""A conversion is worth a look when it takes away half of the column's distance."""
+
+NEARLY = 1.5
+"""A conversion is proposed while the column's KS is below this many natural bounds: other columns' maps, or a prior
+that moved too, may still bring it down. The whole proposal is held to the bounds themselves."""
+
+TIE = 0.03
+"""Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
+decides, then simplicity."""
+
+KNOTS = 17
+"""Points of a curve: enough for the bend of a sensor, too few to copy a window's own quirks."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    conversion: Conversion
+    cost: float
+
+
+def named(case: Case) -> Maps:
+    """The best known conversion of every column that moved; columns prefer what their neighbours use."""
+    x = case.stick.encode(case.raw)
+    bounds, before = case.stick.bounds, case.judged_raw.distance
+    fits: dict[str, list[_Fit]] = {}
+    for j, column in enumerate(case.model.features):
+        moved = before.marginal[j] > bounds.marginal[j] or before.outside[j] > bounds.outside[j]
+        if column in case.numeric and moved:
+            cost = before.marginal[j] + 2 * before.outside[j]
+            found = sorted(_fits(case, x[:, j], j), key=lambda f: f.cost)
+            enough = min(HALVED * cost, NEARLY * bounds.marginal[j] + 2 * bounds.outside[j])
+            tie = max(TIE, 0.5 * bounds.marginal[j])
+            good = [f for f in found if f.cost <= min(enough, found[0].cost + tie)]
+            if good:
+                fits[column] = good
+    used = Counter(f.conversion.map.words for good in fits.values() for f in good)
+    chosen = {
+        column: min(good, key=lambda f: (-used[f.conversion.map.words], f.conversion.rank, f.cost)).conversion.map
+        for column, good in fits.items()
+    }
+    return _signs(case, chosen)
+
+
+def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
+    """Every conversion's cost on one column: marginal KS plus twice the share of values never seen."""
+    pool = case.stick.pool[:, j]
+    found = []
+    for conversion in _plausible(case, j):
+        mapped = conversion.map.apply(values)
+        if not _ranges_meet(mapped, pool):
+            continue
+        cost = stats.ks(mapped, pool) + 2 * case.stick.support.outside_column(mapped, j)
+        found.append(_Fit(conversion, cost))
+    return found
+
+
+def _plausible(case: Case, j: int) -> tuple[Conversion, ...]:
+    codes = case.stick.support.codes[j]
+    if codes is None:
+        return CONVERSIONS
+    hours = HOUR_SHIFTS if codes.min() >= 0 and codes.max() <= 23 and len(codes) > 12 else ()
+    return CONVERSIONS + CODE_SHIFTS + hours
+
+
+def _ranges_meet(mapped: Floats, pool: Floats) -> bool:
+    """Whether the middle halves overlap at all: most conversions fail here, for nothing."""
+    low, high = np.quantile(mapped, [0.25, 0.75])
+    pool_low, pool_high = np.quantile(pool, [0.02, 0.98])
+    return bool(low <= pool_high and high >= pool_low)
+
+
+def _signs(case: Case, chosen: Maps) -> Maps:
+    """A flipped sign of a symmetric column leaves its marginal alone; only the joint distribution shows it."""
+    maps = dict(chosen)
+    judged = case.stick.judge(InputMap(maps).apply(case.raw)) if maps else case.judged_raw
+    flip = ColumnMap(-1.0, 0.0, "sign flipped")
+    odd = [c for c in judged.moved() if c in case.numeric and c not in maps]
+    for column in odd:
+        j = case.model.features.index(column)
+        centre = abs(case.stick.scale.center[j]) / case.stick.scale.spread[j]
+        if centre > 1.0 or case.stick.support.codes[j] is not None:
+            continue
+        trial = {**maps, column: flip}
+        tried = case.stick.judge(InputMap(trial).apply(case.raw))
+        if tried.distance.total < HALVED * judged.distance.total:
+            maps, judged = trial, tried
+    return maps
+
+
+def pruned(case: Case, columns: Maps) -> Maps:
+    """Without maps that bring nothing: the distance must rise when one is left out."""
+    kept = dict(columns)
+    for column in list(columns):
+        without = {c: m for c, m in kept.items() if c != column}
+        total = case.stick.distance(InputMap(kept).apply(case.raw)).total
+        if case.stick.distance(InputMap(without).apply(case.raw)).total <= total:
+            kept = without
+    return kept
+
+
+def fitted(case: Case, known: Maps, dominant: bool = False) -> Maps:
+    """Known maps plus a fitted one for each further column that moved: declared ones only, where any is declared.
+
+    Parameters
+    ----------
+    dominant
+        Only columns that moved at least half as far as the farthest: what is left to a prior shift moves less.
+    """
+    units = InputMap(known).apply(case.raw)
+    x, judged = case.stick.encode(units), case.stick.judge(units)
+    declared = set(case.model.policy.declare.measurement)
+    ratios = judged.distance.marginal / case.stick.bounds.marginal
+    least = max(1.0, 0.5 * float(ratios.max())) if dominant else 1.0
+    free = {}
+    for j, column in enumerate(case.model.features):
+        usable = column in case.numeric and column not in case.code_columns and (column in declared or not declared)
+        if usable and ratios[j] > least:
+            made = fit_column(case, x[:, j], j, column in declared)
+            if made is not None:
+                free[column] = _compose(known[column], made) if column in known else made
+    return {**known, **free}
+
+
+def fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | None:
+    """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
+    pool = case.stick.pool[:, j]
+    line = affine_fit(values, pool)
+    if line is None or not curve or stats.ks(line.apply(values), pool) <= case.stick.bounds.marginal[j]:
+        return line
+    return monotone_fit(values, pool) or line
+
+
+def monotone_fit(values: Floats, pool: Floats) -> ColumnMap | None:
+    """The increasing curve that lays the quantiles of ``values`` onto the pool's, or None where it has flat pieces."""
+    levels = np.linspace(0.01, 0.99, KNOTS)
+    xs, ys = np.quantile(values, levels), np.quantile(pool, levels)
+    if np.any(np.diff(xs) <= 1e-12) or np.any(np.diff(ys) < 0):
+        return None
+    return ColumnMap(knots=(tuple(map(float, xs)), tuple(map(float, ys))))
+
+
+def affine_fit(values: Floats, pool: Floats) -> ColumnMap | None:
+    """``s·x + c`` that lays the 4-96 % quantiles of ``values`` onto the pool's (least squares), or None if constant.
+
+    The tails are left out: they hold the wild rows, and clipping.
+    """
+    levels = np.linspace(0.04, 0.96, 47)
+    source, target = np.quantile(values, levels), np.quantile(pool, levels)
+    if np.ptp(source) <= 1e-12 or np.ptp(target) <= 1e-12:
+        return None
+    scale, offset = np.polyfit(source, target, 1)
+    return ColumnMap(float(scale), float(offset)) if scale > 0 else None
+
+
+def refitted(case: Case, maps: Maps) -> Adapter:
+    """The fitted maps among ``maps`` fitted again on these rows; known ones stay."""
+    x = case.stick.encode(case.raw)
+    again = {}
+    for column, old in maps.items():
+        j = case.model.features.index(column)
+        fit = monotone_fit if old.knots is not None else affine_fit
+        again[column] = old if old.words else fit(x[:, j], case.stick.pool[:, j]) or old
+    return Adapter(input_map=InputMap(again))
+
+
+def _compose(first: ColumnMap, then: ColumnMap) -> ColumnMap:
+    """``then`` after the affine ``first``."""
+    if then.knots is None:
+        return replace(then, scale=first.scale * then.scale, offset=first.offset * then.scale + then.offset)
+    xs = tuple(sorted((x - first.offset) / first.scale for x in then.knots[0]))
+    return replace(then, knots=(xs, then.knots[1]))
