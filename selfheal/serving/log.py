@@ -21,7 +21,7 @@ from selfheal.table import InferenceTable
 COMMIT_ROWS = 5_000
 """Rows in one transaction: about 0.2 s of SQLite, so that other writers are never kept waiting for long."""
 GATHER_S = 0.05
-"""How long a commit waits for company when nobody waits for it: at most 20 disk flushes a second (0.2 ms of CPU each)."""
+"""How long a commit waits for company when nobody waits for it: at most 20 disk flushes a second (0.2 ms of CPU)."""
 _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
 
