@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec
-from selfheal.table import cycles, journal, labels, predictions, samples, state
+from selfheal.table import cycles, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
@@ -185,13 +185,13 @@ class InferenceTable:
         """A window's rows, with the labels that have come; at most ``limit``, spread evenly over it."""
         schema = self.schema(ref.model)
         with self._database.read() as connection:
-            return predictions.read_window(connection, schema, ref, limit)
+            return reading.read_window(connection, schema, ref, limit)
 
     def latencies(self, ref: WindowRef, limit: int = 20_000) -> npt.NDArray[np.float64]:
         """Milliseconds float64 ``[<= limit]`` that the requests of a window's rows took."""
         schema = self.schema(ref.model)
         with self._database.read() as connection:
-            return predictions.read_latencies(connection, schema, ref, limit)
+            return reading.read_latencies(connection, schema, ref, limit)
 
     def record_cycle(self, model: str, index: int, record: dict[str, Any]) -> None:
         """Write what was decided about window ``index``, which marks it processed; a second record replaces it."""

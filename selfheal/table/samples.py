@@ -9,8 +9,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import NotFoundError
-from selfheal.table.predictions import spread
 from selfheal.table.schema import SAMPLES
+from selfheal.table.windows import spread
 
 SAMPLE_ROWS = 2_000
 """Rows kept of a window: where the yardstick's quantiles stop moving, and about 150 kB at 20 columns."""

@@ -123,3 +123,13 @@ Span(first=7, last=9, rows=1, too_few=True)]
         spans.append(Span(first, last, rows, too_few=rows < min_rows))
         cursor = last + 1
     return spans
+
+
+def spread(n: int, limit: int) -> npt.NDArray[np.int64]:
+    """``min(n, limit)`` positions spread evenly over ``0 … n-1``.
+
+    >>> spread(10, 4).tolist()
+    [0, 2, 5, 7]
+    """
+    kept = min(n, limit)
+    return np.arange(kept, dtype=np.int64) * n // max(kept, 1)
