@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from selfheal.errors import InputError
+from selfheal.registry.archive import load_base
 from selfheal.serving.compiled import compile_path
+from selfheal.serving.layers import chain
 from selfheal.serving.requests import parse
 from selfheal.serving.scorer import Scorer
 from selfheal.table import Pointer
@@ -40,6 +43,31 @@ def test_the_fast_path_agrees_with_the_model(bases, adapters_of, name, kind):
     np.testing.assert_allclose(path.proba(numbers, words), model.predict_proba(rows), rtol=0, atol=1e-6)
     np.testing.assert_array_equal(numbers, before)
     assert kind == "identity" or not np.allclose(model.predict_proba(rows), base.predict_proba(rows), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["identity", "reflexive"])
+def test_a_stored_network_runs_without_torch_and_alike(bases, adapters_of, kind):
+    """A small chain of layers as loaded from the cache: numpy up to 64 rows, torch beyond, the same numbers."""
+    base, cache = bases("weather")
+    loaded = load_base(cache / base.digest)
+    model = loaded.with_adapter(adapters_of(loaded)[kind])
+    assert chain(model.backbone, model.adapter.reflexive, model.head) is not None
+    path = compile_path(model)
+    assert path is not None
+    for n in (1, 64, 65, 300):
+        rows = model.reference.iloc[:n]
+        got = path.proba(rows.to_numpy(dtype=np.float64), [])
+        np.testing.assert_allclose(got, model.predict_proba(rows), rtol=0, atol=1e-6)
+
+
+def test_what_is_no_chain_of_layers_stays_with_torch():
+    class Twice(nn.Module):
+        def forward(self, h):
+            return h + h
+
+    assert chain(nn.Sequential(nn.Linear(2, 2), Twice())) is None
+    assert chain(nn.ReLU()) is None  # would write into its caller's input
+    assert chain(nn.Linear(2, 2), nn.Sequential(nn.Tanh(), nn.Dropout())) is not None
 
 
 def test_what_cannot_be_compiled_is_scored_by_the_model(bases):
