@@ -108,6 +108,52 @@ def wealth(x: Floats) -> float:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What labels say of a candidate: of its probabilities, and of its decisions.
+
+    Attributes
+    ----------
+    says
+        ``better`` when the log-loss is, and the decisions are too or none differs; ``worse`` when either is.
+    nats, decisions
+        The two paired tests.
+    """
+
+    says: Says
+    nats: Paired
+    decisions: Paired
+
+    @property
+    def reason(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.nats.rows} labels: log-loss gain {self.nats.gain:+.3f} nats a row, e-value {self.nats.better:.3g} "
+            f"for better, {self.nats.worse:.3g} for worse (bound {self.nats.bound:g}); decisions "
+            f"{self.decisions.gain:+.3f}, e-value {self.decisions.better:.3g} (bound {1 / DECISIVE:g})"
+        )
+
+
+DECISIVE = 0.2
+"""Level at which better decisions must show beside a better log-loss. On the first half of elec and flights the
+log-loss alone let 7 of 33 patches through that lost accuracy on the next window, with this 0 of 31."""
+
+
+def trial(nats: Floats, decisions: Floats) -> Trial:
+    """Hold a candidate against what serves on labelled rows that it was not fitted to; ask again when more have come.
+
+    Parameters
+    ----------
+    nats : float [n], log-loss of what serves minus that of the candidate.
+    decisions : float [n] in [-1, 1], the same for the loss of decisions.
+    """
+    loss, said = paired(nats), paired(decisions, limit=1.0)
+    agreed = not np.any(decisions) or said.better >= 1 / DECISIVE
+    better = loss.says == "better" and agreed and said.says != "worse"
+    says: Says = "better" if better else "worse" if "worse" in (loss.says, said.says) else "undecided"
+    return Trial(says, loss, said)
+
+
+@dataclass(frozen=True)
 class Audit:
     """What the answers of an audit say.
 

@@ -1,0 +1,94 @@
+"""Labelled rows: of this window and of the ones before it, and what a candidate gains on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.drift.stats import Floats
+from selfheal.errors import InputError
+from selfheal.model import MonitoredModel
+
+Earlier = Sequence[tuple[pd.DataFrame, pd.Series]]
+"""Windows before, oldest first: raw rows, and labels on their index (NaN where unknown)."""
+
+LOWEST = 1e-6
+"""Probabilities below this count as this much: a row costs at most 13.8 nats."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows whose truth is known.
+
+    Attributes
+    ----------
+    rows : DataFrame [n, d], raw.
+    truth : int [n], class index.
+    window : int [n], which window each comes from, 0 the oldest.
+    """
+
+    rows: pd.DataFrame
+    truth: NDArray[np.int64]
+    window: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def labelled(model: MonitoredModel, windows: Earlier) -> Labelled:
+    """The usable labelled rows of some windows, oldest first: every number finite where the reference's are.
+
+    Raises
+    ------
+    InputError
+        If a label is no class of the model.
+    """
+    frames, truths, places = [], [], []
+    for place, (frame, labels) in enumerate(windows):
+        known = labels.dropna()
+        rows = _usable(model, frame.loc[known.index.intersection(frame.index)])
+        frames.append(rows)
+        truths.append(class_index(model, known.loc[rows.index]))
+        places.append(np.full(len(rows), place))
+    if not frames:
+        return Labelled(model.reference.iloc[:0], np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    return Labelled(pd.concat(frames, ignore_index=True), np.concatenate(truths), np.concatenate(places))
+
+
+def class_index(model: MonitoredModel, labels: pd.Series) -> NDArray[np.int64]:
+    """Position of each label among the model's classes."""
+    index = {label: i for i, label in enumerate(model.classes_.tolist())}
+    for label in labels.unique().tolist():
+        if label not in index:
+            raise InputError(f"labels: {label!r} is no class of the model (classes: {model.classes_.tolist()})")
+    return labels.map(index).to_numpy(dtype=np.int64)
+
+
+def _usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame[list(model.features)]
+    numeric = [c for c in model.features if model.dtypes[c] != "str"]
+    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
+    values = frame[numeric].to_numpy(dtype=np.float64)
+    strict = [j for j, c in enumerate(numeric) if c not in model.nullable]
+    good = ~np.isinf(values).any(axis=1) & np.isfinite(values[:, strict]).all(axis=1)
+    return frame[good]
+
+
+def log_losses(proba: Floats, truth: NDArray[np.int64]) -> Floats:
+    """Log-loss [n] in nats of probabilities [n, k]."""
+    return np.asarray(-np.log(np.maximum(proba[np.arange(len(truth)), truth], LOWEST)))
+
+
+def decision_losses(model: MonitoredModel, proba: Floats, truth: NDArray[np.int64]) -> Floats:
+    """Loss [n] of the decisions: the policy's costs over the larger one where declared, else 0 or 1."""
+    said = model.decide(proba)
+    wrong = (said != truth).astype(np.float64)
+    cost = model.policy.cost
+    if cost is None:
+        return wrong
+    costs = np.where(said == 1, cost.false_positive, cost.false_negative)
+    return np.asarray(costs * wrong / max(cost.false_positive, cost.false_negative))

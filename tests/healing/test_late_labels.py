@@ -1,0 +1,162 @@
+"""A patch from a few labels: carried exactly, proposed only where left-out labels gain, proven by later ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from selfheal import Adapter, InputError, MonitoredModel
+from selfheal.adapter import ColumnMap, InputMap
+from selfheal.healing.labelled import decision_losses, labelled, log_losses
+from selfheal.healing.mechanisms import late_labels
+from selfheal.healing.outcome import Outcome
+from selfheal.healing.patch import Patch, Scaling, carried, fit, linear_head
+from selfheal.healing.sequential import trial
+from tests.healing.worlds import linear
+
+
+def network(k: int, *, relu: bool, curved: bool = False, seed: int = 0) -> MonitoredModel:
+    """Untrained: what counts is that the algebra holds."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd")).assign(y=np.arange(300) % k)
+    body = nn.Sequential(nn.Linear(4, 8), nn.ReLU() if relu else nn.Tanh())
+    outputs = 1 if k == 2 else k
+    head = nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, outputs)) if curved else nn.Linear(8, outputs)
+    return MonitoredModel(body, head, rows, target="y")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([2, 3, 5]), st.booleans(), st.booleans())
+def test_a_linear_head_carries_a_patch_exactly(seed: int, k: int, relu: bool, offset: bool) -> None:
+    model, rng = network(k, relu=relu), np.random.default_rng(seed)
+    start = Adapter(InputMap({"a": ColumnMap(2.0, 1.0)}), logit_offset=rng.normal(size=k) if offset else None)
+    # With k = 2 and one output column both logits are [0, z]: any patch of them is a patch of z.
+    patch = Patch(float(rng.uniform(0.2, 3)), rng.normal(size=k), rng.normal(size=(k, 8)))
+    rows = pd.DataFrame(rng.normal(size=(50, 4)), columns=list("abcd"))
+    served = model.with_adapter(start)
+    hidden = served.hidden_of_units(served.model_units(rows))
+    wanted = patch.apply(served.logits_of_hidden(hidden), hidden.double().numpy())
+    adapter = carried(model, start, patch, hidden)
+    assert adapter.input_map == start.input_map
+    assert np.abs(model.with_adapter(adapter).predict_proba(rows) - wanted).max() < 1e-4
+    assert Adapter.from_bytes(adapter.to_bytes()).to_bytes() == adapter.to_bytes()
+
+
+def test_a_head_that_is_not_linear_is_taught() -> None:
+    model, rng = network(3, relu=True, curved=True), np.random.default_rng(0)
+    assert linear_head(model) is None
+    patch = Patch(0.5, np.array([0.5, 0.0, -0.5]), np.zeros((3, 8)))
+    rows = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
+    hidden = model.hidden_of_units(rows)
+    wanted = patch.apply(model.logits_of_hidden(hidden), hidden.double().numpy())
+    made = model.with_adapter(carried(model, Adapter(), patch, hidden)).predict_proba(rows)
+    assert np.abs(made - wanted).max() < 0.5 * np.abs(model.predict_proba(rows) - wanted).max()
+
+
+def test_without_evidence_the_patch_is_the_identity() -> None:
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(200, 5))
+    logits = np.column_stack([np.zeros(200), 3 * hidden[:, 0]])
+    truth = (rng.random(200) < 1 / (1 + np.exp(-logits[:, 1]))).astype(int)
+    for ridge, reach in pairwise((1e6, 4.0, 0.01)):
+        held, loose = (fit(logits, hidden, truth, Scaling.of(hidden), r) for r in (ridge, reach))
+        assert abs(held.scale - 1) <= abs(loose.scale - 1) + 0.02
+    assert fit(logits, hidden, truth, Scaling.of(hidden), 1e9).weight == pytest.approx(np.zeros((2, 5)), abs=1e-4)
+
+
+def windows_of(flip: bool, per: int, seed: int, count: int = 3) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """Labelled windows of a world whose concept changed (``flip``: a fifth of the space changed sides) or did not."""
+    world, found = linear(3), []
+    for i in range(count):
+        rows = world.draw(per, 1000 * seed + i, prior=0.5 if flip else 0.15)
+        found.append((rows.drop(columns="y"), rows["y"]))
+    return found
+
+
+def test_labels_that_show_a_loss_give_a_candidate_that_later_ones_prove() -> None:
+    model = linear(3).with_policy()
+    known = labelled(model, windows_of(True, 60, 1))
+    finding = late_labels.explain(model, known)
+    assert finding is not None and finding.explained and finding.decision == "audit" and not finding.trusted
+    assert finding.adapter is not None
+    candidate = model.with_adapter(finding.adapter)
+    nats, decisions = [], []
+    for rows, labels in windows_of(True, 100, 2):
+        truth = labels.to_numpy()
+        was, now = model.predict_proba(rows), candidate.predict_proba(rows)
+        nats.append(log_losses(was, truth) - log_losses(now, truth))
+        decisions.append(decision_losses(model, was, truth) - decision_losses(model, now, truth))
+    assert trial(np.concatenate(nats), np.concatenate(decisions)).says == "better"
+
+
+def test_without_a_drift_later_labels_let_nothing_through() -> None:
+    """40 candidates, proposed whether left-out labels like it or not, looked at window by window."""
+    model = linear(3).with_policy()
+    base = model.hidden_of_units(model.reference)
+    scaling, through = Scaling.of(base.double().numpy()), 0
+    for seed in range(40):
+        known = labelled(model, windows_of(False, 20, 10 + seed))
+        hidden = model.hidden_of_units(known.rows)
+        patch = fit(model.logits_of_hidden(hidden), hidden.double().numpy(), known.truth, scaling)
+        nats, decisions = [], []
+        for rows, labels in windows_of(False, 50, 100 + seed, 4):
+            h, truth = model.hidden_of_units(rows), labels.to_numpy()
+            was, now = model.predict_proba(rows), patch.apply(model.logits_of_hidden(h), h.double().numpy())
+            nats.append(log_losses(was, truth) - log_losses(now, truth))
+            decisions.append(decision_losses(model, was, truth) - decision_losses(model, now, truth))
+            if trial(np.concatenate(nats), np.concatenate(decisions)).says == "better":
+                through += 1
+                break
+    assert through <= 2
+
+
+def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() -> None:
+    model = linear(3).with_policy()
+    sure = model.with_adapter(
+        carried(model, Adapter(), Patch(4.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
+    )
+    known = labelled(sure, windows_of(False, 40, 5))
+    finding = late_labels.explain(sure, known)
+    assert finding is not None and finding.explained and "scale alone" in finding.reason
+    assert late_labels.explain(sure, labelled(sure, windows_of(False, 6, 5))) is None
+    rows = linear(3).draw(500, 7)
+    assert finding.adapter is not None
+    assert (model.with_adapter(finding.adapter).predict(rows) == model.predict(rows)).all()
+
+
+def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None:
+    model = linear(3).with_policy()
+    known = labelled(model, windows_of(True, 60, 1))
+    for decision, diagnosis in (
+        ("promote", "sensor"),
+        ("recall", "sensor"),
+        ("audit", "sensor"),
+        ("refuse", "data_fault"),
+    ):
+        stands = Outcome(decision, diagnosis, ["so"], pd.DataFrame())  # type: ignore[arg-type]
+        assert late_labels.instead(model, stands, known) is stands
+    patched = late_labels.instead(model, Outcome("refuse", "unknown", ["nothing explains it"], pd.DataFrame()), known)
+    assert (patched.decision, patched.diagnosis, patched.numbers["labels_fitted"]) == ("audit", "concept", 180)
+    assert patched.reasons[-1] == "nothing explains it" and patched.candidates["name"].tolist() == ["late_labels"]
+    assert patched.adapter is not None
+
+
+def test_labels_that_are_no_class_or_no_number_are_refused_or_left_out() -> None:
+    model = linear(3).model
+    rows = linear(3).draw(30, 1)
+    features = rows.drop(columns="y").astype(object)
+    features.loc[3, "x1"] = "n/a"
+    features.loc[4, "x2"] = np.inf
+    labels = rows["y"].astype(float).where(rows.index < 10)
+    assert len(labelled(model, [(features, labels)])) == 8
+    with pytest.raises(InputError, match="is no class of the model"):
+        labelled(model, [(features, labels.replace(1.0, 7.0).replace(0.0, 7.0))])
+    assert len(labelled(model, [])) == 0
