@@ -99,8 +99,11 @@ MODELS = {
 def adapters(model: MonitoredModel) -> dict[str, Adapter]:
     """One of each part, and all together."""
     numeric = next(name for name in model.features if model.dtypes[name] == "float")
-    layer = ReflexiveLayer(model.hidden_dim)
-    nn.init.normal_(layer.project.weight, generator=torch.Generator().manual_seed(3))
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        layer = ReflexiveLayer(model.hidden_dim)
+        nn.init.normal_(layer.project.weight)
+        nn.init.normal_(layer.project.bias, std=3.0)
     layer.requires_grad_(False)
     maps = InputMap({numeric: ColumnMap(1.8, 32.0, "°C → °F")})
     offset = np.linspace(-0.5, 0.5, len(model.classes_))
