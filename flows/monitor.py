@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
-from flows.runs import alone, ended, rename, step, workspace
+from flows.runs import alone, called, ended, rename, step, workspace
 from selfheal import lifecycle
 from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
 from selfheal.table import WindowRef
@@ -53,7 +53,7 @@ def window(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool)
     seen = inspect(ws, model, ref)
     verdict = watch(ws, model, seen)
     decision = decide(ws, model, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
-    healed = heal(model, ref.index) if decision.kind == "heal" else None
+    healed = called(heal, model, ref.index) if decision.kind == "heal" else None
     kept = record(ws, model, seen, decision, healed, verdict)
     said = {**kept.record, "index": ref.index}
     get_run_logger().info(wording.line(model, said))

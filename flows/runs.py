@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from prefect import Task, get_client, runtime, task
+from prefect import Flow, Task, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Completed
+from prefect.states import Completed, State
 
 from selfheal.errors import BusyError
 from selfheal.settings import Settings
@@ -33,6 +33,15 @@ WAIT_SECONDS = 5.0
 def workspace() -> Workspace:
     """The installation that the environment names; opened once, so that models are loaded once."""
     return _opened(Settings.from_env())
+
+
+def reach_server() -> None:
+    """Start the ephemeral server, or ask the one that PREFECT_API_URL names for a sign of life.
+
+    The first flow run does the same. Called earlier, in a thread, it takes the seconds that a server needs out of it.
+    """
+    with get_client(sync_client=True) as client:
+        client.hello()
 
 
 @lru_cache(maxsize=4)
@@ -85,9 +94,37 @@ def rename(words: str) -> None:
 def ended(name: str, message: str, data: Data) -> Data:
     """The final state of a run, whose name and message are what the list of runs shows.
 
-    Typed as its data, which is what Prefect hands to whoever called the flow.
+    Typed as its data, which is what :func:`called` hands to whoever called the flow.
     """
+    if runtime.flow_run.id:
+        _results[str(runtime.flow_run.id)] = data
+        while len(_results) > KEPT_RESULTS:
+            del _results[next(iter(_results))]
     return cast("Data", Completed(name=name, message=message, data=data))
+
+
+KEPT_RESULTS = 16
+"""Flows are called one after the other; a handful of results waits to be taken."""
+
+_results: dict[str, Any] = {}
+
+
+def called(recipe: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a flow in this process and take what it ended with.
+
+    Prefect keeps that in the state object only. When its server is slow to take the final state, its client asks again,
+    is answered with the state that the server already has, and the data are gone with the first one.
+
+    Raises
+    ------
+    Exception
+        What the flow raised.
+    """
+    state: State[R] = recipe(*args, return_state=True, **kwargs)
+    run = str(state.state_details.flow_run_id)
+    if state.is_completed() and run in _results:
+        return cast("R", _results.pop(run))
+    return state.result()
 
 
 def step(name: str, window: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:

@@ -84,10 +84,10 @@ def _monitored(name: str, until: datetime) -> list[dict[str, Any]]:
 
     if Settings.from_env().prefect_api_url:
         from flows.monitor import monitor as flow
-        from flows.runs import in_process
+        from flows.runs import called, in_process
 
         with in_process():
-            return flow(name, until)
+            return called(flow, name, until)
     from selfheal import lifecycle
 
     cycles = lifecycle.monitor(lifecycle.open_workspace(), name, until)
@@ -102,10 +102,10 @@ def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
     index = _newest(ws, name) if window is None else window
     if ws.settings.prefect_api_url:
         from flows.monitor import heal as flow
-        from flows.runs import in_process
+        from flows.runs import called, in_process
 
         with in_process():
-            return index, flow(name, index).to_json()
+            return index, called(flow, name, index).to_json()
     return index, lifecycle.heal_window(ws, name, ws.table.window(name, index)).to_json()
 
 

@@ -95,6 +95,7 @@ def perform(stage: Stage, display: Display, act: Act) -> ActResult:
         production_version=versions[-1],
         seconds=time.monotonic() - began,
         missing=tuple(checks.missing),
+        alerts=stage.alerts(act.model, played.cycles),
     )
 
 
@@ -120,7 +121,7 @@ def verdict_of(cycles: list[dict[str, Any]]) -> Verdict:
         return Verdict(signals, "worse", "rollback", "none", tuple(rolled[-1]["reasons"]))
     if heals:
         heal = heals[-1]
-        reasons = tuple(line for line in (*heal["words"], *heal["reasons"], heal["failure"]) if line)
+        reasons = tuple(line for line in (*heal["reasons"], heal["failure"]) if line)
         return Verdict(signals, heal["diagnosis"], heal["decision"], heal["changed_part"], reasons)
     if faults:
         return Verdict(signals, "data_fault", "refuse", "none", tuple(faults[-1]["reasons"]))
@@ -224,9 +225,7 @@ def logger_fault(stage: Stage, display: Display, checks: Checks) -> Played:
     words = " ".join(verdict.reasons)
     unnamed = [column for column in data.WEATHER_FEATURES if column not in words]
     checks.must(not unnamed, f"columns are not named: {', '.join(unnamed)}")
-    windows = {cycle["index"] for cycle in cycles}
-    alerts = [e for e in stage.workspace.table.journal("rain") if e.kind == "alert" and e.intent["window"] in windows]
-    checks.must(bool(alerts), "no alert was given")
+    checks.must(bool(stage.alerts("rain", cycles)), "no alert was given")
     return Played(cycles, accuracies(stage.cast["rain"].model, days, answers))
 
 

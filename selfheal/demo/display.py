@@ -10,11 +10,15 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from selfheal.demo.results import Accuracy, ActResult, Report
 
-_GOOD, _BAD, _QUIET = "green", "red", "dim"
+_GOOD, _BAD, _LOUD, _QUIET = "green", "red", "yellow", "dim"
+#: Columns where there is no terminal to ask.
+_PLAIN_WIDTH = 100
 
 
 class Display:
@@ -28,6 +32,8 @@ class Display:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
+        if console is None and not self.console.is_terminal:
+            self.console.width = _PLAIN_WIDTH
         self._began = time.monotonic()
 
     def title(self) -> None:
@@ -60,9 +66,11 @@ class Display:
         verdict = f"{act.diagnosis} → [bold]{act.decision}[/]{changed}, version {act.production_version} serves"
         self.console.print(f"  {mark} {verdict}  [{_QUIET}]{act.seconds:.1f} s[/]")
         for reason in act.reasons[:3]:
-            self.console.print(f"      {escape(reason)}", style=_QUIET, overflow="fold")
+            self._indented(reason, _QUIET)
+        for alert in act.alerts:
+            self._indented(f"ALERT {alert}", f"bold {_LOUD}")
         for words in act.missing:
-            self.console.print(f"      {escape(words)}", style=_BAD, overflow="fold")
+            self._indented(words, _BAD)
 
     def summary(self, report: Report, home: Path) -> None:
         """The table, the traffic, and how to look further."""
@@ -82,6 +90,9 @@ class Display:
             self.console.print(f"✗ {escape(line)}", style=_BAD, overflow="fold")
         self.console.print("\nSee it in MLflow (versions, stages, lineage, heal runs) and Prefect (flow runs):")
         self.console.print(f"  SELFHEAL_HOME={_short(home)} selfheal ui", style="bold", soft_wrap=True)
+
+    def _indented(self, words: str, style: str) -> None:
+        self.console.print(Padding(Text(words, style=style, overflow="fold"), (0, 0, 0, 6)))
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._began:5.1f} s"

@@ -25,6 +25,9 @@ BATCH = 73
 #: Pause between two requests of the traffic that goes on while something else happens.
 PACE_SECONDS = 0.05
 _TIMEOUT_SECONDS = 20.0
+#: An idle connection is opened anew after this long: servers close theirs after some seconds (uvicorn: 5), and a
+#: request on one that is just being closed would be lost.
+_IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Client:
     def __init__(self, address: tuple[str, int], ledger: Ledger) -> None:
         self._address = address
         self._connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_SECONDS)
+        self._used = 0.0
         self.ledger = ledger
 
     def send(self, rows: Rows) -> list[Answer]:
@@ -137,9 +141,12 @@ class Client:
         return given
 
     def _post(self, path: str, body: bytes) -> tuple[int, Any]:
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self._connection.close()
         self._connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = self._connection.getresponse()
         raw = response.read()
+        self._used = time.monotonic()
         try:
             return response.status, json.loads(raw)
         except ValueError:

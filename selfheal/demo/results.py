@@ -32,7 +32,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ActResult:
-    """One act as it went; ``missing`` lists what had to be seen and was not (empty: the act went as it must)."""
+    """One act as it went.
+
+    ``missing`` lists what had to be seen and was not (empty: the act went as it must), ``alerts`` what was said aloud.
+    """
 
     name: str
     model: str
@@ -45,6 +48,7 @@ class ActResult:
     production_version: int
     seconds: float
     missing: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The act as the report's JSON holds it."""

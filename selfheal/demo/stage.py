@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 90.0
 #: A settled change is served within 2 s, a person's settled within 5 s; a busy machine takes longer.
-SWAP_SECONDS = 15.0
+SWAP_SECONDS = 30.0
 
 
 @dataclass
@@ -73,19 +73,18 @@ class Stage:
         process = _serve(name, address[1], self.settings)
         self.cast[name] = Cast(model, stream, address, Client(address, Ledger()), process)
 
-    def ready(self) -> None:
-        """Wait until every service answers.
+    def ready(self, name: str) -> None:
+        """Wait until a model's service answers.
 
         Raises
         ------
         UnavailableError
             Naming the log of the one that does not.
         """
-        for name, member in self.cast.items():
-            try:
-                wait_for(member.address, _START_SECONDS)
-            except TimeoutError as error:
-                raise UnavailableError(f"{error}; its log is {_log(name, self.settings)}") from error
+        try:
+            wait_for(self.cast[name].address, _START_SECONDS)
+        except TimeoutError as error:
+            raise UnavailableError(f"{error}; its log is {_log(name, self.settings)}") from error
 
     def close(self) -> None:
         """Stop the services."""
@@ -102,8 +101,23 @@ class Stage:
     # ------------------------------------------------------------------ what happens in an act
 
     def send(self, name: str, slice_: streams.Slice) -> list[Answer]:
-        """Replay rows as traffic; the answers, in order."""
-        return self.cast[name].client.send(slice_.rows)
+        """Replay rows as traffic; the answers, in order.
+
+        Raises
+        ------
+        UnavailableError
+            If a row was not answered: the windows would not be what the act is about.
+        """
+        self.ready(name)
+        member = self.cast[name]
+        answers = member.client.send(slice_.rows)
+        answered = sum(len(answer.frame) for answer in answers)
+        if answered != len(slice_.rows):
+            raise UnavailableError(
+                f"{answered} of {len(slice_.rows)} rows were answered by {name!r}; {member.ledger.failures[-1]} "
+                f"(log: {_log(name, self.settings)})"
+            )
+        return answers
 
     def monitor(self, name: str, slice_: streams.Slice) -> list[dict[str, Any]]:
         """Run the monitor flow up to the end of ``slice_``, while its clients go on asking.
@@ -114,11 +128,11 @@ class Stage:
             The records of the windows that hold these rows, oldest first.
         """
         from flows.monitor import monitor
-        from flows.runs import in_process
+        from flows.runs import called, in_process
 
         member = self.cast[name]
         with in_process(), traffic(member.address, member.ledger, slice_.rows):
-            monitor(name, slice_.until)
+            called(monitor, name, slice_.until)
             self.wait_served(name, self.settled(name))
         cycles = self.workspace.table.cycles(name, None)
         return [cycle for cycle in cycles if datetime.fromisoformat(cycle["start"]) >= slice_.rows.times[0]]
@@ -153,6 +167,16 @@ class Stage:
         if version not in versions:
             versions[version] = self.workspace.registry.load(name, version=version)
         return versions[version]
+
+    def alerts(self, name: str, cycles: list[dict[str, Any]]) -> tuple[str, ...]:
+        """What was said aloud about these windows."""
+        windows = {cycle["index"] for cycle in cycles}
+        told = [entry.intent for entry in self.workspace.table.journal(name) if entry.kind == "alert"]
+        return tuple(
+            f"window {alert['window']}: {alert['what']}: {'; '.join(alert['reasons'])}"
+            for alert in told
+            if alert["window"] in windows
+        )
 
     def status(self, name: str) -> dict[str, Any]:
         """What ``selfheal status`` says."""
