@@ -75,7 +75,7 @@ def test_streams_hand_out_every_row_once_and_know_what_was_there_before_the_faul
     assert second.rows.ids[0] == "day-365" and first.until == second.rows.times[0]
     np.testing.assert_allclose(second.rows.frame["temperature"] * 1.8 + 32, second.clean["temperature"])
     assert "target" not in first.rows.frame and second.labels.tolist() == second.clean_labels.tolist()
-    with pytest.raises(ValueError, match="rows left|the stream has"):
+    with pytest.raises(ValueError, match="the stream has"):
         stream.take(100)
 
 
