@@ -187,6 +187,12 @@ class InferenceTable:
         with self._database.read() as connection:
             return reading.read_window(connection, schema, ref, limit)
 
+    def labelled(self, ref: WindowRef, limit: int = 10_000) -> Window:
+        """Those of a window's rows whose label has come; the first ``limit`` by arrival."""
+        schema = self.schema(ref.model)
+        with self._database.read() as connection:
+            return reading.read_labelled(connection, schema, ref, limit)
+
     def latencies(self, ref: WindowRef, limit: int = 20_000) -> npt.NDArray[np.float64]:
         """Milliseconds float64 ``[<= limit]`` that the requests of a window's rows took."""
         schema = self.schema(ref.model)

@@ -17,6 +17,8 @@ from selfheal.table.windows import Window, WindowRef, spread
 
 CHUNK = 20_000
 """Rows fetched at once: bounds the Python objects alive while a window is read (about 10 MB at 20 columns)."""
+_STATEMENT_KEYS = 5_000
+"""Row numbers named in one statement: SQLite takes 32,766 variables."""
 
 
 def read_window(connection: sa.Connection, schema: ModelSchema, ref: WindowRef, limit: int | None = None) -> Window:
@@ -29,13 +31,25 @@ def read_window(connection: sa.Connection, schema: ModelSchema, ref: WindowRef, 
         if len(keys) > limit:
             order = np.array(sorted(tuple(key) for key in keys), dtype=np.int64).reshape(-1, 2)[:, 1]
             seqs = np.sort(order[spread(len(order), limit)])
-            chosen = np.array_split(seqs, max(1, -(-len(seqs) // 5_000)))
+            chosen = np.array_split(seqs, max(1, -(-len(seqs) // _STATEMENT_KEYS)))
     conditions = [inside] if chosen is None else [table.c.seq.in_(part.tolist()) for part in chosen]
     labelled = connection.execute(sa.select(LABELS.c.model).where(LABELS.c.model == schema.model).limit(1)).first()
     rows = connection.execute(sa.select(sa.func.count()).select_from(table).where(inside)).scalar_one()
     sink = _Columns(schema, rows if chosen is None else sum(map(len, chosen)))
     for condition in conditions:
         sink.fetch(connection, sink.query(condition, labelled is not None))
+    return sink.window(ref)
+
+
+def read_labelled(connection: sa.Connection, schema: ModelSchema, ref: WindowRef, limit: int) -> Window:
+    """The rows of a window whose label has come, the first ``limit`` by arrival."""
+    table = schema.table
+    known = sa.select(LABELS.c.prediction_id).where(LABELS.c.model == schema.model)
+    chosen = sa.select(table.c.seq).where(_inside(table, ref), table.c.prediction_id.in_(known))
+    seqs = connection.execute(chosen.order_by(table.c.seq).limit(limit)).scalars().all()
+    sink = _Columns(schema, len(seqs))
+    for begin in range(0, len(seqs), _STATEMENT_KEYS):
+        sink.fetch(connection, sink.query(table.c.seq.in_(seqs[begin : begin + _STATEMENT_KEYS]), labelled=True))
     return sink.window(ref)
 
 

@@ -46,6 +46,17 @@ def test_the_order_of_arrival_does_not_matter(table, rows, fresh_model, data, la
     assert table.read(everything(model)).labels.dropna().to_dict() == expected
 
 
+def test_the_labelled_rows_alone(table, rows, house):
+    table.create("m", house.dtypes, house.classes)
+    assert len(table.labelled(everything("m")).frame) == 0
+    table.append("m", **rows([T0, T0, T0 + 2 * HOUR, T0], ids=["a", "b", "later", "c"]))
+    table.add_labels("m", ["c", "a", "later", "nowhere"], [1, 0, 1, 1], T0)
+    found, whole = table.labelled(everything("m")), table.read(everything("m"))
+    assert found.labels.to_dict() == {"a": 0.0, "c": 1.0}
+    assert found.frame.equals(whole.frame.loc[["a", "c"]])
+    assert table.labelled(everything("m"), limit=1).labels.to_dict() == {"a": 0.0}
+
+
 def test_an_older_label_does_not_replace_a_newer(table, rows, house):
     table.create("m", house.dtypes, house.classes)
     table.append("m", **rows([T0], ids=["a"]))
