@@ -23,6 +23,9 @@ SLACK = 0.02
 SIGMAS = 4.0
 """Binomial standard errors above the worst natural rate: one false alarm in 30,000 columns."""
 
+NATURAL_MARGIN = 1.3
+"""A null rate may exceed the largest natural one by this factor, like every bound of the yardstick."""
+
 NEVER = 1e-6
 """A column that shows one value is stuck when the reference makes that less likely than this."""
 
@@ -104,7 +107,7 @@ def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series], slack: fl
     if rate <= slack:
         return []
     usual = max(float(block.isna().mean()) for past in natural for block in _blocks(past, len(values)))
-    bound = max(slack, usual + SIGMAS * float(np.sqrt(max(usual, slack) / len(values))))
+    bound = max(slack, NATURAL_MARGIN * usual + SIGMAS * float(np.sqrt(max(usual, slack) / len(values))))
     if rate <= bound:
         return []
     natural_rate = f"natural {usual:.1%}, bound {bound:.1%}"

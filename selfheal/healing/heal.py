@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from selfheal.drift.yardstick import Yardstick, windows
@@ -15,10 +17,17 @@ from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.gate import candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
-from selfheal.healing.mechanisms import ORDER
+from selfheal.healing.labelled import Earlier, labelled
+from selfheal.healing.mechanisms import ORDER, late_labels
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.model import MonitoredModel
+
+MIN_SINCE = 200
+"""A change that began mid-window is looked for in at least this many rows."""
+
+SINCE_LEFT = 0.3
+"""The beginning was chosen to fit, so the explanation must leave less: at 0.5 a day's trading once passed for miles."""
 
 
 def heal(
@@ -28,6 +37,8 @@ def heal(
     labels: pd.Series | None = None,
     memory: Memory = (),
     seed: int = 0,
+    *,
+    earlier: Earlier = (),
 ) -> Outcome:
     """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
 
@@ -46,6 +57,9 @@ def heal(
         Earlier versions: (version, adapter, the raw window it was made for or None).
     seed
         Of every random choice: the same inputs give the same outcome.
+    earlier
+        Windows before whose labels have come, oldest first: (raw rows, labels on their index). With those of this
+        window they give a patch where the data alone lead nowhere; it goes to audit, for later labels to decide.
 
     Returns
     -------
@@ -68,7 +82,44 @@ def heal(
         stick = Yardstick(model, recent, len(cleaned.rows), seed)
         case = Case(model, cleaned.rows, stick, tuple(memory), seed)
         findings, winner = _ask(case)
-        return _conclude(case, findings, winner, known)
+        later = _since(case, recent) if winner is None else None
+        if later is not None:
+            return _conclude(*later, None if known is None else known[-len(later[0].raw) :])
+        outcome = _conclude(case, findings, winner, known)
+        windows_known = [*earlier, (window, labels)] if labels is not None else earlier
+        return late_labels.instead(model, outcome, labelled(model, windows_known), seed) if windows_known else outcome
+
+
+def _since(
+    case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
+) -> tuple[Case, list[Finding], Finding] | None:
+    """What explains the window from some row on, when the rows before it look as always: it began mid-window."""
+    start = onset(case)
+    if len(case.raw) - start < MIN_SINCE or start < MIN_SINCE // 2:
+        return None
+    if not Yardstick(case.model, recent, start, case.seed).judge(case.units.iloc[:start]).explained:
+        return None
+    rows = case.raw.iloc[start:]
+    part = replace(case, raw=rows, stick=Yardstick(case.model, recent, len(rows), case.seed))
+    findings, winner = _ask(part)
+    if winner is None or not winner.trusted or winner.decision != "promote" or winner.value > SINCE_LEFT:
+        return None
+    told = f"since row {start} of {len(case.raw)} (the rows before it look as always): {winner.reason}"
+    return part, findings, replace(winner, reason=told)
+
+
+def onset(case: Case) -> int:
+    """The row from which the most unusual column changed its place or its spread.
+
+    Where the running sum of ranks departs farthest from a steady climb (Pettitt 1979); of the ranks' distance from
+    their middle too, for a factor changes the spread of a column around zero and not its place.
+    """
+    columns = case.judged.columns
+    j = case.model.features.index(max(columns, key=lambda c: columns[c]))
+    ranks = rankdata(case.stick.encode(case.units)[:, j])
+    ranks -= ranks.mean()
+    walks = [np.abs(np.cumsum(r - r.mean())) / max(r.std(), 1e-9) for r in (ranks, np.abs(ranks))]
+    return int(max(walks, key=lambda walk: walk.max()).argmax()) + 1
 
 
 def _ask(case: Case) -> tuple[list[Finding], Finding | None]:

@@ -19,7 +19,8 @@ MAX_ROWS = 5000
 """A larger window is sampled down to this, in time order: every statistic is settled to a percent by then."""
 
 WILD = 50.0
-"""A value farther than this many of the window's own 5-95 % ranges from its median is a broken row, not a unit."""
+"""A value farther than this many of the window's own interquartile ranges from its median is a broken row, not a
+unit: the quartiles stand while less than a quarter of the rows is broken."""
 
 SLACK = 0.25
 """Share of rows without a usable value in a column that are dropped; more is a data fault (HEALING: a fifth of the
@@ -84,7 +85,7 @@ def _wild(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         finite = np.where(np.isfinite(values), values, np.nan)
         usable = ~np.isnan(finite).all(axis=0)
         finite = finite[:, usable]
-        middle, low, high = (np.nanquantile(finite, q, axis=0) for q in (0.5, 0.05, 0.95))
+        middle, low, high = (np.nanquantile(finite, q, axis=0) for q in (0.5, 0.25, 0.75))
         wide = np.where(high > low, high - low, np.inf)
         return np.asarray((np.abs(finite - middle) > WILD * wide).any(axis=1))
 

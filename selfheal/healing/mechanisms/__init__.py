@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import combined, data_fault, measurement, new_rule, prior, recall, stable, stable_class
+from selfheal.healing.mechanisms import (
+    broken,
+    combined,
+    measurement,
+    new_rule,
+    permuted,
+    prior,
+    recall,
+    senders,
+    stable,
+    stable_class,
+)
 from selfheal.healing.outcome import Finding
 
 Mechanism = Callable[[Case], Finding | None]
@@ -19,10 +30,12 @@ ORDER: tuple[Mechanism, ...] = (
     recall.explain,
     new_rule.explain,
     measurement.explain,
-    data_fault.explain,
+    permuted.explain,
+    senders.explain,
     prior.explain,
     combined.explain,
     stable_class.explain,
+    broken.explain,
 )
 """The first that explains the window wins. What leaves everything as it is comes first; what needs the least faith
 next; a declaration of the owner's last, for it is believed and not seen."""

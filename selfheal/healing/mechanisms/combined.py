@@ -29,9 +29,10 @@ def explain(case: Case) -> Finding | None:
         shift = estimate(case, InputMap(maps).apply(case.raw))
         shifted = replace(case, stick=case.stick.resampled(pool_weights(case, shift)))
         maps = _maps(shifted, dominant=False)
+    maps = matching.pruned(shifted, maps)
     if not maps:
         return None
-    alone = measurement.found(shifted, matching.pruned(shifted, maps))
+    alone = measurement.found(shifted, maps)
     failed = believed(case, shift)
     adapter = Adapter(alone.adapter.input_map if alone.adapter else InputMap(), logit_offset=offset(case, shift))
     shares = ", ".join(f"{v:.3f}" for v in shift.window)

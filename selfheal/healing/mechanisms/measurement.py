@@ -25,6 +25,9 @@ LEFT = 0.5
 DOMINANT = 0.3
 """... and 70 % of it where something else moved at the same time and stays unusual (HEALING)."""
 
+STRONG = 2.0
+"""A changed unit moves a column by at least this many natural bounds; a week's demand once rose as if by miles."""
+
 HALF_GAIN = 0.2
 """Each half in time must show at least this share of the whole gain: a fault that began mid-window waits."""
 
@@ -71,7 +74,9 @@ def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str],
     still = [c for c in maps.columns if column_ratio(case, after, c) > limit]
     whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
     gains = _half_gains(case, maps)
+    strength = max(column_ratio(case, before, c) for c in maps.columns)
     checks = (
+        (strength >= STRONG, f"the columns were at {strength:.2f} of their bounds before it (at least {STRONG:g})"),
         (min(share, own) <= LEFT, f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
         (not still, f"still unusual after it: {', '.join(still)}"),
         (after.ratios["score"] <= limit, f"the model's score stays at {after.ratios['score']:.2f} (bound {limit:g})"),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from selfheal.adapter import Adapter
 from selfheal.drift.signals import new_rule_excess
@@ -18,6 +19,12 @@ from selfheal.rules import Rule
 
 RULE_WEIGHT = 3.0
 """How much a covered row counts against one that keeps the frozen answer (HEALING)."""
+
+DOUBT_P = 0.01
+"""Binomial tail below which the reference rows that a new rule covers speak against its declared precision."""
+
+CONTRADICTED = 0.5
+"""Share of a new rule's rows on which an older rule votes otherwise, from which a person is asked."""
 
 ANCHORS = 2000
 """Reference rows outside the rule that hold the layer to the frozen answers."""
@@ -40,12 +47,13 @@ def explain(case: Case) -> Finding | None:
     high = float(band(case)[1][-1])
     failed = [f"{covered.mean():.0%} covered, above the prior band's {high:.0%}"] if covered.mean() > high else []
     failed += [f"the rows beside it are unusual too: {name} at {ratio:.2f}"] if ratio > 1.0 else []
+    doubts = [doubt for rule in active for doubt in _against(case, rule)]
     adapter = _learn(case, active) if not failed else None
     told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
     reason = f"{told} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows"
     return Finding(
         "new_rule", "concept", not failed, f"rows beside the rule: {name}", ratio, 1.0,
-        reason + "".join(f"; {why}" for why in failed), adapter=adapter, teacher=targets,
+        reason + "".join(f"; {why}" for why in failed + doubts), adapter=adapter, trusted=not doubts, teacher=targets,
         refit=lambda rows: _learn(case.part(rows), active),
     )  # fmt: skip
 
@@ -54,6 +62,27 @@ def _excess(case: Case, rule: Rule) -> float:
     before = float(np.mean([rule.fires(block).mean() for block in case.stick.blocks]))
     fired = rule.fires(case.raw)
     return new_rule_excess(int(fired.sum()), len(fired), before, case.stick)
+
+
+def _against(case: Case, rule: Rule) -> list[str]:
+    """Evidence that a declared rule is wrong: the few reference rows it covers, and the other rules' votes beside it.
+
+    Neither can prove it (the pattern is new); either is enough to let labels decide.
+    """
+    doubts = []
+    known = case.truth[rule.fires(case.reference)]
+    right = int((case.model.classes_[known] == rule.vote).sum())
+    if len(known) and binom.cdf(right, len(known), rule.precision) < DOUBT_P:
+        doubts.append(
+            f"{rule.name}: right on {right} of the {len(known)} reference rows it covers, declared {rule.precision:g}"
+        )
+    covered = case.raw[rule.fires(case.raw)]
+    for other in case.model.policy.rule_set:
+        if other.knowledge == "record" and other.vote != rule.vote:
+            share = float(other.fires(covered).mean())
+            if share > CONTRADICTED:
+                doubts.append(f"{other.name} votes {other.vote!r} on {share:.0%} of the rows that {rule.name} covers")
+    return doubts
 
 
 def taught(case: Case, rules: list[Rule], rows: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:

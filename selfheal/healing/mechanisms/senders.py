@@ -1,0 +1,89 @@
+"""Two senders, two units, one window: some rows of a column are in another unit. Named, and refused.
+
+No map of the whole column can be right, and which row is whose is not ours to guess; the column that separates the
+senders, if there is one, tells the owner where to look.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfheal.drift import stats
+from selfheal.drift.stats import Floats
+from selfheal.healing.case import Case
+from selfheal.healing.conversions import CONVERSIONS
+from selfheal.healing.outcome import Finding
+
+MIXED = (0.1, 0.9)
+"""Share of rows in the other unit between which it is two senders, and not one changed instrument or a few bad rows."""
+
+IN_TURN = 0.5
+"""Groups whose places in the window lie farther apart than this did not send side by side: one took over from the
+other, which is a change that began mid-window."""
+
+SEPARATES = 0.9
+"""KS distance between the two groups of rows from which a column tells the senders apart."""
+
+
+def explain(case: Case) -> Finding | None:
+    """Whether a known conversion of some of the rows makes an unusual column natural."""
+    if case.judged_raw.explained:
+        return None
+    x = case.stick.encode(case.raw)
+    before, bounds = case.judged_raw.distance, case.stick.bounds
+    told = []
+    for j, column in enumerate(case.model.features):
+        unusual = before.marginal[j] > bounds.marginal[j] or before.outside[j] > bounds.outside[j]
+        if column in case.numeric and column not in case.code_columns and unusual:
+            told += _mixture(case, x, j)
+    if not told:
+        return None
+    return Finding("two senders", "data_fault", True, "columns", len(told), 0.0, "; ".join(told), decision="refuse")
+
+
+def _mixture(case: Case, x: Floats, j: int) -> list[str]:
+    values, pool = x[:, j], case.stick.pool[:, j]
+    low, high = np.quantile(pool, [0.002, 0.998])
+    step = case.stick.support.step[j]
+    for conversion in CONVERSIONS:
+        mapped = conversion.map.apply(values)
+        foreign = _fits(mapped, low, high, step) & ~_fits(values, low, high, step)
+        if not MIXED[0] <= foreign.mean() <= MIXED[1]:
+            continue
+        repaired = np.where(foreign, mapped, values)
+        if (
+            stats.ks(repaired, pool) > case.stick.bounds.marginal[j]
+            or not _fits(repaired, low, high, step).mean() > 0.98
+        ):
+            continue
+        name = case.model.features[j]
+        if stats.ks(*_places(foreign)) > IN_TURN:
+            return []
+        where = _separating(case, x, j, foreign)
+        return [f"column {name!r} is {conversion.map.describe()} in {foreign.mean():.0%} of rows only{where}"]
+    return []
+
+
+def _fits(values: Floats, low: float, high: float, step: float) -> NDArray[np.bool_]:
+    """Rows whose value could be healthy: in range, and on the recording grid where there is one."""
+    inside = (values >= low) & (values <= high)
+    if step > 0:
+        inside &= np.abs(values - np.round(values / step) * step) <= 1e-4 * step
+    return np.asarray(inside)
+
+
+def _separating(case: Case, x: Floats, j: int, foreign: NDArray[np.bool_]) -> str:
+    """The column that tells the two groups of rows apart, in words."""
+    others = {case.model.features[i]: x[:, i] for i in range(x.shape[1]) if i != j}
+    found = {name: stats.ks(values[foreign], values[~foreign]) for name, values in others.items()}
+    best = max(found, key=lambda name: found[name])
+    if found[best] < SEPARATES:
+        return "; no column separates these rows from the others"
+    return f"; column {best!r} separates them"
+
+
+def _places(foreign: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """When the two groups of rows arrived."""
+    order = np.arange(len(foreign), dtype=np.float64)
+    return order[foreign], order[~foreign]
