@@ -1,0 +1,172 @@
+"""A fire drill: faults injected into rows of a user's own reference, before the user trusts the loop with the model.
+
+The newer part of the reference is held back from the healer: its first half is the window, its second is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
+from selfheal.drill.trial import Right, Scenario, Trial
+from selfheal.drill.worlds import in_words
+from selfheal.errors import InputError
+from selfheal.model import MonitoredModel
+
+LEAST = 600
+"""Rows that a reference must have: 300 stay the reference, 150 are the window, 150 are scored. More is better."""
+
+WINDOW = 2000
+"""Rows of a window at most."""
+
+MOST_COLUMNS = 4
+"""Columns that are broken, those that the model leans on most first."""
+
+UNITS = {"× 1000": (1000.0, 0.0), "÷ 10": (0.1, 0.0), "°F → °C": (1 / 1.8, -32 / 1.8)}
+SHARES = {"halved": 0.5, "doubled": 2.0}
+
+Change = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+class Held:
+    """The model with the older half of its reference, and the newer half as rows that the healer never saw.
+
+    Raises
+    ------
+    InputError
+        If the reference has fewer than :data:`LEAST` rows.
+    """
+
+    def __init__(self, model: MonitoredModel) -> None:
+        n = len(model.reference)
+        if n < LEAST:
+            raise InputError(
+                f"the reference has {n} rows; a drill needs {LEAST}: half stay the reference, a quarter is the window "
+                "and a quarter is scored. Adopt the model with a longer reference"
+            )
+        self.rows = model.reference.assign(**{model.target: model.reference_labels})
+        size = min(WINDOW, n // 4)
+        self.window, self.unseen = self.rows.iloc[n - 2 * size : n - size], self.rows.iloc[n - size :]
+        self.model = MonitoredModel(
+            model.backbone, model.head, self.rows.iloc[: n - 2 * size], target=model.target,
+            preprocess=model.preprocess, policy=model.policy, name=model.name,
+        )  # fmt: skip
+
+    def leaning(self) -> list[str]:
+        """Numeric columns by how many answers change when the column is shuffled, most first."""
+        rng = np.random.default_rng(0)
+        features = list(self.model.features)
+        before = self.model.proba_of_units(self.unseen[features])
+        moved = {}
+        for column in features:
+            if self.model.dtypes[column] in ("float", "int") and self.unseen[column].nunique() > 2:
+                shuffled = self.unseen[features].assign(**{column: rng.permutation(self.unseen[column].to_numpy())})
+                moved[column] = float(np.abs(self.model.proba_of_units(shuffled) - before).sum())
+        return sorted(moved, key=lambda c: -moved[c])
+
+    def trial(self, seed: int, answer: Right, change: Change, exact: Adapter | None) -> Trial:
+        """The window and the scored rows, changed; the window's rows are drawn anew from both parts for each seed."""
+        pool = pd.concat([self.window, self.unseen])
+        order = np.random.default_rng(seed).permutation(len(pool))
+        window, unseen = (pool.iloc[np.sort(part)] for part in (order[: len(self.window)], order[len(self.window) :]))
+        target, features = self.model.target, list(self.model.features)
+        broken, scored = change(window, seed), change(unseen, seed + 1)
+        same = len(scored) == len(unseen) and scored.index.equals(unseen.index)
+        return Trial(
+            self.model, broken[features], broken[target].to_numpy(), scored[features], scored[target].to_numpy(),
+            answer, oracle=exact, undrifted=unseen[features] if same else None,
+            declared=in_words(self.model.policy.declare.model_dump(exclude_defaults=True)),
+        )  # fmt: skip
+
+
+def scenarios(model: MonitoredModel) -> list[Scenario]:
+    """Every scenario that applies to the model's columns and classes."""
+    held = Held(model)
+    return [Scenario(name, "own", about, build) for name, about, build in _applicable(held)]
+
+
+Entry = tuple[str, str, Callable[[int], Trial]]
+
+
+def _applicable(held: Held) -> Iterator[Entry]:
+    yield "clean", "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
+    columns = held.leaning()[:MOST_COLUMNS]
+    for i, column in enumerate(columns):
+        name, (scale, step) = list(UNITS.items())[i % len(UNITS)]
+        # Whether it goes out at once is the policy's max_changed and ambiguous; both answers are right.
+        yield f"unit: {column} {name}", "a listed conversion", _affine(held, column, scale, step, PROMOTE | AUDIT)
+    for column in columns[:2]:
+        declared = column in held.model.policy.declare.measurement
+        step = 2 * float(held.rows[column].std())
+        decisions = PROMOTE | AUDIT if declared else AUDIT | REFUSE | KEEP
+        words = "2 sd too high" + (", declared" if declared else ", undeclared")
+        yield f"offset: {column}", words, _affine(held, column, 1.0, step, decisions)
+    if len(columns) >= 2:
+        yield "swapped columns", f"{columns[0]} and {columns[1]}", _fault(held, partial(_swapped, columns=columns[:2]))
+    if columns:
+        yield "stuck sensor", f"{columns[0]} is constant", _fault(held, partial(_stuck, column=columns[0]))
+        yield "missing column", f"{columns[0]} is empty", _fault(held, partial(_empty, column=columns[0]))
+        yield "poison", "a fifth of the window is nonsense", _poison(held, columns)
+    for name, factor in SHARES.items():
+        answer = right(PROMOTE | AUDIT | KEEP | REFUSE, "", "prior", known=False)
+        change = partial(_resampled, target=held.model.target, last=held.model.classes_[-1], factor=factor)
+        about = f"the share of class {held.model.classes_[-1]!r} {name}"
+        yield f"prior: {name}", about, partial(held.trial, answer=answer, change=change, exact=None)
+
+
+def _affine(held: Held, column: str, scale: float, step: float, decisions: frozenset[str]) -> Callable[[int], Trial]:
+    exact = Adapter(InputMap({column: ColumnMap(1 / scale, -step / scale)}))
+    answer = right(decisions, "", "sensor", known="promote" in decisions)
+    return partial(
+        held.trial, answer=answer, change=lambda f, seed: f.assign(**{column: f[column] * scale + step}), exact=exact
+    )
+
+
+def _fault(held: Held, change: Change) -> Callable[[int], Trial]:
+    return partial(held.trial, answer=right(REFUSE, "data_fault", "fault"), change=change, exact=None)
+
+
+def _poison(held: Held, columns: list[str]) -> Callable[[int], Trial]:
+    def build(seed: int) -> Trial:
+        trial = held.trial(seed, right(KEEP | REFUSE), _same, Adapter())
+        rng = np.random.default_rng(seed)
+        hit = rng.random(len(trial.window)) < 0.2
+        window = trial.window.astype({c: float for c in columns})
+        window.loc[hit, columns] = rng.normal(size=(int(hit.sum()), len(columns))) * 1e9
+        return Trial(**{**vars(trial), "window": window})
+
+    return build
+
+
+def _same(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return frame
+
+
+def _swapped(frame: pd.DataFrame, seed: int, columns: list[str]) -> pd.DataFrame:
+    first, second = columns
+    return frame.assign(**{first: frame[second], second: frame[first]})
+
+
+def _stuck(frame: pd.DataFrame, seed: int, column: str) -> pd.DataFrame:
+    return frame.assign(**{column: frame[column].iloc[0]})
+
+
+def _empty(frame: pd.DataFrame, seed: int, column: str) -> pd.DataFrame:
+    return frame.assign(**{column: np.nan})
+
+
+def _resampled(frame: pd.DataFrame, seed: int, target: str, last: object, factor: float) -> pd.DataFrame:
+    """Rows drawn again so that the class's share is multiplied, by at most what keeps it under 90 %."""
+    mine = (frame[target] == last).to_numpy()
+    share = min(factor * mine.mean(), 0.9)
+    weight = np.where(mine, share / max(mine.sum(), 1), (1 - share) / max((~mine).sum(), 1))
+    drawn = frame.sample(len(frame), replace=True, weights=weight, random_state=seed)
+    # Repeated rows would be dropped as replayed ones: a hair of noise makes each its own.
+    numeric = [str(c) for c in frame if c != target and frame[c].dtype.kind == "f"]
+    hair = np.random.default_rng(seed).normal(0, 1e-3, (len(drawn), len(numeric))) * frame[numeric].std().to_numpy()
+    return drawn.assign(**dict(zip(numeric, (drawn[numeric].to_numpy() + hair).T, strict=True))).reset_index(drop=True)

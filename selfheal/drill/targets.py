@@ -1,0 +1,174 @@
+"""HEALING's targets, each a line of the scoreboard: a value from the rows, its goal, and whether it was met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from selfheal.drill.score import Row
+
+SYNTHETIC = frozenset({"synthetic", "random"})
+LOST = 0.03
+"""Where a unit change costs less accuracy than this, a share of it says little: then the heal must be near clean."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One target. ``value`` is None, and ``met`` too, where no row speaks about it."""
+
+    name: str
+    value: float | None
+    goal: str
+    met: bool | None
+    cases: int
+
+
+def line(name: str, value: float | None, sense: Literal[">=", "<="], goal: float, cases: int) -> Line:
+    """A line; ``met`` if the value is on the goal's side of it."""
+    if value is None or not cases:
+        return Line(name, None, f"{sense} {goal:g}", None, cases)
+    return Line(name, value, f"{sense} {goal:g}", value >= goal if sense == ">=" else value <= goal, cases)
+
+
+def pooled(rows: Sequence[Row], top: str = "oracle") -> tuple[float | None, int]:
+    """Σ(after − before) / Σ(oracle − before) in accuracy over rows where the oracle gains a point, and their number."""
+    used = [
+        r
+        for r in rows
+        if r["before"] and r["after"] and r[top] and r[top]["accuracy"] - r["before"]["accuracy"] >= 0.01
+    ]
+    room = sum(r[top]["accuracy"] - r["before"]["accuracy"] for r in used)
+    won = sum(r["after"]["accuracy"] - r["before"]["accuracy"] for r in used)
+    return (won / room if used else None), len(used)
+
+
+def share(rows: Sequence[Row], what: Callable[[Row], Any]) -> tuple[float | None, int]:
+    """Share of rows for which something holds, and their number."""
+    return (sum(bool(what(r)) for r in rows) / len(rows) if rows else None), len(rows)
+
+
+def count(rows: Sequence[Row], what: Callable[[Row], Any]) -> tuple[float | None, int]:
+    """Number of rows for which something holds, and how many were asked."""
+    return (float(sum(bool(what(r)) for r in rows)) if rows else None), len(rows)
+
+
+def worst(
+    rows: Sequence[Row], figure: Callable[[Row], float | None], pick: Callable[[list[float]], float]
+) -> float | None:
+    """The worst figure over rows that have it."""
+    found = [v for r in rows if (v := figure(r)) is not None]
+    return pick(found) if found else None
+
+
+def targets(rows: Sequence[Row]) -> list[Line]:
+    """All lines that concern the rows' groups."""
+    return [*_synthetic(rows), *_article(rows), *_twins(rows), *_streams(rows), *_everywhere(rows)]
+
+
+def _synthetic(rows: Sequence[Row]) -> Iterator[Line]:
+    ours = [r for r in rows if r["group"] in SYNTHETIC and r["identifiable"]]
+    if not ours:
+        return
+    for name, mechanism, goal in (
+        ("gap, sensor and unit", "sensor", 0.9),
+        ("gap, new rule", "new rule", 0.85),
+        ("gap, sensor with prior", "combined", 0.7),
+    ):
+        yield line(name, *_split(pooled([r for r in ours if r["mechanism"] == mechanism]), ">=", goal))
+    up = [r for r in ours if r["scenario"] == "prior up"]
+    yield line("gap, prior to 40 %", *_split(pooled(up), ">=", 0.75))
+    yield line("gap, all identifiable", *_split(pooled(ours), ">=", 0.8))
+    clean = [r for r in rows if r["mechanism"] == "none"]
+    yield line("promotions on clean windows", *_split(count(clean, lambda r: r["acted"]), "<=", 0))
+    random = [r for r in rows if r["group"] == "random"]
+    known = [r for r in random if r["identifiable"]]
+    if known:
+        yield line("random drifts that are identifiable", float(len(known)), ">=", 300, len(known))
+        yield line("harmful promotions, identifiable random", *_split(count(known, lambda r: r["harmful"]), "<=", 0))
+    yield line(
+        "harmful promotions, all synthetic",
+        *_split(count([r for r in rows if r["group"] in SYNTHETIC], lambda r: r["harmful"]), "<=", 0),
+    )
+
+
+def _split(found: tuple[float | None, int], sense: Literal[">=", "<="], goal: float) -> tuple[Any, Any, float, int]:
+    return found[0], sense, goal, found[1]
+
+
+def _article(rows: Sequence[Row]) -> Iterator[Line]:
+    told = [r for r in rows if r["scenario"] == "article, declared" and r["after"]]
+    if told:
+        accuracy = sum(r["after"]["accuracy"] for r in told) / len(told)
+        loss = sum(r["after"]["log_loss"] for r in told) / len(told)
+        yield line("article declared, mean accuracy", accuracy, ">=", 0.84, len(told))
+        yield line("article declared, mean log-loss", loss, "<=", 0.42, len(told))
+    untold = [r for r in rows if r["scenario"] in ("article, undeclared", "article, with cost")]
+    yield from _some("article undeclared or costly: refused or audited", untold, lambda r: r["right"], 1.0)
+
+
+def _some(name: str, rows: Sequence[Row], what: Callable[[Row], Any], goal: float) -> Iterator[Line]:
+    if rows:
+        yield line(name, *_split(share(rows, what), ">=", goal))
+
+
+def _twins(rows: Sequence[Row]) -> Iterator[Line]:
+    ours = [r for r in rows if r["group"] == "twins"]
+    if not ours:
+        return
+    asked = [r for r in ours if r["audit"] and "right" in r["audit"]]
+    yield line("twins decided right by audit", *_split(share(asked, lambda r: r["audit"]["right"]), ">=", 0.95))
+    most = worst(asked, lambda r: float(r["audit"]["labels"]), max)
+    yield line("labels that an audit took, at most", most, "<=", 20, len(asked))
+    yield line("twins promoted without a label", *_split(count(ours, lambda r: r["acted"]), "<=", 0))
+
+
+def _streams(rows: Sequence[Row]) -> Iterator[Line]:
+    names = list(dict.fromkeys(r["group"] for r in rows if r["kind"]))
+    for name in names:
+        yield from _stream(name, [r for r in rows if r["group"] == name])
+
+
+def _stream(name: str, rows: Sequence[Row]) -> Iterator[Line]:
+    units = [r for r in rows if r["kind"] == "unit" and r["undrifted"] and r["before"]]
+    main, few = ([r for r in units if (r["rows"] > 500) is big] for big in (True, False))
+    for part, goal, words in ((main, 0.95, ""), (few, 0.8, ", 400 rows")):
+        if part:
+            hurt = [r for r in part if _lost(r) >= LOST]
+            yield line(f"{name}: lost accuracy back{words}", *_split(pooled(hurt, "undrifted"), ">=", goal))
+    if main:
+        light = [r for r in main if _lost(r) < LOST]
+        yield line(
+            f"{name}: light losses, share within a point of clean",
+            *_split(share(light, lambda r: r["after"]["accuracy"] >= r["undrifted"]["accuracy"] - 0.01), ">=", 1.0),
+        )
+        yield line(f"{name}: units named exactly", *_split(share(main, lambda r: r["acted"] and r["named"]), ">=", 0.9))
+    faults = [r for r in rows if r["kind"] == "fault"]
+    yield from _some(f"{name}: schema faults named", faults, lambda r: r["diagnosis"] == "data_fault", 0.95)
+    if faults:
+        yield line(f"{name}: schema faults promoted", *_split(count(faults, lambda r: r["acted"]), "<=", 0))
+    natural = [r for r in rows if r["kind"] == "natural"]
+    if natural:
+        yield line(f"{name}: natural windows promoted", *_split(count(natural, lambda r: r["acted"]), "<=", 0))
+        called = count(natural, lambda r: r["diagnosis"] == "data_fault")
+        yield line(f"{name}: natural windows called a data fault", *_split(called, "<=", 0))
+    labelled = [r for r in rows if r["kind"] == "labels" and r["after"]]
+    for budget in sorted({r["labels"] for r in labelled}):
+        part = [r for r in labelled if r["labels"] == budget]
+        gain = sum(r["after"]["accuracy"] - r["before"]["accuracy"] for r in part) / len(part)
+        yield line(
+            f"{name}: mean gain with {budget} labels", gain, ">=", {50: 0.019, 100: 0.023}.get(budget, 0), len(part)
+        )
+        yield line(f"{name}: harmed with {budget} labels", *_split(count(part, lambda r: r["harmful"]), "<=", 0))
+
+
+def _lost(row: Row) -> float:
+    return float(row["undrifted"]["accuracy"] - row["before"]["accuracy"])
+
+
+def _everywhere(rows: Sequence[Row]) -> Iterator[Line]:
+    yield line("healer raised an error", *_split(count(rows, lambda r: r["decision"] == "error"), "<=", 0))
+    single = [r for r in rows if r["mechanism"] != "combined"]
+    both = [r for r in rows if r["mechanism"] == "combined"]
+    yield line("seconds of a heal, at most", worst(single, lambda r: r["seconds"], max), "<=", 5, len(single))
+    yield line("seconds of a combined heal, at most", worst(both, lambda r: r["seconds"], max), "<=", 10, len(both))
