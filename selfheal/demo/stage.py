@@ -169,14 +169,10 @@ class Stage:
         return versions[version]
 
     def alerts(self, name: str, cycles: list[dict[str, Any]]) -> tuple[str, ...]:
-        """What was said aloud about these windows."""
+        """What was said aloud about these windows: in the journal, the log and a tag in MLflow."""
         windows = {cycle["index"] for cycle in cycles}
         told = [entry.intent for entry in self.workspace.table.journal(name) if entry.kind == "alert"]
-        return tuple(
-            f"window {alert['window']}: {alert['what']}: {'; '.join(alert['reasons'])}"
-            for alert in told
-            if alert["window"] in windows
-        )
+        return tuple(f"window {said['window']}: {said['what']}" for said in told if said["window"] in windows)
 
     def status(self, name: str) -> dict[str, Any]:
         """What ``selfheal status`` says."""
