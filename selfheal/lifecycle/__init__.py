@@ -4,6 +4,7 @@ A step reads and writes through a :class:`Workspace` and returns a frozen record
 order. Flows call the same functions, one task each.
 """
 
+from selfheal.lifecycle.audit import Audit, answer, open_audit
 from selfheal.lifecycle.decide import Decision, decide
 from selfheal.lifecycle.heal import HealRecord, heal_window
 from selfheal.lifecycle.health import clear
@@ -15,19 +16,23 @@ from selfheal.lifecycle.record import Cycle, record
 from selfheal.lifecycle.release import Released, release
 from selfheal.lifecycle.stages import archive, promote, rollback
 from selfheal.lifecycle.status import status
+from selfheal.lifecycle.trial import Tried, try_waiting
 from selfheal.lifecycle.watch import WatchVerdict, watch
 from selfheal.lifecycle.workspace import Workspace, open_workspace
 
 __all__ = [
+    "Audit",
     "Cycle",
     "Decision",
     "HealRecord",
     "Inspection",
     "Released",
     "Settled",
+    "Tried",
     "WatchVerdict",
     "Workspace",
     "add_labels",
+    "answer",
     "archive",
     "clear",
     "cycle",
@@ -35,6 +40,7 @@ __all__ = [
     "heal_window",
     "inspect",
     "monitor",
+    "open_audit",
     "open_workspace",
     "pending",
     "promote",
@@ -45,6 +51,7 @@ __all__ = [
     "rollback",
     "settle_stages",
     "status",
+    "try_waiting",
     "watch",
     "watch_window",
 ]

@@ -22,7 +22,8 @@ from selfheal.lifecycle.models import load_version, serving_model
 from selfheal.lifecycle.plots import SCORE, before_after
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.quarantine import like_of
-from selfheal.lifecycle.release import Released, recall, release
+from selfheal.lifecycle.release import LABELS_FITTED, Released, recall, release
+from selfheal.lifecycle.trial import AUDIT, LABELS_FROM, labels_before
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
@@ -157,6 +158,7 @@ def _healed(
         labels=window.labels if window.labels.notna().any() else None,
         memory=_memory(ws, name, model, look),
         seed=seed,
+        earlier=(*labels_before(ws, name, ref.index), *_own_labels(ws, ref, window)),
     )
     result = heal_in_child(task, limit)
     params = {"window": ref.index, "seed": seed, "parent": version, "policy_digest": model.policy.digest}
@@ -174,6 +176,15 @@ def _healed(
     tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
     ws.registry.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
     return record
+
+
+def _own_labels(ws: Workspace, ref: WindowRef, window: Window) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """The window's labelled rows that its sample left out."""
+    if ref.rows <= SAMPLE_ROWS:
+        return []
+    known = ws.table.labelled(ref)
+    others = ~known.frame.index.isin(window.frame.index)
+    return [(known.frame[others], known.labels[others])] if others.any() else []
 
 
 def _memory(
@@ -251,16 +262,10 @@ def _registered(
     result: HealResult,
     run: str,
 ) -> Released:
-    # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
-    waiting = [
-        v.version
-        for v in ws.registry.versions(name)
-        if v.stage == STAGING and v.tags.get("verdict") == result.decision and v.tags.get("parent") == str(parent)
-    ]
-    same = like_of(ws, name, healed, result.diagnosis, window.frame, waiting)
-    if same is not None:
-        done = release(ws, name, same)
-        return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
+    known = _known_already(ws, name, healed, parent, window, result)
+    if known is not None:
+        return known
+    labels_used = "labels_fitted" in result.numbers and bool(window.labels.notna().any())
     tags = {
         "parent": parent,
         "window": ref.index,
@@ -268,6 +273,7 @@ def _registered(
         "window_end": ref.end.isoformat(),
         "diagnosis": result.diagnosis,
         "verdict": result.decision,
+        LABELS_FROM: ref.index + labels_used,
         "policy_digest": healed.policy.digest,
         "heal_run": run,
         **{f"number.{key}": value for key, value in result.numbers.items()},
@@ -278,6 +284,25 @@ def _registered(
     )  # fmt: skip
     ws.checkpoint("registered")
     return release(ws, name, version)
+
+
+def _known_already(
+    ws: Workspace, name: str, healed: MonitoredModel, parent: int, window: Window, result: HealResult
+) -> Released | None:
+    """A version that need not be registered again: it waits in Staging, or an audit has refused its like."""
+    versions = [v for v in ws.registry.versions(name) if v.tags.get("parent") == str(parent)]
+    # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
+    staged = [v for v in versions if v.stage == STAGING and v.tags.get("verdict") == result.decision]
+    trying = [v.version for v in staged if LABELS_FITTED in v.tags]
+    if "labels_fitted" in result.numbers and trying:
+        return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, [v.version for v in staged])
+    if same is not None:
+        done = release(ws, name, same)
+        return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
+    refused = [v.version for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)
+    return None if same is None else Released(same, False, f"an audit has refused the same heal, version {same}")
 
 
 def _log_run(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -33,12 +35,12 @@ def add_labels(ws: Workspace, name: str, path: Path) -> LabelReport:
         if column not in rows:
             raise InputError(f"labels {path}: column {column!r} is missing{nearest(column, rows.columns)}")
     classes = {str(c): c for c in ws.table.schema(name).classes}
-    labels = [_label(text, classes) for text in rows["label"]]
+    labels = [class_named(text, classes) for text in rows["label"]]
     return ws.table.add_labels(name, rows["prediction_id"].tolist(), labels, ws.clock())
 
 
-def _label(text: str, classes: dict[str, object]) -> object:
-    """A CSV's text as the class it names: by its name, else as the number that it is (1.0 for 1)."""
+def class_named(text: str, classes: Mapping[str, Any]) -> Any:
+    """A text as the class it names: by its name, else as the number that it is (1.0 for 1), else the text itself."""
     if text in classes:
         return classes[text]
     try:

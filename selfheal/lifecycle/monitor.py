@@ -15,6 +15,7 @@ from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.reconcile import reconcile
 from selfheal.lifecycle.record import Cycle, record
+from selfheal.lifecycle.trial import try_waiting
 from selfheal.lifecycle.watch import WatchVerdict, watch
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import WindowRef
@@ -76,12 +77,19 @@ def cycle(ws: Workspace, name: str, ref: WindowRef, *, newest: bool = True, heal
 
 
 def settle_stages(ws: Workspace, name: str) -> str:
-    """Reconcile before a run; what kept it from doing so, or empty. The loop goes on with what serves."""
+    """Reconcile before a run, and let labels that have come decide about what waits in Staging.
+
+    Returns
+    -------
+    str
+        What kept it from doing so, or empty. The loop goes on with what serves.
+    """
     try:
         reconcile(ws, name)
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return str(error)
+    try_waiting(ws, name)
     return ""
 
 

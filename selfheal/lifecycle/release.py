@@ -17,6 +17,10 @@ from selfheal.registry.versions import VersionInfo
 WAITS = "waits"
 """Tag of a version in Staging: what it waits for."""
 
+LABELS_FITTED = "number.labels_fitted"
+"""Tag of a version that was fitted to labels: how many. Whatever the policy makes of what data can't decide, later
+labels decide about it."""
+
 
 @dataclass(frozen=True)
 class Released:
@@ -41,7 +45,8 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     if info.stage != STAGING:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
-    if info.tags.get("verdict") == "audit" and policy.release.ambiguous == "refuse":
+    fitted = LABELS_FITTED in info.tags
+    if info.tags.get("verdict") == "audit" and policy.release.ambiguous == "refuse" and not fitted:
         archive(ws, name, version, FLOW, reason="the data cannot decide, and release.ambiguous is refuse")
         return Released(version, False, "archived: the data cannot decide, and release.ambiguous is refuse")
     waits = _waits(policy, info) or _in_quarantine(ws, name, info, policy)
@@ -72,6 +77,8 @@ def recall(ws: Workspace, name: str, version: int, reason: str) -> Released:
 def _waits(policy: Policy, info: VersionInfo) -> str:
     if policy.release.approval == "manual":
         return "a person: release.approval is manual"
+    if LABELS_FITTED in info.tags:
+        return "labels of the next windows: it was fitted to earlier ones"
     if info.tags.get("verdict") == "audit" and policy.release.ambiguous == "audit":
         return "an audit: the data cannot decide (release.ambiguous is audit)"
     return ""

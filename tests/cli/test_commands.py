@@ -55,7 +55,8 @@ def commands() -> Sequence[str]:
 
 
 def test_the_commands_in_the_order_of_use() -> None:
-    names = ["demo", "adopt", "serve", "up", "monitor", "heal", "status", "promote", "rollback", "labels", "ui"]
+    names = ["demo", "adopt", "serve", "up", "monitor", "heal", "audit"]
+    names += ["status", "promote", "rollback", "labels", "ui"]
     assert commands() == names
 
 
@@ -149,7 +150,7 @@ def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> 
         (["promote", NAME, "one"], "'one' is not a valid integer"),
         (["labels", NAME, "nowhere.csv"], "does not exist"),
         (["status", NAME, "--json", "no/such/folder/x.json"], "create it first"),
-        (["audit", NAME], "No such command 'audit'"),
+        (["heel", NAME], "No such command 'heel'"),
     ],
 )
 def test_bad_input_is_exit_2_by_name_and_without_traceback(place: Path, arguments: list[str], words: str) -> None:

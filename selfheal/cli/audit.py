@@ -1,0 +1,172 @@
+"""The command that asks a person: audit."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.errors import InputError
+
+if TYPE_CHECKING:
+    from selfheal.lifecycle import Audit, Workspace
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
+
+
+@click.command(
+    cls=Example,
+    short_help="Settle by a few labels what data cannot.",
+    epilog="selfheal audit fraud --out rows.csv\nselfheal audit fraud --answers rows.csv",
+)
+@click.argument("name")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE",
+              help="Write the rows to label as CSV.")  # fmt: skip
+@click.option("--answers", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="Take the labels from that CSV.")  # fmt: skip
+@click.option("--ask", is_flag=True, help="Ask here, row by row; what happens on a terminal anyway.")
+@click.option("--version", type=int, metavar="V", help="This version in Staging; by default the newest that waits.")
+@json_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    name: str,
+    out: Path | None,
+    answers: Path | None,
+    ask: bool,
+    version: int | None,
+    json_file: Path | None,
+) -> None:
+    """Label the few rows on which a waiting version and the one that serves differ; some eight answers decide.
+
+    Without --out and --answers it asks on the terminal. What was answered is kept, so an audit may be interrupted.
+    The version goes to Production, or is archived. Exit status 1 when it was refused.
+    """
+    from selfheal import lifecycle
+
+    if out is None and answers is None and not ask and not sys.stdin.isatty():
+        raise InputError("there is no terminal to ask on; write the rows with --out rows.csv, then --answers rows.csv")
+    ws = lifecycle.open_workspace()
+    with progress(f"looking for what waits of {name}"):
+        found = lifecycle.open_audit(ws, name, version)
+    if found is None and answers is not None:
+        raise InputError(f"nothing of {name!r} waits for an audit, so {answers} answers nothing")
+    if found is None:
+        click.echo(f"{name}: nothing waits for an audit")
+        write_json(json_file, {"model": name, "version": None, "verdict": "nothing waits"})
+        return
+    done = _run(ws, found, out, answers)
+    click.echo(told(done))
+    write_json(json_file, _record(done))
+    if done.verdict == "refused":
+        ctx.exit(1)
+
+
+def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) -> Audit:
+    from selfheal import lifecycle
+
+    if answers is not None and not found.verdict:
+        found = lifecycle.answer(ws, found, read_answers(answers))
+    if out is not None and not found.verdict:
+        write_rows(found, out)
+        click.echo(f"{len(found.open_rows)} rows written; fill in the column label, then: "
+                   f"selfheal audit {found.name} --answers {out}")  # fmt: skip
+    elif answers is None:
+        while not found.verdict:
+            given = _asked(found)
+            if given is None:
+                click.echo(f"stopped; {len(found.answers)} answers are kept, selfheal audit {found.name} goes on")
+                break
+            found = lifecycle.answer(ws, found, given)
+    return found
+
+
+def _asked(found: Audit) -> dict[str, Any] | None:
+    """One answer from the terminal; None when whoever sits there stops."""
+    rows = found.open_rows
+    key = str(rows.index[0])
+    click.echo(f"\n{key} ({len(found.answers) + 1} of at most {len(found.rows)})")
+    for column, value in rows.iloc[0].items():
+        click.echo(f"  {column!s:<24} {_shown(value)}")
+    choices = [*map(str, found.classes), "stop"]
+    try:
+        given = click.prompt("label", type=click.Choice(choices))
+    except click.Abort:
+        return None
+    return None if given == "stop" else {key: given}
+
+
+def _shown(value: Any) -> str:
+    """A value from traffic, without anything that would steer a terminal."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else "?" for c in text)[:120]
+
+
+def write_rows(found: Audit, path: Path) -> None:
+    """The rows without an answer, as CSV with an empty column ``label``. What the versions say is left out."""
+    columns = [str(c) for c in found.rows.columns]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["prediction_id", "label", *columns])
+        for key, row in found.open_rows.iterrows():
+            writer.writerow([_cell(key), "", *(_cell(v) for v in row.tolist())])
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Prediction id → label, as written; rows without a label are left out.
+
+    Raises
+    ------
+    InputError
+        If it is no such CSV, holds no label, or labels a row twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [c for c in ("prediction_id", "label") if c not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(
+                    f"{path} has no column {missing[0]!r}; fill in the file that selfheal audit --out wrote"
+                )
+            rows = [(row["prediction_id"] or "", (row["label"] or "").strip()) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    found: dict[str, str] = {}
+    for written, label in rows:
+        key = written[1:] if written[:1] == "'" and written[1:].startswith(FORMULA) else written
+        if label and found.setdefault(key, label) != label:
+            raise InputError(f"{path} labels {key!r} both {found[key]!r} and {label!r}; keep one line")
+    if not found:
+        raise InputError(f"{path} holds no label; fill in its column label, some eight rows are enough")
+    return found
+
+
+def told(done: Audit) -> str:
+    """Where the audit stands, in a line."""
+    if done.promoted:
+        return f"{done.name} version {done.version} passed and serves: {done.note}"
+    if done.verdict:
+        return f"{done.name} version {done.version} {done.verdict}: {done.note}"
+    return f"{done.name} version {done.version} against {done.against}: {done.note or 'not answered yet'}"
+
+
+def _record(done: Audit) -> dict[str, Any]:
+    return {
+        "model": done.name,
+        "version": done.version,
+        "against": done.against,
+        "verdict": done.verdict or "open",
+        "promoted": done.promoted,
+        "answers": dict(done.answers),
+        "rows": done.rows.index.tolist(),
+        "note": done.note,
+    }
