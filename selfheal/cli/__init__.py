@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import loop, models, places
+from selfheal.cli import audit, loop, models, places
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -76,6 +76,7 @@ for _command in (
     places.up,
     loop.monitor,
     loop.heal,
+    audit.audit,
     models.status,
     models.promote,
     models.rollback,
