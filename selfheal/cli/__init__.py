@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, loop, models, places
+from selfheal.cli import audit, drill, loop, models, places
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -81,6 +81,7 @@ for _command in (
     models.promote,
     models.rollback,
     models.labels,
+    drill.drill,
     places.ui,
 ):
     main.add_command(_command)

@@ -1,23 +1,58 @@
-"""The micro-audit with simulated labels: where the healer sends a case to audit, the true labels answer."""
+"""The micro-audit with simulated labels: where the healer sends a case to audit, the true labels answer.
+
+Rows are chosen and answers are read by the parts that `selfheal audit` uses; only the person is simulated.
+"""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from selfheal.drill.trial import Trial
 from selfheal.healing.outcome import Outcome
-
-PLACES = ("selfheal.healing.audit", "selfheal.lifecycle.audit")
-
-
-def offered() -> str:
-    """The module that offers a sequential test over labels, or empty."""
-    return next((name for name in PLACES if find_spec(name) is not None), "")
+from selfheal.healing.sequential import audit, lead
 
 
-def simulated(trial: Trial, outcome: Outcome | None) -> dict[str, Any] | None:
-    """What an audit with true labels decides; None where nothing waits for one, ``skipped`` with the reason."""
-    if outcome is None or outcome.decision != "audit":
+def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any] | None:
+    """What an audit with the window's true labels decides; None where nothing waits for one.
+
+    Returns
+    -------
+    dict
+        ``passed``: whether the waiting adapter goes out; ``labels``: how many answers that took; ``says``: in words.
+        Fewer rows on which the two differ than the test needs leave things as they are, with no label.
+    """
+    if outcome is None or outcome.decision != "audit" or outcome.adapter is None or trial.later:
         return None
-    return {"skipped": "this version has no audit"} if not offered() else {"skipped": f"{offered()} is not driven yet"}
+    from selfheal.lifecycle.audit import telling  # the lifecycle is heavy, and most drills have no audit
+
+    model = trial.model
+    ours, theirs = model.predict_proba(trial.window), model.with_adapter(outcome.adapter).predict_proba(trial.window)
+    before, after = model.decide(ours), model.decide(theirs)
+    asked = telling(theirs, ours, before != after, seed)
+    if len(asked) < lead():
+        return {"passed": False, "labels": 0, "says": f"they differ on {len(asked)} rows, {lead()} are needed"}
+    truth = np.searchsorted(model.classes_, np.asarray(trial.truth))[asked]
+    told = audit((after[asked] == truth).astype(int) - (before[asked] == truth).astype(int))
+    return {"passed": told.says == "better", "labels": told.answered, "says": told.reason}
+
+
+def judged(found: dict[str, Any] | None, before: Mapping[str, float] | None, waiting: Mapping[str, float] | None,
+           harm: Mapping[str, float]) -> dict[str, Any] | None:  # fmt: skip
+    """The audit with its truth: ``right`` if what it let through is better on unseen rows, or what it stopped not."""
+    if found is None or before is None or waiting is None:
+        return found
+    gained = waiting["accuracy"] - before["accuracy"]
+    worse = gained < -harm["accuracy"] - 1e-9 or waiting["log_loss"] - before["log_loss"] > harm["log_loss"] + 1e-9
+    return found | {"right": found["passed"] == (gained > 0), "harmful": bool(found["passed"] and worse)}
+
+
+def proven(trial: Trial, outcome: Outcome | None) -> str:
+    """What labels that come after the heal say of what waits: ``better``, ``worse``, ``undecided``; empty without."""
+    if outcome is None or outcome.decision != "audit" or outcome.adapter is None or not trial.later:
+        return ""
+    from selfheal.lifecycle.trial import held_against
+
+    return held_against(trial.model, trial.model.with_adapter(outcome.adapter), trial.later).says

@@ -71,7 +71,9 @@ def run(scenario: Scenario, seed: int, healer: Healer = heal) -> Row:
 
 
 def _asked(trial: Trial, healer: Healer, seed: int) -> tuple[Outcome | None, str]:
-    arguments = {"recent": trial.recent, "labels": trial.labels, "memory": trial.memory, "seed": seed}
+    arguments: dict[str, Any] = {"recent": trial.recent, "labels": trial.labels, "memory": trial.memory, "seed": seed}
+    if trial.labelled_before:
+        arguments["earlier"] = trial.labelled_before
     try:
         return healer(trial.model, trial.window, **arguments), ""
     except Exception as error:  # the drill reports whatever a healer does
@@ -81,28 +83,31 @@ def _asked(trial: Trial, healer: Healer, seed: int) -> tuple[Outcome | None, str
 def scored(scenario: Scenario, seed: int, trial: Trial, outcome: Outcome | None, fault: str, seconds: float) -> Row:
     """The row of a trial and what the healer made of it."""
     decision, diagnosis = (outcome.decision, outcome.diagnosis) if outcome else ("error", "unknown")
-    after_model = serving_after(trial, outcome)
+    proven = audit.proven(trial, outcome)
+    after_model = serving_after(trial, outcome, proven)
     before, after = (_figures(trial, model) for model in (trial.model, after_model))
     row: Row = {
         "scenario": scenario.name, "group": scenario.group, "kind": scenario.kind, "seed": seed,
         **scenario.facts, "mechanism": trial.right.mechanism, "identifiable": trial.right.identifiable,
         "declared": trial.declared, "decision": decision, "diagnosis": diagnosis,
         "expected": " or ".join(sorted(trial.right.decisions)),
-        "right": trial.right.judges(decision, diagnosis), "acted": decision in ("promote", "recall"),
+        "right": trial.right.judges(decision, diagnosis), "proven": proven,
+        "acted": decision in ("promote", "recall") or proven == "better",
         "before": before, "after": after, "oracle": _against(trial, rivals.oracle),
         "rivals": {name: _against(trial, rival) for name, rival in rivals.RIVALS.items()},
         "undrifted": None if trial.undrifted is None else _at(trial, trial.undrifted),
-        "waiting": _waiting(trial, outcome), "named": _named(trial, outcome), "audit": audit.simulated(trial, outcome),
+        "waiting": _waiting(trial, outcome), "named": _named(trial, outcome),
         "reason": outcome.reasons[0] if outcome and outcome.reasons else fault, "seconds": round(seconds, 3),
     }  # fmt: skip
-    return row | {"harmful": harmful(row), "gap": gap(row)}
+    told = audit.judged(audit.simulated(trial, outcome, seed), row["before"], row["waiting"], HARM)
+    return row | {"audit": told, "harmful": harmful(row), "gap": gap(row)}
 
 
-def serving_after(trial: Trial, outcome: Outcome | None) -> MonitoredModel:
-    """The model that serves once the outcome is carried out; what waits for an audit does not serve."""
+def serving_after(trial: Trial, outcome: Outcome | None, proven: str = "") -> MonitoredModel:
+    """The model that serves once the outcome is carried out; what waits serves only once later labels prove it."""
     if outcome is None:
         return trial.model
-    if outcome.decision == "promote" and outcome.adapter is not None:
+    if outcome.adapter is not None and (outcome.decision == "promote" or proven == "better"):
         return trial.model.with_adapter(outcome.adapter)
     if outcome.decision == "recall":
         return trial.model.with_adapter({v: a for v, a, _ in trial.memory}[outcome.recall or 0])

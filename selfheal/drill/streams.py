@@ -159,30 +159,48 @@ class Place:
     number: int
     rows: int
 
-    def onset(self, held: Stream) -> int:
-        """The window's first row."""
-        first, last = held.start + RECENT * self.rows, len(held.rows) - 2 * self.rows
+    def onset(self, held: Stream, later: int = 0) -> int:
+        """The window's first row, with room for ``later`` windows between it and the one that is scored."""
+        first, last = held.start + RECENT * self.rows, len(held.rows) - (2 + later) * self.rows
         return first + (last - first) * self.number // max(ONSETS - 1, 1)
+
+
+LATER = 2
+"""Windows whose labels may prove what waits; then the next one is scored."""
 
 
 def case(
     seed: int, place: Place, answer: Right, change: Callable[[pd.DataFrame], pd.DataFrame], exact: Adapter,
-    labelled: int = 0, at: int | None = None,
+    labels: int = 0, at: int | None = None,
 ) -> Trial:  # fmt: skip
-    """The trial at a place: the window and the one after it, changed alike."""
+    """The trial at a place: the window and the one that is scored, changed alike.
+
+    Parameters
+    ----------
+    labels
+        Rows with a label in the window, in the two before it, and in the :data:`LATER` ones between it and the one
+        that is scored. Without labels the next one is scored.
+    """
     held = stream(place.path, place.of.begin, seed)
-    n, onset = place.rows, place.onset(held) if at is None else at
-    before, window = held.rows.iloc[onset - RECENT * n : onset], held.rows.iloc[onset : onset + n]
-    unseen = held.rows.iloc[onset + n : onset + 2 * n]
+    n = place.rows
+    later = LATER if labels else 0
+    onset = place.onset(held, later) if at is None else at
     features = list(held.model.features)
-    labels = None
-    if labelled:
-        chosen = np.random.default_rng([seed, place.number]).choice(n, labelled, replace=False)
-        labels = window["target"].iloc[np.sort(chosen)].astype(float)
+
+    def rows(number: int) -> pd.DataFrame:
+        return held.rows.iloc[onset + number * n : onset + (number + 1) * n]
+
+    def known(number: int) -> tuple[pd.DataFrame, pd.Series]:
+        chosen = np.sort(np.random.default_rng([seed, place.number, number + 9]).choice(n, labels, replace=False))
+        return change(rows(number)[features].iloc[chosen]), rows(number)["target"].iloc[chosen].astype(float)
+
+    window, unseen = rows(0), rows(later + 1)
     return Trial(
         held.model, change(window[features]), window["target"].to_numpy(), change(unseen[features]),
-        unseen["target"].to_numpy(), answer, recent=before[features], labels=labels, oracle=exact,
-        undrifted=unseen[features],
+        unseen["target"].to_numpy(), answer, recent=held.rows[features].iloc[onset - RECENT * n : onset],
+        labels=known(0)[1] if labels else None, oracle=exact, undrifted=unseen[features],
+        labelled_before=(known(-2), known(-1)) if labels else (),
+        later=tuple(known(i + 1) for i in range(later)), declared=f"{labels} labels a window" if labels else "",
     )  # fmt: skip
 
 

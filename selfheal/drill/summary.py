@@ -10,7 +10,7 @@ from typing import Any
 
 from selfheal.drill.board import TUNED_ON
 from selfheal.drill.score import Row
-from selfheal.drill.targets import pooled, targets
+from selfheal.drill.targets import pooled, targets, trigger_targets
 
 FIGURES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "log_loss", "cost")
 
@@ -38,9 +38,11 @@ def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequenc
         "right": sum(r["right"] for r in rows),
         "seconds_median": median(r["seconds"] for r in rows) if rows else None,
         "rivals": _rivals(rows),
-        "targets": [asdict(t) for t in targets(rows)],
+        "targets": [
+            asdict(t) for t in [*(targets(rows) if rows else ()), *(trigger_targets(triggers) if triggers else ())]
+        ],
         "seeds": {"reported": sorted({r["seed"] for r in rows}), "tuned_on": list(TUNED_ON)},
-        "skipped": [*absent, *sorted({r["audit"]["skipped"] for r in rows if r["audit"] and "skipped" in r["audit"]})],
+        "skipped": list(absent),
     }
 
 

@@ -19,6 +19,7 @@ from selfheal.model import MonitoredModel
 
 Floats = NDArray[np.float64]
 Mechanism = Literal["none", "sensor", "prior", "combined", "new rule", "concept", "population", "fault", "recurring"]
+Labelled = tuple[tuple[pd.DataFrame, pd.Series], ...]
 HELD_BACK = frozenset({"keep", "refuse", "audit"})
 """Decisions that change nothing by themselves."""
 
@@ -55,8 +56,11 @@ class Trial:
 
     Attributes
     ----------
-    model, window, recent, labels, memory
+    model, window, recent, labels, memory, labelled_before
         The arguments of :func:`selfheal.heal`; ``window`` holds the features alone.
+    later
+        Windows with labels that come after the heal: (features, labels on their index). What waits for an audit is held
+        against them by the loop's own test, before ``unseen``.
     truth
         True labels of the window [n]; rivals that need labels get them.
     unseen, unseen_truth
@@ -85,6 +89,8 @@ class Trial:
     oracle: Adapter | pd.DataFrame | Literal["undrifted"] | None = None
     undrifted: pd.DataFrame | None = None
     declared: str = ""
+    labelled_before: Labelled = ()
+    later: Labelled = ()
 
 
 @dataclass(frozen=True)
