@@ -1,4 +1,4 @@
-"""Teaching the ReflexiveLayer: a few hundred full-batch steps on a frozen network's hidden states."""
+"""Teaching the ReflexiveLayer: a smooth, full-batch problem on a frozen network's hidden states."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from selfheal.adapter import ReflexiveLayer
 from selfheal.drift.stats import Floats
 from selfheal.model import MonitoredModel
 
-LEARNING_RATE = 3e-3
-STEPS = 200
-"""AdamW with a cosine schedule, full batch (HEALING: enough at 1,000 rows, under a second on one core)."""
+ITERATIONS = 100
+DECAY = 1e-3
+"""L-BFGS with a strong Wolfe line search and this weight decay on the residual's output. On six worlds it beat 200
+steps of AdamW at 3e-3 in log-loss each time (accuracy up to .009 higher) in less time; 1e-4 and 1e-2 did as well."""
 
 
 def teach(
@@ -21,7 +22,6 @@ def teach(
     targets: Floats,
     weights: Floats,
     seed: int = 0,
-    steps: int = STEPS,
 ) -> ReflexiveLayer:
     """A ReflexiveLayer that makes the frozen head give ``targets``; it starts as the identity.
 
@@ -43,17 +43,17 @@ def teach(
         layer = ReflexiveLayer(hidden.shape[1], scale=1.0)
     wanted = torch.from_numpy(np.asarray(targets, dtype=np.float32))
     mass = torch.from_numpy(np.asarray(weights / weights.sum(), dtype=np.float32))
-    optimiser = torch.optim.AdamW(layer.parameters(), lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     inputs = hidden.clone().detach()
-    for _ in range(steps):
-        optimiser.zero_grad()
+    parameters = list(layer.parameters())
+    optimiser = torch.optim.LBFGS(parameters, max_iter=ITERATIONS, history_size=20, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
         log_p = nn.functional.log_softmax(base.head_logits(layer(inputs)), dim=1)
-        loss = -(mass[:, None] * wanted * log_p).sum()
+        value = -(mass[:, None] * wanted * log_p).sum() + DECAY * (layer.project.weight**2).sum()
         # Only the layer's gradients are taken: nothing is accumulated on the frozen parameters.
-        gradients = torch.autograd.grad(loss, list(layer.parameters()))
-        for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(parameters, torch.autograd.grad(value, parameters), strict=True):
             parameter.grad = gradient
-        optimiser.step()
-        schedule.step()
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     return layer.eval().requires_grad_(False)

@@ -124,9 +124,11 @@ def fitted(case: Case, known: Maps, dominant: bool = False) -> Maps:
     dominant
         Only columns that moved at least half as far as the farthest: what is left to a prior shift moves less.
     """
+    declared = set(case.model.policy.declare.measurement)
+    # A flip that had to be fitted further is rather an offset past the middle; the fit starts without it.
+    known = {c: m for c, m in known.items() if m.scale > 0 or c not in declared}
     units = InputMap(known).apply(case.raw)
     x, judged = case.stick.encode(units), case.stick.judge(units)
-    declared = set(case.model.policy.declare.measurement)
     ratios = judged.distance.marginal / case.stick.bounds.marginal
     least = max(1.0, 0.5 * float(ratios.max())) if dominant else 1.0
     free = {}
