@@ -135,14 +135,19 @@ def _cost(case: Case, finding: Finding, candidate: Floats, losses: dict[str, flo
     cost = case.model.policy.cost
     if cost is None or finding.teacher is None:
         return None
-    now, then = (expected_cost(cost, finding.teacher, case.model.decide(p)) for p in (case.served, candidate))
-    constant = min(expected_cost(cost, finding.teacher, np.full(len(candidate), k, dtype=np.int64)) for k in (0, 1))
-    if then > (1 - COST_GAIN) * now or then > 1.02 * constant:
-        return "refuse", (
-            f"expected cost {now:.3f} → {then:.3f} a row (constant {constant:.3f}): less than {COST_GAIN:.0%} gained "
-            f"at {cost.false_positive:g} : {cost.false_negative:g}"
-        )
+    # Whoever reads the probabilities may call the likelier class, or the cheaper one; neither may cost more than now.
+    for decide, way, least in ((case.model.decide, "cheaper", COST_GAIN), (_likelier, "likelier", 0.0)):
+        now, then = (expected_cost(cost, finding.teacher, decide(p)) for p in (case.served, candidate))
+        if then > (1 - least) * now:
+            return "refuse", (
+                f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g}, "
+                f"calling the {way} class (a gain of at least {least:.0%} is asked for)"
+            )
     return None
+
+
+def _likelier(proba: Floats) -> NDArray[np.int64]:
+    return np.asarray(proba.argmax(axis=1), dtype=np.int64)
 
 
 def _labels(case: Case, candidate: Floats, labels: NDArray[np.float64]) -> str:

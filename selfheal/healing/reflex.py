@@ -55,5 +55,5 @@ def teach(
             parameter.grad = gradient
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     return layer.eval().requires_grad_(False)
