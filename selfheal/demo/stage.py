@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 90.0
 #: A settled change is served within 2 s, a person's settled within 5 s; a busy machine takes longer.
-SWAP_SECONDS = 30.0
+SWAP_SECONDS = 90.0
 
 
 @dataclass
