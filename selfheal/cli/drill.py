@@ -70,13 +70,13 @@ def drill(
 
     options = Options(seeds, words, data, quick, ledger)
     board = _run(model, options)
-    _show(board)
     write_json(json_file, board.to_json())
     if html is not None:
         from selfheal.drill.page import page
 
         title = f"Fire drill: {model}" if model else "The drill"
         html.write_text(page(board.rows, board.summary, board.triggers, title), encoding="utf-8")
+    _show(board)
     if board.summary["harmful"] > board.summary["unlucky"]:
         ctx.exit(1)
 

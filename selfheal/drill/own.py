@@ -1,6 +1,8 @@
 """A fire drill: faults injected into rows of a user's own reference, before the user trusts the loop with the model.
 
-The newer part of the reference is held back from the healer: its first half is the window, its second is scored.
+The older half of the reference stays the reference. A seed chooses an onset in the newer half: the window lies there,
+the rows before it are the recent healthy windows, and the rows after it are scored, broken alike. All in time order, as
+a stream would be.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.drift.stats import ks
 from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
 from selfheal.drill.trial import Right, Scenario, Trial
 from selfheal.drill.worlds import in_words
@@ -19,10 +22,10 @@ from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 
 LEAST = 600
-"""Rows that a reference must have: 300 stay the reference, 150 are the window, 150 are scored. More is better."""
+"""Rows that a reference must have: half stay the reference, and a window and what is scored are a sixth each."""
 
-WINDOW = 2000
-"""Rows of a window at most."""
+WINDOW, RECENT = 1000, 6
+"""Rows of a window at most, where the policy's are not counted in rows; windows before it that are taken as healthy."""
 
 MOST_COLUMNS = 4
 """Columns that are broken, those that the model leans on most first."""
@@ -46,16 +49,21 @@ class Held:
         n = len(model.reference)
         if n < LEAST:
             raise InputError(
-                f"the reference has {n} rows; a drill needs {LEAST}: half stay the reference, a quarter is the window "
-                "and a quarter is scored. Adopt the model with a longer reference"
+                f"the reference has {n} rows; a drill needs {LEAST}: half stay the reference, a sixth is the window "
+                "and a sixth is scored. Adopt the model with a longer reference"
             )
         self.rows = model.reference.assign(**{model.target: model.reference_labels})
-        size = min(WINDOW, n // 4)
-        self.window, self.unseen = self.rows.iloc[n - 2 * size : n - size], self.rows.iloc[n - size :]
+        self.half = n // 2
+        self.size = min(model.policy.monitor.window.rows or WINDOW, n // 6)
         self.model = MonitoredModel(
-            model.backbone, model.head, self.rows.iloc[: n - 2 * size], target=model.target,
+            model.backbone, model.head, self.rows.iloc[: self.half], target=model.target,
             preprocess=model.preprocess, policy=model.policy, name=model.name,
         )  # fmt: skip
+
+    @property
+    def unseen(self) -> pd.DataFrame:
+        """The newer half."""
+        return self.rows.iloc[self.half :]
 
     def leaning(self) -> list[str]:
         """Numeric columns by how many answers change when the column is shuffled, most first."""
@@ -70,16 +78,17 @@ class Held:
         return sorted(moved, key=lambda c: -moved[c])
 
     def trial(self, seed: int, answer: Right, change: Change, exact: Adapter | None) -> Trial:
-        """The window and the scored rows, changed; the window's rows are drawn anew from both parts for each seed."""
-        pool = pd.concat([self.window, self.unseen])
-        order = np.random.default_rng(seed).permutation(len(pool))
-        window, unseen = (pool.iloc[np.sort(part)] for part in (order[: len(self.window)], order[len(self.window) :]))
+        """The window at the seed's onset and the rows after it, changed alike."""
+        n, size = len(self.rows), self.size
+        onset = int(np.random.default_rng(seed).integers(self.half, n - 2 * size + 1))
+        before = self.rows.iloc[max(0, onset - RECENT * size) : onset]
+        window, unseen = self.rows.iloc[onset : onset + size], self.rows.iloc[onset + size : onset + 2 * size]
         target, features = self.model.target, list(self.model.features)
         broken, scored = change(window, seed), change(unseen, seed + 1)
         same = len(scored) == len(unseen) and scored.index.equals(unseen.index)
         return Trial(
             self.model, broken[features], broken[target].to_numpy(), scored[features], scored[target].to_numpy(),
-            answer, oracle=exact, undrifted=unseen[features] if same else None,
+            answer, recent=before[features], oracle=exact, undrifted=unseen[features] if same else None,
             declared=in_words(self.model.policy.declare.model_dump(exclude_defaults=True)),
         )  # fmt: skip
 
@@ -107,14 +116,19 @@ def _applicable(held: Held) -> Iterator[Entry]:
         words = "2 sd too high" + (", declared" if declared else ", undeclared")
         yield f"offset: {column}", words, _affine(held, column, 1.0, step, decisions)
     if len(columns) >= 2:
-        yield "swapped columns", f"{columns[0]} and {columns[1]}", _fault(held, partial(_swapped, columns=columns[:2]))
+        # The least alike of the others: where two columns look and mean the same, a swap is no fault that shows.
+        first, second = (
+            columns[0],
+            max(columns[1:], key=lambda c: ks(*(held.rows[x].to_numpy() for x in (columns[0], c)))),
+        )
+        yield "swapped columns", f"{first} and {second}", _fault(held, partial(_swapped, columns=[first, second]))
     if columns:
         yield "stuck sensor", f"{columns[0]} is constant", _fault(held, partial(_stuck, column=columns[0]))
         yield "missing column", f"{columns[0]} is empty", _fault(held, partial(_empty, column=columns[0]))
         yield "poison", "a fifth of the window is nonsense", _poison(held, columns)
     for name, factor in SHARES.items():
         answer = right(PROMOTE | AUDIT | KEEP | REFUSE, "", "prior", known=False)
-        change = partial(_resampled, target=held.model.target, last=held.model.classes_[-1], factor=factor)
+        change = partial(_thinned, target=held.model.target, last=held.model.classes_[-1], factor=factor)
         about = f"the share of class {held.model.classes_[-1]!r} {name}"
         yield f"prior: {name}", about, partial(held.trial, answer=answer, change=change, exact=None)
 
@@ -160,13 +174,14 @@ def _empty(frame: pd.DataFrame, seed: int, column: str) -> pd.DataFrame:
     return frame.assign(**{column: np.nan})
 
 
-def _resampled(frame: pd.DataFrame, seed: int, target: str, last: object, factor: float) -> pd.DataFrame:
-    """Rows drawn again so that the class's share is multiplied, by at most what keeps it under 90 %."""
+def _thinned(frame: pd.DataFrame, seed: int, target: str, last: object, factor: float) -> pd.DataFrame:
+    """Rows left out at random so that the class's share is multiplied (to 90 % at most); none is drawn twice."""
     mine = (frame[target] == last).to_numpy()
-    share = min(factor * mine.mean(), 0.9)
-    weight = np.where(mine, share / max(mine.sum(), 1), (1 - share) / max((~mine).sum(), 1))
-    drawn = frame.sample(len(frame), replace=True, weights=weight, random_state=seed)
-    # Repeated rows would be dropped as replayed ones: a hair of noise makes each its own.
-    numeric = [str(c) for c in frame if c != target and frame[c].dtype.kind == "f"]
-    hair = np.random.default_rng(seed).normal(0, 1e-3, (len(drawn), len(numeric))) * frame[numeric].std().to_numpy()
-    return drawn.assign(**dict(zip(numeric, (drawn[numeric].to_numpy() + hair).T, strict=True))).reset_index(drop=True)
+    share = float(mine.mean())
+    wanted = min(factor * share, 0.9)
+    if not 0 < share < 1:
+        return frame
+    # Keep all of the side that becomes more common, and as many of the other as the new share leaves room for.
+    odds = (wanted / (1 - wanted)) / (share / (1 - share))
+    keep = np.where(mine, min(odds, 1.0), min(1 / odds, 1.0))
+    return frame[np.random.default_rng(seed).random(len(frame)) < keep]
