@@ -19,6 +19,7 @@ def standing(state: Record) -> list[str]:
         f"  serves    {_serves(state['production'])}",
         *_adapter(state["production"]),
         *_watch(state["watch"]),
+        *_estimate(state.get("estimate")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
     ]
@@ -50,6 +51,17 @@ def _watch(watch: Record) -> Iterator[str]:
     said = [v for v in watch["verdicts"][: watch["of"]] if v and v != "none"]
     if said:
         yield f"  watch     {len(said)} of {watch['of']} windows: {_listed(said)}"
+
+
+def _estimate(estimate: Record | None) -> Iterator[str]:
+    """What accuracy to expect of the newest window without labels, or why nothing is said."""
+    if estimate is None:
+        return
+    if estimate["accuracy"] is None:
+        yield f"  expected  nothing is said of the accuracy: {estimate['reason'][:REASON]}"
+        return
+    value, low, high = estimate["accuracy"]
+    yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:

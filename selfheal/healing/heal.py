@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
+from selfheal.healing.estimate import noted
 from selfheal.healing.gate import candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labelled import Earlier, labelled
@@ -85,7 +86,7 @@ def heal(
         later = _since(case, recent) if winner is None else None
         if later is not None:
             return _conclude(*later, None if known is None else known[-len(later[0].raw) :])
-        outcome = _conclude(case, findings, winner, known)
+        outcome = noted(case, winner, _conclude(case, findings, winner, known))
         windows_known = [*earlier, (window, labels)] if labels is not None else earlier
         return late_labels.instead(model, outcome, labelled(model, windows_known), seed) if windows_known else outcome
 

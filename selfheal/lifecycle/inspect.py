@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from selfheal.drift.yardstick import thinned
+from selfheal.lifecycle.expected import JUDGED, Expected, expected
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import PolicyOfRecord, policy_of_record
@@ -56,6 +57,8 @@ class Inspection:
         Share of the rows that ``version`` itself answered.
     accuracy, labelled
         Of the served answers where labels have come (NaN without any), and how many have.
+    estimate
+        What accuracy to expect without labels, or why nothing is said; None when nothing was compared.
     latency
         p50 and p99 of the requests' milliseconds.
     sample
@@ -72,6 +75,7 @@ class Inspection:
     own_share: float = 0.0
     accuracy: float = float("nan")
     labelled: int = 0
+    estimate: Expected | None = None
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
 
@@ -106,20 +110,31 @@ def inspect(ws: Workspace, name: str, ref: WindowRef) -> Inspection:
         own_share=float(np.mean(window.versions == version)), accuracy=accuracy, labelled=labelled,
         latency=(float(p50), float(p99)),
     )  # fmt: skip
-    return _compared(seen, model, window, recent)
+    history = [c for c in ws.table.cycles(name, last=JUDGED) if c["index"] < ref.index]
+    return _compared(seen, model, window, recent, history)
 
 
-def _compared(seen: Inspection, model: MonitoredModel, window: Window, recent: list[pd.DataFrame]) -> Inspection:
+def _compared(
+    seen: Inspection,
+    model: MonitoredModel,
+    window: Window,
+    recent: list[pd.DataFrame],
+    history: Sequence[dict[str, Any]],
+) -> Inspection:
     from selfheal.drift.guards import guards
-    from selfheal.drift.signals import signals
+    from selfheal.drift.signals import SIGNAL_ROWS, signals
+    from selfheal.drift.yardstick import Yardstick
 
     problems = tuple(guards(window.frame, model, recent))
     if problems:
         return replace(seen, problems=problems)
-    found = tuple(signals(model, window.frame, recent))
+    rows = thinned(window.frame, SIGNAL_ROWS)
+    stick = Yardstick(model, recent, len(rows))
+    found = tuple(signals(model, rows, recent, stick))
     return replace(
         seen,
         signals=found,
+        estimate=expected(model, rows, stick, recent, history),
         report=drift_report(model, window, found),
         sample=model.model_units(thinned(window.frame, SAMPLE_ROWS)),
     )

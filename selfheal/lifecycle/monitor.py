@@ -8,6 +8,7 @@ from datetime import datetime
 
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.lifecycle.decide import Decision, decide
+from selfheal.lifecycle.expected import back_test
 from selfheal.lifecycle.heal import HealRecord, heal_window
 from selfheal.lifecycle.inspect import Inspection, inspect
 from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
@@ -77,7 +78,7 @@ def cycle(ws: Workspace, name: str, ref: WindowRef, *, newest: bool = True, heal
 
 
 def settle_stages(ws: Workspace, name: str) -> str:
-    """Reconcile before a run, and let labels that have come decide about what waits in Staging.
+    """Reconcile before a run; let labels that have come decide about what waits, and judge what was estimated.
 
     Returns
     -------
@@ -90,6 +91,7 @@ def settle_stages(ws: Workspace, name: str) -> str:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return str(error)
     try_waiting(ws, name)
+    back_test(ws, name, serving_model(ws, name)[0])
     return ""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.lifecycle.alerts import alert
 from selfheal.lifecycle.decide import HISTORY, Decision
+from selfheal.lifecycle.expected import as_entry, metrics_of
 from selfheal.lifecycle.heal import HealRecord
 from selfheal.lifecycle.health import health_of, released
 from selfheal.lifecycle.inspect import Inspection
@@ -90,6 +91,7 @@ def _entry(
         "drifted": [] if seen.report is None else list(seen.report.drifted),
         "accuracy": None if math.isnan(seen.accuracy) else seen.accuracy,
         "labelled": seen.labelled,
+        "estimate": as_entry(seen.estimate),
         "policy": seen.policy.policy.digest,
         "heal": None if heal is None else heal.to_json(),
         "watch": None if watch is None else _plain(asdict(watch)),
@@ -160,4 +162,5 @@ def metrics(seen: Inspection, decision: Decision, entry: dict[str, Any]) -> dict
         found |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
     if seen.labelled:
         found |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
+    found |= metrics_of(seen.estimate)
     return {_UNFIT.sub("_", key)[:250]: float(value) for key, value in found.items()}

@@ -30,7 +30,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, production, versions, cycles, drift, patience, watch, quarantine, withdrawn,
+        ``model, healthy, health, production, versions, cycles, drift, estimate, patience, watch, quarantine, withdrawn,
         audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and ``mlflow`` says
         why.
 
@@ -66,6 +66,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
+        "estimate": newest.get("estimate"),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
         "watch": {
             "windows": len(served),
@@ -130,7 +131,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
     heal, watch = record.get("heal") or {}, record.get("watch") or {}
     return {
         **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
-        **{k: record.get(k) for k in ("accuracy", "labelled", "drifted", "mlflow")},
+        **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
