@@ -9,7 +9,7 @@ from selfheal.lifecycle.look import PRODUCTION, STAGING, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.quarantine import like_of
-from selfheal.lifecycle.stages import FLOW, archive, promote
+from selfheal.lifecycle.stages import FLOW, promote
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
@@ -45,10 +45,6 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     if info.stage != STAGING:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
-    fitted = LABELS_FITTED in info.tags
-    if info.tags.get("verdict") == "audit" and policy.release.ambiguous == "refuse" and not fitted:
-        archive(ws, name, version, FLOW, reason="the data cannot decide, and release.ambiguous is refuse")
-        return Released(version, False, "archived: the data cannot decide, and release.ambiguous is refuse")
     waits = _waits(policy, info) or _in_quarantine(ws, name, info, policy)
     if waits:
         return _wait(ws, name, version, waits)
@@ -79,8 +75,9 @@ def _waits(policy: Policy, info: VersionInfo) -> str:
         return "a person: release.approval is manual"
     if LABELS_FITTED in info.tags:
         return "labels of the next windows: it was fitted to earlier ones"
-    if info.tags.get("verdict") == "audit" and policy.release.ambiguous == "audit":
-        return "an audit: the data cannot decide (release.ambiguous is audit)"
+    # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
+    if info.tags.get("verdict") == "audit":
+        return "an audit or a person: the gate asks for labels"
     return ""
 
 
