@@ -31,7 +31,7 @@ RECENT = 6
 ONSETS = 12
 """Places where a case begins, evenly spread over what the model was not trained on."""
 
-TRAIN_ROWS, REFERENCE_ROWS, EPOCHS = 12_000, 6_000, 20
+TRAIN_ROWS, REFERENCE_ROWS = 12_000, 6_000
 """The first quarter is thinned, evenly, to so many rows."""
 
 Maps = dict[str, tuple[float, float]]
@@ -130,7 +130,7 @@ def stream(path: Path, begin: int, seed: int) -> Stream:
     first = rows.iloc[:cut]
     kept = np.arange(cut) // 365 % 4 == 3
     train, reference = _thin(first[~kept], TRAIN_ROWS), _thin(first[kept], REFERENCE_ROWS)
-    model = trained(train, reference, "target", seed, preprocess=_preprocess(train), epochs=EPOCHS)
+    model = trained(train, reference, "target", seed, preprocess=_preprocess(train))
     return Stream(model, rows, cut)
 
 

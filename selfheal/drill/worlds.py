@@ -25,9 +25,10 @@ COLUMNS = [f"x{i}" for i in range(10)]
 
 
 def trained(
-    train: pd.DataFrame, reference: pd.DataFrame, target: str, seed: int, *, preprocess: Any = None, epochs: int = 12
+    train: pd.DataFrame, reference: pd.DataFrame, target: str, seed: int, *, preprocess: Any = None, steps: int = 288
 ) -> MonitoredModel:
     """An MLP [64, 64] on standardised columns, or on what ``preprocess`` makes of them; AdamW, batches of 256."""
+    epochs = max(1, round(steps * 256 / len(train)))
     features = train.drop(columns=target)
     fitted = (preprocess or StandardScaler()).fit(features)
     classes, truth = np.unique(train[target].to_numpy(), return_inverse=True)
@@ -145,7 +146,7 @@ def digits(seed: int) -> Small:
     """1,797 images of 8 × 8 grey values 0-16, ten classes: 600 to train on, 400 reference, 400 window, 397 unseen."""
     data = load_digits()
     frame = pd.DataFrame(data.data, columns=[f"p{i:02d}" for i in range(64)]).assign(y=data.target)
-    return _small(frame, seed, (600, 1000, 1400), epochs=60)
+    return _small(frame, seed, (600, 1000, 1400), steps=140)
 
 
 @lru_cache(maxsize=2)
@@ -153,14 +154,14 @@ def breast_cancer(seed: int) -> Small:
     """569 biopsies × 30 measurements: 200 to train on, 140 reference, 110 window, 119 unseen."""
     data = load_breast_cancer()
     frame = pd.DataFrame(data.data, columns=[str(c) for c in data.feature_names]).assign(y=data.target)
-    return _small(frame, seed, (200, 340, 450), epochs=60)
+    return _small(frame, seed, (200, 340, 450), steps=50)
 
 
-def _small(frame: pd.DataFrame, seed: int, cuts: tuple[int, int, int], epochs: int) -> Small:
+def _small(frame: pd.DataFrame, seed: int, cuts: tuple[int, int, int], steps: int) -> Small:
     rows = frame.sample(frac=1.0, random_state=seed).reset_index(drop=True)
     a, b, c = cuts
     train, reference = rows.iloc[:a], rows.iloc[a:b].reset_index(drop=True)
-    model = trained(train, reference, "y", seed, epochs=epochs)
+    model = trained(train, reference, "y", seed, steps=steps)
     return Small(model, train, rows.iloc[b:c].reset_index(drop=True), rows.iloc[c:].reset_index(drop=True))
 
 
