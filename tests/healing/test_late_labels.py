@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import selfheal
 from selfheal import Adapter, InputError, MonitoredModel
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.healing.labelled import decision_losses, labelled, log_losses
@@ -147,6 +148,21 @@ def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None
     assert (patched.decision, patched.diagnosis, patched.numbers["labels_fitted"]) == ("audit", "concept", 180)
     assert patched.reasons[-1] == "nothing explains it" and patched.candidates["name"].tolist() == ["late_labels"]
     assert patched.adapter is not None
+
+
+def test_a_label_flip_under_unchanged_inputs_is_seen_by_labels_alone() -> None:
+    world = linear(3)
+    model = world.with_policy()
+    rows = world.draw(600, 21)
+    features, flipped = rows.drop(columns="y"), 1.0 - rows["y"]
+    assert selfheal.heal(model, features).decision == "keep"
+    before = [(f, 1.0 - y) for f, y in windows_of(False, 50, 40, 2)]
+    outcome = selfheal.heal(model, features, labels=flipped.where(flipped.index < 50), earlier=before)
+    assert (outcome.decision, outcome.numbers["labels_fitted"]) == ("audit", 150), outcome.reasons
+    assert outcome.adapter is not None and outcome.reasons[0].startswith("late_labels: 150 labels")
+    fresh = world.draw(2000, 22)
+    healed = model.with_adapter(outcome.adapter)
+    assert (healed.predict(fresh) == 1 - fresh["y"]).mean() > (model.predict(fresh) == 1 - fresh["y"]).mean() + 0.3
 
 
 def test_labels_that_are_no_class_or_no_number_are_refused_or_left_out() -> None:

@@ -9,7 +9,7 @@ import pytest
 from selfheal.errors import InputError, RefusedError
 from selfheal.healing.sequential import audit as wald
 from selfheal.healing.sequential import lead
-from selfheal.lifecycle import answer, monitor, open_audit, promote, release, try_waiting
+from selfheal.lifecycle import answer, heal_window, monitor, open_audit, promote, release, try_waiting
 from selfheal.lifecycle.audit import ROWS, telling
 from selfheal.lifecycle.look import last_look
 from selfheal.lifecycle.trial import labels_before, waiting
@@ -196,6 +196,29 @@ def test_a_patch_that_labels_do_not_decide_on_is_dropped(ws):
     version = register(ws, **{"number.labels_fitted": 60})
     assert "4 windows of labels did not decide" in try_waiting(ws, NAME).reason
     assert stages(ws)[version] == "Archived"
+
+
+def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
+    """Inputs as ever, labels flipped: only labels show it. The whole way, the heal in its own process."""
+    (ws.settings.rules / "toy.yaml").write_text(POLICY)
+    for k in range(2):
+        frame = rows(200, 60 + k)
+        ids = send(ws, frame, 200 * k)
+        ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
+        monitor(ws, NAME, FAR)
+    record = heal_window(ws, NAME, ws.table.window(NAME, 1))
+    assert (record.decision, record.promoted, record.failure) == ("audit", False, "")
+    version = record.version
+    assert tag(ws, version, "labels_from") == "2" and tag(ws, version, "waits").startswith("labels of the next windows")
+    again = heal_window(ws, NAME, ws.table.window(NAME, 1))
+    assert again.version == version
+    assert try_waiting(ws, NAME) is None, "it has seen every label there is"
+    frame = rows(200, 70)
+    ids = send(ws, frame, 400)
+    monitor(ws, NAME, FAR)
+    ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
+    assert try_waiting(ws, NAME).promoted
+    assert ws.registry.production(NAME) == [version]
 
 
 # ------------------------------------------------------------------ twins
