@@ -10,7 +10,7 @@ from selfheal.drill.summary import by_scenario
 from selfheal.drill.triggers import tabulated
 
 Record = Mapping[str, Any]
-NAME = 34
+NAME = 40
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -33,8 +33,9 @@ def told(decisions: Mapping[str, int]) -> str:
 
 def lines(rows: Sequence[Row], summary: Record, triggers: Sequence[Record] = ()) -> Iterator[str]:
     """The whole board: scenarios, rivals, triggers, targets, totals, what was skipped."""
-    yield from _scenarios(rows)
-    yield from _rivals(summary)
+    if rows:
+        yield from _scenarios(rows)
+        yield from _rivals(summary)
     yield from _triggers(triggers)
     yield from _targets(summary)
     yield ""

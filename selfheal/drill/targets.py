@@ -207,8 +207,8 @@ def trigger_targets(watched: Sequence[Row]) -> list[Line]:
         part = [r for r in part if bool(how) == r["change"].endswith(", gradual")]
         seen = [r["delay"] for r in part if r["delay"]]
         words = how.removeprefix(", ") or "abrupt"
-        missed = count(part, lambda r: not r["delay"])
-        lines.append(line(f"triggers: healable changes missed, {words}", *_split(missed, "<=", 0)))
+        missed = count(part, lambda r: not r["delay_confirmed"])
+        lines.append(line(f"triggers: healable changes never confirmed, {words}", *_split(missed, "<=", 0)))
         delay = sum(seen) / len(seen) if seen else None
         lines.append(line(f"triggers: mean windows until seen, {words}", delay, "<=", most, len(seen)))
     return lines
