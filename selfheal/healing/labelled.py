@@ -74,7 +74,7 @@ def _usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
     values = frame[numeric].to_numpy(dtype=np.float64)
     strict = [j for j, c in enumerate(numeric) if c not in model.nullable]
-    good = ~np.isinf(values).any(axis=1) & np.isfinite(values[:, strict]).all(axis=1)
+    good: NDArray[np.bool_] = ~np.isinf(values).any(axis=1) & np.isfinite(values[:, strict]).all(axis=1)
     return frame[good]
 
 
@@ -86,7 +86,7 @@ def log_losses(proba: Floats, truth: NDArray[np.int64]) -> Floats:
 def decision_losses(model: MonitoredModel, proba: Floats, truth: NDArray[np.int64]) -> Floats:
     """Loss [n] of the decisions: the policy's costs over the larger one where declared, else 0 or 1."""
     said = model.decide(proba)
-    wrong = (said != truth).astype(np.float64)
+    wrong: Floats = (said != truth).astype(np.float64)
     cost = model.policy.cost
     if cost is None:
         return wrong
