@@ -102,7 +102,7 @@ class _Plan:
 
 WORST_CONDITION = 100.0
 """Of the matrix that mixes the columns; a worse one is drawn again. Beyond it the classes differ in directions so thin
-that the network learns nothing, and there is no model to break: of eleven worlds the three above the bound (112 to 1571)
+that the network learns nothing, with no model to break: of eleven worlds the three above the bound (112 to 1571)
 answered like the constant (.842), the eight below (22 to 73) .927 to .952."""
 
 
