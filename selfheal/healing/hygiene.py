@@ -62,6 +62,9 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     frame = window[list(model.features)]
     numeric = [c for c in model.features if model.dtypes[c] != "str"]
     frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
+    # Numbers in a column of words are words never seen, not a reason for the preprocessing to fail.
+    words = [c for c in model.features if _of_words(model.reference[c]) and not _of_words(frame[c])]
+    frame = frame.assign(**{c: frame[c].astype(object).map(str, na_action="ignore") for c in words})
     good = _finite(model, frame, numeric) & ~_wild(frame[numeric].to_numpy(dtype=np.float64))
     good &= ~_replayed(frame, _most_repeats(model.reference))
     rows = frame[good]
@@ -69,6 +72,12 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False))
         rows = rows.iloc[chosen]
     return Cleaned(rows, float(1 - good.mean()), [])
+
+
+def _of_words(column: pd.Series) -> bool:
+    """Whether every value that is there is text."""
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return bool(pd.api.types.infer_dtype(values, skipna=True) == "string")
 
 
 def _finite(model: MonitoredModel, frame: pd.DataFrame, numeric: list[str]) -> NDArray[np.bool_]:

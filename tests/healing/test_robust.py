@@ -99,6 +99,16 @@ def test_no_window_crashes_it_or_buys_a_harmful_promotion(
     assert accuracy_score(unseen["y"], model.predict(unseen)) > 0.7
 
 
+@pytest.mark.parametrize("kind", [1.5, None, "mixed"])
+def test_numbers_in_a_column_of_words_are_no_crash(kind: object) -> None:
+    window = rows(500, 9).drop(columns="y")
+    window["kind"] = (
+        np.where(window.index % 2 == 0, window["kind"], 7) if kind == "mixed" else window["a"] * (kind or 1)
+    )
+    outcome = selfheal.heal(three_classes(), window)
+    assert outcome.decision in ("refuse", "keep"), outcome.reasons
+
+
 def test_two_senders_are_refused_and_told_apart() -> None:
     world = linear(10)
     window = world.draw(1000, 60)
