@@ -27,6 +27,9 @@ STEADY = (0.03, 0.6)
 COST_GAIN = 0.05
 """With declared costs a heal must lower the expected cost by this share: estimates of it are no better than that."""
 
+CANDIDATE_COLUMNS = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
+"""Of :attr:`selfheal.Outcome.candidates`."""
+
 LABEL_Z = 1.64
 """One-sided 5 %: labels of the window on which the candidate is this much worse stop it."""
 
@@ -196,8 +199,7 @@ def candidates_table(case: Case, findings: list[Finding], teacher: Floats | None
                     "reason": "under the explanation that was accepted",
                 }
             )  # fmt: skip
-    columns = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=CANDIDATE_COLUMNS)
 
 
 def _rival_answers(case: Case, teacher: Floats) -> dict[str, Floats]:

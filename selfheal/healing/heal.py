@@ -16,7 +16,7 @@ from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
-from selfheal.healing.gate import candidates_table, gate
+from selfheal.healing.gate import CANDIDATE_COLUMNS, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labelled import Earlier, labelled
 from selfheal.healing.mechanisms import ORDER, late_labels
@@ -160,8 +160,7 @@ def _conclude(
 
 def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:
     """The outcome of a window that cannot be asked anything, or None."""
-    columns = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
-    table = pd.DataFrame(columns=columns)
+    table = pd.DataFrame(columns=CANDIDATE_COLUMNS)
     if cleaned.faults:
         return Outcome("refuse", "data_fault", cleaned.faults, table)
     if cleaned.dropped > 0.5:
