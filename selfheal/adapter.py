@@ -58,7 +58,9 @@ class ColumnMap:
         """In words if they are known, else as a formula."""
         if self.knots is not None:
             return self.words or f"a curve through {len(self.knots[0])} points"
-        return self.words or f"{self.scale:.6g}·x {'+' if self.offset >= 0 else '−'} {abs(self.offset):.6g}"
+        factor = "" if self.scale == 1.0 else f"{self.scale:.6g}·"
+        step = f" {'+' if self.offset > 0 else '−'} {abs(self.offset):.6g}" if self.offset else ""
+        return self.words or f"{factor}x{step}"
 
 
 def _through(values: NDArray[np.float64], xs: tuple[float, ...], ys: tuple[float, ...]) -> NDArray[np.float64]:

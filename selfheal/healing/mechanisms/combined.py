@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from selfheal.adapter import Adapter, InputMap
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import matching, measurement
-from selfheal.healing.mechanisms.prior import believed, estimate, offset, pool_weights
+from selfheal.healing.mechanisms import fitting, matching, measurement
+from selfheal.healing.mechanisms.prior import Shift, believed, estimate, offset, pool_weights
 from selfheal.healing.outcome import Finding
 
 ROUNDS = 4
@@ -22,33 +22,35 @@ def explain(case: Case) -> Finding | None:
     """Whether a map and a prior shift together make the window natural."""
     if case.judged_raw.explained:
         return None
-    shifted, maps = case, _maps(case, dominant=True)
-    for _ in range(ROUNDS):
-        if not maps:
-            return None
-        shift = estimate(case, InputMap(maps).apply(case.raw))
-        shifted = replace(case, stick=case.stick.resampled(pool_weights(case, shift)))
-        maps = _maps(shifted, dominant=False)
-    maps = matching.pruned(shifted, maps)
-    if not maps:
-        return None
-    alone = measurement.found(shifted, maps)
+    known = matching.pruned(case, matching.named(case))
+    tried = [_found(case, known)] if known else []
+    for start in measurement.starts(case, known):
+        for maps in fitting.proposals(case, start):
+            if tried and tried[-1].explained:
+                break
+            tried.append(_found(case, maps))
+    return measurement.simplest(tried)
+
+
+def _found(case: Case, maps: matching.Maps) -> Finding:
+    """The finding for a proposed map, once map and prior have settled."""
+    shifted, shift, adapter = _settled(case, case, maps)
+    alone = measurement.found(shifted, dict(adapter.input_map.columns))
     failed = believed(case, shift)
-    adapter = Adapter(alone.adapter.input_map if alone.adapter else InputMap(), logit_offset=offset(case, shift))
     shares = ", ".join(f"{v:.3f}" for v in shift.window)
     return Finding(
         "measurement and prior", "sensor", alone.explained and not failed, alone.measure, alone.value, alone.bound,
         f"{alone.reason}; class shares → {shares}" + "".join(f"; {why}" for why in failed),
         adapter=adapter, teacher=case.base.with_adapter(adapter).predict_proba(case.raw), trusted=alone.trusted,
-        refit=lambda rows: _refitted(shifted, case, maps, rows),
+        refit=lambda rows: _settled(case, case.part(rows), dict(adapter.input_map.columns))[2],
     )  # fmt: skip
 
 
-def _maps(case: Case, dominant: bool) -> matching.Maps:
-    return matching.fitted(case, matching.named(case), dominant)
-
-
-def _refitted(shifted: Case, case: Case, maps: matching.Maps, rows: measurement.Rows) -> Adapter:
-    again = matching.refitted(shifted.part(rows), maps)
-    shift = estimate(case, again.input_map.apply(case.raw.iloc[rows]))
-    return replace(again, logit_offset=offset(case, shift))
+def _settled(case: Case, part: Case, maps: matching.Maps) -> tuple[Case, Shift, Adapter]:
+    """Map and prior of some of the rows, in turns; with them the case against the pool under that prior."""
+    input_map = InputMap(maps)
+    for _ in range(ROUNDS):
+        shift = estimate(case, input_map.apply(part.raw))
+        shifted = replace(part, stick=case.stick.resampled(pool_weights(case, shift)))
+        input_map = fitting.refitted(shifted, maps).input_map
+    return shifted, shift, Adapter(input_map, logit_offset=offset(case, shift))

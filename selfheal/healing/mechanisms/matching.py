@@ -1,13 +1,13 @@
-"""Which map could lay each moved column back onto the healthy windows: known conversions, affine maps, curves."""
+"""Which known conversion could lay each moved column back onto the healthy windows."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
@@ -25,9 +25,6 @@ that moved too, may still bring it down. The whole proposal is held to the bound
 TIE = 0.03
 """Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
 decides, then simplicity."""
-
-KNOTS = 17
-"""Points of a curve: enough for the bend of a sensor, too few to copy a window's own quirks."""
 
 
 @dataclass(frozen=True)
@@ -114,78 +111,3 @@ def pruned(case: Case, columns: Maps) -> Maps:
         if case.stick.distance(InputMap(without).apply(case.raw)).total <= total:
             kept = without
     return kept
-
-
-def fitted(case: Case, known: Maps, dominant: bool = False) -> Maps:
-    """Known maps plus a fitted one for each further column that moved: declared ones only, where any is declared.
-
-    Parameters
-    ----------
-    dominant
-        Only columns that moved at least half as far as the farthest: what is left to a prior shift moves less.
-    """
-    declared = set(case.model.policy.declare.measurement)
-    # A flip that had to be fitted further is rather an offset past the middle; the fit starts without it.
-    known = {c: m for c, m in known.items() if m.scale > 0 or c not in declared}
-    units = InputMap(known).apply(case.raw)
-    x, judged = case.stick.encode(units), case.stick.judge(units)
-    ratios = judged.distance.marginal / case.stick.bounds.marginal
-    least = max(1.0, 0.5 * float(ratios.max())) if dominant else 1.0
-    free = {}
-    for j, column in enumerate(case.model.features):
-        usable = column in case.numeric and column not in case.code_columns and (column in declared or not declared)
-        if usable and ratios[j] > least:
-            made = fit_column(case, x[:, j], j, column in declared)
-            if made is not None:
-                free[column] = _compose(known[column], made) if column in known else made
-    return {**known, **free}
-
-
-def fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | None:
-    """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
-    pool = case.stick.pool[:, j]
-    line = affine_fit(values, pool)
-    if line is None or not curve or stats.ks(line.apply(values), pool) <= case.stick.bounds.marginal[j]:
-        return line
-    return monotone_fit(values, pool) or line
-
-
-def monotone_fit(values: Floats, pool: Floats) -> ColumnMap | None:
-    """The increasing curve that lays the quantiles of ``values`` onto the pool's, or None where it has flat pieces."""
-    levels = np.linspace(0.01, 0.99, KNOTS)
-    xs, ys = np.quantile(values, levels), np.quantile(pool, levels)
-    if np.any(np.diff(xs) <= 1e-12) or np.any(np.diff(ys) < 0):
-        return None
-    return ColumnMap(knots=(tuple(map(float, xs)), tuple(map(float, ys))))
-
-
-def affine_fit(values: Floats, pool: Floats) -> ColumnMap | None:
-    """``s·x + c`` that lays the 4-96 % quantiles of ``values`` onto the pool's (least squares), or None if constant.
-
-    The tails are left out: they hold the wild rows, and clipping.
-    """
-    levels = np.linspace(0.04, 0.96, 47)
-    source, target = np.quantile(values, levels), np.quantile(pool, levels)
-    if np.ptp(source) <= 1e-12 or np.ptp(target) <= 1e-12:
-        return None
-    scale, offset = np.polyfit(source, target, 1)
-    return ColumnMap(float(scale), float(offset)) if scale > 0 else None
-
-
-def refitted(case: Case, maps: Maps) -> Adapter:
-    """The fitted maps among ``maps`` fitted again on these rows; known ones stay."""
-    x = case.stick.encode(case.raw)
-    again = {}
-    for column, old in maps.items():
-        j = case.model.features.index(column)
-        fit = monotone_fit if old.knots is not None else affine_fit
-        again[column] = old if old.words else fit(x[:, j], case.stick.pool[:, j]) or old
-    return Adapter(input_map=InputMap(again))
-
-
-def _compose(first: ColumnMap, then: ColumnMap) -> ColumnMap:
-    """``then`` after the affine ``first``."""
-    if then.knots is None:
-        return replace(then, scale=first.scale * then.scale, offset=first.offset * then.scale + then.offset)
-    xs = tuple(sorted((x - first.offset) / first.scale for x in then.knots[0]))
-    return replace(then, knots=(xs, then.knots[1]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selfheal.adapter import Adapter, InputMap
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import matching
+from selfheal.healing.mechanisms import fitting, matching
 from selfheal.healing.mechanisms.matching import NEARLY
 from selfheal.healing.outcome import Finding
 
@@ -32,17 +32,45 @@ HALF_GAIN = 0.2
 """Each half in time must show at least this share of the whole gain: a fault that began mid-window waits."""
 
 
+AS_GOOD = (1.25, 0.01)
+"""A conversion stands against a fit if it leaves at most so much more: a line of two parameters also fits the noise."""
+
+
 def explain(case: Case) -> Finding | None:
     """Whether known conversions, or fitted maps of declared columns, make the window natural."""
     if case.judged_raw.explained:
         return None
     known = matching.pruned(case, matching.named(case))
-    finding = found(case, known) if known else None
-    if finding is not None and finding.explained:
-        return finding
-    maps = matching.pruned(case, matching.fitted(case, known))
-    other = found(case, maps) if set(maps) - set(known) else None
-    return other if other is not None and (finding is None or other.explained) else finding
+    tried = [found(case, known)] if known else []
+    for start in starts(case, known) if not tried or not tried[0].explained or _believed(case, known) else ():
+        for maps in fitting.proposals(case, start):
+            tried.append(found(case, maps))
+            if tried[-1].explained:
+                break
+    return simplest(tried)
+
+
+def _believed(case: Case, maps: matching.Maps) -> set[str]:
+    return set(maps) & set(case.model.policy.declare.measurement)
+
+
+def starts(case: Case, known: matching.Maps) -> list[matching.Maps]:
+    """Maps beside which others are fitted: the known ones, and without those of declared columns.
+
+    Any conversion near the truth explains a declared column that has merely shifted; then the fit does so better.
+    """
+    return [known] + [{c: m for c, m in known.items() if c not in _believed(case, known)}] * bool(
+        _believed(case, known)
+    )
+
+
+def simplest(tried: list[Finding]) -> Finding | None:
+    """The first finding that explains the window nearly as well as the best one does; the best one if none explains."""
+    among = [f for f in tried if f.explained] or tried
+    least = min((f.value for f in among), default=0.0)
+    if not any(f.explained for f in among):
+        return next((f for f in among if f.value == least), None)
+    return next((f for f in among if f.value <= AS_GOOD[0] * least + AS_GOOD[1]), None)
 
 
 def found(case: Case, columns: matching.Maps) -> Finding:
@@ -58,7 +86,7 @@ def found(case: Case, columns: matching.Maps) -> Finding:
     return Finding(
         "measurement", "sensor", not failed, "distance left", share, LEFT, told + "".join(f"; {why}" for why in failed),
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)), trusted=not free,
-        refit=None if listed else lambda rows: matching.refitted(case.part(rows), columns),
+        refit=None if listed else lambda rows: fitting.refitted(case.part(rows), columns),
     )  # fmt: skip
 
 
@@ -71,7 +99,11 @@ def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str],
     share = after.distance.total / max(before.distance.total, 1e-12)
     own = _own(case, after, maps) / max(_own(case, before, maps), 1e-12)
     limit = NEARLY if listed else 1.0
-    still = [c for c in maps.columns if column_ratio(case, after, c) > limit]
+    # No fitted line can hit a recording grid; only a known conversion brings back the very values.
+    still = [
+        c for c, m in maps.columns.items()
+        if (column_ratio(case, after, c) if m.words else _marginal(case, after, c)) > limit
+    ]  # fmt: skip
     whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
     gains = _half_gains(case, maps)
     strength = max(column_ratio(case, before, c) for c in maps.columns)
@@ -97,6 +129,11 @@ def column_ratio(case: Case, judged: Judgement, column: str) -> float:
     j = case.model.features.index(column)
     bounds = case.stick.bounds
     return float(max(judged.distance.marginal[j] / bounds.marginal[j], judged.distance.outside[j] / bounds.outside[j]))
+
+
+def _marginal(case: Case, judged: Judgement, column: str) -> float:
+    j = case.model.features.index(column)
+    return float(judged.distance.marginal[j] / case.stick.bounds.marginal[j])
 
 
 def _half_gains(case: Case, maps: InputMap) -> list[float]:

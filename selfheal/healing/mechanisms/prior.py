@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
 
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats, ks
 from selfheal.healing.case import Case
 from selfheal.healing.label_shift import bbse_prior, em_error, em_prior, reweighted
 from selfheal.healing.outcome import Finding
+from selfheal.model import softmax
 
 WITNESSES = 0.75
 """EM and BBSE must agree within this many standard errors: both are right only if classes look as before. They see
@@ -69,10 +71,22 @@ def pool_weights(case: Case, shift: Shift) -> Floats:
 
 
 def offset(case: Case, shift: Shift) -> Floats:
-    """The logit offset [k] for the shifted prior, on the model's own (uncalibrated) logits."""
-    slope, _ = case.calibration
-    raw = np.log(np.maximum(shift.window, 1e-4) / np.maximum(case.prior, 1e-4)) / slope[0]
-    return np.asarray(raw - raw.mean())
+    """The logit offset [k] that is best on the labelled reference once its classes weigh as they come now.
+
+    On the model's own logits, calibrated or not: the closed form ``log π'/π`` is right for calibrated ones only.
+    """
+    logits = case.base.logits_of_base(case.reference)
+    weights = (shift.window / np.maximum(case.prior, 1e-4))[case.truth]
+    weights /= weights.sum()
+    rows, onehot = np.arange(len(logits)), np.eye(case.classes)[case.truth]
+
+    def loss(step: Floats) -> tuple[float, Floats]:
+        p = softmax(logits + step)
+        value = -weights @ np.log(np.maximum(p[rows, case.truth], 1e-12)) + 1e-6 * (step**2).sum()
+        return float(value), weights @ (p - onehot) + 2e-6 * step
+
+    found = minimize(loss, np.zeros(case.classes), jac=True, method="L-BFGS-B")
+    return np.asarray(found.x - found.x.mean())
 
 
 def band(case: Case) -> tuple[Floats, Floats]:

@@ -1,0 +1,223 @@
+"""Maps of no known conversion: which columns moved, and by what line or curve, fitted to the healthy windows.
+
+A column's own quantiles give a first line. Where columns depend on each other that is not exact enough: beside the
+others a column may vary a tenth as much as by itself, and what is left of the error looks like a new joint
+distribution. So all lines are then fitted together, as those under which mean and covariance of the window come nearest
+to the healthy ones (the smallest Gaussian KL divergence). The fewest columns that explain the window are moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import minimize
+
+from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.drift import stats
+from selfheal.drift.stats import Floats
+from selfheal.healing.case import Case
+from selfheal.healing.mechanisms.matching import Maps
+
+Form = Literal["line", "offset", "factor"]
+Lines = dict[int, tuple[float, float]]
+
+SIMPLER: tuple[Form, ...] = ("offset", "factor")
+"""What most faults are; with a parameter less, a small window tells it more exactly."""
+
+SMALLEST = 1e-3
+"""Least scale of a joint line beside the first fit, which has brought it near 1."""
+
+KNOTS = 17
+"""Points of a curve: enough for the bend of a sensor, too few to copy a window's own quirks."""
+
+MOST = 8
+"""Columns that are fitted at most; more at once are a new population, or the declaration of one sensor too wide."""
+
+WORTHWHILE = 0.8
+"""A further column has to bring the divergence below this share of what it was, unless it is declared and unusual."""
+
+
+def proposals(case: Case, known: Maps) -> Iterator[Maps]:
+    """Known maps plus fitted ones of one further column, of two, ...: declared columns only, where any is declared."""
+    declared = set(case.model.policy.declare.measurement)
+    start = _Start.of(case, known, [j for j, c in enumerate(case.model.features) if _free(case, c, declared)])
+    bound, found = case.stick.bounds.marginal, case.judged_raw.distance.marginal
+    expected = [j for j, c in enumerate(case.model.features) if c in declared and found[j] > bound[j]]
+    chosen: list[int] = []
+    left = start.fit({})[0]
+    while len(chosen) < MOST:
+        tried = {j: start.fit(dict.fromkeys([*chosen, j], "line"))[0] for j in start.first if j not in chosen}
+        best = min(tried, key=lambda j: tried[j], default=None)
+        if best is None or (tried[best] > WORTHWHILE * left and best not in expected):
+            return
+        chosen.append(best)
+        left = tried[best]
+        yield start.maps(start.simplest(chosen))
+
+
+def _free(case: Case, column: str, declared: set[str]) -> bool:
+    return column in case.numeric and column not in case.code_columns and (column in declared or not declared)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """First fits, column by column, and the moments of the window before and after them.
+
+    ``mean`` [2d] and ``covariance`` [2d, 2d] are of the standardised columns as they are, then as fitted.
+    """
+
+    case: Case
+    known: Maps
+    first: dict[int, ColumnMap]
+    mean: Floats
+    covariance: Floats
+
+    @classmethod
+    def of(cls, case: Case, known: Maps, columns: list[int]) -> _Start:
+        x = case.stick.encode(InputMap(known).apply(case.raw))
+        declared = case.model.policy.declare.measurement
+        first, fitted = {}, x.copy()
+        for j in columns:
+            made = _fit_column(case, x[:, j], j, case.model.features[j] in declared)
+            if made is not None:
+                first[j], fitted[:, j] = made, made.apply(x[:, j])
+        z = np.concatenate([case.stick.scale.z(x), case.stick.scale.z(fitted)], axis=1)
+        return cls(case, known, first, *stats.moments(z))
+
+    def fit(self, forms: Mapping[int, Form]) -> tuple[float, Lines]:
+        """The least KL divergence (nats) with lines of these forms on these columns, and the lines (in z units)."""
+        d, chosen = len(self.case.model.features), list(forms)
+        rows = np.arange(d)
+        rows[chosen] += d
+        mean, covariance = self.mean[rows], self.covariance[np.ix_(rows, rows)]
+        scale = self.case.stick.scale
+        curved = scale.precision * covariance
+        fixed = 0.5 * (np.linalg.slogdet(scale.covariance)[1] - np.linalg.slogdet(covariance)[1] - d)
+        base, turn, lowest = self._constraints(forms)
+
+        def lines(theta: Floats) -> Lines:
+            a, b = (base + turn @ theta).reshape(2, len(chosen))
+            return dict(zip(chosen, zip(a.tolist(), b.tolist(), strict=True), strict=True))
+
+        def loss(theta: Floats) -> tuple[float, Floats]:
+            a, b = np.ones(d), np.zeros(d)
+            a[chosen], b[chosen] = (base + turn @ theta).reshape(2, len(chosen))
+            gap = a * mean + b - scale.mean
+            pull, bend = scale.precision @ gap, curved @ a
+            value = 0.5 * (a @ bend + gap @ pull) - np.log(a).sum() + fixed
+            return float(value), np.r_[(bend + pull * mean - 1 / a)[chosen], pull[chosen]] @ turn
+
+        if not chosen:
+            return loss(np.empty(0))[0], {}
+        found = minimize(
+            loss, np.where(np.isfinite(lowest), 1.0, 0.0), jac=True, method="L-BFGS-B",
+            bounds=[(low, None) for low in lowest],
+        )  # fmt: skip
+        return float(found.fun), lines(found.x)
+
+    def _constraints(self, forms: Mapping[int, Form]) -> tuple[Floats, Floats, Floats]:
+        """(base [2k], turn [2k, p], lowest [p]): scales and offsets are ``base + turn @ theta``, theta >= lowest."""
+        k = len(forms)
+        base, turn, lowest = np.zeros(2 * k), [], []
+        for i, (j, form) in enumerate(forms.items()):
+            scale, offset = np.eye(2 * k)[[i, k + i]]
+            first, of = self.first[j], self.case.stick.scale
+            if form == "offset":
+                base[i] = 1 / first.scale
+            elif form == "factor":
+                # In raw units the offset vanishes: b is then a line in a.
+                base[k + i] = -of.center[j] / of.spread[j]
+                turn.append(scale + offset * (of.center[j] - first.offset) / of.spread[j])
+            else:
+                turn.append(scale)
+            if form != "factor":
+                turn.append(offset)
+            lowest += {"offset": [-np.inf], "factor": [SMALLEST], "line": [SMALLEST, -np.inf]}[form]
+        return base, np.array(turn).reshape(len(turn), 2 * k).T, np.array(lowest)
+
+    def simplest(self, chosen: Sequence[int]) -> dict[int, Form]:
+        """A mere offset or factor instead of a line wherever the data don't speak against it (BIC, Schwarz 1978)."""
+        n, m = len(self.case.raw), len(self.case.stick.pool)
+        effective = n * m / (n + m)
+        forms: dict[int, Form] = dict.fromkeys(chosen, "line")
+        least = self.fit(forms)[0]
+        for j in chosen:
+            if self.first[j].knots is not None:
+                continue
+            tried: dict[Form, float] = {form: self.fit({**forms, j: form})[0] for form in SIMPLER}
+            form = min(tried, key=lambda f: tried[f])
+            if effective * (tried[form] - least) < 0.5 * np.log(effective):
+                forms[j], least = form, tried[form]
+        return forms
+
+    def maps(self, forms: Mapping[int, Form]) -> Maps:
+        """Known maps, and for the given columns the first fits with the joint lines on top, in raw units."""
+        made = dict(self.known)
+        for j, (a, b) in self.fit(forms)[1].items():
+            name, of = self.case.model.features[j], self.case.stick.scale
+            whole = _compose(self.first[j], ColumnMap(a, float(of.center[j] * (1 - a) + of.spread[j] * b)))
+            if forms[j] == "offset":
+                whole = replace(whole, scale=1.0)
+            elif forms[j] == "factor":
+                whole = replace(whole, offset=0.0)
+            made[name] = _compose(self.known[name], whole) if name in self.known else whole
+        return made
+
+
+def refitted(case: Case, maps: Maps) -> Adapter:
+    """The fitted maps among ``maps`` fitted again on these rows, in the same form; known ones stay."""
+    forms = {case.model.features.index(c): _form(m) for c, m in maps.items() if not m.words}
+    start = _Start.of(case, {c: m for c, m in maps.items() if m.words}, list(forms))
+    again = start.maps({j: form for j, form in forms.items() if j in start.first})
+    return Adapter(input_map=InputMap({**maps, **again}))
+
+
+def _form(made: ColumnMap) -> Form:
+    if made.knots is not None or (made.scale != 1.0 and made.offset != 0.0):
+        return "line"
+    return "offset" if made.scale == 1.0 else "factor"
+
+
+def _fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | None:
+    """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
+    pool = case.stick.pool[:, j]
+    line = affine_fit(values, pool)
+    if line is None or not curve or stats.ks(line.apply(values), pool) <= case.stick.bounds.marginal[j]:
+        return line
+    return monotone_fit(values, pool) or line
+
+
+def monotone_fit(values: Floats, pool: Floats) -> ColumnMap | None:
+    """The increasing curve that lays the quantiles of ``values`` onto the pool's, or None where it has flat pieces."""
+    levels = np.linspace(0.01, 0.99, KNOTS)
+    xs, ys = np.quantile(values, levels), np.quantile(pool, levels)
+    if np.any(np.diff(xs) <= 1e-12) or np.any(np.diff(ys) < 0):
+        return None
+    return ColumnMap(knots=(tuple(map(float, xs)), tuple(map(float, ys))))
+
+
+def affine_fit(values: Floats, pool: Floats) -> ColumnMap | None:
+    """``s·x + c`` that lays the 4-96 % quantiles of ``values`` onto the pool's (least squares), or None if constant.
+
+    The tails are left out: they hold the wild rows, and clipping.
+    """
+    levels = np.linspace(0.04, 0.96, 47)
+    source, target = np.quantile(values, levels), np.quantile(pool, levels)
+    if np.ptp(source) <= 1e-12 or np.ptp(target) <= 1e-12:
+        return None
+    scale, offset = np.polyfit(source, target, 1)
+    return ColumnMap(float(scale), float(offset)) if scale > 0 else None
+
+
+def _compose(first: ColumnMap, then: ColumnMap) -> ColumnMap:
+    """``then`` after ``first``; one of them at least is a line."""
+    if first.knots is not None:
+        ys = tuple(then.scale * y + then.offset for y in first.knots[1])
+        return ColumnMap(knots=(first.knots[0], ys))
+    if then.knots is None:
+        return ColumnMap(first.scale * then.scale, first.offset * then.scale + then.offset)
+    xs = tuple(sorted((x - first.offset) / first.scale for x in then.knots[0]))
+    return replace(then, knots=(xs, then.knots[1]))
