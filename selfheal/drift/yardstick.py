@@ -43,7 +43,12 @@ class Distance:
     @property
     def total(self) -> float:
         """``d·J + 2ΣV + ΣD``: what a measurement map has to bring down."""
-        return float(len(self.marginal) * self.joint + 2 * self.outside.sum() + self.marginal.sum())
+        return total(self.joint, self.outside, self.marginal)
+
+
+def total(joint: float, outside: Floats, marginal: Floats) -> float:
+    """``d·J + 2ΣV + ΣD``."""
+    return float(len(marginal) * joint + 2 * outside.sum() + marginal.sum())
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,12 @@ class Yardstick:
         return self._distance(
             self.encode(units), self.margin(units), self.pool, self.pool_margin, weights, self.support
         )
+
+    def total(self, units: pd.DataFrame) -> float:
+        """:attr:`Distance.total` of rows in model units, without the figures that it does not need."""
+        x = self.encode(units)
+        joint = stats.gaussian_kl(self.scale, self.scale.z(x))
+        return total(joint, self.support.outside(x), stats.ks_columns(x, self.pool))
 
     def _distance(
         self,

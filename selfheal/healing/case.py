@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement, Yardstick
+from selfheal.healing.label_shift import em_prior
 from selfheal.model import MonitoredModel, softmax
 
 Memory = Sequence[tuple[int, Adapter, pd.DataFrame | None]]
@@ -82,6 +83,26 @@ class Case:
         """The base model's calibrated probabilities float [n, k] for rows in model units."""
         slope, bias = self.calibration
         return softmax(self.base.logits_of_base(units) * slope + bias)
+
+    @cached_property
+    def pool_posterior(self) -> Floats:
+        """Calibrated probabilities of the yardstick's pool, float [m, k]."""
+        return self.calibrated(self.stick.pool_frame)
+
+    @cached_property
+    def pool_prior(self) -> Floats:
+        """Estimated class shares of the yardstick's pool, float [k]."""
+        return em_prior(self.pool_posterior, self.prior)
+
+    @cached_property
+    def block_priors(self) -> list[Floats]:
+        """Estimated class shares of every healthy window, float [k] each."""
+        return [em_prior(self.calibrated(block), self.prior) for block in self.stick.blocks]
+
+    @cached_property
+    def reference_posterior(self) -> Floats:
+        """Calibrated probabilities of the labelled reference, float [m, k]."""
+        return self.calibrated(self.reference)
 
     @cached_property
     def reference(self) -> pd.DataFrame:

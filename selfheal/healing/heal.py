@@ -110,17 +110,17 @@ def _since(
 
 
 def onset(case: Case) -> int:
-    """The row from which the most unusual column changed its place or its spread.
+    """The row from which one column changed its place or its spread, by itself or beside the others.
 
     Where the running sum of ranks departs farthest from a steady climb (Pettitt 1979); of the ranks' distance from
     their middle too, for a factor changes the spread of a column around zero and not its place.
     """
-    columns = case.judged.columns
-    j = case.model.features.index(max(columns, key=lambda c: columns[c]))
-    ranks = rankdata(case.stick.encode(case.units)[:, j])
-    ranks -= ranks.mean()
-    walks = [np.abs(np.cumsum(r - r.mean())) / max(r.std(), 1e-9) for r in (ranks, np.abs(ranks))]
-    return int(max(walks, key=lambda walk: walk.max()).argmax()) + 1
+    x, scale = case.stick.encode(case.units), case.stick.scale
+    ranks = rankdata(np.concatenate([x, scale.residuals(scale.z(x))], axis=1), axis=0) - (len(x) + 1) / 2
+    both = np.concatenate([ranks, np.abs(ranks)], axis=1)
+    steps = both - both.mean(axis=0)
+    walks = np.abs(np.cumsum(steps, axis=0)) / np.maximum(steps.std(axis=0), 1e-9)
+    return int(walks[:, walks.max(axis=0).argmax()].argmax()) + 1
 
 
 def _ask(case: Case) -> tuple[list[Finding], Finding | None]:

@@ -107,7 +107,7 @@ def pruned(case: Case, columns: Maps) -> Maps:
     kept = dict(columns)
     for column in list(columns):
         without = {c: m for c, m in kept.items() if c != column}
-        total = case.stick.distance(InputMap(kept).apply(case.raw)).total
-        if case.stick.distance(InputMap(without).apply(case.raw)).total <= total:
+        total = case.stick.total(InputMap(kept).apply(case.raw))
+        if case.stick.total(InputMap(without).apply(case.raw)) <= total:
             kept = without
     return kept

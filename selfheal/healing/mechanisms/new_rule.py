@@ -50,7 +50,10 @@ def explain(case: Case) -> Finding | None:
     doubts = [doubt for rule in active for doubt in _against(case, rule)]
     adapter = _learn(case, active) if not failed else None
     told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
-    reason = f"{told} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows"
+    reason = (
+        f"{told} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows; the rule is taken "
+    )
+    reason += "at its word, for without labels a wrong one looks the same"
     return Finding(
         "new_rule", "concept", not failed, f"rows beside the rule: {name}", ratio, 1.0,
         reason + "".join(f"; {why}" for why in failed + doubts), adapter=adapter, trusted=not doubts, teacher=targets,

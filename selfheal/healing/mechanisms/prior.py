@@ -46,13 +46,11 @@ class Shift:
 def estimate(case: Case, units: pd.DataFrame) -> Shift:
     """Class shares of rows in model units against those of the pool."""
     posterior = case.calibrated(units)
-    pool_posterior = case.calibrated(case.stick.pool_frame)
-    window, pool = em_prior(posterior, case.prior), em_prior(pool_posterior, case.prior)
+    window, pool = em_prior(posterior, case.prior), case.pool_prior
     error = em_error(posterior, case.prior, window)
-    witness, witness_error = bbse_prior(posterior, case.calibrated(case.reference), case.truth, case.classes)
+    witness, witness_error = bbse_prior(posterior, case.reference_posterior, case.truth, case.classes)
     apart = np.abs(witness - window) / np.sqrt(error**2 + witness_error**2)
-    blocks = [em_prior(case.calibrated(block), case.prior) for block in case.stick.blocks]
-    steps = [np.abs(log_ratio(b, a)).max() for a, b in itertools.pairwise(blocks)]
+    steps = [np.abs(log_ratio(b, a)).max() for a, b in itertools.pairwise(case.block_priors)]
     noise = 4 * float((error / np.maximum(window * (1 - window), 1e-3)).max())
     strength = float(np.abs(log_ratio(window, pool)).max()) / max(STEADY * max(steps, default=0.0), noise)
     return Shift(pool, window, float(apart.max()), strength)
@@ -66,7 +64,7 @@ def log_ratio(a: Floats, b: Floats) -> Floats:
 
 def pool_weights(case: Case, shift: Shift) -> Floats:
     """What turns the pool into a window with the shifted prior: ``Σ_y p(y|x) π'_y / π_y``, float [m]."""
-    posterior = reweighted(case.calibrated(case.stick.pool_frame), case.prior, shift.pool)
+    posterior = reweighted(case.pool_posterior, case.prior, shift.pool)
     return np.asarray(posterior @ (shift.window / np.maximum(shift.pool, 1e-4)))
 
 
