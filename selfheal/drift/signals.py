@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from selfheal.drift.yardstick import Yardstick, thinned
 from selfheal.model import MonitoredModel
-from selfheal.rules import Rule
+from selfheal.rules import ABSTAIN, conflict, coverage, votes
 
 WATCHED = ("score", "joint", "outside", "auc")
 """What raises the data alarm: the model's score, the joint distribution, values never seen, and a classifier. Single
@@ -32,6 +32,9 @@ a row, which is what patience asks for."""
 SIGNAL_ROWS = 20_000
 """A larger window is thinned to this, evenly: chance then moves a share by less than a percent, and what is natural
 between windows is far more than that."""
+
+CONFLICT_VOTES = 10
+"""Fewer votes in a window make no share of conflict."""
 
 NEW_RULE_P = 1e-4
 """Binomial tail below which a rule about a new pattern fires too often for chance (HEALING: the mechanism gate)."""
@@ -115,24 +118,41 @@ def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
 
 def rules_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
     """Firing rate of, and conflict with, every rule against the same of healthy windows."""
-    details: dict[str, float] = {}
-    for rule in stick.model.policy.rule_set:
-        details[f"firing rate of {rule.name}"] = _rate_ratio(rule, stick, units)
-        if rule.knowledge == "record":
-            details[f"conflict with {rule.name}"] = _conflict_ratio(rule, stick, units)
-    if not details:
+    rules = stick.model.policy.rule_set
+    if not rules:
         return Signal("rules", False, "no rules", 0.0, 1.0, "the policy has no rules")
+    details: dict[str, float] = {}
+    now, pool, *blocks = (_voted(stick.model, frame) for frame in (units, stick.pool_frame, *stick.blocks))
+    for j, rule in enumerate(rules):
+        count, fired = int(now.counts[j]), [float(b.rates[j]) for b in blocks]
+        if rule.knowledge == "new":
+            ratio = new_rule_excess(count, len(units), float(np.mean(fired)), stick)
+        else:
+            ratio = _ratio(float(now.rates[j]), fired, len(units), float(pool.rates[j]))
+        details[f"firing rate of {rule.name}"] = ratio
+        if rule.knowledge == "record":
+            against = [float(b.conflicts[j]) for b in blocks if b.counts[j]]
+            enough = count >= CONFLICT_VOTES and against
+            ratio = _ratio(float(now.conflicts[j]), against, count, float(pool.conflicts[j])) if enough else 0.0
+            details[f"conflict with {rule.name}"] = ratio
     name = max(details, key=lambda k: details[k])
     value = details[name]
     return Signal("rules", value > 1.0, name, value, 1.0, f"{name}: {value:.2f} of the natural bound", details)
 
 
-def _rate_ratio(rule: Rule, stick: Yardstick, units: pd.DataFrame) -> float:
-    fired = rule.fires(units)
-    before = [float(rule.fires(block).mean()) for block in stick.blocks]
-    if rule.knowledge == "new":
-        return new_rule_excess(int(fired.sum()), len(fired), float(np.mean(before)), stick)
-    return _ratio(float(fired.mean()), before, len(fired), float(rule.fires(stick.pool_frame).mean()))
+@dataclass(frozen=True)
+class _Voted:
+    """What the rules say of some rows, and the model of them, per rule [m]."""
+
+    counts: NDArray[np.int64]
+    rates: NDArray[np.float64]
+    conflicts: NDArray[np.float64]
+
+
+def _voted(model: MonitoredModel, units: pd.DataFrame) -> _Voted:
+    matrix = votes(model.policy.rule_set, units, model.classes_.tolist())
+    told = conflict(matrix, model.proba_of_units(units).argmax(axis=1))
+    return _Voted((matrix != ABSTAIN).sum(axis=0), coverage(matrix), told)
 
 
 def new_rule_excess(count: int, n: int, rate: float, stick: Yardstick) -> float:
@@ -140,23 +160,6 @@ def new_rule_excess(count: int, n: int, rate: float, stick: Yardstick) -> float:
     floor = 1.0 / sum(len(block) for block in stick.blocks)
     limit = float(binom.isf(NEW_RULE_P, n, min(max(rate, floor), 1.0)))
     return count / max(limit, 1.0)
-
-
-def _conflict_ratio(rule: Rule, stick: Yardstick, units: pd.DataFrame) -> float:
-    def share(frame: pd.DataFrame) -> tuple[float, int]:
-        fired = rule.fires(frame)
-        if not fired.any():
-            return np.nan, 0
-        voted = frame[fired]
-        model = stick.model
-        wrong: NDArray[np.bool_] = model.classes_[model.proba_of_units(voted).argmax(axis=1)] != rule.vote
-        return float(wrong.mean()), int(fired.sum())
-
-    now, votes = share(units)
-    before = [s for s, _ in map(share, stick.blocks) if np.isfinite(s)]
-    if votes < 10 or not before:
-        return 0.0
-    return _ratio(now, before, votes, share(stick.pool_frame)[0])
 
 
 def _ratio(now: float, before: list[float], n: int, expected: float) -> float:
