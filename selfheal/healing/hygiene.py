@@ -59,13 +59,8 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
-    frame = window[list(model.features)]
-    numeric = [c for c in model.features if model.dtypes[c] != "str"]
-    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
-    # Numbers in a column of words are words never seen, not a reason for the preprocessing to fail.
-    words = [c for c in model.features if _of_words(model.reference[c]) and not _of_words(frame[c])]
-    frame = frame.assign(**{c: frame[c].astype(object).map(str, na_action="ignore") for c in words})
-    good = _finite(model, frame, numeric) & ~_wild(frame[numeric].to_numpy(dtype=np.float64))
+    frame = _typed(model, window)
+    good = _finite(model, frame) & ~_wild(frame[_numeric(model)].to_numpy(dtype=np.float64))
     good &= ~_replayed(frame, _most_repeats(model.reference))
     rows = frame[good]
     if len(rows) > MAX_ROWS:
@@ -74,19 +69,35 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     return Cleaned(rows, float(1 - good.mean()), [])
 
 
+def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
+    """The features of the rows whose every number is finite where the reference's are."""
+    typed = _typed(model, frame)
+    return typed[_finite(model, typed)]
+
+
+def _typed(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
+    """The features: numbers as numbers (NaN where they are none), words as words."""
+    frame = frame[list(model.features)]
+    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in _numeric(model)})
+    # Numbers in a column of words are words never seen, not a reason for the preprocessing to fail.
+    words = [c for c in model.features if _of_words(model.reference[c]) and not _of_words(frame[c])]
+    return frame.assign(**{c: frame[c].astype(object).map(str, na_action="ignore") for c in words})
+
+
+def _numeric(model: MonitoredModel) -> list[str]:
+    return [c for c in model.features if model.dtypes[c] != "str"]
+
+
 def _of_words(column: pd.Series) -> bool:
     """Whether every value that is there is text."""
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     return bool(pd.api.types.infer_dtype(values, skipna=True) == "string")
 
 
-def _finite(model: MonitoredModel, frame: pd.DataFrame, numeric: list[str]) -> NDArray[np.bool_]:
-    strict = [c for c in numeric if c not in model.nullable]
-    values = frame[numeric].to_numpy(dtype=np.float64)
-    finite = ~np.isinf(values).any(axis=1)
-    if strict:
-        finite &= np.isfinite(frame[strict].to_numpy(dtype=np.float64)).all(axis=1)
-    return np.asarray(finite)
+def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    values = frame[_numeric(model)].to_numpy(dtype=np.float64)
+    strict = frame[[c for c in _numeric(model) if c not in model.nullable]].to_numpy(dtype=np.float64)
+    return np.asarray(~np.isinf(values).any(axis=1) & np.isfinite(strict).all(axis=1))
 
 
 def _wild(values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
 from selfheal.errors import InputError
+from selfheal.healing.hygiene import usable
 from selfheal.model import MonitoredModel
 
 Earlier = Sequence[tuple[pd.DataFrame, pd.Series]]
@@ -50,7 +51,7 @@ def labelled(model: MonitoredModel, windows: Earlier) -> Labelled:
     frames, truths, places = [], [], []
     for place, (frame, labels) in enumerate(windows):
         known = labels.dropna()
-        rows = _usable(model, frame.loc[known.index.intersection(frame.index)])
+        rows = usable(model, frame.loc[known.index.intersection(frame.index)])
         frames.append(rows)
         truths.append(class_index(model, known.loc[rows.index]))
         places.append(np.full(len(rows), place))
@@ -66,16 +67,6 @@ def class_index(model: MonitoredModel, labels: pd.Series) -> NDArray[np.int64]:
         if label not in index:
             raise InputError(f"labels: {label!r} is no class of the model (classes: {model.classes_.tolist()})")
     return labels.map(index).to_numpy(dtype=np.int64)
-
-
-def _usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
-    frame = frame[list(model.features)]
-    numeric = [c for c in model.features if model.dtypes[c] != "str"]
-    frame = frame.assign(**{c: pd.to_numeric(frame[c], errors="coerce") for c in numeric})
-    values = frame[numeric].to_numpy(dtype=np.float64)
-    strict = [j for j, c in enumerate(numeric) if c not in model.nullable]
-    good: NDArray[np.bool_] = ~np.isinf(values).any(axis=1) & np.isfinite(values[:, strict]).all(axis=1)
-    return frame[good]
 
 
 def log_losses(proba: Floats, truth: NDArray[np.int64]) -> Floats:
