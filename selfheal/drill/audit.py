@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from selfheal.drill.trial import Trial
 from selfheal.healing.outcome import Outcome
-from selfheal.healing.sequential import audit, lead
+from selfheal.healing.sequential import lead
 
 
 def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any] | None:
@@ -26,16 +24,14 @@ def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any
     """
     if outcome is None or outcome.decision != "audit" or outcome.adapter is None or trial.later:
         return None
-    from selfheal.lifecycle.audit import telling  # the lifecycle is heavy, and most drills have no audit
+    from selfheal.lifecycle.audit import Audit, questions  # the lifecycle is heavy, and most drills have no audit
 
-    model = trial.model
-    ours, theirs = model.predict_proba(trial.window), model.with_adapter(outcome.adapter).predict_proba(trial.window)
-    before, after = model.decide(ours), model.decide(theirs)
-    asked = telling(theirs, ours, before != after, seed)
-    if len(asked) < lead():
-        return {"passed": False, "labels": 0, "says": f"they differ on {len(asked)} rows, {lead()} are needed"}
-    truth = np.searchsorted(model.classes_, np.asarray(trial.truth))[asked]
-    told = audit((after[asked] == truth).astype(int) - (before[asked] == truth).astype(int))
+    window = trial.window.reset_index(drop=True)
+    rows, said = questions(trial.model, trial.model.with_adapter(outcome.adapter), window, seed)
+    if len(rows) < lead():
+        return {"passed": False, "labels": 0, "says": f"they differ on {len(rows)} rows, {lead()} are needed"}
+    answers = {i: trial.truth[i] for i in rows.index}
+    told = Audit("", 1, 0, tuple(trial.model.classes_.tolist()), rows, said, answers).told
     return {"passed": told.says == "better", "labels": told.answered, "says": told.reason}
 
 

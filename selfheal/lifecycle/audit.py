@@ -152,6 +152,28 @@ def answer(ws: Workspace, audit: Audit, answers: Mapping[str, Any]) -> Audit:
     return _settled(ws, replace(audit, answers={**audit.answers, **taken}))
 
 
+def questions(
+    serving: MonitoredModel, candidate: MonitoredModel, frame: pd.DataFrame, seed: int
+) -> tuple[pd.DataFrame, tuple[tuple[Any, Any], ...]]:
+    """The rows to ask about, and what the candidate and what serves say there.
+
+    Parameters
+    ----------
+    frame : DataFrame [n, >= d]
+        Raw rows without labels; those with numbers that the model can't read are left out.
+    seed
+        Of the order of rows that are equally telling.
+    """
+    from selfheal.healing.hygiene import usable
+
+    rows = usable(serving, frame)
+    theirs, ours = candidate.predict_proba(rows), serving.predict_proba(rows)
+    decided = candidate.decide(theirs), serving.decide(ours)
+    chosen = telling(theirs, ours, decided[0] != decided[1], seed)
+    labels = serving.classes_.tolist()
+    return rows.iloc[chosen], tuple((labels[decided[0][i]], labels[decided[1][i]]) for i in chosen)
+
+
 def telling(candidate: NDArray[np.float64], incumbent: NDArray[np.float64], differ: NDArray[np.bool_], seed: int,
             rows: int = ROWS) -> NDArray[np.int64]:  # fmt: skip
     """Positions of the rows to ask about: where decisions differ, those first on which both are sure.
@@ -219,14 +241,7 @@ def _rows(
     read = [ws.table.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
     if not read:
         return candidate.reference.iloc[:0], ()
-    frame = pd.concat([w.frame[w.labels.isna()] for w in read]).drop_duplicates()
-    good = np.isfinite(frame.select_dtypes("number").to_numpy(dtype=np.float64)).all(axis=1)
-    frame = frame[good]
-    theirs, ours = candidate.predict_proba(frame), serving.predict_proba(frame)
-    decided = candidate.decide(theirs), serving.decide(ours)
-    chosen = telling(theirs, ours, decided[0] != decided[1], seed)
-    labels = serving.classes_.tolist()
-    return frame.iloc[chosen], tuple((labels[decided[0][i]], labels[decided[1][i]]) for i in chosen)
+    return questions(serving, candidate, pd.concat([w.frame[w.labels.isna()] for w in read]).drop_duplicates(), seed)
 
 
 def _class(audit: Audit, key: str, given: Any, classes: Mapping[str, Any]) -> Any:
@@ -295,5 +310,8 @@ def _note(ws: Workspace, audit: Audit, step: str, reason: str, **more: Any) -> N
 
 
 def _plain(rows: pd.DataFrame) -> Sequence[Sequence[Any]]:
-    """Values as JSON takes them."""
-    return [[v.item() if hasattr(v, "item") else v for v in row] for row in rows.astype(object).to_numpy().tolist()]
+    """Values as JSON takes them: a missing one is null, for PostgreSQL refuses NaN."""
+    return [
+        [None if pd.isna(v) else v.item() if hasattr(v, "item") else v for v in row]
+        for row in rows.astype(object).to_numpy().tolist()
+    ]

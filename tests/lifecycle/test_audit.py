@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.impute import SimpleImputer
 
+from selfheal import MonitoredModel
 from selfheal.errors import InputError, RefusedError
 from selfheal.healing.sequential import audit as wald
 from selfheal.healing.sequential import lead
 from selfheal.lifecycle import answer, heal_window, monitor, open_audit, promote, release, try_waiting
-from selfheal.lifecycle.audit import ROWS, telling
+from selfheal.lifecycle.audit import ROWS, _plain, questions, telling
 from selfheal.lifecycle.look import last_look
 from selfheal.lifecycle.trial import labels_before, waiting
 from tests.lifecycle.given import HEALS, NAME, POLICY, START, in_celsius, kinds, rows, send, stages, toy
@@ -120,6 +124,18 @@ def test_bad_answers_are_refused_by_name_and_nothing_is_taken(ws, given, words):
     with pytest.raises(InputError, match=words):
         answer(ws, audit, {keys[0]: "1", keys[1]: "rain"} if given is None else given)
     assert open_audit(ws, NAME).answers == {}
+
+
+def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_not():
+    reference = rows(2400, 0)
+    reference.loc[::3, "wind"] = np.nan
+    mean = SimpleImputer().fit(reference.drop(columns="y"))
+    model = MonitoredModel(toy().backbone, toy().head, reference, target="y", preprocess=mean)
+    frame = in_celsius(rows(200, 50), *COLUMNS).drop(columns="y").assign(wind=np.nan)
+    frame.loc[:49, "dew"] = np.inf
+    asked, said = questions(model, model.with_adapter(HEALS[0]), frame, 0)
+    assert len(asked) == len(said) >= lead() and asked.index.min() >= 50
+    assert json.loads(json.dumps(_plain(asked), allow_nan=False))[0][2] is None
 
 
 def test_what_can_not_be_audited(ws):
