@@ -56,7 +56,7 @@ def record(
     rolled_back = watch is not None and watch.rolled_back
     entry = _entry(ws, seen, decision, heal, watch)
     entry["health"] = health_of(decision, heal, history, rolled_back=rolled_back)
-    _to_yardstick(ws, name, seen, decision, entry, history)
+    _to_yardstick(ws, name, seen, entry, released(seen, decision, history))
     entry["faults"] = [seen.policy.fault] if seen.policy.fault else []
     fault = faults(decision, heal)
     said = alert(ws, name, "data fault", fault, window=seen.ref.index, version=seen.version) if fault else ""
@@ -105,17 +105,11 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
 
 
-def _to_yardstick(
-    ws: Workspace,
-    name: str,
-    seen: Inspection,
-    decision: Decision,
-    entry: dict[str, Any],
-    history: Sequence[dict[str, Any]],
-) -> None:
+def _to_yardstick(ws: Workspace, name: str, seen: Inspection, entry: dict[str, Any], free: Sequence[int]) -> None:
+    """Keep the window's sample, and count it, and the ``free`` windows that waited, among the healthy ones."""
     if seen.sample is not None:  # the others too: labels, an audit or a person may clear them
         ws.table.keep_sample(name, seen.ref.index, seen.sample, healthy=entry["health"] in ("healthy", "cleared"))
-    for index in released(seen, decision, history):
+    for index in free:
         with suppress(NotFoundError):  # so many windows ago that its sample was dropped
             ws.table.mark_healthy(name, index)
 
