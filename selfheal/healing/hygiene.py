@@ -105,7 +105,7 @@ def _wild(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         finite = np.where(np.isfinite(values), values, np.nan)
         usable = ~np.isnan(finite).all(axis=0)
         finite = finite[:, usable]
-        middle, low, high = (np.nanquantile(finite, q, axis=0) for q in (0.5, 0.25, 0.75))
+        middle, low, high = np.nanquantile(finite, (0.5, 0.25, 0.75), axis=0)
         wide = np.where(high > low, high - low, np.inf)
         return np.asarray((np.abs(finite - middle) > WILD * wide).any(axis=1))
 
