@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.cli.output import ACTOR, Example, json_option, progress, write_json
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,9 +34,13 @@ class Instant(click.ParamType[datetime]):
 )
 @click.argument("name")
 @click.option("--until", type=Instant(), help="Handle windows that closed before this time; by default now.")
+@click.option("--clear", type=click.IntRange(0), metavar="K", multiple=True,
+              help="First count window K as healthy, on your word: what it shows is natural here.")  # fmt: skip
 @json_option
 @click.pass_context
-def monitor(ctx: click.Context, name: str, until: datetime | None, json_file: Path | None) -> None:
+def monitor(
+    ctx: click.Context, name: str, until: datetime | None, clear: tuple[int, ...], json_file: Path | None
+) -> None:
     """Handle every closed window once: report, signals, decision, and a heal where it is asked for.
 
     With PREFECT_API_URL it runs as a flow on that server, otherwise in this process. Exit status 1 when the last
@@ -45,6 +49,7 @@ def monitor(ctx: click.Context, name: str, until: datetime | None, json_file: Pa
     from flows.wording import healthy, line
 
     moment = until or datetime.now(UTC)
+    _clear(name, clear)
     with progress(f"looking at the windows of {name} that closed before {moment:%Y-%m-%d %H:%M %Z}"):
         records = _monitored(name, moment)
     for record in records:
@@ -76,6 +81,14 @@ def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | No
     write_json(json_file, {"model": name, **record})
     if heal_state(record) in ("Refused", "Heal failed", "Data fault"):
         ctx.exit(1)
+
+
+def _clear(name: str, windows: tuple[int, ...]) -> None:
+    from selfheal import lifecycle
+
+    for index in windows:
+        lifecycle.clear(lifecycle.open_workspace(), name, index, ACTOR, "a person knows what it shows as natural")
+        click.echo(f"{name} window {index}: counts as healthy, on your word")
 
 
 def _monitored(name: str, until: datetime) -> list[dict[str, Any]]:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import click
 
-from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.cli.output import ACTOR, Example, json_option, progress, write_json
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
-
-ACTOR = "command line"
 
 
 @click.command(cls=Example, short_help="Put a model under watch.", epilog="selfheal adopt fraud my_models.py:fraud")

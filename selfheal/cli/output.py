@@ -17,6 +17,9 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+ACTOR = "command line"
+"""Who the journal says it was."""
+
 
 class Example(click.Command):
     """A command whose epilog is an example to copy."""

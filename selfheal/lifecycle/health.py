@@ -75,7 +75,7 @@ def released(seen: Inspection, decision: Decision, history: Sequence[dict[str, A
 
 
 def clear(ws: Workspace, name: str, index: int, actor: str, reason: str) -> None:
-    """Put a window into the yardstick by somebody's word: a person, an audit, labels.
+    """Put a window into the yardstick by somebody's word: what it shows is natural here. Safe to repeat.
 
     Raises
     ------
@@ -86,6 +86,6 @@ def clear(ws: Workspace, name: str, index: int, actor: str, reason: str) -> None
     if found is None:
         raise NotFoundError(f"window {index} of {name!r} was not processed yet; the monitor comes first")
     ws.table.mark_healthy(name, index)
-    entry = ws.table.journal_begin(name, "clear", {"window": index, "actor": actor, "reasons": [reason]}, ws.clock())
     ws.table.record_cycle(name, index, {**found, "health": "cleared"})
+    entry = ws.table.journal_begin(name, "clear", {"window": index, "actor": actor, "reasons": [reason]}, ws.clock())
     ws.table.journal_done(entry, {"result": "cleared"})

@@ -119,6 +119,13 @@ def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> 
     assert broken.exit_code == 1, broken.output
     assert "data fault: column 'wind'" in broken.output
 
+    ws.table.mark_unhealthy(NAME, 1)
+    cleared = invoke(place, "monitor", NAME, "--clear", "1", "--until", UNTIL)
+    assert (cleared.exit_code, "toy window 1: counts as healthy" in cleared.output) == (0, True)
+    assert len(ws.table.recent(NAME, 9)) == 2
+    assert invoke(place, "monitor", NAME, "--clear", "9").exit_code == 2, "not processed yet"
+    assert invoke(place, "monitor", NAME, "--clear", "2").exit_code == 2, "a data fault is nobody's yardstick"
+
     status = invoke(place, "status", NAME, "--json", str(tmp_path / "status.json"))
     assert status.exit_code == 1
     assert "toy: needs a look" in status.output
