@@ -155,7 +155,7 @@ def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] 
     Returns
     -------
     DriftReport or None
-        None when Evidently failed, which is logged.
+        None when Evidently failed: that is logged, and :func:`status` says so.
     """
     from selfheal.drift.report import report
 
@@ -165,6 +165,7 @@ def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] 
     try:
         return report(reference, units, found, dtypes=model.dtypes, scores=scores, sample=REPORT_ROWS)
     except Exception:
-        # A page that can't be drawn must not keep the loop from deciding: the signals do that, not the report.
+        # Whatever Evidently or its parts may raise on odd data: a page that can't be drawn must not keep the loop from
+        # deciding. The signals do that, and what they and the model raise above is not caught.
         _log.exception("%s, window %d: no drift report", window.ref.model, window.ref.index)
         return None

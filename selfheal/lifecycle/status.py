@@ -99,6 +99,8 @@ def _ills(newest: Mapping[str, Any], fault: str) -> list[str]:
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
     elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
         found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")
+    if newest.get("signals") and not newest.get("drift"):
+        found.append(f"window {newest['index']} has no drift report; the log says why")
     if heal.get("failure"):
         found.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
     return found

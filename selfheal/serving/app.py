@@ -103,6 +103,7 @@ class ScoringApp:
         except GoneError:
             return 499
         except Exception:
+            # The edge of a request: a bug is told with its traceback, counted as 500, and costs this request alone.
             _log.exception("%s failed", path)
             return await self._refuse(send, 500, "the service failed on this request; its log says why")
 

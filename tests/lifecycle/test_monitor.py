@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from selfheal.lifecycle import monitor, promote, status
+from selfheal.lifecycle import clear, monitor, promote, status
 from selfheal.lifecycle.look import last_look
 from tests.lifecycle.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages
 
@@ -73,6 +73,25 @@ def test_what_waits_for_an_audit_is_not_released_by_its_like(natural):
     feed(ws, in_celsius(rows(N, 208), "temperature", "dew"), 8)
     again = monitor(ws, NAME, FAR)[-1]
     assert again.heal.version == cycle.heal.version, "no second version of the same heal"
+    assert again.record["health"] == "unhealthy"
+
+    # A person knows that °C is here to stay, and that the model may be judged so.
+    for k in (6, 7, 8):
+        clear(ws, NAME, k, "ann", "the new station")
+    assert ws.table.cycles(NAME, last=1)[0]["health"] == "cleared"
+    assert ws.table.journal(NAME)[-1].intent["actor"] == "ann"
+    feed(ws, in_celsius(rows(N, 209), "temperature", "dew"), 9)
+    assert not monitor(ws, NAME, FAR)[-1].decision.alarm
+
+
+def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, monkeypatch):
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("evidently is beside itself")
+
+    monkeypatch.setattr("selfheal.drift.report.report", fails)
+    cycle = monitor(natural, NAME, FAR)[-1]
+    assert cycle.decision.kind == "stable" and cycle.record["drift"] == {}
+    assert "window 5 has no drift report; the log says why" in status(natural, NAME)["health"]
 
 
 def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
