@@ -16,7 +16,7 @@ FIGURES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "log_loss
 
 
 def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequence[str] = ()) -> dict[str, Any]:
-    """Totals over all rows, and HEALING's targets.
+    """Totals over all rows, and the project's targets.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""HEALING's targets, each a line of the scoreboard: a value from the rows, its goal, and whether it was met."""
+"""The project's targets, each a line of the scoreboard: a value from the rows, its goal, and whether it was met."""
 
 from __future__ import annotations
 

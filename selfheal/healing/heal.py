@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.gate import CANDIDATE_COLUMNS, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
-from selfheal.healing.labelled import Earlier, labelled
+from selfheal.healing.labelled import Earlier, class_index, labelled
 from selfheal.healing.mechanisms import ORDER, late_labels
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.unexplained import describe, lost_rules
@@ -182,8 +181,4 @@ def _label_indices(model: MonitoredModel, window: pd.DataFrame, labels: pd.Serie
     if len(stray):
         raise InputError(f"labels: {stray[0]!r} is no row of the window; labels must be on the window's index")
     known = labels.dropna()
-    index: dict[Any, int] = {label: i for i, label in enumerate(model.classes_.tolist())}
-    unknown = [label for label in known.unique().tolist() if label not in index]
-    if unknown:
-        raise InputError(f"labels: {unknown[0]!r} is no class of the model (classes: {model.classes_.tolist()})")
-    return known.map(index).astype(np.float64)
+    return pd.Series(class_index(model, known), known.index, dtype=np.float64)

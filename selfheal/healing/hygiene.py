@@ -49,7 +49,9 @@ class Cleaned:
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
-    """Drop rows that are not finite, wild or replayed; name columns that are missing, empty, text or frozen.
+    """Drop rows that cannot be read, are wild or replayed; name columns that are missing, empty, text or frozen.
+
+    More than :data:`MAX_ROWS` that are left are sampled, in time order.
 
     Parameters
     ----------

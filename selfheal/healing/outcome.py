@@ -30,7 +30,8 @@ class Finding:
     explained
         Whether it explains the window.
     measure, value, bound
-        The figure that decided, and its limit: explained means ``value <= bound``.
+        The figure that tells most, and its limit. What else the window was held to is in ``reason``, so a value within
+        its bound need not mean explained.
     reason
         One line for people.
     decision
@@ -72,7 +73,7 @@ class Outcome:
         ``"promote"``, ``"recall"``, ``"audit"`` (a few labels decide), ``"keep"`` (what serves is fine) or
         ``"refuse"`` (something is wrong that cannot be healed from here).
     diagnosis
-        The mechanism that explains the window.
+        What happened, in one word; ``"unknown"`` when nothing explains the window.
     reasons
         Measure, value and bound of everything that decided, for people.
     candidates
