@@ -16,13 +16,18 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from threadpoolctl import threadpool_limits
 
-from selfheal.drift.yardstick import Yardstick, thinned
-from selfheal.model import MonitoredModel
+from selfheal.drift.stats import Floats
+from selfheal.drift.yardstick import Yardstick, cut, thinned
+from selfheal.model import MonitoredModel, softmax
 from selfheal.rules import ABSTAIN, conflict, coverage, votes
 
-WATCHED = ("score", "joint", "outside", "auc")
-"""What raises the data alarm: the model's score, the joint distribution, values never seen, and a classifier. Single
-columns say where, not whether: drift of a column that informs nothing would alarm at every window."""
+WATCHED = ("score", "joint", "outside", "auc", "share")
+"""What raises the data alarm: the model's score, the joint distribution, values never seen, a classifier, and the
+classes' expected shares. Single columns say where, not whether: drift of a column that informs nothing would alarm at
+every window."""
+
+SHARE_Z = 3.5
+"""Standard errors by which an expected share may leave what is known: .02 % of calm windows by the normal law."""
 
 RULE_MARGIN = 1.6
 """A rule may step this much farther than the largest natural step before it alarms. Several rules are watched, each
@@ -74,6 +79,7 @@ _WORDS = {
     "joint": "the joint distribution",
     "outside": "values never seen before",
     "auc": "a classifier between window and pool",
+    "share": "the expected class shares",
     "marginal": "single columns",
     "residual": "columns given the others",
 }
@@ -107,13 +113,45 @@ def signals(
 def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
     """Inputs and scores against the natural spread of healthy windows."""
     judged = stick.judge(units)
-    name = max(WATCHED, key=lambda k: judged.ratios[k])
-    value = float(judged.ratios[name])
+    ratios = {**judged.ratios, "share": share_ratio(stick, units)}
+    name = max(WATCHED, key=lambda k: ratios[k])
+    value = float(ratios[name])
     moved = judged.moved()
     where = f"; columns: {', '.join(f'{c} {judged.columns[c]:.1f}' for c in moved[:6])}" if moved else ""
     reason = f"{_WORDS[name]}: {value:.2f} of the natural bound{where}"
-    details = {f"{k}_ratio": float(v) for k, v in judged.ratios.items()}
+    details = {f"{k}_ratio": float(v) for k, v in ratios.items()}
     return Signal("data", value > 1.0, _WORDS[name], value, 1.0, reason, details)
+
+
+def share_ratio(stick: Yardstick, units: pd.DataFrame) -> float:
+    """How far the classes' mean probabilities lie beyond every known level, over what is natural.
+
+    A mean sees a prior shift that a Kolmogorov-Smirnov distance misses, and the levels are no rolling pool: they are
+    the reference's and the oldest healthy window's, so a slow walk adds up instead of being absorbed step by step.
+    A healthy window beyond them was cleared after an alarm, and its level is known from then on.
+    """
+    reference = softmax(stick.model.logits_of_base(stick.model.reference))
+    now = _shares(stick, units)
+    blocks = np.array([_shares(stick, block) for block in cut(stick.model.reference, stick.n)])
+    recent = np.array([] if stick.from_reference else [_shares(stick, block) for block in stick.blocks])
+    # Steps between neighbours hold chance and what is natural; a slow walk would widen the spread itself.
+    chance = reference.var(axis=0) / len(units)
+    bound = SHARE_Z * np.sqrt(np.maximum.reduce([chance, *(_steps(m) for m in (blocks, recent) if len(m) > 2)]))
+    low = high = reference.mean(axis=0)
+    for i, level in enumerate(recent):
+        known = i == 0 or bool((np.maximum(low - level, level - high) > bound).any())
+        low, high = (np.minimum(low, level), np.maximum(high, level)) if known else (low, high)
+    return float((np.maximum(low - now, now - high) / bound).max())
+
+
+def _shares(stick: Yardstick, units: pd.DataFrame) -> Floats:
+    """Mean probability of every class [k] under the frozen model."""
+    return np.asarray(softmax(stick.model.logits_of_base(units)).mean(axis=0))
+
+
+def _steps(means: Floats) -> Floats:
+    """Variance [k] of windows around their neighbours, from their means [b, k]: half the mean squared step."""
+    return np.asarray(0.5 * (np.diff(means, axis=0) ** 2).mean(axis=0))
 
 
 def rules_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:

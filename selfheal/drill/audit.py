@@ -11,6 +11,7 @@ from typing import Any
 from selfheal.drill.trial import Trial
 from selfheal.healing.outcome import Outcome
 from selfheal.healing.sequential import lead
+from selfheal.model import MonitoredModel
 
 
 def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any] | None:
@@ -45,10 +46,36 @@ def judged(found: dict[str, Any] | None, before: Mapping[str, float] | None, wai
     return found | {"right": found["passed"] == (gained > 0), "harmful": bool(found["passed"] and worse)}
 
 
-def proven(trial: Trial, outcome: Outcome | None) -> str:
-    """What labels that come after the heal say of what waits: ``better``, ``worse``, ``undecided``; empty without."""
-    if outcome is None or outcome.decision != "audit" or outcome.adapter is None or not trial.later:
-        return ""
-    from selfheal.lifecycle.trial import held_against
+def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
+    """What serves the unseen windows one after the other, once the outcome is carried out.
 
-    return held_against(trial.model, trial.model.with_adapter(outcome.adapter), trial.later).says
+    What waits goes out as soon as labels of the windows before prove it, and comes back as soon as they speak against
+    it, by the tests of the loop; who answers nothing changes nothing.
+    """
+    from selfheal.lifecycle.trial import held_against
+    from selfheal.lifecycle.watch import by_labels
+
+    model = trial.model
+    first = _at_once(trial, outcome)
+    if outcome is None or outcome.adapter is None or not trial.later:
+        return [first] * (len(trial.later) + 1)
+    candidate, models, since = model.with_adapter(outcome.adapter), [first], 0
+    for window in range(1, len(trial.later) + 1):
+        if models[-1] is not model:
+            worse = by_labels(trial.later[since:window], model, candidate)[0] == "worse"
+            models.append(model if worse else candidate)
+        else:
+            held = outcome.numbers.get("labels_held", 1.0)
+            waits = outcome.decision == "audit" and not any(m is not model for m in models)
+            proven = waits and held_against(model, candidate, trial.later[:window], held).says == "better"
+            models.append(candidate if proven else model)
+            since = window
+    return models
+
+
+def _at_once(trial: Trial, outcome: Outcome | None) -> MonitoredModel:
+    if outcome is not None and outcome.decision == "recall":
+        return trial.model.with_adapter({v: a for v, a, _ in trial.memory}[outcome.recall or 0])
+    if outcome is not None and outcome.decision == "promote" and outcome.adapter is not None:
+        return trial.model.with_adapter(outcome.adapter)
+    return trial.model

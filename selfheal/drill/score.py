@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,16 +83,16 @@ def _asked(trial: Trial, healer: Healer, seed: int) -> tuple[Outcome | None, str
 def scored(scenario: Scenario, seed: int, trial: Trial, outcome: Outcome | None, fault: str, seconds: float) -> Row:
     """The row of a trial and what the healer made of it."""
     decision, diagnosis = (outcome.decision, outcome.diagnosis) if outcome else ("error", "unknown")
-    proven = audit.proven(trial, outcome)
-    after_model = serving_after(trial, outcome, proven)
-    before, after = (_figures(trial, model) for model in (trial.model, after_model))
+    models = audit.served(trial, outcome)
+    before, after = _figures(trial, [trial.model]), _figures(trial, models)
     row: Row = {
         "scenario": scenario.name, "group": scenario.group, "kind": scenario.kind, "seed": seed,
         **scenario.facts, "mechanism": trial.right.mechanism, "identifiable": trial.right.identifiable,
         "declared": trial.declared, "decision": decision, "diagnosis": diagnosis,
         "expected": " or ".join(sorted(trial.right.decisions)),
-        "right": trial.right.judges(decision, diagnosis), "proven": proven,
-        "acted": decision in ("promote", "recall") or proven == "better",
+        "right": trial.right.judges(decision, diagnosis),
+        "served": sum(m is not trial.model for m in models) / len(models),
+        "acted": decision in ("promote", "recall") or any(m is not trial.model for m in models),
         "before": before, "after": after, "oracle": _against(trial, rivals.oracle),
         "rivals": {name: _against(trial, rival) for name, rival in rivals.RIVALS.items()},
         "undrifted": None if trial.undrifted is None else _at(trial, trial.undrifted),
@@ -101,17 +101,6 @@ def scored(scenario: Scenario, seed: int, trial: Trial, outcome: Outcome | None,
     }  # fmt: skip
     told = audit.judged(audit.simulated(trial, outcome, seed), row["before"], row["waiting"], HARM)
     return row | {"audit": told, "harmful": harmful(row), "gap": gap(row)}
-
-
-def serving_after(trial: Trial, outcome: Outcome | None, proven: str = "") -> MonitoredModel:
-    """The model that serves once the outcome is carried out; what waits serves only once later labels prove it."""
-    if outcome is None:
-        return trial.model
-    if outcome.adapter is not None and (outcome.decision == "promote" or proven == "better"):
-        return trial.model.with_adapter(outcome.adapter)
-    if outcome.decision == "recall":
-        return trial.model.with_adapter({v: a for v, a, _ in trial.memory}[outcome.recall or 0])
-    return trial.model
 
 
 def harmful(row: Mapping[str, Any]) -> bool:
@@ -133,8 +122,16 @@ def gap(row: Mapping[str, Any]) -> float | None:
     return (row["after"]["accuracy"] - row["before"]["accuracy"]) / room if room >= WORTH else None
 
 
-def _figures(trial: Trial, model: MonitoredModel) -> dict[str, float] | None:
-    return metrics(model, trial.unseen_truth, _answers(lambda: rivals.served(model, trial.unseen)))
+def _figures(trial: Trial, models: Sequence[MonitoredModel]) -> dict[str, float] | None:
+    """Figures of models that serve equal parts of the unseen rows, one after the other."""
+    parts = np.array_split(np.arange(len(trial.unseen)), len(models))
+
+    def served() -> Floats:
+        return np.concatenate(
+            [rivals.served(model, trial.unseen.iloc[rows]) for model, rows in zip(models, parts, strict=True)]
+        )
+
+    return metrics(trial.model, trial.unseen_truth, _answers(served))
 
 
 def _at(trial: Trial, frame: pd.DataFrame) -> dict[str, float] | None:
@@ -157,7 +154,7 @@ def _waiting(trial: Trial, outcome: Outcome | None) -> dict[str, float] | None:
     """What the adapter that waits for an audit would do."""
     if outcome is None or outcome.decision != "audit" or outcome.adapter is None:
         return None
-    return _figures(trial, trial.model.with_adapter(outcome.adapter))
+    return _figures(trial, [trial.model.with_adapter(outcome.adapter)])
 
 
 def _named(trial: Trial, outcome: Outcome | None) -> bool | None:

@@ -166,7 +166,10 @@ class Place:
 
 
 LATER = 2
-"""Windows whose labels may prove what waits; then the next one is scored."""
+"""Windows after the heal whose labels may prove what waits or take back what serves; they and the next are scored."""
+
+BEFORE = 5
+"""Windows before the heal's own that have labels: as many as the loop gives a heal."""
 
 
 def case(
@@ -178,8 +181,8 @@ def case(
     Parameters
     ----------
     labels
-        Rows with a label in the window, in the two before it, and in the :data:`LATER` ones between it and the one
-        that is scored. Without labels the next one is scored.
+        Rows with a label in the window, in the :data:`BEFORE` ones before it, and in the :data:`LATER` ones after it.
+        With labels all windows after the heal are scored as they are served; without them the next one.
     """
     held = stream(place.path, place.of.begin, seed)
     n = place.rows
@@ -187,19 +190,19 @@ def case(
     onset = place.onset(held, later) if at is None else at
     features = list(held.model.features)
 
-    def rows(number: int) -> pd.DataFrame:
-        return held.rows.iloc[onset + number * n : onset + (number + 1) * n]
+    def rows(number: int, windows: int = 1) -> pd.DataFrame:
+        return held.rows.iloc[onset + number * n : onset + (number + windows) * n]
 
     def known(number: int) -> tuple[pd.DataFrame, pd.Series]:
         chosen = np.sort(np.random.default_rng([seed, place.number, number + 9]).choice(n, labels, replace=False))
         return change(rows(number)[features].iloc[chosen]), rows(number)["target"].iloc[chosen].astype(float)
 
-    window, unseen = rows(0), rows(later + 1)
+    window, unseen = rows(0), rows(1, later + 1)
     return Trial(
         held.model, change(window[features]), window["target"].to_numpy(), change(unseen[features]),
         unseen["target"].to_numpy(), answer, recent=held.rows[features].iloc[onset - RECENT * n : onset],
         labels=known(0)[1] if labels else None, oracle=exact, undrifted=unseen[features],
-        labelled_before=(known(-2), known(-1)) if labels else (),
+        labelled_before=tuple(known(-i) for i in range(BEFORE, 0, -1)) if labels else (),
         later=tuple(known(i + 1) for i in range(later)), declared=f"{labels} labels a window" if labels else "",
     )  # fmt: skip
 

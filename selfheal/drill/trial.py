@@ -59,8 +59,8 @@ class Trial:
     model, window, recent, labels, memory, labelled_before
         The arguments of :func:`selfheal.heal`; ``window`` holds the features alone.
     later
-        Windows with labels that come after the heal: (features, labels on their index). What waits for an audit is held
-        against them by the loop's own test, before ``unseen``.
+        Labelled rows of windows after the heal: (features, labels on their index). ``unseen`` then holds those windows
+        and one more, of equal length: each is served by what the loop's own tests make of the labels that came before.
     truth
         True labels of the window [n]; rivals that need labels get them.
     unseen, unseen_truth

@@ -39,6 +39,7 @@ def heal(
     seed: int = 0,
     *,
     earlier: Earlier = (),
+    unsampled: Earlier = (),
 ) -> Outcome:
     """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
 
@@ -59,7 +60,10 @@ def heal(
         Of every random choice: the same inputs give the same outcome.
     earlier
         Windows before whose labels have come, oldest first: (raw rows, labels on their index). With those of this
-        window they give a patch where the data alone lead nowhere; it goes to audit, for later labels to decide.
+        window they give a patch where the data alone lead nowhere. It is promoted where patches from the windows before
+        foretold the next ones' labels better than what serves; else it goes to audit, for later labels to decide.
+    unsampled
+        Further labelled rows of this very window, if ``window`` is a sample of it.
 
     Returns
     -------
@@ -86,8 +90,10 @@ def heal(
         if later is not None:
             return _conclude(*later, None if known is None else known[-len(later[0].raw) :])
         outcome = noted(case, winner, _conclude(case, findings, winner, known))
-        windows_known = [*earlier, (window, labels)] if labels is not None else earlier
-        return late_labels.instead(model, outcome, labelled(model, windows_known), seed) if windows_known else outcome
+        own = [*unsampled, *([(window, labels)] if labels is not None else [])]
+        whole = [(pd.concat([rows for rows, _ in own]), pd.concat([known for _, known in own]))] if own else []
+        told = [*earlier, *whole]
+        return late_labels.instead(model, outcome, labelled(model, told), seed) if told else outcome
 
 
 def _since(

@@ -55,6 +55,7 @@ class HealTask:
     memory: tuple[tuple[int, bytes, pd.DataFrame | None], ...]
     seed: int
     earlier: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
+    unsampled: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,10 @@ def _heal(task: HealTask) -> HealResult:
         base = load_base(task.base, task.base_digest)
         model = base.with_policy(yaml.safe_load(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
         memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
-        outcome = heal(model, task.window, task.recent or None, task.labels, memory, task.seed, earlier=task.earlier)
+        outcome = heal(
+            model, task.window, task.recent or None, task.labels, memory, task.seed,
+            earlier=task.earlier, unsampled=task.unsampled,
+        )  # fmt: skip
         model.check_unchanged()
     return HealResult(
         decision=outcome.decision,

@@ -158,7 +158,8 @@ def _healed(
         labels=window.labels if window.labels.notna().any() else None,
         memory=_memory(ws, name, model, look),
         seed=seed,
-        earlier=(*labels_before(ws, name, ref.index), *_own_labels(ws, ref, window)),
+        earlier=labels_before(ws, name, ref.index),
+        unsampled=tuple(_own_labels(ws, ref, window)),
     )
     result = heal_in_child(task, limit)
     params = {"window": ref.index, "seed": seed, "parent": version, "policy_digest": model.policy.digest}

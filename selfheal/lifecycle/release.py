@@ -18,8 +18,8 @@ WAITS = "waits"
 """Tag of a version in Staging: what it waits for."""
 
 LABELS_FITTED = "number.labels_fitted"
-"""Tag of a version that was fitted to labels: how many. Whatever the policy makes of what data can't decide, later
-labels decide about it."""
+"""Tag of a version that was fitted to labels: how many. Unless they have proven it already, window by window, later
+labels decide about it, whatever the policy makes of what data can't decide."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def recall(ws: Workspace, name: str, version: int, reason: str) -> Released:
 def _waits(policy: Policy, info: VersionInfo) -> str:
     if policy.release.approval == "manual":
         return "a person: release.approval is manual"
-    if LABELS_FITTED in info.tags:
+    if LABELS_FITTED in info.tags and info.tags.get("verdict") != "promote":
         return "labels of the next windows: it was fitted to earlier ones"
     # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
     if info.tags.get("verdict") == "audit":

@@ -34,12 +34,18 @@ TRIAL = "trial"
 AUDIT = "audit"
 """Tag of a version: what an audit said of it, beginning with ``passed`` or ``refused``."""
 
+LABELS_HELD = "number.labels_held"
+"""Tag of a version: e-value from labels before it was made, with which its trial begins."""
+
 LABELS_FROM = "labels_from"
 """Tag of a version: index of the first window whose labels it has not seen."""
 
 WINDOWS = 4
 """Windows with labels in which a version that was fitted to labels must prove itself: by then it fits another world.
 Tuned with the test, on the first half of elec and flights."""
+
+BEFORE = 5
+"""Windows before a heal's own whose labels it gets: enough to fit on some and be tested on three (late_labels)."""
 
 READ = 12
 """Windows that are read at most, for versions that labels may prove at any time."""
@@ -107,7 +113,7 @@ def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried |
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
-    told = held_against(serving, candidate, rows)
+    told = held_against(serving, candidate, rows, float(info.tags.get(LABELS_HELD, "1")))
     stale = told.says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     reason = told.reason + (f"; {len(rows)} windows of labels did not decide" if stale else "")
     if info.tags.get(TRIAL) != reason:
@@ -145,28 +151,32 @@ def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.
 
 
 def held_against(
-    serving: MonitoredModel, candidate: MonitoredModel, windows: Sequence[tuple[pd.DataFrame, pd.Series]]
+    serving: MonitoredModel,
+    candidate: MonitoredModel,
+    windows: Sequence[tuple[pd.DataFrame, pd.Series]],
+    held: float = 1.0,
 ) -> Trial:
-    """The paired test of two models on labelled windows (raw rows, labels)."""
+    """The paired test of two models on labelled windows (raw rows, labels), with the e-value it begins with."""
     from selfheal.healing.labelled import decision_losses, labelled, log_losses
     from selfheal.healing.sequential import trial
 
     known = labelled(serving, windows)
     if not len(known):
-        return trial(np.empty(0), np.empty(0))
+        return trial(np.empty(0), np.empty(0), held)
     was, now = serving.predict_proba(known.rows), candidate.predict_proba(known.rows)
     return trial(
         log_losses(was, known.truth) - log_losses(now, known.truth),
         decision_losses(serving, was, known.truth) - decision_losses(serving, now, known.truth),
+        held,
     )
 
 
-def labels_before(ws: Workspace, name: str, index: int, windows: int = 2) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
-    """Labelled rows of the last ``windows`` windows before ``index`` that have any, oldest first."""
+def labels_before(ws: Workspace, name: str, index: int) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
+    """Labelled rows of the last :data:`BEFORE` windows before ``index`` that have any, oldest first."""
     found: list[tuple[pd.DataFrame, pd.Series]] = []
-    earlier = [c["index"] for c in ws.table.cycles(name, last=2 * windows + 2) if c["index"] < index]
+    earlier = [c["index"] for c in ws.table.cycles(name, last=2 * BEFORE + 2) if c["index"] < index]
     for before in reversed(earlier):
         window = ws.table.labelled(ws.table.window(name, before))
-        if len(window.frame) and len(found) < windows:
+        if len(window.frame) and len(found) < BEFORE:
             found.append((window.frame, window.labels))
     return tuple(reversed(found))

@@ -20,6 +20,7 @@ from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.stages import WATCH, rollback
+from selfheal.lifecycle.trial import held_against
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 LABELLED = 30
 """Labelled rows below which no test is made."""
-
-DIFFERING = 10
-"""Rows on which the two versions must differ in loss: the normal law of the paired test needs some."""
-
-LABEL_Z = 2.33
-"""Paired z of the loss, one-sided p < .01 a look: with up to five looks the whole stays under .05."""
 
 LATE_WINDOWS = 12
 """Windows after the watch in which labels of its windows are still waited for."""
@@ -104,7 +99,7 @@ def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] =
         ws.table.read(ws.table.window(name, c["index"]), SAMPLE_ROWS) for c in before[: policy.release.watch_windows]
     ]
     pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
-    found = _by_labels(pairs, old.with_policy(policy), new.with_policy(policy))
+    found = by_labels([(w.frame, w.labels) for w in pairs if w.labels.notna().any()], old.with_policy(policy), new.with_policy(policy))
     if found[0] == "undecided" and window is not None:
         recent = ws.table.recent(name, YARDSTICK_WINDOWS)
         found = _by_data(window, old.with_policy(policy), new.with_policy(policy), recent, found[2])
@@ -125,35 +120,18 @@ def _own_rows(window: Window, version: int) -> Window | None:
     )  # fmt: skip
 
 
-def _by_labels(
-    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel
+def by_labels(
+    known: Sequence[tuple[pd.DataFrame, pd.Series]], old: MonitoredModel, new: MonitoredModel
 ) -> tuple[Says, str, tuple[str, ...]]:
-    """A paired test of the loss on all labelled rows of the watched windows."""
-    known = [w.labels.notna().to_numpy() for w in windows]
-    rows = sum(int(k.sum()) for k in known)
-    if rows < LABELLED:
+    """The paired test on all labelled rows of the watched windows, which may be looked at after each of them.
+
+    Decisions come first: worse probabilities alone take back only what has not made decisions better.
+    """
+    if sum(int(labels.notna().sum()) for _, labels in known) < LABELLED:
         return "undecided", "", ()
-    frame = pd.concat([w.frame[k] for w, k in zip(windows, known, strict=True)])
-    truth = np.concatenate([w.labels[k].to_numpy() for w, k in zip(windows, known, strict=True)])
-    extra = loss(new, frame, truth) - loss(old, frame, truth)
-    differing = int(np.count_nonzero(extra))
-    if differing < DIFFERING:
-        return "undecided", "", (f"labels: the versions differ on {differing} of {rows} labelled rows",)
-    z = float(extra.mean() / (extra.std(ddof=1) / np.sqrt(rows)))
-    text = f"labels: loss {extra.mean():+.4f} a row against the version before, paired z {z:.2f} (bound {LABEL_Z})"
-    says: Says = "worse" if z > LABEL_Z else "better" if z < -LABEL_Z else "undecided"
-    return says, "labels", (f"{text}, {rows} labelled rows, {differing} differ",)
-
-
-def loss(model: MonitoredModel, frame: pd.DataFrame, truth: NDArray[Any]) -> NDArray[np.float64]:
-    """Loss [n] of a model's decisions on raw rows: the policy's costs where declared, else 0 or 1."""
-    said = model.predict(frame)
-    wrong: NDArray[np.float64] = (said != truth.astype(said.dtype)).astype(np.float64)
-    cost = model.policy.cost
-    if cost is None:
-        return wrong
-    costs: NDArray[np.float64] = np.where(said == model.classes_[-1], cost.false_positive, cost.false_negative)
-    return costs * wrong
+    told = held_against(old, new, known)
+    says = told.nats.says if told.decisions.says == "undecided" else told.decisions.says
+    return says, "" if says == "undecided" else "labels", (f"labels: against the version before, {told.reason}",)
 
 
 def _by_data(

@@ -38,7 +38,7 @@ def made(name: str, before: float, after: float, oracle: float, **more: Any) -> 
     return {
         "scenario": name, "group": "synthetic", "kind": "", "seed": 100, "mechanism": "sensor", "identifiable": True,
         "declared": "", "decision": "promote", "diagnosis": "sensor", "expected": "promote", "right": True,
-        "acted": True, "proven": "", "before": figures(before), "after": figures(after), "oracle": figures(oracle),
+        "acted": True, "served": 1.0, "before": figures(before), "after": figures(after), "oracle": figures(oracle),
         "undrifted": figures(oracle), "waiting": None, "named": True, "audit": None, "reason": "", "seconds": 0.1,
         "rivals": {"constant": figures(0.5)}, "harmful": after < before - 0.01, "gap": None, **more,
     }  # fmt: skip

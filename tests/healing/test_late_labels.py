@@ -84,14 +84,14 @@ def windows_of(flip: bool, per: int, seed: int, count: int = 3) -> list[tuple[pd
 
 def test_labels_that_show_a_loss_give_a_candidate_that_later_ones_prove() -> None:
     model = linear(3).with_policy()
-    known = labelled(model, windows_of(True, 60, 1))
-    finding = late_labels.explain(model, known)
-    assert finding is not None and finding.explained and finding.decision == "audit" and not finding.trusted
+    known = labelled(model, [(rows, 1.0 - y) for rows, y in windows_of(False, 60, 1)])
+    finding, held = late_labels.explain(model, known) or pytest.fail("enough labels")
+    assert finding.explained and finding.decision == "audit" and not finding.trusted and held == 1
     assert finding.adapter is not None
     candidate = model.with_adapter(finding.adapter)
     nats, decisions = [], []
-    for rows, labels in windows_of(True, 100, 2):
-        truth = labels.to_numpy()
+    for rows, labels in windows_of(False, 100, 2):
+        truth = 1 - labels.to_numpy()
         was, now = model.predict_proba(rows), candidate.predict_proba(rows)
         nats.append(log_losses(was, truth) - log_losses(now, truth))
         decisions.append(decision_losses(model, was, truth) - decision_losses(model, now, truth))
@@ -122,11 +122,14 @@ def test_without_a_drift_later_labels_let_nothing_through() -> None:
 def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() -> None:
     model = linear(3).with_policy()
     sure = model.with_adapter(
-        carried(model, Adapter(), Patch(4.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
+        carried(model, Adapter(), Patch(8.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
     )
-    known = labelled(sure, windows_of(False, 40, 5))
-    finding = late_labels.explain(sure, known)
-    assert finding is not None and finding.explained and "scale alone" in finding.reason
+    known = labelled(sure, windows_of(False, 250, 5, 4))
+    finding, held = late_labels.explain(sure, known) or pytest.fail("enough labels")
+    assert finding.explained and "scale alone" in finding.reason
+    assert finding.decision == "promote" and held >= 20, "three windows were foretold by the ones before"
+    alone = late_labels.explain(sure, labelled(sure, windows_of(False, 120, 5, 1))) or pytest.fail("enough labels")
+    assert alone[0].decision == "audit" and alone[1] == 1, "parts of one window prove nothing"
     assert late_labels.explain(sure, labelled(sure, windows_of(False, 6, 5))) is None
     rows = linear(3).draw(500, 7)
     assert finding.adapter is not None
