@@ -132,7 +132,7 @@ def share_ratio(stick: Yardstick, units: pd.DataFrame) -> float:
     """
     reference = softmax(stick.model.logits_of_base(stick.model.reference))
     now = _shares(stick, units)
-    blocks = np.array([_shares(stick, block) for block in cut(stick.model.reference, stick.n)])
+    blocks = np.array([block.mean() for block in cut(pd.DataFrame(reference), stick.n)])
     recent = np.array([] if stick.from_reference else [_shares(stick, block) for block in stick.blocks])
     # Steps between neighbours hold chance and what is natural; a slow walk would widen the spread itself.
     chance = reference.var(axis=0) / len(units)

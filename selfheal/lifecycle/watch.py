@@ -99,7 +99,9 @@ def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] =
         ws.table.read(ws.table.window(name, c["index"]), SAMPLE_ROWS) for c in before[: policy.release.watch_windows]
     ]
     pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
-    found = by_labels([(w.frame, w.labels) for w in pairs if w.labels.notna().any()], old.with_policy(policy), new.with_policy(policy))
+    found = by_labels(
+        [(w.frame, w.labels) for w in pairs if w.labels.notna().any()], old.with_policy(policy), new.with_policy(policy)
+    )
     if found[0] == "undecided" and window is not None:
         recent = ws.table.recent(name, YARDSTICK_WINDOWS)
         found = _by_data(window, old.with_policy(policy), new.with_policy(policy), recent, found[2])

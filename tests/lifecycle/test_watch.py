@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-
 from selfheal.lifecycle import pending, promote, watch
 from selfheal.lifecycle.look import last_look
 from selfheal.lifecycle.watch import LABELLED
-from tests.lifecycle.given import NAME, POLICY, START, in_celsius, rows, send, toy
+from tests.lifecycle.given import NAME, POLICY, START, in_celsius, rows, send
 
 N = 200
 FAR = START.replace(year=2027)
