@@ -34,6 +34,13 @@ RULE_MARGIN = 1.6
 with two figures, on few windows: at 1.3 eight of 37 natural years of weather alarmed, at 1.6 five, and none twice in
 a row, which is what patience asks for."""
 
+CHANCE_STEPS = 2.0
+"""Mean square of a few steps between windows, over what it is expected to be, that chance alone hardly exceeds: five
+steps do in 8 %, eleven in 3 % (chi-squared)."""
+
+LAG = 3
+"""Natural steps that may lie between a window and the levels that are known."""
+
 SIGNAL_ROWS = 20_000
 """A larger window is thinned to this, evenly: chance then moves a share by less than a percent, and what is natural
 between windows is far more than that."""
@@ -126,21 +133,22 @@ def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
 def share_ratio(stick: Yardstick, units: pd.DataFrame) -> float:
     """How far the classes' mean probabilities lie beyond every known level, over what is natural.
 
-    A mean sees a prior shift that a Kolmogorov-Smirnov distance misses, and the levels are no rolling pool: they are
-    the reference's and the oldest healthy window's, so a slow walk adds up instead of being absorbed step by step.
-    A healthy window beyond them was cleared after an alarm, and its level is known from then on.
+    A mean sees a prior shift that a Kolmogorov-Smirnov distance misses. And what is known is no rolling pool: it is
+    the reference's level, so a slow walk adds up instead of being absorbed step by step, and that of healthy windows
+    beyond it, which were cleared after an alarm or came before the watch.
     """
     reference = softmax(stick.model.logits_of_base(stick.model.reference))
     now = _shares(stick, units)
     blocks = np.array([block.mean() for block in cut(pd.DataFrame(reference), stick.n)])
     recent = np.array([] if stick.from_reference else [_shares(stick, block) for block in stick.blocks])
-    # Steps between neighbours hold chance and what is natural; a slow walk would widen the spread itself.
+    # What is natural is what steps between neighbours have beyond chance.
     chance = reference.var(axis=0) / len(units)
-    bound = SHARE_Z * np.sqrt(np.maximum.reduce([chance, *(_steps(m) for m in (blocks, recent) if len(m) > 2)]))
+    natural = [np.zeros_like(chance), *(_steps(m) - CHANCE_STEPS * chance for m in (blocks, recent) if len(m) > 2)]
+    bound = SHARE_Z * np.sqrt(chance + LAG * np.maximum.reduce(natural))
     low = high = reference.mean(axis=0)
-    for i, level in enumerate(recent):
-        known = i == 0 or bool((np.maximum(low - level, level - high) > bound).any())
-        low, high = (np.minimum(low, level), np.maximum(high, level)) if known else (low, high)
+    for level in recent:
+        if (np.maximum(low - level, level - high) > bound).any():
+            low, high = np.minimum(low, level), np.maximum(high, level)
     return float((np.maximum(low - now, now - high) / bound).max())
 
 
