@@ -27,7 +27,10 @@ NATURAL_MARGIN = 1.3
 """A null rate may exceed the largest natural one by this factor, like every bound of the yardstick."""
 
 NEVER = 1e-6
-"""A column that shows one value is stuck when the reference makes that less likely than this."""
+"""A column that shows one value is stuck when the reference makes that less likely than this ..."""
+
+RUN = 3
+"""... and when it has shown it for this many times the longest run that a healthy stretch has of any value."""
 
 Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant"]
 
@@ -106,8 +109,15 @@ def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series], slack: fl
     rate = float(values.isna().mean())
     if rate <= slack:
         return []
-    usual = max(float(block.isna().mean()) for past in natural for block in _blocks(past, len(values)))
+    rates = [float(block.isna().mean()) for past in natural for block in _blocks(past, len(values))]
+    usual = max(rates)
     bound = max(slack, NATURAL_MARGIN * usual + SIGMAS * float(np.sqrt(max(usual, slack) / len(values))))
+    if len(rates) > 2:
+        # A missing hourly reading is missing on all rows of its hour: then windows differ by more than chance. The
+        # arcsine of the root is as widely spread at every rate.
+        angles = np.arcsin(np.sqrt(rates))
+        furthest = min(float(angles.mean() + SIGMAS * angles.std(ddof=1)), np.pi / 2)
+        bound = max(bound, float(np.sin(furthest) ** 2))
     if rate <= bound:
         return []
     natural_rate = f"natural {usual:.1%}, bound {bound:.1%}"
@@ -122,11 +132,18 @@ def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
     for past in natural:
         shares = past.value_counts(normalize=True)
         rare_enough = len(shares) > 1 and float(shares.iloc[0]) ** len(values) < NEVER
-        if not rare_enough or any(_constant(block) for block in _blocks(past, len(values))):
+        # Rows need not be independent: on a clear day visibility is 10 miles for all flights.
+        if not rare_enough or RUN * _longest_run(past) > len(values):
             return []
     shown = str(values.iloc[0])
     text = f"column {name!r} is {shown!r} in all {len(values)} rows and never was constant before; is it stuck?"
     return [Problem("constant", name, text)]
+
+
+def _longest_run(values: pd.Series) -> int:
+    """Most consecutive rows with one value; a missing value breaks no run."""
+    known = values.dropna()
+    return int((known != known.shift()).cumsum().value_counts().max()) if len(known) else len(values)
 
 
 def _constant(values: pd.Series) -> bool:

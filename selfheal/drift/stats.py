@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selfheal.drift.grid import Grid
+
 Floats = NDArray[np.float64]
 
 CLIP = 8.0
@@ -98,36 +100,6 @@ def gaussian_kl(scale: Scale, z: Floats) -> float:
     return max(0.0, float(kl))
 
 
-STEPS = tuple(m * 10.0**k for k in (2, 1, 0, -1, -2, -3, -4) for m in (1.0, 0.5, 0.25))
-"""Recording steps that are looked for, largest first: most logged numbers are rounded to one of these."""
-
-
-def recording_step(values: Floats) -> float:
-    """The largest step of which nearly all values are multiples (0.1 for tenths of a degree); 0 if there is none.
-
-    A value in another unit falls off the grid, and comes back onto it exactly under the right conversion only. This
-    tells knots from km/h where their distributions do not.
-
-    >>> recording_step(np.array([0.5, 12.3, 7.1, -4.0]))
-    0.1
-    """
-    n, width = len(values), float(np.ptp(values)) if len(values) else 0.0
-    # The first few already show that most columns have no step: as many off the grid as all may be.
-    few = values[: max(256, n // 100)]
-    for step in STEPS:
-        if width > 3 * step and off_grid(few, step) * len(few) < 0.005 * n and off_grid(values, step) < 0.005:
-            return step
-    return 0.0
-
-
-def off_grid(values: Floats, step: float) -> float:
-    """Share of values [n] that are no multiple of ``step`` (to 1e-6 of the value, at least 1e-4 of the step)."""
-    if step <= 0 or len(values) == 0:
-        return 0.0
-    gap = np.abs(values - np.round(values / step) * step)
-    return float((gap > np.maximum(1e-4 * step, 1e-6 * np.abs(values))).mean())
-
-
 @dataclass(frozen=True)
 class Support:
     """Which values each column has had: its codes if they are few, else its range with 25 % to spare, and its grid."""
@@ -135,15 +107,14 @@ class Support:
     codes: tuple[Floats | None, ...]
     low: Floats
     high: Floats
-    step: Floats
+    grids: tuple[Grid, ...]
 
     @classmethod
-    def of(cls, pool: Floats) -> Support:
-        """Read off a pool [m, d]."""
+    def of(cls, pool: Floats, grids: tuple[Grid, ...] | None = None) -> Support:
+        """Read off a pool [m, d]; ``grids`` are known already where it is a part of another one."""
         low, high = pool.min(axis=0), pool.max(axis=0)
-        step = np.array([recording_step(pool[:, j]) for j in range(pool.shape[1])])
         spare = 0.25 * (high - low)
-        return cls(tuple(_codes(column) for column in pool.T), low - spare, high + spare, step)
+        return cls(tuple(map(_codes, pool.T)), low - spare, high + spare, grids or tuple(map(Grid.of, pool.T)))
 
     def outside(self, x: Floats) -> Floats:
         """Share of rows off it, per column: V, float [d]."""
@@ -151,11 +122,14 @@ class Support:
 
     def outside_column(self, values: Floats, j: int) -> float:
         """Share of values [n] that column j has not had: an unknown code, out of range, or off its grid."""
-        known = self.codes[j]
-        if known is not None:
-            return float((~np.isin(np.round(values, 6), known)).mean())
-        beyond = float(((values < self.low[j]) | (values > self.high[j])).mean())
-        return max(beyond, off_grid(values, self.step[j]))
+        return float(1.0 - self.known(values, j).mean()) if len(values) else 0.0
+
+    def known(self, values: Floats, j: int) -> NDArray[np.bool_]:
+        """Which of the values [n] column j could have had."""
+        codes = self.codes[j]
+        if codes is not None:
+            return np.isin(np.round(values, 6), codes)
+        return np.asarray((values >= self.low[j]) & (values <= self.high[j]) & self.grids[j].on(values))
 
 
 def _codes(values: Floats) -> Floats | None:

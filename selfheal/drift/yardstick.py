@@ -200,7 +200,7 @@ class Yardstick:
             if min(len(pool), len(encoded[i][0])) < 10:
                 continue
             others = np.concatenate([reference, *(x for j, (x, _) in enumerate(encoded) if j != i)])
-            found.append(self._distance(*encoded[i], pool, margin, None, stats.Support.of(others)))
+            found.append(self._distance(*encoded[i], pool, margin, None, stats.Support.of(others, self.support.grids)))
         return found
 
     @cached_property

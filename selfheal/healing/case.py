@@ -139,6 +139,11 @@ class Case:
         names = self.model.features
         return frozenset(c for c, codes in zip(names, self.stick.support.codes, strict=True) if codes is not None)
 
+    def present(self, frame: pd.DataFrame, column: str) -> Floats:
+        """The values that a numeric column has, float [m]: what is missing has no unit and no grid."""
+        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(values[np.isfinite(values)])
+
     @cached_property
     def numeric(self) -> list[str]:
         """Numeric columns."""

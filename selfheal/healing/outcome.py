@@ -42,6 +42,8 @@ class Finding:
         float [n, k]: class probabilities of the window's rows under this explanation; the gate measures by them.
     trusted
         Whether data and declarations identify the mechanism. If not, a few labels must decide (audit).
+    proven
+        Whether the values themselves prove the mechanism, whatever the distribution: nothing was estimated.
     recall
         A version of memory, for ``"recall"``.
     refit
@@ -59,6 +61,7 @@ class Finding:
     adapter: Adapter | None = None
     teacher: Floats | None = None
     trusted: bool = True
+    proven: bool = False
     recall: int | None = None
     refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
 

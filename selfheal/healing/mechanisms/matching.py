@@ -60,8 +60,10 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
     """Every conversion's cost on one column: marginal KS plus twice the share of values never seen."""
     pool = case.stick.pool[:, j]
     found = []
-    for conversion in _plausible(case, j):
-        mapped = conversion.map.apply(values)
+    # A missing value was filled in the model's unit already.
+    missing = case.raw[case.model.features[j]].isna().to_numpy()
+    for conversion in plausible(case, j):
+        mapped = np.where(missing, values, conversion.map.apply(values))
         if not _ranges_meet(mapped, pool):
             continue
         cost = stats.ks(mapped, pool) + 2 * case.stick.support.outside_column(mapped, j)
@@ -69,7 +71,8 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
     return found
 
 
-def _plausible(case: Case, j: int) -> tuple[Conversion, ...]:
+def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
+    """Conversions that the column could have gone through: of codes and hours where it holds such."""
     codes = case.stick.support.codes[j]
     if codes is None:
         return CONVERSIONS

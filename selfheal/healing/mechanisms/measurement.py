@@ -7,13 +7,15 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter, InputMap
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import fitting, matching
+from selfheal.healing.mechanisms import fitting, matching, recorded
 from selfheal.healing.mechanisms.matching import NEARLY
 from selfheal.healing.outcome import Finding
 
@@ -37,7 +39,26 @@ AS_GOOD = (1.25, 0.01)
 
 
 def explain(case: Case) -> Finding | None:
-    """Whether known conversions, or fitted maps of declared columns, make the window natural."""
+    """Whether known conversions, or fitted maps of declared columns, make the window natural.
+
+    Columns whose values come back onto their grid are proof by themselves; what moved beside them must then explain
+    itself, and what it leaves is natural drift.
+    """
+    sure = recorded.recovered(case)
+    if not sure or recorded.refused(case, sure):
+        return _likely(case)
+    known = {**sure, **recorded.neighbours(case, sure)}
+    beside = _likely(replace(case, raw=InputMap(known).apply(case.raw)))
+    more = beside.adapter.input_map.columns if beside and beside.adapter and beside.explained and beside.trusted else {}
+    columns = {**more, **known}
+    return replace(
+        found(case, columns), explained=True, proven=not more, reason="; ".join(InputMap(columns).describe())
+        + f"; the values of {', '.join(sure)} are known ones again, and under no other known conversion",
+    )  # fmt: skip
+
+
+def _likely(case: Case) -> Finding | None:
+    """What the distributions say."""
     if case.judged_raw.explained:
         return None
     known = matching.pruned(case, matching.named(case))

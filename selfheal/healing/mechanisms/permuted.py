@@ -14,6 +14,7 @@ from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.mechanisms.matching import NEARLY
 from selfheal.healing.mechanisms.measurement import DOMINANT, column_ratio
+from selfheal.healing.mechanisms.recorded import BACK, BESIDE, LEFT_GRID
 from selfheal.healing.outcome import Finding
 
 EXPLAINS = 0.5
@@ -25,8 +26,11 @@ rotated years of weather the right order leaves 0.4 to 0.7 %, and visibility sto
 
 NARROW = 24
 MOST = 783
-"""Up to 24 columns every order is tried, 783 at most. In a wider table there are ever more, and each costs more: the
-likeliest are tried, 93 of 59,000 at 200 columns."""
+"""Up to 24 columns nearly every order is tried, 783 at most. In a wider table there are ever more, and each costs more:
+the likeliest are tried, 93 of 59,000 at 200 columns."""
+
+NEVER = 1e-6
+"""Two columns are copies when the healthy windows make that less likely than this."""
 
 Moves = dict[int, int]
 """Model column → the column that arrives in its place, where they differ."""
@@ -37,6 +41,10 @@ def explain(case: Case) -> Finding | None:
     if case.judged_raw.explained:
         return None
     x = case.stick.encode(case.raw)
+    if twice := _copies(case):
+        return Finding(
+            "permuted columns", "data_fault", True, "columns", len(twice), 0.0, "; ".join(twice), decision="refuse"
+        )
     order = _best_order(case, x)
     moved = [i for i in range(len(order)) if order[i] != i]
     if not moved:
@@ -46,14 +54,40 @@ def explain(case: Case) -> Finding | None:
     before, after = case.judged_raw, case.stick.judge(swapped)
     share = after.distance.total / max(before.distance.total, 1e-12)
     fits = share <= CLEARLY or max(column_ratio(case, after, names[i]) for i in moved) <= NEARLY
-    natural = after.ratios["joint"] <= 1.0 or share <= DOMINANT
-    explained = bool(share <= EXPLAINS and fits and natural and before.ratios["joint"] > 1.0)
+    known = bool((after.distance.outside <= np.maximum(BESIDE, case.stick.bounds.outside)).all())
+    natural = known and (after.ratios["joint"] <= 1.0 or share <= DOMINANT)
+    proven = _recorded_so(case, x, order, moved) or (fits and before.ratios["joint"] > 1.0)
+    explained = bool(share <= EXPLAINS and natural and proven)
     told = ", ".join(f"{names[i]} holds the values of {names[_where(order, i)]}" for i in moved)
     return Finding(
         "permuted columns", "data_fault", explained, "distance left", share, EXPLAINS,
         told if explained else f"{told}; leaves {share:.0%} of the distance (bound {EXPLAINS:.0%}), "
         f"joint at {after.ratios['joint']:.2f} of its bound", decision="refuse",
     )  # fmt: skip
+
+
+def _copies(case: Case) -> list[str]:
+    """Columns that hold another one's values in every row, and that chance never made so."""
+    told = []
+    seen: dict[bytes, str] = {}
+    for column in case.numeric:
+        values = case.raw[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        first = seen.setdefault(values.tobytes(), column)
+        if first == column or np.nanmin(values, initial=np.inf) == np.nanmax(values, initial=-np.inf):
+            continue
+        healthy = [block[first] == block[column] for block in (case.model.reference, *case.stick.blocks)]
+        alike = max(float(same.mean()) for same in healthy)
+        if alike ** len(values) < NEVER:
+            told.append(f"{first} and {column} hold the same values in all {len(values)} rows (in {alike:.0%} before)")
+    return told
+
+
+def _recorded_so(case: Case, x: Floats, order: list[int], moved: list[int]) -> bool:
+    """Whether columns hold values that they can not have had, and each of them known ones in the new order."""
+    support = case.stick.support
+    before = [support.outside_column(x[:, i], i) for i in moved]
+    after = [support.outside_column(x[:, order[i]], i) for i in moved]
+    return max(before) >= LEFT_GRID and max(after) <= BACK and sum(after) <= EXPLAINS * sum(before)
 
 
 def _where(order: list[int], i: int) -> int:
@@ -63,44 +97,38 @@ def _where(order: list[int], i: int) -> int:
 
 def _best_order(case: Case, x: Floats) -> list[int]:
     """``order[j]`` is the arriving column that looks like model column j; the smallest joint distance wins."""
-    d = x.shape[1]
     numeric = [j for j, c in enumerate(case.model.features) if c in case.numeric]
-    ratios = case.judged_raw.columns
-    odd = [j for j in numeric if ratios[case.model.features[j]] > 1.0]
-    best, least = list(range(d)), _joint(case, x, list(range(d)))
+    odd = [j for j in numeric if case.judged_raw.columns[case.model.features[j]] > 1.0]
+    stays = list(range(x.shape[1]))
+    if len(odd) < 2:
+        return stays
+
+    def apart(order: list[int]) -> float:
+        unknown = sum(case.stick.support.outside_column(x[:, i], j) for j, i in enumerate(order) if j != i)
+        return stats.gaussian_kl(case.stick.scale, case.stick.scale.z(x[:, order])) + unknown
+
+    best, least = stays, apart(stays)
     for moves in _orders(case, x, odd, numeric):
-        order = [moves.get(j, j) for j in range(d)]
-        joint = _joint(case, x, order)
-        if joint < 0.9 * least:
-            best, least = order, joint
+        order = [moves.get(j, j) for j in stays]
+        if (found := apart(order)) < 0.9 * least:
+            best, least = order, found
     return best
 
 
-def _joint(case: Case, x: Floats, order: list[int]) -> float:
-    return stats.gaussian_kl(case.stick.scale, case.stick.scale.z(x[:, order]))
-
-
 def _orders(case: Case, x: Floats, odd: list[int], numeric: list[int]) -> Iterator[Moves]:
-    """Candidate orders: the assignment that matches marginals best, every swap, every rotation of a block."""
-    if len(odd) < 2:
-        return
-    pool, d = case.stick.pool, x.shape[1]
-    if d <= NARROW:
-        cost = np.array([[stats.ks(x[:, i], pool[:, j]) for i in odd] for j in odd])
-    else:
-        near = marginals(x, pool)
-        cost = near[np.ix_(odd, odd)]
-    to, arrives = linear_sum_assignment(cost)
-    yield {odd[j]: odd[i] for j, i in zip(to, arrives, strict=True)}
-    swaps, turns = _swaps(odd), _turns(numeric)
-    if d > NARROW:
-        most = MOST * NARROW // d // 2
-        gains = swap_gains(case.stick.scale, case.stick.scale.z(x))
-        ratios = np.array([case.judged_raw.columns[c] for c in case.model.features])
-        swaps = iter(heapq.nsmallest(most, swaps, lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items()))))
-        turns = iter(heapq.nsmallest(most, turns, lambda m: (_nearer(near, m), -float(ratios[list(m)].mean()))))
-    yield from swaps
-    yield from turns
+    """The assignments that match columns best, then every swap and rotation of a block, likeliest first."""
+    d = x.shape[1]
+    near = marginals(x, case.stick.pool)
+    for j, i in itertools.product(numeric if d <= NARROW else odd[:NARROW], repeat=2):
+        near[j, i] += 2 * case.stick.support.outside_column(x[:, i], j)
+    for some in (odd, numeric):
+        to, arrives = linear_sum_assignment(near[np.ix_(some, some)])
+        yield {some[j]: some[i] for j, i in zip(to, arrives, strict=True)}
+    most = min(MOST, MOST * NARROW // d) // 2
+    gains = swap_gains(case.stick.scale, case.stick.scale.z(x))
+    ratios = np.array([case.judged_raw.columns[c] for c in case.model.features])
+    yield from heapq.nsmallest(most, _swaps(odd), lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items())))
+    yield from heapq.nsmallest(most, _turns(numeric), lambda m: (_nearer(near, m), -float(ratios[list(m)].mean())))
 
 
 def _swaps(columns: list[int]) -> Iterator[Moves]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.drift import stats
+from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import CONVERSIONS
@@ -35,7 +36,9 @@ def explain(case: Case) -> Finding | None:
     told = []
     for j, column in enumerate(case.model.features):
         unusual = before.marginal[j] > bounds.marginal[j] or before.outside[j] > bounds.outside[j]
-        if column in case.numeric and column not in case.code_columns and unusual:
+        # On a grid the other sender's values are off it; that the day was windier is no second sender.
+        foreign = before.outside[j] >= MIXED[0] or case.stick.support.grids[j].step <= 0
+        if column in case.numeric and column not in case.code_columns and unusual and foreign:
             told += _mixture(case, x, j)
     if not told:
         return None
@@ -45,16 +48,16 @@ def explain(case: Case) -> Finding | None:
 def _mixture(case: Case, x: Floats, j: int) -> list[str]:
     values, pool = x[:, j], case.stick.pool[:, j]
     low, high = np.quantile(pool, [0.002, 0.998])
-    step = case.stick.support.step[j]
+    grid = case.stick.support.grids[j]
     for conversion in CONVERSIONS:
         mapped = conversion.map.apply(values)
-        foreign = _fits(mapped, low, high, step) & ~_fits(values, low, high, step)
+        foreign = _fits(mapped, low, high, grid) & ~_fits(values, low, high, grid)
         if not MIXED[0] <= foreign.mean() <= MIXED[1]:
             continue
         repaired = np.where(foreign, mapped, values)
         if (
             stats.ks(repaired, pool) > case.stick.bounds.marginal[j]
-            or not _fits(repaired, low, high, step).mean() > 0.98
+            or not _fits(repaired, low, high, grid).mean() > 0.98
         ):
             continue
         name = case.model.features[j]
@@ -65,12 +68,9 @@ def _mixture(case: Case, x: Floats, j: int) -> list[str]:
     return []
 
 
-def _fits(values: Floats, low: float, high: float, step: float) -> NDArray[np.bool_]:
+def _fits(values: Floats, low: float, high: float, grid: Grid) -> NDArray[np.bool_]:
     """Rows whose value could be healthy: in range, and on the recording grid where there is one."""
-    inside = (values >= low) & (values <= high)
-    if step > 0:
-        inside &= np.abs(values - np.round(values / step) * step) <= 1e-4 * step
-    return np.asarray(inside)
+    return np.asarray((values >= low) & (values <= high) & grid.on(values))
 
 
 def _separating(case: Case, x: Floats, j: int, foreign: NDArray[np.bool_]) -> str:

@@ -1,0 +1,155 @@
+"""Columns that left the grid they are recorded on, or their codes, and come back under exactly one known conversion.
+
+That is proof of a kind no distribution gives: wind speeds are whole knots, written in miles per hour; in m/s none of
+them is, and 2.23694 alone makes all of them so again. It holds on a day that is unlike the days before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+
+from selfheal.adapter import ColumnMap, InputMap
+from selfheal.drift import stats
+from selfheal.drift.stats import Floats
+from selfheal.drift.yardstick import Distance
+from selfheal.healing.case import Case
+from selfheal.healing.conversions import Conversion
+from selfheal.healing.mechanisms import matching
+
+LEFT_GRID = 0.5
+"""Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""
+
+BACK = 0.05
+"""Share of rows that may stay such after the conversion: wild rows, and a record heat."""
+
+BESIDE = 0.2
+"""Share of rows of any other column off its grid or its codes from which something else is broken too."""
+
+FEWEST_VALUES = 5
+"""Fewer distinct values could come back by chance."""
+
+FEWEST_TELLING = 20
+"""Rows that are not zero from which a column, or half a window of it, is asked."""
+
+FEWEST_ROWS = 3
+"""Rows with values never seen from which a column asks for its neighbours' conversion: a pixel that is mostly dark."""
+
+COARSE = (2, 3, 5)
+"""A true conversion uses the whole grid. One that only ever hits each second, third or fifth mark of it, as ×100 does
+where there are tenths, would fit any column that is recorded so."""
+
+
+def recovered(case: Case) -> matching.Maps:
+    """The conversion of every column for which there is exactly one that brings the values back."""
+    found = {}
+    for j, column in enumerate(case.model.features):
+        informed = case.stick.support.codes[j] is not None or case.stick.support.grids[j].step > 0
+        values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
+        if len(values) >= FEWEST_TELLING and _lost(case, values, j) >= LEFT_GRID:
+            fits = [c for c in matching.plausible(case, j) if _back(case, c.map.apply(values), j)]
+            if fits and _alike(fits):
+                found[column] = min(fits, key=lambda c: c.rank).map
+    return found
+
+
+def refused(case: Case, maps: matching.Maps) -> list[str]:
+    """Why recovered columns do not prove a change of the whole window; empty if they do."""
+    middle = len(case.raw) // 2
+    mapped = InputMap(maps).apply(case.raw)
+    failed = []
+    for when, rows in (("first", slice(0, middle)), ("second", slice(middle, None))):
+        for column in maps:
+            j = case.model.features.index(column)
+            values = _telling(case, case.raw.iloc[rows], column)
+            after = _lost(case, case.present(mapped.iloc[rows], column), j)
+            if len(values) >= FEWEST_TELLING and (_lost(case, values, j) < LEFT_GRID or after > BACK):
+                failed.append(f"{column} was not converted in the {when} half of the window")
+    broken = [c for c in case.numeric if c not in maps and _unread(case, c) > BESIDE]
+    return failed + [f"{column} holds values never seen beside it" for column in broken]
+
+
+def _unread(case: Case, column: str) -> float:
+    """Share of a column's values off its codes or its grid; that they lie beyond its range may be the weather."""
+    j, values = case.model.features.index(column), case.present(case.raw, column)
+    support = case.stick.support
+    return _lost(case, values, j) if support.codes[j] is not None else support.grids[j].off(values)
+
+
+def neighbours(case: Case, sure: matching.Maps) -> matching.Maps:
+    """Further columns that are unusual, and natural under a conversion that is proven for others: the same upstream.
+
+    Where at least half of all columns have been through one, so have all that do not speak against it.
+    """
+    mapped = InputMap(sure).apply(case.raw)
+    x, judged = case.stick.encode(mapped), case.stick.judge(mapped)
+    found = {}
+    for j, column in enumerate(case.model.features):
+        strays = judged.distance.outside[j] * len(x) >= FEWEST_ROWS
+        if column in case.numeric and column not in sure and (strays or judged.columns[column] > 1.0):
+            fits = [m for m in dict.fromkeys(sure.values()) if _natural(case, judged.distance, x[:, j], m, j)]
+            if fits:
+                found[column] = fits[0]
+    most, count = Counter(sure.values()).most_common(1)[0]
+    if 2 * count < len(case.numeric):
+        return found
+    rest = [c for c in case.numeric if c not in sure and c not in found]
+    return found | {c: most for c in rest if _no_worse(case, judged.distance, x, most, c)}
+
+
+def _no_worse(case: Case, before: Distance, x: Floats, one: ColumnMap, column: str) -> bool:
+    """Whether nothing in a column speaks against a map that most have been through: a pixel that stayed dark."""
+    j = case.model.features.index(column)
+    mapped = one.apply(x[:, j])
+    marginal, outside = stats.ks(mapped, case.stick.pool[:, j]), _lost(case, mapped, j)
+    return bool(marginal <= before.marginal[j] and outside <= before.outside[j])
+
+
+def _natural(case: Case, before: Distance, values: Floats, one: ColumnMap, j: int) -> bool:
+    """Whether a map makes a column natural: by half of its distance, or by the last of the values never seen."""
+    mapped, bounds = one.apply(values), case.stick.bounds
+    marginal, outside = stats.ks(mapped, case.stick.pool[:, j]), _lost(case, mapped, j)
+    if marginal > bounds.marginal[j] or outside > bounds.outside[j]:
+        return False
+    halved = marginal + 2 * outside <= matching.HALVED * (before.marginal[j] + 2 * before.outside[j])
+    return bool(halved or (before.outside[j] > 0 and outside == 0 and marginal <= before.marginal[j]))
+
+
+def _telling(case: Case, frame: pd.DataFrame, column: str) -> Floats:
+    """A column's values without zeros: nothing is nothing in every unit."""
+    values = case.present(frame, column)
+    return np.asarray(values[values != 0])
+
+
+def _lost(case: Case, values: Floats, j: int) -> float:
+    return case.stick.support.outside_column(values, j)
+
+
+def _back(case: Case, mapped: Floats, j: int) -> bool:
+    support = case.stick.support
+    known = mapped[support.known(mapped, j)]
+    if len(known) < (1 - BACK) * len(mapped) or len(np.unique(np.round(known, 6))) < FEWEST_VALUES:
+        return False
+    grid = support.grids[j]
+    if grid.step <= 0:
+        return True
+    marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
+    return all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
+
+
+def _one_rest(marks: Floats, m: int) -> float:
+    """Largest share of the marks with the same rest modulo m."""
+    return float(np.bincount((marks % m).astype(np.int64)).max() / len(marks))
+
+
+def _alike(fits: list[Conversion]) -> bool:
+    """Whether they are one map under several names: minutes to hours, seconds to minutes."""
+    return all(_same(fit.map, fits[0].map) for fit in fits)
+
+
+def _same(one: ColumnMap, other: ColumnMap) -> bool:
+    return bool(np.isclose(one.scale, other.scale) and np.isclose(one.offset, other.offset)) and (
+        one.modulo == other.modulo
+    )
