@@ -124,9 +124,8 @@ def _spread(values: Floats, most: int) -> Floats:
 def _coherence(rhythm: Floats, values: Floats) -> Floats:
     """``|mean exp(2πi f v)|`` for every frequency f: 1 where all values share the phase."""
     turns = np.outer(rhythm, values - values[0])
-    angles = ((turns - np.round(turns)) * (2 * np.pi)).astype(
-        np.float32
-    )  # an angle needs no more, and is asked 400,000 times
+    # An angle needs no more digits, and 400,000 of them are asked.
+    angles = ((turns - np.round(turns)) * (2 * np.pi)).astype(np.float32)
     return np.asarray(np.hypot(np.cos(angles).mean(axis=1), np.sin(angles).mean(axis=1)), dtype=np.float64)
 
 

@@ -36,7 +36,7 @@ def _found(case: Case, maps: matching.Maps) -> Finding:
     """The finding for a proposed map, once map and prior have settled."""
     shifted, shift, adapter = _settled(case, case, maps)
     alone = measurement.found(shifted, dict(adapter.input_map.columns))
-    failed = believed(case, shift)
+    failed = believed(case, shift, adapter.input_map.apply(case.raw))
     shares = ", ".join(f"{v:.3f}" for v in shift.window)
     return Finding(
         "measurement and prior", "sensor", alone.explained and not failed, alone.measure, alone.value, alone.bound,
