@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from selfheal.adapter import InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.mechanisms import matching
 from selfheal.healing.mechanisms.matching import NEARLY
 from selfheal.healing.mechanisms.measurement import DOMINANT, column_ratio
 from selfheal.healing.mechanisms.recorded import BACK, BESIDE, LEFT_GRID
@@ -57,13 +59,19 @@ def explain(case: Case) -> Finding | None:
     known = bool((after.distance.outside <= np.maximum(BESIDE, case.stick.bounds.outside)).all())
     natural = known and (after.ratios["joint"] <= 1.0 or share <= DOMINANT)
     proven = _recorded_so(case, x, order, moved) or (fits and before.ratios["joint"] > 1.0)
-    explained = bool(share <= EXPLAINS and natural and proven)
+    explained = bool(share <= EXPLAINS and natural and proven and not _converted(case, after.distance.total))
     told = ", ".join(f"{names[i]} holds the values of {names[_where(order, i)]}" for i in moved)
     return Finding(
         "permuted columns", "data_fault", explained, "distance left", share, EXPLAINS,
         told if explained else f"{told}; leaves {share:.0%} of the distance (bound {EXPLAINS:.0%}), "
         f"joint at {after.ratios['joint']:.2f} of its bound", decision="refuse",
     )  # fmt: skip
+
+
+def _converted(case: Case, left: float) -> bool:
+    """Whether known conversions leave less than another order does: two columns in °F may look like each other."""
+    maps = matching.pruned(case, matching.named(case))
+    return bool(maps) and case.stick.total(InputMap(maps).apply(case.raw)) < left
 
 
 def _copies(case: Case) -> list[str]:
