@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import selfheal
-from selfheal.drill import random_drifts, small_sets, synthetic, twins
+from selfheal.drill import mixed, random_drifts, small_sets, synthetic, twins
 from selfheal.drill.score import Healer, Row, run
 from selfheal.drill.trial import Scenario
 from selfheal.errors import InputError, nearest
@@ -90,7 +90,7 @@ def plain(value: Any) -> Any:
 
 def built_in() -> list[Scenario]:
     """Every scenario that needs no data set."""
-    return [*synthetic.SCENARIOS, *twins.SCENARIOS, *small_sets.SCENARIOS, *random_drifts.SCENARIOS]
+    return [*synthetic.SCENARIOS, *twins.SCENARIOS, *small_sets.SCENARIOS, *mixed.SCENARIOS, *random_drifts.SCENARIOS]
 
 
 def chosen(scenarios: Iterable[Scenario], words: Sequence[str], *, quick: bool = False) -> list[Scenario]:

@@ -66,7 +66,7 @@ def worst(
 
 def targets(rows: Sequence[Row]) -> list[Line]:
     """All lines that concern the rows' groups."""
-    return [*_synthetic(rows), *_article(rows), *_twins(rows), *_streams(rows), *_everywhere(rows)]
+    return [*_synthetic(rows), *_mixed(rows), *_article(rows), *_twins(rows), *_streams(rows), *_everywhere(rows)]
 
 
 def _synthetic(rows: Sequence[Row]) -> Iterator[Line]:
@@ -93,6 +93,15 @@ def _synthetic(rows: Sequence[Row]) -> Iterator[Line]:
         "harmful promotions, all synthetic",
         *_split(count([r for r in rows if r["group"] in SYNTHETIC], lambda r: r["harmful"]), "<=", 0),
     )
+
+
+def _mixed(rows: Sequence[Row]) -> Iterator[Line]:
+    """Worlds that nothing was built on are held to the goals of the synthetic ones."""
+    ours = [r for r in rows if r["group"] == "mixed"]
+    known = [r for r in ours if r["identifiable"]]
+    if known:
+        yield line("mixed worlds: gap, all identifiable", *_split(pooled(known), ">=", 0.8))
+        yield line("mixed worlds: harmful promotions", *_split(count(ours, lambda r: r["harmful"]), "<=", 0))
 
 
 def _split(found: tuple[float | None, int], sense: Literal[">=", "<="], goal: float) -> tuple[Any, Any, float, int]:

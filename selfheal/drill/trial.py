@@ -100,7 +100,7 @@ class Scenario:
     Attributes
     ----------
     group
-        ``synthetic``, ``random``, ``digits``, ``breast cancer``, ``twins``, ``own`` or a stream's name.
+        ``synthetic``, ``random``, ``mixed``, ``digits``, ``breast cancer``, ``twins``, ``own`` or a stream's name.
     kind
         Within a stream: ``unit``, ``natural``, ``fault`` or ``labels``; else empty.
     facts

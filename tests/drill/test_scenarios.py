@@ -10,7 +10,7 @@ import pytest
 
 import selfheal
 from selfheal import InputError
-from selfheal.drill import board, own, random_drifts, score, small_sets, synthetic, twins, worlds
+from selfheal.drill import board, mixed, own, random_drifts, score, small_sets, synthetic, twins, worlds
 from selfheal.drill.course import Options, fire_drill
 from selfheal.drill.trial import Scenario, Trial
 
@@ -20,7 +20,7 @@ SEED = 7
 def test_every_name_is_there_once() -> None:
     names = Counter(s.name for s in board.built_in())
     assert [n for n, count in names.items() if count > 1] == []
-    assert {s.group for s in board.built_in()} == {"synthetic", "random", "twins", "digits", "breast cancer"}
+    assert {s.group for s in board.built_in()} == {"synthetic", "random", "mixed", "twins", "digits", "breast cancer"}
 
 
 def sound(trial: Trial) -> None:
@@ -37,6 +37,11 @@ def sound(trial: Trial) -> None:
 
 @pytest.mark.parametrize("scenario", [*synthetic.SCENARIOS, *twins.SCENARIOS], ids=lambda s: s.name)
 def test_trials_are_sound(scenario: Scenario) -> None:
+    sound(scenario.build(SEED))
+
+
+@pytest.mark.parametrize("scenario", mixed.SCENARIOS, ids=lambda s: s.name)
+def test_trials_of_mixed_worlds_are_sound(scenario: Scenario) -> None:
     sound(scenario.build(SEED))
 
 
