@@ -14,6 +14,7 @@ from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import CONVERSIONS
+from selfheal.healing.mechanisms.matching import NEARLY
 from selfheal.healing.outcome import Finding
 
 MIXED = (0.1, 0.9)
@@ -55,10 +56,13 @@ def _mixture(case: Case, x: Floats, j: int) -> list[str]:
         if not MIXED[0] <= foreign.mean() <= MIXED[1]:
             continue
         repaired = np.where(foreign, mapped, values)
-        if (
-            stats.ks(repaired, pool) > case.stick.bounds.marginal[j]
-            or not _fits(repaired, low, high, grid).mean() > 0.98
-        ):
+        bound = case.stick.bounds.marginal[j]
+        if stats.ks(repaired, pool) > bound or not _fits(repaired, low, high, grid).mean() > 0.98:
+            continue
+        # Rows of another sender are rows of the column; a new kind of row is a lump wherever it is mapped to.
+        back = (pool - conversion.map.offset) / conversion.map.scale
+        expected = pool[~_fits(back, low, high, grid)]
+        if stats.ks(mapped[foreign], expected) > NEARLY * bound / np.sqrt(foreign.mean()):
             continue
         name = case.model.features[j]
         if stats.ks(*_places(foreign)) > IN_TURN:
