@@ -86,6 +86,13 @@ class Yardstick:
         Healthy windows in model units, oldest first, or one frame that is cut into windows from its end.
     n
         Rows of the window to be judged.
+
+    Attributes
+    ----------
+    pool, pool_frame
+        What a window is held against: float [m, d], and the same as a frame in model units.
+    pool_labels
+        Their labels [m], where they are the reference's; None where they are healthy windows.
     """
 
     def __init__(
@@ -103,7 +110,10 @@ class Yardstick:
         self._fill = {c: float(medians[c]) if np.isfinite(medians[c]) else 0.0 for c in numeric}
         self.blocks, self.from_reference = self._cut(recent)
         chosen = self.blocks if self.from_reference else self.blocks[-POOL_WINDOWS:]
-        self.pool_frame = pd.concat(chosen, ignore_index=True)
+        joined = pd.concat(chosen)
+        labelled = self.from_reference and not windows(recent, n)
+        self.pool_labels = model.reference_labels.loc[joined.index].to_numpy() if labelled else None
+        self.pool_frame = joined.reset_index(drop=True)
         self.pool = self.encode(self.pool_frame)
         self.pool_margin = self.margin(self.pool_frame)
 
@@ -148,6 +158,7 @@ class Yardstick:
         steps = (np.arange(m) + 0.5) / m
         rows = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), steps), m - 1)
         other.pool, other.pool_margin = self.pool[rows], self.pool_margin[rows]
+        other.pool_labels = None if self.pool_labels is None else self.pool_labels[rows]
         other.pool_frame = self.pool_frame.iloc[rows].reset_index(drop=True)
         return other
 

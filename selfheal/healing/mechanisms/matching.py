@@ -76,7 +76,9 @@ def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
     codes = case.stick.support.codes[j]
     if codes is None:
         return CONVERSIONS
-    hours = HOUR_SHIFTS if codes.min() >= 0 and codes.max() <= 23 and len(codes) > 12 else ()
+    values = case.present(case.raw, case.model.features[j])
+    of_a_day = [v for v in (codes, values) if len(v) and v.min() >= 0 and v.max() < 24]
+    hours = HOUR_SHIFTS if len(of_a_day) == 2 and len(codes) > 12 else ()
     return CONVERSIONS + CODE_SHIFTS + hours
 
 

@@ -61,7 +61,14 @@ def log_ratio(a: Floats, b: Floats) -> Floats:
 
 
 def pool_weights(case: Case, shift: Shift) -> Floats:
-    """What turns the pool into a window with the shifted prior: ``Σ_y p(y|x) π'_y / π_y``, float [m]."""
+    """What turns the pool into a window with the shifted prior: ``π'_y / π_y``, float [m].
+
+    Where labels are unknown its mean, ``Σ_y p(y|x) π'_y / π_y``: a model that knows little blurs it.
+    """
+    if case.stick.pool_labels is not None:
+        truth = np.searchsorted(case.model.classes_, case.stick.pool_labels)
+        shares = np.bincount(truth, minlength=case.classes) / len(truth)
+        return np.asarray((shift.window / np.maximum(shares, 1e-4))[truth])
     posterior = reweighted(case.pool_posterior, case.prior, shift.pool)
     return np.asarray(posterior @ (shift.window / np.maximum(shift.pool, 1e-4)))
 

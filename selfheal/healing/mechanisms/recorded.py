@@ -67,15 +67,19 @@ def refused(case: Case, maps: matching.Maps) -> list[str]:
             after = _lost(case, case.present(mapped.iloc[rows], column), j)
             if len(values) >= FEWEST_TELLING and (_lost(case, values, j) < LEFT_GRID or after > BACK):
                 failed.append(f"{column} was not converted in the {when} half of the window")
-    broken = [c for c in case.numeric if c not in maps and _unread(case, c) > BESIDE]
+    broken = [c for c in case.numeric if c not in maps and _unread(case, c, maps) > BESIDE]
     return failed + [f"{column} holds values never seen beside it" for column in broken]
 
 
-def _unread(case: Case, column: str) -> float:
-    """Share of a column's values off its codes or its grid; that they lie beyond its range may be the weather."""
+def _unread(case: Case, column: str, maps: matching.Maps) -> float:
+    """Share of a column's values off its codes or its grid, as they are or under a conversion of its neighbours.
+
+    That they lie beyond its range may be the weather.
+    """
     j, values = case.model.features.index(column), case.present(case.raw, column)
     support = case.stick.support
-    return _lost(case, values, j) if support.codes[j] is not None else support.grids[j].off(values)
+    ways = [values, *(one.apply(values) for one in dict.fromkeys(maps.values()))]
+    return min(_lost(case, v, j) if support.codes[j] is not None else support.grids[j].off(v) for v in ways)
 
 
 def neighbours(case: Case, sure: matching.Maps) -> matching.Maps:
