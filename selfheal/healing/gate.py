@@ -150,13 +150,13 @@ def _cost(case: Case, finding: Finding, candidate: Floats, losses: dict[str, flo
     cost = case.model.policy.cost
     if cost is None or finding.teacher is None:
         return None
-    # Whoever reads the probabilities may call the likelier class, or the cheaper one; neither may cost more than now.
-    for decide, way, least in ((case.model.decide, "cheaper", COST_GAIN), (_likelier, "likelier", 0.0)):
+    # Whoever reads the probabilities may call the likelier class, or the cheaper one; both must cost less.
+    for decide, way in ((case.model.decide, "cheaper"), (_likelier, "likelier")):
         now, then = (expected_cost(cost, finding.teacher, decide(p)) for p in (case.served, candidate))
-        if then > (1 - least) * now:
+        if then > (1 - COST_GAIN) * now:
             return "refuse", (
                 f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g}, "
-                f"calling the {way} class (a gain of at least {least:.0%} is asked for)"
+                f"calling the {way} class (a gain of at least {COST_GAIN:.0%} is asked for)"
             )
     return None
 

@@ -12,7 +12,6 @@ from selfheal.healing.case import Case
 from selfheal.healing.mechanisms import (
     broken,
     combined,
-    measurement,
     new_rule,
     permuted,
     prior,
@@ -30,7 +29,7 @@ ORDER: tuple[Mechanism, ...] = (
     recall.explain,
     new_rule.explain,
     permuted.explain,
-    measurement.explain,
+    combined.measured,
     senders.explain,
     prior.explain,
     combined.explain,

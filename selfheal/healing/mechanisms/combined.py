@@ -18,6 +18,20 @@ ROUNDS = 4
 """Turns of map and prior (HEALING used six; the estimates stand still after three)."""
 
 
+def measured(case: Case) -> Finding | None:
+    """What a map alone explains; or a map of fewer columns with a prior shift, which many small lines can imitate."""
+    alone = measurement.explain(case)
+    if alone is None or not alone.explained or _fitted(alone) < 3:
+        return alone
+    both = explain(case)
+    return both if both and both.explained and both.trusted and _fitted(both) + 1 < _fitted(alone) else alone
+
+
+def _fitted(found: Finding) -> int:
+    """Columns whose map is no known conversion."""
+    return sum(not m.words for m in found.adapter.input_map.columns.values()) if found.adapter else 0
+
+
 def explain(case: Case) -> Finding | None:
     """Whether a map and a prior shift together make the window natural."""
     if case.judged_raw.explained:

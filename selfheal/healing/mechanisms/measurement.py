@@ -132,8 +132,9 @@ def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str],
         if (column_ratio(case, after, c) if m.words else _marginal(case, after, c)) > limit
     ]  # fmt: skip
     whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
-    # A flipped sign may show beside the others only; what does so by itself and little may be the season.
-    strength = max(before.columns[c] if m.scale < 0 else column_ratio(case, before, c) for c, m in maps.columns.items())
+    # A flipped sign, and what its owner expects, may show beside the others only; the rest could be the season.
+    beside = {c for c, m in maps.columns.items() if m.scale < 0} | _believed(case, dict(maps.columns))
+    strength = max(before.columns[c] if c in beside else column_ratio(case, before, c) for c in maps.columns)
     checks = (
         (strength >= STRONG, f"the columns were at {strength:.2f} of their bounds before it (at least {STRONG:g})"),
         (min(share, own) <= LEFT, f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
