@@ -21,10 +21,11 @@ ROUNDS = 4
 def measured(case: Case) -> Finding | None:
     """What a map alone explains; or a map of fewer columns with a prior shift, which many small lines can imitate."""
     alone = measurement.explain(case)
-    if alone is None or not alone.explained or _fitted(alone) < 3:
+    if alone is None or not alone.explained or _fitted(alone) < 2:
         return alone
     both = explain(case)
-    return both if both and both.explained and both.trusted and _fitted(both) + 1 < _fitted(alone) else alone
+    # At a tie too: shares that pass their own tests are likelier than a second sensor that moved by a hair.
+    return both if both and both.explained and both.trusted and _fitted(both) < _fitted(alone) else alone
 
 
 def _fitted(found: Finding) -> int:
