@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
-    """``500-504``, ``7``, or ``1,2,9``."""
+    """``600-604``, ``7``, or ``1,2,9``."""
 
     name = "seeds"
 
@@ -30,7 +30,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         for part in value.split(","):
             match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
             if not match or int(match[2] or match[1]) < int(match[1]):
-                self.fail(f"{part!r} is no seed; write 500-504, or 1,2,9", param, ctx)
+                self.fail(f"{part!r} is no seed; write 600-604, or 1,2,9", param, ctx)
             found += range(int(match[1]), int(match[2] or match[1]) + 1)
         return tuple(dict.fromkeys(found))
 
@@ -41,7 +41,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     epilog="selfheal drill --quick --html board.html",
 )
 @click.argument("model", required=False)
-@click.option("--seeds", type=Seeds(), default="500-504", show_default=True, help="Of the worlds that are drawn.")
+@click.option("--seeds", type=Seeds(), default="600-604", show_default=True, help="Of the worlds that are drawn.")
 @click.option("--scenario", "words", multiple=True, metavar="WORD", help="Only those with WORD in their name.")
 @click.option(
     "--data", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of data sets."

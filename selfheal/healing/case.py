@@ -115,6 +115,13 @@ class Case:
         return self._labelled[1]
 
     @cached_property
+    def skill(self) -> float:
+        """Share of the constant's log-loss that the base model takes away on the labelled reference: at most 1."""
+        proba = self.base.proba_of_units(self.reference)[np.arange(len(self.truth)), self.truth]
+        constant = -float(self.prior @ np.log(np.maximum(self.prior, 1e-12)))
+        return 1.0 + float(np.log(np.maximum(proba, 1e-12)).mean()) / max(constant, 1e-12)
+
+    @cached_property
     def _labelled(self) -> tuple[pd.DataFrame, NDArray[np.int64]]:
         # 20,000 rows settle every figure that is taken from the reference to well under a percent.
         frame, labels = self.model.reference, self.model.reference_labels

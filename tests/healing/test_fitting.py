@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import selfheal
 from selfheal import MonitoredModel
 from selfheal.adapter import ColumnMap
 from selfheal.drift.yardstick import Yardstick
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import fitting, prior
+from selfheal.healing.mechanisms import fitting, measurement, prior
 from selfheal.model import softmax
 
 from . import worlds
@@ -65,6 +69,21 @@ def test_only_declared_columns_are_moved_where_any_is_declared(world: MonitoredM
 def test_a_fitted_line_is_told_without_what_it_does_not_do(scale: float, offset: float) -> None:
     assert ColumnMap(scale, 0.0).describe() in (f"{scale:.6g}·x", "x")
     assert ColumnMap(1.0, offset).describe() in ("x", f"x + {abs(offset):.6g}", f"x − {abs(offset):.6g}")
+
+
+def test_what_was_fitted_for_a_model_that_knows_little_is_audited() -> None:
+    world = worlds.linear(0)
+    window = world.draw(1000, 8).drop(columns="y").assign(x0=lambda f: f["x0"] + 2 * f["x0"].std())
+    declared = {"heal": {"max_changed": 1.0}, "declare": {"measurement": ["x0"]}}
+    weak = copy.deepcopy(world.model.head)
+    with torch.no_grad():
+        weak.weight *= 0.02
+    reference = world.model.reference.assign(y=world.model.reference_labels)
+    dull = MonitoredModel(world.model.backbone, weak, reference, target="y", preprocess=world.model.preprocess)
+    assert selfheal.heal(world.model.with_policy(declared), window).decision == "promote"
+    outcome = selfheal.heal(dull.with_policy(declared), window)
+    assert outcome.decision != "promote"
+    assert case_of(dull, window).skill < measurement.SKILL < case_of(world.model, window).skill
 
 
 def test_the_offset_for_new_shares_is_the_best_one_on_the_labelled_reference() -> None:
