@@ -98,10 +98,6 @@ class _Start:
         fixed = 0.5 * (np.linalg.slogdet(scale.covariance)[1] - np.linalg.slogdet(covariance)[1] - d)
         base, turn, lowest = self._constraints(forms)
 
-        def lines(theta: Floats) -> Lines:
-            a, b = (base + turn @ theta).reshape(2, len(chosen))
-            return dict(zip(chosen, zip(a.tolist(), b.tolist(), strict=True), strict=True))
-
         def loss(theta: Floats) -> tuple[float, Floats]:
             a, b = np.ones(d), np.zeros(d)
             a[chosen], b[chosen] = (base + turn @ theta).reshape(2, len(chosen))
@@ -116,7 +112,8 @@ class _Start:
             loss, np.where(np.isfinite(lowest), 1.0, 0.0), jac=True, method="L-BFGS-B",
             bounds=[(low, None) for low in lowest],
         )  # fmt: skip
-        return float(found.fun), lines(found.x)
+        scales, offsets = (base + turn @ found.x).reshape(2, len(chosen)).tolist()
+        return float(found.fun), dict(zip(chosen, zip(scales, offsets, strict=True), strict=True))
 
     def _constraints(self, forms: Mapping[int, Form]) -> tuple[Floats, Floats, Floats]:
         """(base [2k], turn [2k, p], lowest [p]): scales and offsets are ``base + turn @ theta``, theta >= lowest."""

@@ -33,10 +33,8 @@ STRONG = 2.0
 HALF_GAIN = 0.2
 """Each half in time must show at least this share of the whole gain: a fault that began mid-window waits."""
 
-
 AS_GOOD = (1.25, 0.01)
 """A conversion stands against a fit if it leaves at most so much more: a line of two parameters also fits the noise."""
-
 
 SKILL = 1 / 3
 """A model that knows little more than the constant does not show a prior that moved too: a right line then made it
@@ -85,18 +83,17 @@ def starts(case: Case, known: matching.Maps) -> list[matching.Maps]:
 
     Any conversion near the truth explains a declared column that has merely shifted; then the fit does so better.
     """
-    return [known] + [{c: m for c, m in known.items() if c not in _believed(case, known)}] * bool(
-        _believed(case, known)
-    )
+    expected = _believed(case, known)
+    return [known, {c: m for c, m in known.items() if c not in expected}] if expected else [known]
 
 
 def simplest(tried: list[Finding]) -> Finding | None:
     """The first finding that explains the window nearly as well as the best one does; the best one if none explains."""
-    among = [f for f in tried if f.explained] or tried
-    least = min((f.value for f in among), default=0.0)
-    if not any(f.explained for f in among):
-        return next((f for f in among if f.value == least), None)
-    return next((f for f in among if f.value <= AS_GOOD[0] * least + AS_GOOD[1]), None)
+    explained = [f for f in tried if f.explained]
+    if not explained:
+        return min(tried, key=lambda f: f.value, default=None)
+    least = min(f.value for f in explained)
+    return next(f for f in explained if f.value <= AS_GOOD[0] * least + AS_GOOD[1])
 
 
 def found(case: Case, columns: matching.Maps) -> Finding:
@@ -164,8 +161,8 @@ def _own(case: Case, judged: Judgement, maps: InputMap) -> float:
 def column_ratio(case: Case, judged: Judgement, column: str) -> float:
     """How unusual one column is by itself: its marginal and its unseen values, over their bounds."""
     j = case.model.features.index(column)
-    bounds = case.stick.bounds
-    return float(max(judged.distance.marginal[j] / bounds.marginal[j], judged.distance.outside[j] / bounds.outside[j]))
+    unseen = float(judged.distance.outside[j] / case.stick.bounds.outside[j])
+    return max(_marginal(case, judged, column), unseen)
 
 
 def _alone(case: Case, column: str) -> bool:
