@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from selfheal.errors import InputError, UnavailableError
-from selfheal.table.schema import METADATA, POINTER
+from selfheal.table.upgrade import is_current, no_such_table, upgrade
 
 SQLITE_BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for another's transaction; ours last milliseconds (one group commit)."""
@@ -77,7 +77,7 @@ class Database:
         if engine is None or self._pid != os.getpid():
             engine = _sqlite_engine(self.url) if self.is_sqlite else sa.create_engine(self.url, pool_pre_ping=True)
             try:
-                _create_state_tables(engine)
+                _bring_up_to_date(engine)
             except BaseException:
                 engine.dispose()
                 raise
@@ -120,7 +120,7 @@ def _parse(url: str) -> sa.URL:
 def _is_of_the_store(error: Exception) -> bool:
     """Whether the store failed (gone, locked, full, damaged, emptied) rather than our statement."""
     if isinstance(error, exc.ProgrammingError):
-        return "does not exist" in str(error.orig) or "no such table" in str(error.orig)
+        return no_such_table(error)
     return True
 
 
@@ -170,12 +170,12 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _create_state_tables(engine: sa.Engine) -> None:
+def _bring_up_to_date(engine: sa.Engine) -> None:
     with engine.connect() as connection:
-        if sa.inspect(connection).has_table(POINTER.name):  # the last one that is created
+        if is_current(connection):
             return
     with _writing(engine, "create tables") as connection:
-        METADATA.create_all(connection)
+        upgrade(connection)
 
 
 @contextmanager

@@ -18,6 +18,11 @@ from selfheal.errors import InputError
 METADATA = sa.MetaData()
 _SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER PRIMARY KEY by itself
 
+VERSION = sa.Table(
+    "selfheal_version",  # not alembic's usual name: other software in the same database may use that one
+    METADATA,
+    sa.Column("version_num", sa.String(32), primary_key=True),
+)
 MODELS = sa.Table(
     "models",
     METADATA,

@@ -1,0 +1,1 @@
+"""One module a revision: ``rev_NNNN_<what>.py``."""
