@@ -42,7 +42,7 @@ class Lease:
         BusyError
             If it ran out and somebody else took it: the work must stop here, the journal hands it on.
         """
-        if not self.ws.table.acquire(self.name, self.holder, self.ttl, self.ws.clock()):
+        if not self.ws.table.renew(self.name, self.holder, self.ttl):
             raise BusyError(f"lease {self.name!r} ran out after {self.ttl.total_seconds():g} s and was taken over")
 
 
@@ -62,7 +62,7 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iter
     """
     lease = Lease(ws, name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}", ttl)
     deadline = time.monotonic() + wait
-    while not ws.table.acquire(name, lease.holder, ttl, ws.clock()):
+    while not ws.table.acquire(name, lease.holder, ttl):
         if time.monotonic() >= deadline:
             raise BusyError(
                 f"lease {name!r} is held by another process; it is given back when that is done, or "

@@ -32,7 +32,7 @@ class Workspace:
     settings, table, registry
         Where things are; the database; MLflow.
     clock
-        Wall time, aware: of leases and of the journal. Windows have their own, event time.
+        Wall time, aware: what the journal says of when. Leases go by the database's; windows by event time.
     checkpoint
         Called with the name of each act once it is done and journaled. A test that raises (or kills the process) in
         it stands for a crash at that point.

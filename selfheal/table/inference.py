@@ -265,10 +265,15 @@ class InferenceTable:
 
     # Leases and the pointer
 
-    def acquire(self, lease: str, holder: str, ttl: timedelta, now: datetime) -> bool:
-        """Take or renew a lease; False while somebody else's has not expired."""
+    def acquire(self, lease: str, holder: str, ttl: timedelta) -> bool:
+        """Take a lease; False while somebody else's has not expired, by the database's clock."""
         with self._database.write() as connection:
-            return state.acquire(connection, lease, holder, ttl, now)
+            return state.acquire(connection, lease, holder, ttl)
+
+    def renew(self, lease: str, holder: str, ttl: timedelta) -> bool:
+        """Hold a lease for longer; False if somebody else has taken it since."""
+        with self._database.write() as connection:
+            return state.renew(connection, lease, holder, ttl)
 
     def release(self, lease: str, holder: str) -> None:
         """Give a lease back."""

@@ -42,13 +42,25 @@ class Pointer:
     pinned: bool
 
 
-def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta, now: datetime) -> bool:
-    """Take a lease that is free, expired, or already this holder's; atomic between processes."""
-    insert = _insert(connection, LEASES).values(lease=lease, holder=holder, expires=to_us(now) + duration_us(ttl))
-    free = (LEASES.c.expires <= to_us(now)) | (LEASES.c.holder == holder)
+def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) -> bool:
+    """Take a lease that is free, expired, or already this holder's; atomic between processes.
+
+    All go by the database's clock. An expiry beyond the time to live was written by another clock: it is expired.
+    """
+    now = _now(connection)
+    insert = _insert(connection, LEASES).values(lease=lease, holder=holder, expires=now + duration_us(ttl))
+    live = LEASES.c.expires.between(now + 1, now + duration_us(ttl))
     values = {"holder": insert.excluded.holder, "expires": insert.excluded.expires}
-    upsert = insert.on_conflict_do_update(index_elements=[LEASES.c.lease], set_=values, where=free)
+    upsert = insert.on_conflict_do_update(
+        index_elements=[LEASES.c.lease], set_=values, where=~live | (LEASES.c.holder == holder)
+    )
     return connection.execute(upsert.returning(LEASES.c.lease)).first() is not None
+
+
+def renew(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) -> bool:
+    """Hold a lease for another ``ttl``; one that somebody else took meanwhile is lost, given back or not."""
+    mine = LEASES.update().where(LEASES.c.lease == lease, LEASES.c.holder == holder)
+    return connection.execute(mine.values(expires=_now(connection) + duration_us(ttl))).rowcount == 1
 
 
 def release(connection: sa.Connection, lease: str, holder: str) -> None:
@@ -68,6 +80,13 @@ def get_pointer(connection: sa.Connection, model: str) -> Pointer | None:
     """A model's pointer, or None before adoption."""
     row = connection.execute(sa.select(POINTER).where(POINTER.c.model == model)).mappings().first()
     return None if row is None else Pointer(**{**row, "settled_at": from_us(row["settled_at"])})
+
+
+def _now(connection: sa.Connection) -> sa.ColumnElement[int]:
+    """The database's clock, microseconds since 1970; on PostgreSQL the wall's, not that of the transaction's start."""
+    if connection.dialect.name == "sqlite":
+        return sa.cast((sa.func.julianday("now") - 2440587.5) * 86_400_000_000, sa.BigInteger)
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

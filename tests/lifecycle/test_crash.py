@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -95,12 +97,21 @@ def test_a_manual_change_whose_settling_died_is_settled(ws):
 
 
 def test_a_lease_left_behind_by_a_dead_process_runs_out(ws):
-    now = ws.clock()
-    assert ws.table.acquire(f"stages:{NAME}", "somewhere:1:dead", timedelta(seconds=8), now)
+    assert ws.table.acquire(f"stages:{NAME}", "somewhere:1:dead", timedelta(seconds=0.2))
     busy = reconcile(ws, NAME)
     assert "another process" in busy.reason
-    later = replace(ws, clock=lambda: now + timedelta(seconds=9))
-    assert reconcile(later, NAME).version == 1
+    assert recover(ws, NAME).version == 1
+
+
+def test_a_lease_left_behind_by_a_clock_that_is_ahead_freezes_nothing(ws):
+    """A process of the release before whose clock was an hour ahead died with the lease."""
+    reconcile(ws, NAME)
+    row = ("INSERT INTO leases VALUES (?, ?, ?)", (f"stages:{NAME}", "ahead:1:dead", int((time.time() + 3600) * 1e6)))
+    with sqlite3.connect(ws.settings.home / "selfheal.db") as other:
+        other.execute(*row)
+    other.close()
+    ws.registry.transition(NAME, 3, "Production")
+    assert reconcile(ws, NAME).version == 3
 
 
 DIES = """

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 
 from selfheal.errors import InputError, NotFoundError
 from selfheal.table import InferenceTable, Pointer
+from selfheal.table.schema import LEASES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TTL = timedelta(seconds=10)
+
+
+def age(table: InferenceTable, lease: str, seconds: float) -> None:
+    """Let a lease be this much older than it is."""
+    with table._database.write() as connection:
+        shifted = LEASES.c.expires - int(seconds * 1e6)
+        connection.execute(LEASES.update().where(LEASES.c.lease == lease).values(expires=shifted))
 
 
 @settings(
@@ -24,33 +32,48 @@ TTL = timedelta(seconds=10)
 )
 @given(
     st.lists(
-        st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 8)),
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["takes", "renews", "gives back"]), st.integers(0, 8)),
         max_size=15,
     ),
     st.integers(0, 10**9),
 )
 def test_a_lease_has_one_holder(table, steps, number):
     """Against a model in plain Python: whoever holds an unexpired lease keeps it."""
-    lease, now, holder, expires = f"lease-{number}", NOW, None, NOW
+    lease, holder, left = f"lease-{number}", None, 0
     for who in "abc":
         table.release(lease, who)
-    for who, takes, seconds in steps:
-        now += timedelta(seconds=seconds)
-        if takes:
-            expected = holder in (None, who) or expires <= now
-            assert table.acquire(lease, who, TTL, now) == expected
+    for who, does, seconds in steps:
+        age(table, lease, seconds)
+        left -= seconds
+        if does == "takes":
+            expected = holder in (None, who) or left <= 0
+            assert table.acquire(lease, who, TTL) == expected
             if expected:
-                holder, expires = who, now + TTL
+                holder, left = who, 10
+        elif does == "renews":
+            assert table.renew(lease, who, TTL) == (holder == who), "expired is not yet lost"
+            left = 10 if holder == who else left
         else:
             table.release(lease, who)
             holder = None if holder == who else holder
 
 
 def test_of_many_that_ask_at_once_one_gets_the_lease(table):
-    table.acquire("other", "x", TTL, NOW)
+    table.acquire("other", "x", TTL)
     with ThreadPoolExecutor(8) as pool:
-        got = list(pool.map(lambda who: table.acquire("reconcile", f"h{who}", TTL, NOW), range(16)))
+        got = list(pool.map(lambda who: table.acquire("reconcile", f"h{who}", TTL), range(16)))
     assert sum(got) == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=3650)])
+def test_an_expiry_beyond_the_time_to_live_is_expired(table, ahead):
+    """A client of the release before, whose clock was ahead, died with the lease."""
+    lease = f"ahead-{ahead}"
+    assert table.acquire(lease, "dead", TTL)
+    assert not table.acquire(lease, "next", TTL)
+    age(table, lease, -ahead.total_seconds())
+    assert table.acquire(lease, "next", TTL)
+    assert not table.renew(lease, "dead", TTL)
 
 
 def test_the_journal_keeps_intent_acts_and_outcome(table):
