@@ -64,6 +64,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     _check(name, model)
     # First what can refuse without leaving anything behind.
     table.create(name, model.dtypes, model.classes_.tolist())
+    registry.create_store([held for held in table.models() if table.pointer(held) is not None])
     base_version, new_base = registry.register_base(name, model)
     existing = [] if new_base else [i for i in _versions(registry, name) if i.base_version == base_version]
     version = existing[0].version if existing else _register_identity(name, model, registry)

@@ -10,10 +10,11 @@ import os
 import re
 import socket
 import sqlite3
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -38,12 +39,17 @@ _PATIENCE = {
 }
 _CONNECT_SECONDS = 3.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_STORE_TABLE = "registered_models"  # a file without it is no store of MLflow's, which would make one of it
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 _WRONG = {"INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 
 
 class Door:
     """A lazily made client of one MLflow store.
+
+    An embedded store is a file that may be away (a disk that is not mounted) or replaced (a backup put back). MLflow
+    would make an empty one in its place and keep to it; here only :meth:`create` makes one, and another file is
+    noticed at the next call.
 
     Parameters
     ----------
@@ -55,6 +61,8 @@ class Door:
         self.settings = settings
         self.uri = settings.tracking_uri
         self.name = without_password(self.uri)
+        self._file = embedded_file(self.uri)
+        self._inode = -1
         self._client: MlflowClient | None = None
         self._lock = threading.Lock()
 
@@ -72,12 +80,63 @@ class Door:
         UnavailableError
             Within seconds, if nothing answers at the URI.
         """
-        if self._client is None:
-            with self._lock:
-                if self._client is None:
-                    self._knock()
-                    self._client = self._make_client()
-        return self._client
+        with self._lock:
+            if self._client is None:
+                self._knock()
+                self._client = self._make_client()
+            if self._file is not None and (inode := self._inode_of(self._file)) != self._inode:
+                _drop_connections(self.uri)  # they read the file that was there before
+                self._inode = inode
+            return self._client
+
+    @property
+    def is_there(self) -> bool:
+        """Whether an embedded store's file is a store; of any other kind one asks by using it."""
+        if self._file is None:
+            return True
+        if not self._file.is_file():
+            return False
+        with self._sqlite() as connection:
+            return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [_STORE_TABLE]).fetchone())
+
+    def create(self, adopted: Sequence[str]) -> None:
+        """Make an embedded store where there has never been one; nothing happens where it is there.
+
+        Parameters
+        ----------
+        adopted
+            The models that the state database points at: where there are any, there was a store.
+
+        Raises
+        ------
+        UnavailableError
+            The store of ``adopted`` is away, or its place cannot be written.
+        """
+        if self.is_there or self._file is None:
+            return
+        self.refuse_lost(adopted)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.touch()
+        except OSError as error:
+            raise self._unavailable("make the store", error) from error
+        self._client = self._make_client()
+        with self.asked("make the store") as client:
+            client.search_registered_models(max_results=1)  # MLflow makes its tables at the first use
+        self._write_ahead()
+
+    def refuse_lost(self, adopted: Sequence[str]) -> None:
+        """Refuse to go on where ``adopted`` were registered in an embedded store that is not there.
+
+        Raises
+        ------
+        UnavailableError
+        """
+        if adopted and not self.is_there:
+            raise UnavailableError(
+                f"{', '.join(adopted)} were adopted into the MLflow store {self.name}, which is not there; an empty one "
+                "in its place would hide it. Mount its disk, put its backup back, or let MLFLOW_TRACKING_URI name it"
+            )
 
     @contextmanager
     def asked(self, what: str) -> Iterator[MlflowClient]:
@@ -110,8 +169,13 @@ class Door:
         """Fail now rather than after MLflow's retries; switch an embedded store to write-ahead logging."""
         parts = urlsplit(self.uri)
         scheme = parts.scheme.partition("+")[0]
-        if scheme == "sqlite":
-            self._open_file(Path(unquote(self.uri.partition("://")[2].partition("?")[0]).removeprefix("/")))
+        if self._file is not None:
+            if not self.is_there:
+                raise UnavailableError(
+                    f"the MLflow store {self.name} is not there, or is no store; `selfheal adopt` makes one where "
+                    "nothing was adopted before. Is its disk mounted, and does MLFLOW_TRACKING_URI name it?"
+                )
+            self._write_ahead()
         elif parts.hostname:
             address = (parts.hostname, parts.port or _PORTS.get(scheme, 80))
             try:
@@ -124,14 +188,25 @@ class Door:
                 "server, or a database URL such as sqlite:////path/mlflow.db"
             )
 
-    def _open_file(self, path: Path) -> None:
+    def _write_ahead(self) -> None:
+        """MLflow leaves SQLite in its rollback journal, where every reader blocks the writer."""
+        with self._sqlite() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+    @contextmanager
+    def _sqlite(self) -> Iterator[sqlite3.Connection]:
+        """The embedded store's file, which must be there."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(path, timeout=_CONNECT_SECONDS) as connection:
-                # MLflow leaves SQLite in its rollback journal, where every reader blocks the writer.
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
-        except (OSError, sqlite3.Error) as error:
+            uri = f"{self._file.as_uri()}?mode=rw" if self._file else ""
+            with closing(sqlite3.connect(uri, uri=True, timeout=_CONNECT_SECONDS)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise self._unavailable("open the store", error) from error
+
+    def _inode_of(self, path: Path) -> int:
+        try:
+            return os.stat(path).st_ino
+        except OSError as error:
             raise self._unavailable("open the store", error) from error
 
     def _translated(self, error: Exception, what: str) -> SelfhealError | None:
@@ -166,6 +241,26 @@ class Door:
             else "does MLFLOW_TRACKING_URI name a database that this process may write?"
         )
         return UnavailableError(f"MLflow cannot be reached at {self.name} to {what} ({reason}); {remedy}")
+
+
+def embedded_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for a server's or another database's URI.
+
+    >>> embedded_file("sqlite:////srv/my%20home/mlflow.db")
+    PosixPath('/srv/my home/mlflow.db')
+    """
+    if not urlsplit(uri).scheme.startswith("sqlite"):
+        return None
+    return Path(unquote(uri.partition("://")[2].partition("?")[0]).removeprefix("/")).absolute()
+
+
+def _drop_connections(uri: str) -> None:
+    """Let MLflow open its file anew: its stores keep connections to one that was replaced."""
+    for part in ("model_registry", "tracking"):
+        module = sys.modules.get(f"mlflow.store.{part}.sqlalchemy_store")
+        engine = module.SqlAlchemyStore._engine_map.get(uri) if module else None
+        if engine is not None:
+            engine.dispose()
 
 
 def without_password(uri: str) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,10 @@ class Registry(RunLog):
     def __init__(self, settings: Settings) -> None:
         super().__init__(Door(settings))
         self.settings = settings
+
+    def create_store(self, adopted: Sequence[str]) -> None:
+        """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""
+        self._door.create(adopted)
 
     # ------------------------------------------------------------------ models
 

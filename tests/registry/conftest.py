@@ -33,7 +33,7 @@ def model() -> MonitoredModel:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables, which take seconds to make."""
     home = tmp_path_factory.mktemp("mlflow")
-    Registry(Settings.from_env({"SELFHEAL_HOME": str(home)})).models()
+    Registry(Settings.from_env({"SELFHEAL_HOME": str(home)})).create_store([])
     with sqlite3.connect(home / "mlflow.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
