@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from selfheal.errors import InputError, UnavailableError
-from selfheal.table.upgrade import is_current, no_such_table, upgrade
+from selfheal.table.upgrade import is_current, no_such_table, nothing_there, upgrade
 
 SQLITE_BUSY_SECONDS = 10.0
 """How long a SQLite writer waits for another's transaction; ours last milliseconds (one group commit)."""
@@ -49,12 +49,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A connection for reading; the state tables exist."""
+        """A connection for reading.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such database, or an empty one.
+        """
         with self._failures_named(), self._open().connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self, alone: str | None = None) -> Iterator[sa.Connection]:
+    def write(self, alone: str | None = None, *, create: bool = False) -> Iterator[sa.Connection]:
         """One transaction that writes: committed at the end, rolled back on an error.
 
         Parameters
@@ -62,8 +68,11 @@ class Database:
         alone
             Names what must not run twice at once; such transactions wait for each other. (On SQLite all that write
             do: they take the write lock at once, so that what is read inside cannot change before it is written.)
+        create
+            Make the database where there is none. Whatever only uses one must not: an empty one in the place of one
+            that is away (a disk that is not mounted) would hide it.
         """
-        with self._failures_named(), _writing(self._open(), alone) as connection:
+        with self._failures_named(), _writing(self._open(create), alone) as connection:
             yield connection
 
     def close(self) -> None:
@@ -72,17 +81,28 @@ class Database:
             self._engine.dispose()
         self._engine = None
 
-    def _open(self) -> sa.Engine:
+    def _open(self, create: bool = False) -> sa.Engine:
         engine = self._engine
         if engine is None or self._pid != os.getpid():
-            engine = _sqlite_engine(self.url) if self.is_sqlite else sa.create_engine(self.url, pool_pre_ping=True)
+            engine = self._engine_for(create)
             try:
-                _bring_up_to_date(engine)
+                _bring_up_to_date(engine, create)
             except BaseException:
                 engine.dispose()
                 raise
             self._engine, self._pid = engine, os.getpid()
         return engine
+
+    def _engine_for(self, create: bool) -> sa.Engine:
+        if not self.is_sqlite:
+            return sa.create_engine(self.url, pool_pre_ping=True)
+        path = Path(self.url.database or "").absolute()
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        elif not path.exists():
+            raise nothing_there(self.name)
+        return _sqlite_engine(self.url, path)
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -124,17 +144,10 @@ def _is_of_the_store(error: Exception) -> bool:
     return True
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    path = Path(url.database or "").absolute()
-    opened_before = False
-
+def _sqlite_engine(url: sa.URL, path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        nonlocal opened_before
-        # Only the first connection may create the file. A file that vanishes later must be noticed: a fresh empty
-        # one in its place would swallow rows that nobody reads.
-        if not opened_before:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        uri = f"{path.as_uri()}?mode={'rw' if opened_before else 'rwc'}"
+        # Never makes the file: a fresh empty one in the place of one that vanished would swallow rows that nobody reads.
+        uri = f"{path.as_uri()}?mode=rw"
         connection = sqlite3.connect(
             uri, uri=True, timeout=SQLITE_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -144,7 +157,6 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         except BaseException:
             connection.close()
             raise
-        opened_before = True
         return connection
 
     engine = sa.create_engine(url.set(database=str(path)), creator=connect, poolclass=sa.QueuePool)
@@ -170,12 +182,12 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _bring_up_to_date(engine: sa.Engine) -> None:
+def _bring_up_to_date(engine: sa.Engine, create: bool) -> None:
     with engine.connect() as connection:
         if is_current(connection):
             return
     with _writing(engine, "create tables") as connection:
-        upgrade(connection)
+        upgrade(connection, create)
 
 
 @contextmanager

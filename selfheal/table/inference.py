@@ -32,7 +32,7 @@ class InferenceTable:
     Parameters
     ----------
     url
-        ``sqlite:////absolute/path.db`` (created when first used) or ``postgresql://user@host/name``.
+        ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``.
     """
 
     def __init__(self, url: str) -> None:
@@ -58,7 +58,7 @@ class InferenceTable:
     # Predictions
 
     def create(self, model: str, dtypes: Mapping[str, str], classes: Sequence[Any]) -> None:
-        """Make room for a model's predictions; nothing happens if it is there.
+        """Make room for a model's predictions, and the database where there is none; nothing happens if it is there.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class InferenceTable:
             If predictions are already logged under another schema, naming what differs.
         """
         wanted = model_schema(model, dtypes, classes)
-        with self._database.write(alone="create tables") as connection:
+        with self._database.write(alone="create tables", create=True) as connection:
             row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
             if row is not None:
                 refuse_changed(schema_from_row(row), wanted)
@@ -88,9 +88,12 @@ class InferenceTable:
                 raise InputError(f"model {model!r} differs from {other!r} only in case; choose another name")
 
     def models(self) -> list[str]:
-        """Names of the adopted models, sorted."""
-        with self._database.read() as connection:
-            return sorted(connection.execute(sa.select(MODELS.c.model)).scalars())
+        """Names of the adopted models, sorted; none where there is no database."""
+        try:
+            with self._database.read() as connection:
+                return sorted(connection.execute(sa.select(MODELS.c.model)).scalars())
+        except NotFoundError:
+            return []
 
     def schema(self, model: str) -> ModelSchema:
         """What the model's predictions look like."""

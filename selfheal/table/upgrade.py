@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from selfheal.errors import RefusedError, UnavailableError
+from selfheal.errors import NotFoundError, RefusedError, UnavailableError
 from selfheal.table.schema import METADATA, VERSION
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -38,13 +38,15 @@ def is_current(connection: sa.Connection) -> bool:
     return bool(found == newest())
 
 
-def upgrade(connection: sa.Connection) -> None:
-    """Create the tables, or bring those of an older release up to date, inside the caller's transaction.
+def upgrade(connection: sa.Connection, create: bool) -> None:
+    """Bring the tables of an older release up to date, or ``create`` them, inside the caller's transaction.
 
     The caller keeps others from doing the same meanwhile; of several that start at once, the first does the work.
 
     Raises
     ------
+    NotFoundError
+        There are none, and none may be created.
     RefusedError
         The database is of a newer release, or holds tables of these names that are not selfheal's.
     UnavailableError
@@ -52,6 +54,8 @@ def upgrade(connection: sa.Connection) -> None:
     """
     version, wanted = _version(connection), newest()
     if version is None:
+        if not create:
+            raise nothing_there(_name(connection))
         METADATA.create_all(connection)
         connection.execute(VERSION.insert().values(version_num=wanted))
         return
@@ -138,6 +142,14 @@ def _copy_file(path: Path, wanted: str) -> None:
             f"the database {path} must be upgraded and cannot be copied first ({error}); nothing was changed. "
             f"Make room in {path.parent} for a second {path.stat().st_size / 1e6:.0f} MB and start again"
         ) from error
+
+
+def nothing_there(name: str) -> NotFoundError:
+    """What to say of a database that is not there, or is empty."""
+    return NotFoundError(
+        f"nothing has been adopted into {name}: there is no such database, or it is empty; `selfheal adopt` makes it. "
+        "Is its disk mounted, and does SELFHEAL_DATABASE_URL name it?"
+    )
 
 
 def no_such_table(error: exc.DBAPIError) -> bool:

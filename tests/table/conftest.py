@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from selfheal.table import InferenceTable
+from selfheal.table.database import Database
 
 DTYPES = {"amount": "float", "count": "int", "night": "bool", "kind": "str"}
 CLASSES = (0, 1)
@@ -57,6 +59,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def table(url: str) -> Iterator[InferenceTable]:
+    with closing(Database(url)) as database, database.write(create=True):
+        pass
     table = InferenceTable(url)
     yield table
     table.close()

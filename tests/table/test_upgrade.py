@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
-from selfheal.errors import RefusedError, UnavailableError
+from selfheal.errors import NotFoundError, RefusedError, UnavailableError
 from selfheal.table import InferenceTable, upgrade
 from selfheal.table.database import Database
 from selfheal.table.schema import METADATA, VERSION, model_schema, schema_row
@@ -108,6 +108,19 @@ def test_a_database_without_a_version_goes_on(url):
         assert table.models() == ["rain-x"]
 
 
+def test_whoever_only_uses_a_database_makes_none(url):
+    uses = (lambda t: t.pointer("rain-x"), lambda t: t.acquire("lease", "me", timedelta(1), NOW))
+    for use in uses:
+        with closing(InferenceTable(url)) as table, pytest.raises(NotFoundError, match="nothing has been adopted"):
+            use(table)
+    with closing(InferenceTable(url)) as early:
+        assert early.models() == []
+        assert tables(url) == {} if url.startswith("postgresql") else not Path(url.removeprefix("sqlite:///")).exists()
+        with closing(InferenceTable(url)) as table:
+            table.create("rain-x", DTYPES, CLASSES)
+        assert early.models() == ["rain-x"]
+
+
 @pytest.mark.usefixtures("one_more")
 def test_of_many_that_start_at_once_one_upgrades(url):
     path = unversioned(url)
@@ -167,7 +180,7 @@ def test_tables_of_other_software_are_refused(url):
 
 def test_an_up_to_date_database_is_opened_with_one_question(tmp_path):
     """Scoring opens it at every start."""
-    InferenceTable(url := f"sqlite:///{tmp_path}/selfheal.db").models()
+    InferenceTable(url := f"sqlite:///{tmp_path}/selfheal.db").create("rain-x", DTYPES, CLASSES)
     asked: list[str] = []
     database = Database(url)
 
