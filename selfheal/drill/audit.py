@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfheal.drill.trial import Trial
+from selfheal.healing.evidence import held_against
 from selfheal.healing.outcome import Outcome
 from selfheal.healing.sequential import lead
 from selfheal.model import MonitoredModel
@@ -52,7 +53,6 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
     What waits goes out as soon as labels of the windows before prove it, and comes back as soon as they speak against
     it, by the tests of the loop; who answers nothing changes nothing.
     """
-    from selfheal.lifecycle.trial import held_against
     from selfheal.lifecycle.watch import by_labels
 
     model = trial.model
@@ -67,7 +67,7 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
         else:
             held = outcome.numbers.get("labels_held", 1.0)
             waits = outcome.decision == "audit" and not any(m is not model for m in models)
-            proven = waits and held_against(model, candidate, trial.later[:window], held).says == "better"
+            proven = waits and held_against(model, candidate, trial.later[:window]).trial(model, held).says == "better"
             models.append(candidate if proven else model)
             since = window
     return models

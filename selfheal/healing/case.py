@@ -15,6 +15,7 @@ from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement, Yardstick
 from selfheal.healing.label_shift import em_prior
+from selfheal.healing.labelled import Earlier, Labelled, labelled
 from selfheal.model import MonitoredModel, softmax
 
 Memory = Sequence[tuple[int, Adapter, pd.DataFrame | None]]
@@ -35,6 +36,8 @@ class Case:
         Earlier versions: (version, adapter, its own window raw or None).
     seed
         Of every random choice.
+    told
+        Windows whose labels have come, oldest first, this one last: raw rows, and labels on their index.
     """
 
     model: MonitoredModel
@@ -42,6 +45,7 @@ class Case:
     stick: Yardstick
     memory: Memory = ()
     seed: int = 0
+    told: Earlier = ()
 
     @cached_property
     def base(self) -> MonitoredModel:
@@ -71,8 +75,12 @@ class Case:
     @cached_property
     def halves(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Two random halves of the rows: fit on one, test on the other."""
-        order = np.random.default_rng(self.seed).permutation(len(self.raw))
-        return np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+        return halved(len(self.raw), self.seed)
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The usable rows whose labels have come, of this window and of the ones before."""
+        return labelled(self.model, self.told)
 
     @cached_property
     def calibration(self) -> tuple[Floats, Floats]:
@@ -159,6 +167,12 @@ class Case:
     def part(self, rows: NDArray[np.int64]) -> Case:
         """The case of some of the window's rows (their positions)."""
         return replace(self, raw=self.raw.iloc[rows])
+
+
+def halved(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of two random halves of ``n`` rows."""
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
 
 
 def calibrate(logits: Floats, truth: NDArray[Any], k: int) -> tuple[Floats, Floats]:

@@ -27,6 +27,7 @@ from selfheal.healing.label_shift import reweighted
 from selfheal.healing.mechanisms import prior
 from selfheal.healing.outcome import Finding, Outcome
 from selfheal.model import MonitoredModel, softmax
+from selfheal.policy import Cost
 
 BLOCKS = 10
 """Reference blocks that are estimated without their own labels, by a calibration of the others."""
@@ -43,8 +44,8 @@ REACH = 2.0
 The calibration is from there. Without it the estimate was .15 to .45 too high on every second window of elec, where
 columns that the reference has constant begin to move, and up to .40 on flights under new weather."""
 
-_KNOWN: dict[tuple[str, int], _Reference] = {}
-"""What the reference says, by base digest and rows: a base never changes."""
+_KNOWN: dict[tuple[str, Cost | None, int], _Reference] = {}
+"""What the reference says, by base digest, costs and rows: a base never changes, and costs say what it decides."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,6 @@ def noted(case: Case, winner: Finding | None, outcome: Outcome) -> Outcome:
     if winner is None or not winner.explained or winner.name not in ("measurement", "prior", "recall", "stable"):
         return outcome
     adapter = winner.adapter
-    if winner.name == "recall":
-        adapter = next((a for version, a, _ in case.memory if version == winner.recall), None)
     if adapter is None or adapter.reflexive is not None:
         return outcome
     truth = _truth(case, adapter.input_map.apply(case.raw), adapter.logit_offset)
@@ -198,7 +197,7 @@ class _Reference:
 
 
 def _reference(model: MonitoredModel, n: int) -> _Reference:
-    key = (model.digest, n)
+    key = (model.digest, model.policy.cost, n)
     if key not in _KNOWN:
         if len(_KNOWN) >= 8:
             _KNOWN.pop(next(iter(_KNOWN)))

@@ -1,7 +1,8 @@
 """The gate: an adapter that explains the window must also be worth it, and be sure of itself, before it serves.
 
-Everything is measured without labels, as an expectation under the accepted explanation (its ``teacher``), on rows
-that the adapter was not fitted on; late labels, where there are some, have a veto.
+The one exit of a heal: whatever found the candidate (a mechanism, in the whole window or from some row on; memory;
+labels), only what passes here is promoted or recalled. It is measured by :class:`~selfheal.healing.evidence.Evidence`:
+rows that the candidate was not fitted to, under the accepted explanation or by their labels.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
-from selfheal.healing.case import Case
+from selfheal.healing.case import Case, halved
+from selfheal.healing.evidence import Evidence, costly, cross_entropy, too_much
+from selfheal.healing.labelled import log_losses
 from selfheal.healing.outcome import Decision, Finding
-from selfheal.policy import Cost
 
 MIN_GAIN = 0.008
 """Expected log-loss (nats per row) that a heal must bring; less is noise or benign (HEALING)."""
@@ -28,17 +30,20 @@ of flights in other units that 0.008 held back, 11 lay over a point of accuracy 
 AUDITED_GAIN = 0.02
 """The same where a person would have to label rows for it: what is called harm in this project, and no less."""
 
+WORSE = 0.02
+"""Nats by which a candidate may lie above the constant, which it need not beat: at a tie nothing is left to know."""
+
 STEADY = (0.03, 0.6)
 """Adapters from two halves may disagree on this share of rows, or on this share of what changes (HEALING)."""
-
-COST_GAIN = 0.05
-"""With declared costs a heal must lower the expected cost by this share: estimates of it are no better than that."""
 
 CANDIDATE_COLUMNS = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
 """Of :attr:`selfheal.Outcome.candidates`."""
 
 LABEL_Z = 1.64
 """One-sided 5 %: labels of the window on which the candidate is this much worse stop it."""
+
+MIN_LABELS = 20
+"""Labels of the window below which they stop nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,26 @@ class Verdict:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-def cross_entropy(teacher: Floats, proba: Floats) -> float:
-    """Expected log-loss of ``proba`` [n, k] where ``teacher`` [n, k] is the truth's distribution, in nats."""
-    return float(-(teacher * np.log(np.maximum(proba, 1e-12))).sum(axis=1).mean())
+@dataclass(frozen=True)
+class _Candidate:
+    """What the checks read: the finding, its probabilities [n, k] of the window's rows, what it is measured by."""
+
+    case: Case
+    finding: Finding
+    proba: Floats
+    evidence: Evidence
+    labels: NDArray[np.float64] | None
+
+    @property
+    def gain(self) -> float:
+        """Expected nats a row over what serves."""
+        losses = self.evidence.losses
+        return losses["incumbent"] - losses["candidate"]
+
+    @property
+    def changed(self) -> float:
+        """Share of the window's predictions that it changes."""
+        return _differing(self.case, self.proba, self.case.served)
 
 
 def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None) -> Verdict:
@@ -62,39 +84,46 @@ def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None
     ----------
     labels : float [n], class index per row of the case, NaN where unknown.
     """
-    # Without a teacher nothing speaks for a change: measured against itself, the incumbent cannot be beaten.
-    candidate, teacher = held_out(case, finding), case.served if finding.teacher is None else finding.teacher
-    losses = {
-        "candidate": cross_entropy(teacher, candidate),
-        "incumbent": cross_entropy(teacher, case.served),
-        "constant": cross_entropy(teacher, np.broadcast_to(teacher.mean(axis=0), teacher.shape)),
-    }
-    changed = float((case.model.decide(candidate) != case.model.decide(case.served)).mean())
-    numbers = {f"expected_log_loss_{k}": v for k, v in losses.items()} | {"changed_share": changed}
-    gain, least = losses["incumbent"] - losses["candidate"], _least(finding)
-    numbers["gain"] = gain
+    if finding.decision in ("keep", "refuse"):
+        return Verdict(finding.decision, [])
+    candidate = _candidate(case, finding, labels)
+    losses = candidate.evidence.losses
+    numbers = {f"expected_log_loss_{k}": v for k, v in losses.items()}
+    numbers |= {"changed_share": candidate.changed, "gain": candidate.gain} | _of_labels(case, finding)
+    what = "expected log-loss" if finding.labels is None else "log-loss on labels it had not seen"
     reasons = [
-        f"expected log-loss {losses['incumbent']:.3f} → {losses['candidate']:.3f} (gain {gain:.3f}, bound {least}); "
-        f"the constant's is {losses['constant']:.3f}"
+        f"{what} {losses['incumbent']:.3f} → {losses['candidate']:.3f} (gain {candidate.gain:.3f}, bound "
+        f"{_least(finding)}); the constant's is {losses['constant']:.3f}"
     ]
-    for check in (_gain, _rivals, _steady, _cost):
-        refusal = check(case, finding, candidate, losses)
+    for check in (_gain, _rivals, _steady, _cost, _labels):
+        refusal = check(candidate)
         if refusal is not None:
             return Verdict(refusal[0], [refusal[1], *reasons], numbers)
-    if labels is not None and (stop := _labels(case, candidate, labels)):
-        return Verdict("refuse", [stop, *reasons], numbers)
-    if np.ptp(case.model.decide(candidate)) == 0:
-        only = case.model.classes_.tolist()[case.model.decide(candidate)[0]]
+    decided = case.model.decide(candidate.proba)
+    if np.ptp(decided) == 0:
+        only = case.model.classes_.tolist()[decided[0]]
         reasons.append(
             f"its decisions now equal the constant's (always {only!r}): what the columns knew is gone, and only the "
             "probabilities gain"
         )
-    return _policy(case, finding, changed, reasons, numbers)
+    decision, why = _policy(candidate)
+    return Verdict(decision, [*why, *reasons], numbers)
+
+
+def _candidate(case: Case, finding: Finding, labels: NDArray[np.float64] | None) -> _Candidate:
+    proba = held_out(case, finding)
+    # Without a teacher nothing speaks for a change: measured against itself, the incumbent cannot be beaten.
+    teacher = case.served if finding.teacher is None else finding.teacher
+    evidence = Evidence(teacher, case.served, proba) if finding.labels is None else finding.labels.foretold
+    return _Candidate(case, finding, proba, evidence, labels)
 
 
 def held_out(case: Case, finding: Finding) -> Floats:
-    """The candidate's probabilities [n, k], each row by an adapter that was fitted without it where one was fitted."""
-    if finding.refit is None:
+    """The candidate's probabilities [n, k] of the window's rows, each by an adapter that was fitted without it.
+
+    Where nothing was fitted to the window, by the adapter as it is.
+    """
+    if finding.refit is None or finding.labels is not None:
         return case.base.with_adapter(finding.adapter or Adapter()).predict_proba(case.raw)
     proba = np.empty((len(case.raw), case.classes))
     for fit, test in (case.halves, case.halves[::-1]):
@@ -106,90 +135,84 @@ def held_out(case: Case, finding: Finding) -> Floats:
 _Refusal = tuple[Decision, str] | None
 
 
-def _gain(case: Case, finding: Finding, candidate: Floats, losses: dict[str, float]) -> _Refusal:
-    gain = losses["incumbent"] - losses["candidate"]
-    least = _least(finding)
+def _gain(candidate: _Candidate) -> _Refusal:
+    gain, least = candidate.gain, _least(candidate.finding)
     if gain < least:
         return "keep", f"what it would change is worth {gain:.4f} nats a row (bound {least}): benign, left alone"
     return None
 
 
 def _least(finding: Finding) -> float:
-    return PROVEN_GAIN if finding.proven else MIN_GAIN if finding.trusted else AUDITED_GAIN
+    if finding.proven or finding.recall is not None:
+        return PROVEN_GAIN
+    return MIN_GAIN if finding.trusted else AUDITED_GAIN
 
 
-def _rivals(case: Case, finding: Finding, candidate: Floats, losses: dict[str, float]) -> _Refusal:
-    # A tie with the constant is no reason to refuse: it can be the limit (nothing left to know). Worse is.
-    if losses["candidate"] > losses["constant"] + 0.02:
+def _rivals(candidate: _Candidate) -> _Refusal:
+    losses = candidate.evidence.losses
+    # Foretold on labels a patch gains, so that only what serves can be the reason to lie above the constant.
+    if candidate.finding.labels is None and losses["candidate"] > losses["constant"] + WORSE:
         return "refuse", f"worse than the constant: {losses['candidate']:.3f} against {losses['constant']:.3f} nats"
     return None
 
 
-def _steady(case: Case, finding: Finding, candidate: Floats, losses: dict[str, float]) -> _Refusal:
+def _steady(candidate: _Candidate) -> _Refusal:
+    case, finding = candidate.case, candidate.finding
     if finding.refit is None:
         return None
+    halves = case.halves if finding.labels is None else halved(finding.labels.fitted, case.seed)
     first, second = (
-        case.base.with_adapter(finding.refit(half) or Adapter()).predict_proba(case.raw).argmax(axis=1)
-        for half in case.halves
+        case.base.with_adapter(finding.refit(half) or Adapter()).predict_proba(case.raw) for half in halves
     )
-    apart = float((first != second).mean())
-    changed = float((candidate.argmax(axis=1) != case.served.argmax(axis=1)).mean())
-    bound = max(STEADY[0], STEADY[1] * changed)
+    apart = _differing(case, first, second)
+    bound = max(STEADY[0], STEADY[1] * candidate.changed)
     if apart > bound:
         return "refuse", f"unstable: adapters from two halves disagree on {apart:.1%} of rows (bound {bound:.1%})"
     return None
 
 
-def expected_cost(cost: Cost, teacher: Floats, decided: NDArray[np.int64]) -> float:
-    """Expected cost a row of decisions [n] (0 or 1) where ``teacher`` [n, 2] is the truth's distribution."""
-    wrong = np.where(decided == 1, teacher[:, 0] * cost.false_positive, teacher[:, 1] * cost.false_negative)
-    return float(wrong.mean())
-
-
-def _cost(case: Case, finding: Finding, candidate: Floats, losses: dict[str, float]) -> _Refusal:
-    cost = case.model.policy.cost
-    if cost is None or finding.teacher is None:
+def _cost(candidate: _Candidate) -> _Refusal:
+    if candidate.case.model.policy.cost is None:
         return None
-    # Whoever reads the probabilities may call the likelier class, or the cheaper one; both must cost less.
-    for decide, way in ((case.model.decide, "cheaper"), (_likelier, "likelier")):
-        now, then = (expected_cost(cost, finding.teacher, decide(p)) for p in (case.served, candidate))
-        if then > (1 - COST_GAIN) * now:
-            return "refuse", (
-                f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g}, "
-                f"calling the {way} class (a gain of at least {COST_GAIN:.0%} is asked for)"
-            )
+    told = costly(candidate.case.model, candidate.evidence)
+    return ("refuse", told) if told else None
+
+
+def _labels(candidate: _Candidate) -> _Refusal:
+    labels = candidate.labels
+    if labels is None or np.isfinite(labels).sum() < MIN_LABELS:
+        return None
+    known = np.isfinite(labels)
+    truth = labels[known].astype(np.int64)
+    gap = log_losses(candidate.case.served[known], truth) - log_losses(candidate.proba[known], truth)
+    z = float(gap.mean() / max(gap.std(ddof=1) / np.sqrt(len(gap)), 1e-9))
+    if z < -LABEL_Z:
+        return "refuse", f"{len(truth)} labels speak against it: paired log-loss z {z:.1f} (bound -{LABEL_Z})"
     return None
 
 
-def _likelier(proba: Floats) -> NDArray[np.int64]:
-    return np.asarray(proba.argmax(axis=1), dtype=np.int64)
-
-
-def _labels(case: Case, candidate: Floats, labels: NDArray[np.float64]) -> str:
-    known = np.isfinite(labels)
-    if known.sum() < 20:
-        return ""
-    truth = labels[known].astype(np.int64)
-    rows = np.arange(len(truth))
-    gap = np.log(np.maximum(candidate[known][rows, truth], 1e-6)) - np.log(
-        np.maximum(case.served[known][rows, truth], 1e-6)
-    )
-    z = float(gap.mean() / max(gap.std(ddof=1) / np.sqrt(len(gap)), 1e-9))
-    return f"{len(truth)} labels speak against it: paired log-loss z {z:.1f} (bound -{LABEL_Z})" if z < -LABEL_Z else ""
-
-
-def _policy(case: Case, finding: Finding, changed: float, reasons: list[str], numbers: dict[str, float]) -> Verdict:
-    """What the owner's policy makes of a heal that is worth it."""
-    policy = case.model.policy
-    if changed > policy.heal.max_changed:
-        reasons.insert(
-            0, f"it changes {changed:.0%} of predictions (max_changed {policy.heal.max_changed:.0%}): a person decides"
-        )
-        return Verdict("audit", reasons, numbers)
+def _policy(candidate: _Candidate) -> tuple[Decision, list[str]]:
+    """What the owner's policy makes of a heal that is worth it, and why."""
+    model, finding = candidate.case.model, candidate.finding
+    told = None if finding.labels is None else candidate.evidence.trial(model)
+    # A version that has served before was held to the cap when it was new.
+    beyond = "" if finding.recall is not None else too_much(model.policy, candidate.changed, told)
+    if beyond:
+        return "audit", [f"{beyond}: a person decides" + ("" if told is None else ", or later labels do")]
+    if finding.labels is not None and not (finding.labels.proof and told is not None and told.says == "better"):
+        return "audit", ["it waits for labels of the next windows, which decide"]
     if not finding.trusted:
-        reasons.insert(0, f"data cannot tell this from another mechanism; the policy says {policy.release.ambiguous}")
-        return Verdict(policy.release.ambiguous, reasons, numbers)
-    return Verdict("promote", reasons, numbers)
+        ambiguous = model.policy.release.ambiguous
+        return ambiguous, [f"data cannot tell this from another mechanism; the policy says {ambiguous}"]
+    return finding.decision, []
+
+
+def _of_labels(case: Case, finding: Finding) -> dict[str, float]:
+    """For the version's later trial: labels that it was fitted to, and the e-value with which it begins."""
+    if finding.labels is None:
+        return {}
+    held = finding.labels.foretold.trial(case.model).nats.better if finding.labels.proof else 1.0
+    return {"labels_fitted": float(finding.labels.fitted), "labels_held": held}
 
 
 def candidates_table(case: Case, findings: list[Finding], teacher: Floats | None) -> pd.DataFrame:
@@ -223,6 +246,9 @@ def _rival_answers(case: Case, teacher: Floats) -> dict[str, Floats]:
 
 
 def _changed(case: Case, proba: Floats | None) -> float:
-    if proba is None:
-        return 0.0
-    return float((case.model.decide(proba) != case.model.decide(case.served)).mean())
+    return 0.0 if proba is None else _differing(case, proba, case.served)
+
+
+def _differing(case: Case, one: Floats, other: Floats) -> float:
+    """Share of decisions that differ."""
+    return float((case.model.decide(one) != case.model.decide(other)).mean())

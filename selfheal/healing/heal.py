@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,9 @@ from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
-from selfheal.healing.gate import CANDIDATE_COLUMNS, candidates_table, gate
+from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
-from selfheal.healing.labelled import Earlier, class_index, labelled
+from selfheal.healing.labelled import Earlier, class_index
 from selfheal.healing.mechanisms import ORDER, late_labels
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.unexplained import describe, lost_rules
@@ -81,24 +81,27 @@ def heal(
     if broken is not None:
         return broken
     known = None if truth is None else truth.reindex(cleaned.rows.index).to_numpy(dtype=np.float64)
+    own = [*unsampled, *([(window, labels)] if labels is not None else [])]
+    whole = [(pd.concat([rows for rows, _ in own]), pd.concat([known for _, known in own]))] if own else []
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
         stick = Yardstick(model, recent, len(cleaned.rows), seed)
-        case = Case(model, cleaned.rows, stick, tuple(memory), seed)
-        findings, winner = _ask(case)
-        later = _since(case, recent) if winner is None else None
-        if later is not None:
-            return _conclude(*later, None if known is None else known[-len(later[0].raw) :])
-        outcome = noted(case, winner, _conclude(case, findings, winner, known))
-        own = [*unsampled, *([(window, labels)] if labels is not None else [])]
-        whole = [(pd.concat([rows for rows, _ in own]), pd.concat([known for _, known in own]))] if own else []
-        told = [*earlier, *whole]
-        return late_labels.instead(model, outcome, labelled(model, told), seed) if told else outcome
+        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole))
+        asked = _ask(case)
+        asked = asked if asked.winner else _since(case, recent) or asked
+        return by_labels(case, _concluded(asked, known), known)
 
 
-def _since(
-    case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
-) -> tuple[Case, list[Finding], Finding] | None:
+@dataclass(frozen=True)
+class _Asked:
+    """What the mechanisms said of a case, and the one that explains it, if any does."""
+
+    case: Case
+    findings: list[Finding]
+    winner: Finding | None
+
+
+def _since(case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None) -> _Asked | None:
     """What explains the window from some row on, when the rows before it look as always: it began mid-window."""
     start = onset(case)
     if len(case.raw) - start < MIN_SINCE or start < MIN_SINCE // 2:
@@ -106,12 +109,12 @@ def _since(
     if not Yardstick(case.model, recent, start, case.seed).judge(case.units.iloc[:start]).explained:
         return None
     rows = case.raw.iloc[start:]
-    part = replace(case, raw=rows, stick=Yardstick(case.model, recent, len(rows), case.seed))
-    findings, winner = _ask(part)
+    asked = _ask(replace(case, raw=rows, stick=Yardstick(case.model, recent, len(rows), case.seed)))
+    winner = asked.winner
     if winner is None or not winner.trusted or winner.decision != "promote" or winner.value > SINCE_LEFT:
         return None
     told = f"since row {start} of {len(case.raw)} (the rows before it look as always): {winner.reason}"
-    return part, findings, replace(winner, reason=told)
+    return replace(asked, winner=replace(winner, reason=told))
 
 
 def onset(case: Case) -> int:
@@ -128,7 +131,7 @@ def onset(case: Case) -> int:
     return int(walks[:, walks.max(axis=0).argmax()].argmax()) + 1
 
 
-def _ask(case: Case) -> tuple[list[Finding], Finding | None]:
+def _ask(case: Case) -> _Asked:
     """Every mechanism in order, until one explains the window and can be trusted to.
 
     One that could as well be another mechanism is taken only when none is left that could not.
@@ -139,28 +142,45 @@ def _ask(case: Case) -> tuple[list[Finding], Finding | None]:
         if finding is not None:
             findings.append(finding)
             if finding.explained and finding.trusted:
-                return findings, finding
-    return findings, next((f for f in findings if f.explained), None)
+                return _Asked(case, findings, finding)
+    return _Asked(case, findings, next((f for f in findings if f.explained), None))
 
 
-def _conclude(
-    case: Case, findings: list[Finding], winner: Finding | None, labels: NDArray[np.float64] | None
-) -> Outcome:
+def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
+    """What the gate makes of the finding that explains the window; without one, why none does."""
+    case, findings, winner = asked.case, asked.findings, asked.winner
     table = candidates_table(case, findings, winner.teacher if winner else None)
-    tried = [f"{f.name}: {f.reason}" for f in findings if not f.explained and f.name != "stable"]
     if winner is None:
+        tried = [f"{f.name}: {f.reason}" for f in findings if not f.explained and f.name != "stable"]
         decided, unnamed, why = describe(case, tried)
         return Outcome(decided, unnamed, why, table)
-    if winner.decision != "promote":
-        reasons = [f"{winner.name}: {winner.reason}"]
-        return Outcome(winner.decision, winner.diagnosis, reasons, table, recall=winner.recall)
-    verdict = gate(case, winner, labels)
+    verdict = gate(case, winner, None if labels is None else labels[-len(case.raw) :])
     reasons = [f"{winner.name}: {winner.reason}", *verdict.reasons]
-    reasons += lost_rules(case) if verdict.decision != "promote" else []
-    accepted = verdict.decision in ("promote", "audit")
-    diagnosis: Diagnosis = "benign" if verdict.decision == "keep" else winner.diagnosis
-    adapter = winner.adapter if accepted else None
-    return Outcome(verdict.decision, diagnosis, reasons, table, adapter, numbers=verdict.numbers)
+    reasons += lost_rules(case) if verdict.decision != winner.decision else []
+    adapter = winner.adapter if verdict.decision in ("promote", "audit") else None
+    recall = winner.recall if verdict.decision == "recall" else None
+    diagnosis: Diagnosis = "benign" if verdict.decision == "keep" != winner.decision else winner.diagnosis
+    outcome = Outcome(verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers)
+    return noted(case, winner, outcome)
+
+
+def by_labels(case: Case, outcome: Outcome, labels: NDArray[np.float64] | None) -> Outcome:
+    """The outcome with a patch, where the data alone led nowhere and labels say that one helps.
+
+    A heal that was promoted, recalled or sent to audit stands; broken data are not learned from.
+    """
+    if outcome.decision not in ("keep", "refuse") or outcome.diagnosis == "data_fault":
+        return outcome
+    finding = late_labels.explain(case)
+    if finding is None:
+        return outcome
+    table = pd.concat([outcome.candidates, candidates_table(case, [finding], None)], ignore_index=True)
+    verdict = gate(case, finding, labels) if finding.explained else Verdict("keep", [])
+    told = [f"{finding.name}: {finding.reason}", *verdict.reasons]
+    if verdict.decision in ("keep", "refuse"):
+        return replace(outcome, candidates=table, reasons=[*outcome.reasons, *told])
+    reasons = [*told, *outcome.reasons]
+    return Outcome(verdict.decision, finding.diagnosis, reasons, table, finding.adapter, numbers=verdict.numbers)
 
 
 def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:

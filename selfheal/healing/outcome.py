@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
+from selfheal.healing.evidence import Evidence
 
 Decision = Literal["promote", "recall", "audit", "keep", "refuse"]
 Diagnosis = Literal["stable", "benign", "data_fault", "sensor", "population", "prior", "concept", "unknown"]
@@ -45,9 +46,12 @@ class Finding:
     proven
         Whether the values themselves prove the mechanism, whatever the distribution: nothing was estimated.
     recall
-        A version of memory, for ``"recall"``.
+        A version of memory, for ``"recall"``; ``adapter`` is that version's.
     refit
-        Makes the adapter anew from some of the window's rows (their positions); None where nothing was estimated.
+        Makes the adapter anew from some of the rows that it was fitted to (their positions); None where nothing was
+        estimated.
+    labels
+        What labels say of it, where it was fitted to labels and not to the window; the gate then measures by them.
     """
 
     name: str
@@ -64,6 +68,26 @@ class Finding:
     proven: bool = False
     recall: int | None = None
     refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
+    labels: ByLabels | None = None
+
+
+@dataclass(frozen=True)
+class ByLabels:
+    """What labels say of an adapter that was fitted to labels.
+
+    Attributes
+    ----------
+    fitted
+        Labels that it was fitted to.
+    foretold
+        Labelled rows, each under a patch that was fitted to rows before it alone.
+    proof
+        Whether these are windows foretold by the windows before them. If not, they propose it and later labels decide.
+    """
+
+    fitted: int
+    foretold: Evidence
+    proof: bool
 
 
 @dataclass(frozen=True)

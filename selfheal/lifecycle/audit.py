@@ -30,6 +30,7 @@ from selfheal.registry.versions import VersionInfo
 if TYPE_CHECKING:
     from selfheal.healing.sequential import Audit as Told
     from selfheal.model import MonitoredModel
+    from selfheal.policy import Policy
 
 ACTOR = "audit"
 
@@ -93,6 +94,16 @@ class Audit:
             if key in self.answers
         ]
         return audit(marks)
+
+    def dearer(self, policy: Policy) -> str:
+        """Why the answers do not show that the version costs less, where the policy declares costs; else empty."""
+        from selfheal.healing.evidence import dearer
+
+        index = {label: i for i, label in enumerate(self.classes)}
+        pairs = zip(self.rows.index, self.said, strict=True)
+        known = [(self.answers[key], *said) for key, said in pairs if key in self.answers]
+        truth, candidate, incumbent = np.array([[index[label] for label in row] for row in known]).T
+        return dearer(policy, np.eye(len(index))[truth], incumbent, candidate)
 
 
 def open_audit(ws: Workspace, name: str, version: int | None = None, seed: int = 0) -> Audit | None:
@@ -275,6 +286,8 @@ def _passed(ws: Workspace, audit: Audit, reason: str) -> Audit:
     name, version = audit.name, audit.version
     _still_compared(ws, audit)
     policy = policy_of_record(ws, name, load_version(ws, name, audit.against)).policy
+    if dear := audit.dearer(policy):
+        return _refused(ws, audit, f"{reason}; {dear}")
     ws.registry.set_tag(name, version, AUDIT, f"passed: {reason}")
     _note(ws, audit, "decided", f"passed: {reason}")
     if policy.release.approval == "manual":

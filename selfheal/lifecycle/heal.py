@@ -223,7 +223,7 @@ def _kept(
         numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
     )  # fmt: skip
     if result.decision == "recall" and result.recall is not None:
-        done = recall(ws, name, result.recall, "; ".join(result.reasons)[:1000])
+        done = recall(ws, name, result.recall, parent, "; ".join(result.reasons)[:1000])
         adapter = load_version(ws, name, result.recall).adapter
         record = replace(record, changed_part=changed(model.adapter, adapter))
     elif result.decision in ("promote", "audit") and result.adapter is not None:

@@ -91,7 +91,8 @@ def settle_stages(ws: Workspace, name: str) -> str:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return str(error)
     try_waiting(ws, name)
-    back_test(ws, name, serving_model(ws, name)[0])
+    model, _ = serving_model(ws, name)
+    back_test(ws, name, model.with_policy(policy_of_record(ws, name, model).policy))
     return ""
 
 

@@ -57,14 +57,19 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     return Released(version, True, f"version {version} is in Production")
 
 
-def recall(ws: Workspace, name: str, version: int, reason: str) -> Released:
-    """Put a version that served before into Production again: a stage transition, no training."""
-    look = last_look(ws, name)
+def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Released:
+    """Put a version that served before into Production again: a stage transition, no training.
+
+    Parameters
+    ----------
+    over
+        The version that it was compared with.
+    """
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
     if policy.release.approval == "manual":
         return _wait(ws, name, version, f"to be recalled by a person: release.approval is manual ({reason})")
     try:
-        promote(ws, name, version, FLOW, over=look.settled if look else None, reason=reason, kind="recall")
+        promote(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
     except RefusedError as error:
         return _wait(ws, name, version, str(error))
     return Released(version, True, f"version {version} was recalled to Production")

@@ -7,11 +7,9 @@ nothing is kept between looks: each one reads all labels that the version was no
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from selfheal.errors import RefusedError, SelfhealError
@@ -25,6 +23,7 @@ from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry.versions import VersionInfo
 
 if TYPE_CHECKING:
+    from selfheal.healing.evidence import Evidence
     from selfheal.healing.sequential import Trial
     from selfheal.model import MonitoredModel
 
@@ -113,17 +112,46 @@ def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried |
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
-    told = held_against(serving, candidate, rows, float(info.tags.get(LABELS_HELD, "1")))
-    stale = told.says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
-    reason = told.reason + (f"; {len(rows)} windows of labels did not decide" if stale else "")
+    from selfheal.healing.evidence import held_against
+
+    evidence = held_against(serving, candidate, rows)
+    told = evidence.trial(serving, float(info.tags.get(LABELS_HELD, "1")))
+    barred = _barred(ws, name, info, serving, candidate, evidence, told) if told.says == "better" else ""
+    says = "undecided" if barred else told.says
+    stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
+    reason = (
+        told.reason
+        + (f"; {barred}" if barred else "")
+        + (f"; {len(rows)} windows of labels did not decide" if stale else "")
+    )
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
     promoted = False
-    if told.says == "better":
+    if says == "better":
         promoted = _released(ws, name, info.version, against, reason, manual=policy.release.approval == "manual")
-    elif told.says == "worse" or stale:
+    elif says == "worse" or stale:
         archive(ws, name, info.version, FLOW, reason=reason)
-    return Tried(info.version, against, told.says, promoted, reason)
+    return Tried(info.version, against, says, promoted, reason)
+
+
+def _barred(
+    ws: Workspace,
+    name: str,
+    info: VersionInfo,
+    serving: MonitoredModel,
+    candidate: MonitoredModel,
+    evidence: Evidence,
+    told: Trial,
+) -> str:
+    """What the policy says against a version that labels found better, as the gate asks it; empty where nothing."""
+    from selfheal.healing.evidence import costly, too_much
+
+    if serving.policy.cost is not None and (dear := costly(serving, evidence)):
+        return dear
+    rows = ws.registry.sample(name, info.version)
+    rows = serving.reference if rows is None else rows
+    changed = float((candidate.predict(rows) != serving.predict(rows)).mean())
+    return too_much(serving.policy, changed, told)
 
 
 def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
@@ -148,27 +176,6 @@ def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.
         if len(window.frame):
             found.append((window.frame, window.labels))
     return found
-
-
-def held_against(
-    serving: MonitoredModel,
-    candidate: MonitoredModel,
-    windows: Sequence[tuple[pd.DataFrame, pd.Series]],
-    held: float = 1.0,
-) -> Trial:
-    """The paired test of two models on labelled windows (raw rows, labels), with the e-value it begins with."""
-    from selfheal.healing.labelled import decision_losses, labelled, log_losses
-    from selfheal.healing.sequential import trial
-
-    known = labelled(serving, windows)
-    if not len(known):
-        return trial(np.empty(0), np.empty(0), held)
-    was, now = serving.predict_proba(known.rows), candidate.predict_proba(known.rows)
-    return trial(
-        log_losses(was, known.truth) - log_losses(now, known.truth),
-        decision_losses(serving, was, known.truth) - decision_losses(serving, now, known.truth),
-        held,
-    )
 
 
 def labels_before(ws: Workspace, name: str, index: int) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:

@@ -20,7 +20,6 @@ from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.stages import WATCH, rollback
-from selfheal.lifecycle.trial import held_against
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
@@ -131,7 +130,9 @@ def by_labels(
     """
     if sum(int(labels.notna().sum()) for _, labels in known) < LABELLED:
         return "undecided", "", ()
-    told = held_against(old, new, known)
+    from selfheal.healing.evidence import held_against
+
+    told = held_against(old, new, known).trial(old)
     says = told.nats.says if told.decisions.says == "undecided" else told.decisions.says
     return says, "" if says == "undecided" else "labels", (f"labels: against the version before, {told.reason}",)
 

@@ -15,6 +15,10 @@ from torch import nn
 import selfheal
 from selfheal import Adapter, InputError, MonitoredModel
 from selfheal.adapter import ColumnMap, InputMap
+from selfheal.drift.yardstick import Yardstick
+from selfheal.healing.case import Case
+from selfheal.healing.gate import gate
+from selfheal.healing.heal import by_labels
 from selfheal.healing.labelled import decision_losses, labelled, log_losses
 from selfheal.healing.mechanisms import late_labels
 from selfheal.healing.outcome import Outcome
@@ -73,24 +77,28 @@ def test_without_evidence_the_patch_is_the_identity() -> None:
     assert fit(logits, hidden, truth, Scaling.of(hidden), 1e9).weight == pytest.approx(np.zeros((2, 5)), abs=1e-4)
 
 
-def windows_of(flip: bool, per: int, seed: int, count: int = 3) -> list[tuple[pd.DataFrame, pd.Series]]:
-    """Labelled windows of a world whose concept changed (``flip``: a fifth of the space changed sides) or did not."""
-    world, found = linear(3), []
-    for i in range(count):
-        rows = world.draw(per, 1000 * seed + i, prior=0.5 if flip else 0.15)
-        found.append((rows.drop(columns="y"), rows["y"]))
-    return found
+def case_of(model: MonitoredModel, told: list[tuple[pd.DataFrame, pd.Series]]) -> Case:
+    """Of a window like the reference, with what has been told."""
+    rows = linear(3).draw(300, 99).drop(columns="y")
+    return Case(model, rows, Yardstick(model, None, 300), told=told)
+
+
+def windows_of(per: int, seed: int, count: int = 3) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """Labelled windows of a world that did not change."""
+    drawn = [linear(3).draw(per, 1000 * seed + i) for i in range(count)]
+    return [(rows.drop(columns="y"), rows["y"]) for rows in drawn]
 
 
 def test_labels_that_show_a_loss_give_a_candidate_that_later_ones_prove() -> None:
     model = linear(3).with_policy()
-    known = labelled(model, [(rows, 1.0 - y) for rows, y in windows_of(False, 60, 1)])
-    finding, held = late_labels.explain(model, known) or pytest.fail("enough labels")
-    assert finding.explained and finding.decision == "audit" and not finding.trusted and held == 1
+    case = case_of(model, [(rows, 1.0 - y) for rows, y in windows_of(60, 1)])
+    finding = late_labels.explain(case) or pytest.fail("enough labels")
+    verdict = gate(case, finding)
+    assert finding.explained and verdict.decision == "audit" and verdict.numbers["labels_held"] == 1
     assert finding.adapter is not None
     candidate = model.with_adapter(finding.adapter)
     nats, decisions = [], []
-    for rows, labels in windows_of(False, 100, 2):
+    for rows, labels in windows_of(100, 2):
         truth = 1 - labels.to_numpy()
         was, now = model.predict_proba(rows), candidate.predict_proba(rows)
         nats.append(log_losses(was, truth) - log_losses(now, truth))
@@ -104,11 +112,11 @@ def test_without_a_drift_later_labels_let_nothing_through() -> None:
     base = model.hidden_of_units(model.reference)
     scaling, through = Scaling.of(base.double().numpy()), 0
     for seed in range(40):
-        known = labelled(model, windows_of(False, 20, 10 + seed))
+        known = labelled(model, windows_of(20, 10 + seed))
         hidden = model.hidden_of_units(known.rows)
         patch = fit(model.logits_of_hidden(hidden), hidden.double().numpy(), known.truth, scaling)
         nats, decisions = [], []
-        for rows, labels in windows_of(False, 50, 100 + seed, 4):
+        for rows, labels in windows_of(50, 100 + seed, 4):
             h, truth = model.hidden_of_units(rows), labels.to_numpy()
             was, now = model.predict_proba(rows), patch.apply(model.logits_of_hidden(h), h.double().numpy())
             nats.append(log_losses(was, truth) - log_losses(now, truth))
@@ -124,13 +132,15 @@ def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() ->
     sure = model.with_adapter(
         carried(model, Adapter(), Patch(8.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
     )
-    known = labelled(sure, windows_of(False, 250, 5, 4))
-    finding, held = late_labels.explain(sure, known) or pytest.fail("enough labels")
+    case = case_of(sure, windows_of(250, 5, 4))
+    finding = late_labels.explain(case) or pytest.fail("enough labels")
     assert finding.explained and "scale alone" in finding.reason
-    assert finding.decision == "promote" and held >= 20, "three windows were foretold by the ones before"
-    alone = late_labels.explain(sure, labelled(sure, windows_of(False, 120, 5, 1))) or pytest.fail("enough labels")
-    assert alone[0].decision == "audit" and alone[1] == 1, "parts of one window prove nothing"
-    assert late_labels.explain(sure, labelled(sure, windows_of(False, 6, 5))) is None
+    verdict = gate(case, finding)
+    assert verdict.decision == "promote" and verdict.numbers["labels_held"] >= 20, "three windows were foretold"
+    case = case_of(sure, windows_of(120, 5, 1))
+    verdict = gate(case, late_labels.explain(case) or pytest.fail("enough labels"))
+    assert (verdict.decision, verdict.numbers["labels_held"]) == ("audit", 1), "parts of one window prove nothing"
+    assert late_labels.explain(case_of(sure, windows_of(6, 5))) is None
     rows = linear(3).draw(500, 7)
     assert finding.adapter is not None
     assert (model.with_adapter(finding.adapter).predict(rows) == model.predict(rows)).all()
@@ -138,7 +148,7 @@ def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() ->
 
 def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None:
     model = linear(3).with_policy()
-    known = labelled(model, windows_of(True, 60, 1))
+    case = case_of(model, [(rows, 1.0 - y) for rows, y in windows_of(60, 1)])
     for decision, diagnosis in (
         ("promote", "sensor"),
         ("recall", "sensor"),
@@ -146,8 +156,8 @@ def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None
         ("refuse", "data_fault"),
     ):
         stands = Outcome(decision, diagnosis, ["so"], pd.DataFrame())  # type: ignore[arg-type]
-        assert late_labels.instead(model, stands, known) is stands
-    patched = late_labels.instead(model, Outcome("refuse", "unknown", ["nothing explains it"], pd.DataFrame()), known)
+        assert by_labels(case, stands, None) is stands
+    patched = by_labels(case, Outcome("refuse", "unknown", ["nothing explains it"], pd.DataFrame()), None)
     assert (patched.decision, patched.diagnosis, patched.numbers["labels_fitted"]) == ("audit", "concept", 180)
     assert patched.reasons[-1] == "nothing explains it" and patched.candidates["name"].tolist() == ["late_labels"]
     assert patched.adapter is not None
@@ -159,7 +169,7 @@ def test_a_label_flip_under_unchanged_inputs_is_seen_by_labels_alone() -> None:
     rows = world.draw(600, 21)
     features, flipped = rows.drop(columns="y"), 1.0 - rows["y"]
     assert selfheal.heal(model, features).decision == "keep"
-    before = [(f, 1.0 - y) for f, y in windows_of(False, 50, 40, 2)]
+    before = [(f, 1.0 - y) for f, y in windows_of(50, 40, 2)]
     outcome = selfheal.heal(model, features, labels=flipped.where(flipped.index < 50), earlier=before)
     assert (outcome.decision, outcome.numbers["labels_fitted"]) == ("audit", 150), outcome.reasons
     assert outcome.adapter is not None and outcome.reasons[0].startswith("late_labels: 150 labels")

@@ -2,8 +2,9 @@
 
 Cross-validation on the same labels is not enough (HEALING): the days of a stream differ, and what was right on three
 of them is wrong on the fourth. So every window is foretold by a patch that was fitted to the windows before it alone,
-and the gains are bet on, window by window (:mod:`selfheal.healing.sequential`). What wins the bet at once is promoted,
-fitted to all labels; else it waits in Staging, and the bet goes on with the labels of the windows that follow.
+and the gains are bet on, window by window (:mod:`selfheal.healing.sequential`). The patch that is fitted to all labels
+goes to the gate, with what was foretold as its evidence: what wins the bet at once, at less cost and within the cap, is
+promoted; else it waits in Staging, and the bet goes on with the labels of the windows that follow.
 
 Two patches are tried, one within the other. A full one, ``a·z + b + W·h``, where decisions become so much better that
 the concept must have changed; it is never promoted at once. Else the scale alone, which makes the probabilities more
@@ -15,17 +16,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import thinned
-from selfheal.healing.labelled import Labelled, decision_losses, log_losses
-from selfheal.healing.outcome import Finding, Outcome
+from selfheal.healing.case import Case
+from selfheal.healing.evidence import Evidence
+from selfheal.healing.outcome import ByLabels, Finding
 from selfheal.healing.patch import Patch, Scaling, carried, fit, fit_scale
-from selfheal.healing.sequential import trial
 from selfheal.model import MonitoredModel
 
 MIN_LABELS = 20
@@ -55,33 +55,17 @@ REFERENCE_ROWS = 2000
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """What foretold labels say of one kind of patch: gains [n] in nats and in loss of decisions, row by row."""
-
-    full: bool
-    nats: Floats
-    decisions: Floats
-
-    @property
-    def changed(self) -> bool:
-        """Whether decisions become so much better that the concept must have changed."""
-        return bool(len(self.nats) and self.nats.mean() > 0 and self.decisions.mean() > DECISIONS)
-
-
-@dataclass(frozen=True)
 class _Known:
     """Labelled rows: what is served for them, and as the model that is patched sees them."""
 
-    model: MonitoredModel
     served: Floats
     logits: Floats
     hidden: Floats
     truth: NDArray[np.int64]
-    window: NDArray[np.int64]
     scaling: Scaling
 
-    def patch(self, rows: NDArray[np.bool_], full: bool) -> Patch:
-        """Fitted to some of the rows."""
+    def patch(self, rows: NDArray[np.int64], full: bool) -> Patch:
+        """Fitted to some of the rows (their positions)."""
         logits, hidden, truth = self.logits[rows], self.hidden[rows], self.truth[rows]
         if full:
             return fit(logits, hidden, truth, self.scaling)
@@ -97,40 +81,50 @@ def start_of(model: MonitoredModel) -> Adapter:
     return serving if serving.reflexive is None else replace(serving, reflexive=None, logit_offset=None)
 
 
-def explain(model: MonitoredModel, known: Labelled, seed: int = 0) -> tuple[Finding, float] | None:
-    """Whether labels say that a patch helps, and the e-value for it so far; None where there are too few to ask."""
+def explain(case: Case) -> Finding | None:
+    """Whether labels say that a patch helps; None where there are too few to ask."""
+    model, known = case.model, case.labelled
     if len(known) < MIN_LABELS:
         return None
     start = start_of(model)
     bare = model.with_adapter(start)
     reference = bare.hidden_of_units(thinned(model.reference, REFERENCE_ROWS))
     hidden = bare.hidden_of_units(bare.model_units(known.rows))
-    scaling = Scaling.of(reference.double().numpy())
-    logits = bare.logits_of_hidden(hidden)
     rows = _Known(
-        bare, model.predict_proba(known.rows), logits, hidden.double().numpy(), known.truth, known.window, scaling
+        model.predict_proba(known.rows), bare.logits_of_hidden(hidden), hidden.double().numpy(), known.truth,
+        Scaling.of(reference.double().numpy()),
     )  # fmt: skip
-    apart = _windows(known.window)
-    tried = _foretold(rows, apart, full=True)
-    if not tried.changed:
-        tried = _foretold(rows, apart, full=False)
-    patch = rows.patch(np.ones(len(known), dtype=bool), tried.full)
-    what = "scale, offset and hidden state" if tried.full else "the scale alone"
-    told = trial(tried.nats, tried.decisions)
+    windows = _windows(known.window)
+    full, foretold = True, _foretold(rows, windows, full=True)
+    if not _concept_changed(model, foretold):
+        full, foretold = False, _foretold(rows, windows, full=False)
     # A full patch begins its trial anew: it has to prove itself on windows that it has not seen.
-    foretold = apart is known.window and not tried.full
-    held, proven = told.nats.better if foretold else 1.0, foretold and told.says == "better"
-    reason = (
-        f"{len(known)} labels: a patch of the logits ({what}; scale {patch.scale:.2f}) gains {told.nats.gain:+.3f} "
-        f"nats and {told.decisions.gain:+.3f} of decisions a row on labels it had not seen, e-value {held:.3g}"
-    )
+    proof = windows is known.window and not full
+    told = foretold.trial(model)
     helps = told.nats.gain > 0
-    adapter = carried(bare, start, patch, torch.cat([reference, hidden]), seed) if helps else None
-    finding = Finding(
+
+    def made(fitted: NDArray[np.int64]) -> Adapter:
+        return carried(bare, start, rows.patch(fitted, full), torch.cat([reference, hidden]), case.seed)
+
+    everything = np.arange(len(known))
+    adapter = made(everything) if helps else None
+    what = "scale, offset and hidden state" if full else "the scale alone"
+    reason = (
+        f"{len(known)} labels: a patch of the logits ({what}; scale {rows.patch(everything, full).scale:.2f}) gains "
+        f"{told.nats.gain:+.3f} nats and {told.decisions.gain:+.3f} of decisions a row on labels it had not seen, "
+        f"e-value {told.nats.better if proof else 1.0:.3g}"
+    )
+    return Finding(
         "late_labels", "concept", helps, "nats lost on labels it had not seen", -told.nats.gain, 0.0, reason,
-        decision="promote" if proven else "audit", adapter=adapter, trusted=proven,
+        adapter=adapter, teacher=None if adapter is None else model.with_adapter(adapter).predict_proba(case.raw),
+        refit=made, labels=ByLabels(len(known), foretold, proof),
     )  # fmt: skip
-    return finding, held
+
+
+def _concept_changed(model: MonitoredModel, foretold: Evidence) -> bool:
+    """Whether decisions become so much better that the concept must have changed."""
+    nats, decisions = foretold.gains(model)
+    return bool(len(nats) and nats.mean() > 0 and decisions.mean() > DECISIONS)
 
 
 def _windows(window: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -140,43 +134,14 @@ def _windows(window: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.arange(len(window)) * PARTS // len(window), dtype=np.int64)
 
 
-def _foretold(rows: _Known, window: NDArray[np.int64], full: bool) -> _Tried:
-    """Gains on the newest windows, each under the patch that was fitted to all windows before it."""
-    nats, decisions = [np.empty(0)], [np.empty(0)]
+def _foretold(rows: _Known, window: NDArray[np.int64], full: bool) -> Evidence:
+    """The rows of the newest windows, each under the patch that was fitted to all windows before it."""
+    k = rows.served.shape[1]
+    truth, served, candidate = ([np.empty((0, k))] for _ in range(3))
     names, counts = np.unique(window, return_counts=True)
     for name in names[1:][counts[1:] >= FEWEST][-TESTED:]:
-        patch, out = rows.patch(window < name, full), window == name
-        truth = rows.truth[out]
-        was, now = rows.served[out], patch.apply(rows.logits[out], rows.hidden[out])
-        nats.append(log_losses(was, truth) - log_losses(now, truth))
-        decisions.append(decision_losses(rows.model, was, truth) - decision_losses(rows.model, now, truth))
-    return _Tried(full, np.concatenate(nats), np.concatenate(decisions))
-
-
-def instead(model: MonitoredModel, outcome: Outcome, known: Labelled, seed: int = 0) -> Outcome:
-    """The outcome with a patch, proven or to be tried, where the data alone led nowhere and labels say that one helps.
-
-    A heal that was promoted, recalled or sent to audit stands; broken data are not learned from.
-    """
-    if outcome.decision not in ("keep", "refuse") or outcome.diagnosis == "data_fault":
-        return outcome
-    asked = explain(model, known, seed)
-    if asked is None:
-        return outcome
-    finding, held = asked
-    row = {
-        "name": finding.name, "kind": "mechanism", "explained": finding.explained, "measure": finding.measure,
-        "value": finding.value, "bound": finding.bound, "changed_share": 0.0, "reason": finding.reason,
-    }  # fmt: skip
-    table = pd.DataFrame([row]) if outcome.candidates.empty else pd.concat(
-        [outcome.candidates, pd.DataFrame([row])], ignore_index=True
-    )  # fmt: skip
-    if not finding.explained:
-        return replace(outcome, candidates=table, reasons=[*outcome.reasons, f"late_labels: {finding.reason}"])
-    proven = finding.decision == "promote"
-    waits = () if proven else ("it waits for labels of the next windows, which decide",)
-    reasons = [f"late_labels: {finding.reason}", *waits, *outcome.reasons]
-    numbers = {**outcome.numbers, "labels_fitted": float(len(known)), "labels_held": held}
-    return Outcome(
-        "promote" if proven else "audit", finding.diagnosis, reasons, table, finding.adapter, numbers=numbers
-    )
+        patch, out = rows.patch(np.flatnonzero(window < name), full), window == name
+        truth.append(np.eye(k)[rows.truth[out]])
+        served.append(rows.served[out])
+        candidate.append(patch.apply(rows.logits[out], rows.hidden[out]))
+    return Evidence(np.concatenate(truth), np.concatenate(served), np.concatenate(candidate))

@@ -48,7 +48,8 @@ def explain(case: Case) -> Finding | None:
     mapped = best.adapter.input_map or case.model.adapter.input_map
     return Finding(
         "recall", "sensor" if mapped else "concept", best.natural and share < LEFT,
-        "distance left", share, LEFT, reason, decision="recall", recall=best.version, teacher=teacher,
+        "distance left", share, LEFT, reason, decision="recall", adapter=best.adapter,
+        recall=best.version, teacher=teacher,
     )  # fmt: skip
 
 

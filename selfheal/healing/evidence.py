@@ -1,0 +1,118 @@
+"""What a candidate is measured by: rows that it was not fitted to, and how likely each class is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfheal.drift.stats import Floats
+from selfheal.healing.labelled import Earlier, decision_losses, labelled, log_losses
+from selfheal.healing.sequential import Trial, trial
+from selfheal.model import MonitoredModel
+from selfheal.policy import Cost, Policy
+
+COST_GAIN = 0.05
+"""With declared costs a change must lower the expected cost by this share: estimates of it are no better than that."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rows that speak about a candidate.
+
+    Attributes
+    ----------
+    truth : float [n, k]
+        Distribution of the truth: under the explanation that was accepted, or 1 for the class that a label names.
+    served, candidate : float [n, k]
+        Probabilities of what serves, and of the candidate as it is without having seen these rows.
+    """
+
+    truth: Floats
+    served: Floats
+    candidate: Floats
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Expected log-loss, nats a row, of ``candidate``, ``incumbent`` and the ``constant``."""
+        constant = np.broadcast_to(self.truth.mean(axis=0), self.truth.shape)
+        pairs = (("candidate", self.candidate), ("incumbent", self.served), ("constant", constant))
+        return {name: cross_entropy(self.truth, proba) for name, proba in pairs}
+
+    def gains(self, model: MonitoredModel) -> tuple[Floats, Floats]:
+        """Of labelled rows, each [n]: what the candidate gains in nats, and in loss of the model's decisions."""
+        label = self.truth.argmax(axis=1)
+        return (
+            log_losses(self.served, label) - log_losses(self.candidate, label),
+            decision_losses(model, self.served, label) - decision_losses(model, self.candidate, label),
+        )
+
+    def trial(self, model: MonitoredModel, held: float = 1.0) -> Trial:
+        """The paired tests on labelled rows; ``held`` is the e-value that they begin with."""
+        return trial(*self.gains(model), held)
+
+
+def held_against(serving: MonitoredModel, candidate: MonitoredModel, windows: Earlier) -> Evidence:
+    """Two models on labelled windows (raw rows, labels)."""
+    known, k = labelled(serving, windows), len(serving.classes_)
+    if not len(known):
+        return Evidence(*(np.empty((0, k)) for _ in range(3)))
+    return Evidence(np.eye(k)[known.truth], serving.predict_proba(known.rows), candidate.predict_proba(known.rows))
+
+
+def cross_entropy(truth: Floats, proba: Floats) -> float:
+    """Expected log-loss of ``proba`` [n, k] where ``truth`` [n, k] is the truth's distribution, in nats."""
+    return float(-(truth * np.log(np.maximum(proba, 1e-12))).sum(axis=1).mean())
+
+
+def expected_cost(cost: Cost, truth: Floats, decided: NDArray[np.int64]) -> float:
+    """Expected cost a row of decisions [n] (0 or 1) where ``truth`` [n, 2] is the truth's distribution."""
+    wrong = np.where(decided == 1, truth[:, 0] * cost.false_positive, truth[:, 1] * cost.false_negative)
+    return float(wrong.mean())
+
+
+def costly(model: MonitoredModel, evidence: Evidence) -> str:
+    """Why the candidate's decisions do not cost less, at the costs that the policy declares; empty where they do."""
+    # Whoever reads the probabilities may call the cheaper class, or the likelier one; what changes must cost less.
+    ways: tuple[tuple[str, Callable[[Floats], NDArray[np.int64]]], ...] = (
+        ("cheaper", model.decide), ("likelier", _likelier)
+    )  # fmt: skip
+    for way, decide in ways:
+        before, after = decide(evidence.served), decide(evidence.candidate)
+        if way == "cheaper" or np.any(before != after):
+            told = dearer(model.policy, evidence.truth, before, after)
+            if told:
+                return f"{told}, calling the {way} class"
+    return ""
+
+
+def dearer(policy: Policy, truth: Floats, before: NDArray[np.int64], after: NDArray[np.int64]) -> str:
+    """Why decisions [n] do not cost less than the ones before where ``truth`` [n, 2] is the truth's distribution."""
+    cost = policy.cost
+    if cost is None:
+        return ""
+    now, then = expected_cost(cost, truth, before), expected_cost(cost, truth, after)
+    if now > 0 and then <= (1 - COST_GAIN) * now:
+        return ""
+    return (
+        f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g} "
+        f"(a gain of at least {COST_GAIN:.0%} is asked for)"
+    )
+
+
+def too_much(policy: Policy, changed: float, told: Trial | None = None) -> str:
+    """Why a change of this share of predictions is not made without a person; empty where it may be.
+
+    ``max_changed`` bounds what traffic can do. Labels that prove its decisions better are no traffic.
+    """
+    most = policy.heal.max_changed
+    if changed <= most or (told is not None and told.decisions.says == "better"):
+        return ""
+    proof = "" if told is None else f", and labels prove no better decisions: e-value {told.decisions.better:.3g}"
+    return f"it changes {changed:.0%} of predictions (max_changed {most:.0%}){proof}"
+
+
+def _likelier(proba: Floats) -> NDArray[np.int64]:
+    return np.asarray(proba.argmax(axis=1), dtype=np.int64)
