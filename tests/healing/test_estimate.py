@@ -13,7 +13,7 @@ from selfheal import Adapter
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift.yardstick import Yardstick
 from selfheal.healing.case import Case
-from selfheal.healing.estimate import errors, estimate, noted, of_window
+from selfheal.healing.estimate import _KNOWN, errors, estimate, noted, of_window
 from selfheal.healing.outcome import Outcome
 from selfheal.lifecycle.expected import Expected, as_entry, expected, metrics_of
 from tests.healing.worlds import celsius, linear, weather
@@ -87,6 +87,17 @@ def test_errors_on_reference_blocks_are_those_of_blocks_left_out() -> None:
     wrong, lost = errors(linear(4).model, 400)
     assert len(wrong) == len(lost) == 10
     assert np.abs(wrong).max() < 0.05 and np.abs(wrong.mean()) < 0.02
+
+
+def test_how_wrong_it_may_be_goes_by_what_the_costs_let_it_decide() -> None:
+    world = linear(4)
+    rows = world.draw(300, 21)
+    costly = world.model.with_policy({"cost": {"false_positive": 1, "false_negative": 50}})
+    _KNOWN.clear()
+    alone = estimate(case_of(costly, rows))
+    _KNOWN.clear()
+    estimate(case_of(world.model, rows))
+    assert alone.accuracy is not None and estimate(case_of(costly, rows)) == alone
 
 
 def test_a_heal_says_what_to_expect_of_it_and_chooses_nothing_by_it() -> None:

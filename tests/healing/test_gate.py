@@ -178,10 +178,10 @@ def priced(groups: Sequence[tuple[int, float, int]], by: float, cost: dict[str, 
     return asked(case_of(odds, **({} if cost is None else {"cost": cost})), shift(by), truth)
 
 
-@pytest.mark.parametrize(("gone", "decision"), [(5, "promote"), (4, "refuse")])
+@pytest.mark.parametrize(("gone", "decision"), [(50, "promote"), (49, "refuse")])
 def test_with_costs_the_expected_cost_must_fall(gone: int, decision: str) -> None:
-    """100 false alarms of 1; a few of them turn."""
-    groups = [(gone, CHEAPER + 0.1, 0), (100 - gone, CHEAPER + 0.9, 0), (300, -4.0, 0), (300, 4.0, 1)]
+    """1,000 false alarms of 1; a few of them turn."""
+    groups = [(gone, CHEAPER + 0.1, 0), (1000 - gone, CHEAPER + 0.9, 0), (300, -4.0, 0), (300, 4.0, 1)]
     assert priced(groups, -0.2).decision == decision
     assert priced(groups, -0.2, None).decision == "promote", "without costs nothing is asked"
 

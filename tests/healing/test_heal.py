@@ -182,6 +182,10 @@ def test_an_earlier_version_is_recalled_when_its_world_returns() -> None:
         memory=[(1, Adapter(), None), (2, Adapter(maps), None)],
     )
     assert (outcome.decision, outcome.recall) == ("recall", 1), outcome.reasons
+    window = days.iloc[9000:9365]
+    labels = pd.Series(serving.predict(window), window.index, dtype=float)
+    stopped = selfheal.heal(serving, window, days.iloc[6810:9000], labels, [(1, Adapter(), None)])
+    assert stopped.recall is None and "labels speak against it" in " ".join(stopped.reasons)
     still = selfheal.heal(
         serving, celsius(days.iloc[9000:9365]), recent=days.iloc[6810:9000], memory=[(1, Adapter(), None)]
     )

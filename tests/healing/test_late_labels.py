@@ -178,6 +178,27 @@ def test_a_label_flip_under_unchanged_inputs_is_seen_by_labels_alone() -> None:
     assert (healed.predict(fresh) == 1 - fresh["y"]).mean() > (model.predict(fresh) == 1 - fresh["y"]).mean() + 0.3
 
 
+def test_a_patch_whose_cost_nobody_computed_is_not_promoted() -> None:
+    """Labels of rows whose decisions stay prove better probabilities; a quarter of the others would turn."""
+    world, costs = linear(3), {"false_positive": 1, "false_negative": 5}
+    model = world.model.with_policy({"heal": {"max_changed": 0.05}, "cost": costs})
+    patch, hidden = Patch(0.3, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference)
+
+    def told(serving: MonitoredModel, n: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
+        rows = world.draw(n, seed)
+        return rows.drop(columns="y"), rows["y"].astype(float).where(serving.predict(rows) == model.predict(rows))
+
+    serving = model.with_adapter(carried(model, Adapter(), patch, hidden))
+    rows, labels = told(serving, 500, 82)
+    before = [told(serving, 150, 5000 + i) for i in range(4)]
+    outcome = selfheal.heal(serving, rows, labels=labels.where(labels.index < 150), earlier=before)
+    assert (outcome.decision, outcome.adapter) == ("keep", None), outcome.reasons
+    assert "expected cost 0.077 → 0.077 a row at 1 : 5" in " ".join(outcome.reasons)
+    free = serving.with_policy({"heal": {"max_changed": 0.05}})
+    outcome = selfheal.heal(free, rows, labels=labels.where(labels.index < 150), earlier=before)
+    assert (outcome.decision, outcome.numbers["changed_share"]) == ("promote", 0.0), "without costs nothing turns"
+
+
 def test_labels_that_are_no_class_or_no_number_are_refused_or_left_out() -> None:
     model = linear(3).model
     rows = linear(3).draw(30, 1)

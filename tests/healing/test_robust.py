@@ -131,8 +131,21 @@ def test_a_change_that_began_mid_window_is_dated_and_undone() -> None:
     assert dated and abs(int(dated[1]) - 400) <= 2
     assert outcome.adapter is not None
     assert outcome.adapter.describe() == ["x1: ÷1000"]
+    assert outcome.numbers["expected_accuracy_healed"] > outcome.numbers["expected_accuracy_served"]
     healed = world.model.with_adapter(outcome.adapter)
     assert accuracy_score(unseen["y"], healed.predict(unseen.assign(x1=unseen["x1"] * 1000))) > 0.9
+
+
+def test_labels_may_stop_a_change_that_began_mid_window_and_are_learned_from_then() -> None:
+    world = linear(10)
+    window = world.draw(1000, 61)
+    window.loc[400:, "x1"] *= 1000
+    model = world.with_policy()
+    labels = pd.Series(model.predict(window), window.index, dtype=float).where(window.index % 4 == 0)
+    outcome = selfheal.heal(model, window, labels=labels)
+    told = " ".join(outcome.reasons)
+    assert outcome.decision == "refuse" and "labels speak against it" in told
+    assert outcome.candidates["name"].tolist()[-1] == "late_labels" and "late_labels: 250 labels" in told
 
 
 def test_a_cut_off_column_is_named() -> None:

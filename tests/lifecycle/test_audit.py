@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.impute import SimpleImputer
 
-from selfheal import MonitoredModel
+from selfheal import Adapter, MonitoredModel
 from selfheal.errors import InputError, RefusedError
 from selfheal.healing.sequential import audit as wald
 from selfheal.healing.sequential import lead
@@ -166,6 +166,28 @@ def test_manual_approval_leaves_the_last_word_to_a_person(ws):
     assert "selfheal promote toy" in done.note and "a person" in tag(ws, version, "waits")
 
 
+def shifted(ws, by: float) -> int:
+    """A version that waits for an audit: it calls the last class more often (``by`` > 0) or less."""
+    return register(ws, Adapter(logit_offset=np.array([-by / 2, by / 2])))
+
+
+def test_who_is_right_more_often_may_still_cost_more(ws):
+    """Five false alarms less for one more miss: no gain at 1 : 5."""
+    policy = POLICY.replace("[2, 3]", "[9, 9]")
+    costs = "cost: {false_positive: 1, false_negative: 5}"
+    (ws.settings.rules / "toy.yaml").write_text(policy + costs)
+    send(ws, rows(200, 50), 0)
+    monitor(ws, NAME, FAR)
+    for text, verdict, stage in ((policy + costs, "refused", "Archived"), (policy, "passed", "Production")):
+        (ws.settings.rules / "toy.yaml").write_text(text)
+        version = shifted(ws, -3.0)
+        audit = open_audit(ws, NAME)
+        assert set(audit.said) == {(0, 1)}
+        done = answer(ws, audit, {key: int(i == 0) for i, key in enumerate(audit.rows.index[:6])})
+        assert (done.verdict, stages(ws)[version]) == (verdict, stage)
+        assert ("expected cost" in done.note) == (verdict == "refused")
+
+
 # ------------------------------------------------------------------ labels come
 
 
@@ -177,6 +199,28 @@ def test_late_labels_promote_what_waits(ws):
     assert "log-loss gain" in tag(ws, version, "trial")
     assert ws.registry.production(NAME) == [version]
     assert try_waiting(ws, NAME) is None
+
+
+def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws):
+    """All labels are of rows on which both call the last class; the candidate is surer of it."""
+    policy = POLICY.replace("[2, 3]", "[9, 9]")
+    capped = policy.replace("max_changed: 0.9", "max_changed: 0.05")
+    costly = policy + "cost: {false_positive: 1, false_negative: 5}"
+    (ws.settings.rules / "toy.yaml").write_text(policy)
+    frame = rows(400, 50)
+    ids = send(ws, frame, 0)
+    monitor(ws, NAME, FAR)
+    score = toy().predict_proba(frame)[:, 1]
+    chosen = np.flatnonzero((score > 0.5) & (score < 0.97))
+    ws.table.add_labels(NAME, [ids[i] for i in chosen], [1] * len(chosen), ws.clock())
+    version = shifted(ws, 2.0)
+    for text, words in ((capped, "it changes 10% of predictions (max_changed 5%)"), (costly, "expected cost")):
+        (ws.settings.rules / "toy.yaml").write_text(text)
+        found = try_waiting(ws, NAME)
+        assert (found.says, stages(ws)[version]) == ("undecided", "Staging")
+        assert words in found.reason and tag(ws, version, "trial") == found.reason
+    (ws.settings.rules / "toy.yaml").write_text(policy)
+    assert try_waiting(ws, NAME).promoted, "without either they suffice"
 
 
 def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(ws):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfheal.cli.standing import standing
-from selfheal.lifecycle import monitor, status
+from selfheal.lifecycle import monitor, settle_stages, status
 from selfheal.lifecycle.expected import LABELLED, back_test
 from tests.lifecycle.given import NAME, POLICY, START, in_celsius, rows, send, toy
 
@@ -33,6 +33,18 @@ def test_expected_shown_logged_and_judged(ws):
     state = status(ws, NAME)
     assert state["estimate"]["accuracy"] is None
     assert any("nothing is said of the accuracy" in line for line in standing(state))
+
+
+def test_it_is_judged_by_the_decisions_that_the_costs_of_record_make(ws):
+    (ws.settings.rules / "toy.yaml").write_text(POLICY + "cost: {false_positive: 1, false_negative: 50}")
+    truth = rows(200, 1)
+    ids = send(ws, truth, 0)
+    monitor(ws, NAME, FAR)
+    ws.table.add_labels(NAME, ids, truth["y"].tolist(), ws.clock())
+    settle_stages(ws, NAME)
+    costly = toy().with_policy({"cost": {"false_positive": 1, "false_negative": 50}})
+    accuracy = float((costly.predict(truth) == truth["y"]).mean())
+    assert ws.table.cycles(NAME)[0]["estimate"]["labels_say"] == accuracy != (toy().predict(truth) == truth["y"]).mean()
 
 
 def test_labels_that_refute_it_silence_the_next(ws):

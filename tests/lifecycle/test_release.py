@@ -7,6 +7,7 @@ import pytest
 from selfheal.errors import InputError
 from selfheal.lifecycle import add_labels, archive, promote, reconcile, release, rollback
 from selfheal.lifecycle.policies import policy_of_record
+from selfheal.lifecycle.release import recall
 from tests.lifecycle.given import HEALS, NAME, POLICY, kinds, rows, send, stages, toy
 
 
@@ -63,6 +64,13 @@ def test_a_version_compared_with_another_than_serves_now_waits(ws):
     promote(ws, NAME, 3, "ann")
     done = release(ws, NAME, 2)
     assert not done.promoted and "compared with version 1, but 3 serves" in done.note
+
+
+def test_a_recall_that_was_compared_with_another_than_serves_now_waits(ws):
+    promote(ws, NAME, 2, "ann")
+    done = recall(ws, NAME, 1, 3, "seen before")
+    assert not done.promoted and "compared with version 3, but 2 serves" in done.note
+    assert recall(ws, NAME, 1, 2, "seen before").promoted
 
 
 def test_the_policy_of_record(ws):
