@@ -53,7 +53,7 @@ def running(pids: dict[int, str]) -> dict[int, str]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("prefect")
+@pytest.mark.xdist_group("up")
 def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -> None:
     home = tmp_path / "home"
     copied(home).table.close()
