@@ -134,8 +134,8 @@ class Door:
         """
         if adopted and not self.is_there:
             raise UnavailableError(
-                f"{', '.join(adopted)} were adopted into the MLflow store {self.name}, which is not there; an empty one "
-                "in its place would hide it. Mount its disk, put its backup back, or let MLFLOW_TRACKING_URI name it"
+                f"{', '.join(adopted)} were adopted into the MLflow store {self.name}, which is not there; an empty "
+                "one in its place would hide it. Mount its disk, put its backup back, or set MLFLOW_TRACKING_URI"
             )
 
     @contextmanager

@@ -146,7 +146,7 @@ def _is_of_the_store(error: Exception) -> bool:
 
 def _sqlite_engine(url: sa.URL, path: Path) -> sa.Engine:
     def connect() -> sqlite3.Connection:
-        # Never makes the file: a fresh empty one in the place of one that vanished would swallow rows that nobody reads.
+        # Never makes the file: an empty one in the place of one that vanished would swallow rows that nobody reads.
         uri = f"{path.as_uri()}?mode=rw"
         connection = sqlite3.connect(
             uri, uri=True, timeout=SQLITE_BUSY_SECONDS, isolation_level=None, check_same_thread=False

@@ -81,7 +81,7 @@ def test_a_store_that_is_away_comes_back_as_it_was(database: Settings, model: Mo
         for _ in range(2):
             with pytest.raises(UnavailableError, match="is not there"):
                 late.versions("rain")
-        with pytest.raises(UnavailableError, match="rain were adopted into the MLflow store .* which is not there"):
+        with pytest.raises(UnavailableError, match=r"rain were adopted into the MLflow store .* which is not there"):
             adopt_model("rain", model, Registry(database), table)
         assert not file.exists()
         away.rename(file)
