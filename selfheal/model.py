@@ -45,6 +45,13 @@ class MonitoredModel:
     adapter
         What it serves with; the identity by default.
 
+    Attributes
+    ----------
+    digest
+        SHA-256 of parameters, buffers and preprocessing: which adapters fit.
+    manifest
+        SHA-256 of the manifest that it was loaded by, which names all that was adopted; empty for one made in memory.
+
     Raises
     ------
     InputError
@@ -90,6 +97,7 @@ class MonitoredModel:
         self.policy.check(self.features, self.classes_.tolist())
         self._try_first_rows()
         self.digest = self._frozen_digest()
+        self.manifest = ""
         self.adapter = self._fitting(adapter or Adapter())
 
     # ------------------------------------------------------------------ scoring

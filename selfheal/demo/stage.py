@@ -193,9 +193,9 @@ class Stage:
         for name, member in self.cast.items():
             member.model.check_unchanged()
             pointer = self.workspace.table.pointer(name)
-            load_base(self.settings.cache / member.model.digest, member.model.digest)
             if pointer is None or pointer.base_digest != member.model.digest:
                 raise ArtifactError(f"{name!r} serves another base than {member.model.digest[:12]}, which was adopted")
+            load_base(self.settings.cache / pointer.base_manifest, pointer.base_digest, pointer.base_manifest)
 
     def requests(self) -> Requests:
         """All requests so far; every answer is compared with what the version that it names says of its rows."""

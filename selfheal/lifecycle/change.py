@@ -14,6 +14,7 @@ from selfheal.errors import ArtifactError
 from selfheal.lifecycle.leases import Lease
 from selfheal.lifecycle.look import ARCHIVED, PRODUCTION, Look
 from selfheal.lifecycle.workspace import Workspace
+from selfheal.registry.versions import VersionInfo
 from selfheal.table import JournalEntry, Pointer
 
 QUARANTINE_TAG = "quarantine"
@@ -125,7 +126,10 @@ def _label(ws: Workspace, name: str, change: Change, before: Look, look: Look) -
 
 def point(ws: Workspace, name: str, look: Look) -> None:
     """Let the pointer name the settled version; replicas follow it."""
-    if look.settled is None or points_at(ws.table.pointer(name), look):
+    if look.settled is None:
+        return
+    info = ws.registry.version(name, look.settled)
+    if points_at(ws.table.pointer(name), look, info):
         return
     adapter = ws.registry.adapter(name, look.settled)
     if adapter.base_version is None:
@@ -141,10 +145,18 @@ def point(ws: Workspace, name: str, look: Look) -> None:
             adapter_digest=adapter.digest,
             settled_at=ws.clock(),
             pinned=look.pinned,
+            base_manifest=ws.registry.manifest(name, look.settled),
         ),
     )
 
 
-def points_at(pointer: Pointer | None, look: Look) -> bool:
-    """Whether the pointer names what the look settled."""
-    return pointer is not None and pointer.version == look.settled and pointer.pinned == look.pinned
+def points_at(pointer: Pointer | None, look: Look, info: VersionInfo | None) -> bool:
+    """Whether the pointer names what the look settled, and MLflow means the same adapter and base by that number."""
+    return (
+        pointer is not None
+        and info is not None
+        and pointer.version == look.settled == info.version
+        and pointer.pinned == look.pinned
+        and pointer.adapter_digest == info.tags.get("adapter_digest")
+        and pointer.base_manifest == info.tags.get("manifest", pointer.base_manifest)
+    )

@@ -28,6 +28,7 @@ class HealTask:
 
     base: Path
     base_digest: str
+    base_manifest: str
     adapter: bytes
     policy: str
     window: pd.DataFrame
@@ -84,7 +85,7 @@ def _heal(task: HealTask) -> HealResult:
 
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        base = load_base(task.base, task.base_digest)
+        base = load_base(task.base, task.base_digest, task.base_manifest)
         model = base.with_policy(yaml.safe_load(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
         memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
         outcome = heal(

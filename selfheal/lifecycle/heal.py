@@ -25,6 +25,7 @@ from selfheal.lifecycle.quarantine import like_of
 from selfheal.lifecycle.release import LABELS_FITTED, Released, recall, release
 from selfheal.lifecycle.trial import AUDIT, LABELS_FROM, labels_before
 from selfheal.lifecycle.workspace import Workspace
+from selfheal.registry.archive import base_folder
 from selfheal.table import Window, WindowRef
 
 if TYPE_CHECKING:
@@ -149,8 +150,9 @@ def _healed(
     recent = ws.table.recent(name, YARDSTICK_WINDOWS)
     look = last_look(ws, name) or Look(settled=version)
     task = HealTask(
-        base=ws.settings.cache / model.digest,
+        base=base_folder(ws.settings.cache, model.manifest, model.digest),
         base_digest=model.digest,
+        base_manifest=model.manifest,
         adapter=model.adapter.to_bytes(),
         policy=model.policy.to_yaml(),
         window=window.frame,
@@ -198,7 +200,7 @@ def _memory(
     found: list[tuple[int, bytes, pd.DataFrame | None]] = []
     for info in sorted(ws.registry.versions(name), key=lambda v: -v.version):
         barred = info.version in look.vetoed | look.quarantined
-        if barred or info.tags.get("base_digest") != model.digest:
+        if barred or info.tags.get("manifest") != model.manifest:
             continue
         with suppress(ArtifactError, NotFoundError):  # a version that can't be loaded can't be recalled
             adapter = load_version(ws, name, info.version).adapter
@@ -229,7 +231,8 @@ def _kept(
     elif result.decision in ("promote", "audit") and result.adapter is not None:
         from selfheal.adapter import Adapter
 
-        adapter = Adapter.from_bytes(result.adapter)
+        # Of bases with the same weights it belongs to the one that was healed.
+        adapter = Adapter.from_bytes(result.adapter).belonging_to(model.digest, model.adapter.base_version)
         done = _registered(ws, name, ref, model.with_adapter(adapter), parent, window, result, run)
     else:
         return record

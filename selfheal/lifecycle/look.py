@@ -116,7 +116,8 @@ def last_look(ws: Workspace, name: str) -> Look | None:
 def _newest(entries: Sequence[JournalEntry]) -> Look | None:
     for entry in reversed(entries):
         if entry.outcome is not None and "look" in entry.outcome:
-            return Look.from_json(entry.outcome["look"])
+            look = entry.outcome["look"]  # null where the model was adopted anew: what was seen before is not of it
+            return None if look is None else Look.from_json(look)
     return None
 
 

@@ -23,7 +23,8 @@ def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
     NotFoundError, ArtifactError, UnavailableError
         No such version; its files are not what was registered; MLflow can't be reached.
     """
-    key = (name, version)
+    tags = ws.registry.version(name, version).tags
+    key = (tags.get("adapter_digest", ""), tags.get("manifest", ""))
     if key not in ws.models:
         _keep(ws, key, ws.registry.load(name, version=version))
     model = ws.models[key]
@@ -51,23 +52,23 @@ def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
     pointer = ws.table.pointer(name)
     if pointer is None:
         raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
-    key = (name, pointer.version)
+    key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
     held = ws.models.get(key)
-    if held is None or held.digest != pointer.base_digest:
+    if held is None:
         from selfheal.adapter import Adapter
-        from selfheal.registry.archive import load_base
+        from selfheal.registry.archive import base_folder, load_base
 
-        place = ws.settings.cache / pointer.base_digest
+        place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
         if not place.exists():
             place = ws.registry.base_dir(name, pointer.base_version)
-        base = load_base(place, expect_digest=pointer.base_digest)
+        base = load_base(place, pointer.base_digest, pointer.base_manifest or None)
         held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
         _keep(ws, key, held)
     held.check_unchanged()
     return held, pointer.version
 
 
-def _keep(ws: Workspace, key: tuple[str, int], model: MonitoredModel) -> None:
+def _keep(ws: Workspace, key: tuple[str, str], model: MonitoredModel) -> None:
     while len(ws.models) >= KEPT:
         ws.models.pop(next(iter(ws.models)))
     ws.models[key] = model

@@ -32,18 +32,24 @@ def policy_of_record(ws: Workspace, name: str, model: MonitoredModel) -> PolicyO
     """The policy in force for a model; a changed one is journaled, an invalid one is reported and changes nothing."""
     path = ws.settings.rules / f"{name}.yaml"
     if not path.exists():
-        return PolicyOfRecord(model.policy)
+        return PolicyOfRecord(_at_adoption(ws, name, model))
     try:
         policy = Policy.load(path)
         policy.check(model.features, model.classes_.tolist(), str(path))
     except PolicyError as error:
-        return PolicyOfRecord(_last_valid(ws, name) or model.policy, str(error))
+        return PolicyOfRecord(_last_valid(ws, name) or _at_adoption(ws, name, model), str(error))
     if policy.digest != _last_digest(ws, name):
         entry = ws.table.journal_begin(
             name, POLICY, {"digest": policy.digest, "yaml": policy.to_yaml(), "file": path.name}, ws.clock()
         )
         ws.table.journal_done(entry, {"result": "in force"})
     return PolicyOfRecord(policy)
+
+
+def _at_adoption(ws: Workspace, name: str, model: MonitoredModel) -> Policy:
+    """The policy that the base was last adopted with."""
+    kept = ws.table.adopted_policy(name, model.manifest)
+    return model.policy if kept is None else Policy.load(yaml.safe_load(kept))
 
 
 def _last_digest(ws: Workspace, name: str) -> str | None:

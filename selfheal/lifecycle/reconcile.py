@@ -62,11 +62,12 @@ def reconcile(ws: Workspace, name: str) -> Settled:
         MLflow or the database can't be reached; what was begun is finished by a later call.
     """
     look = last_look(ws, name)
+    versions = {info.version: info for info in ws.registry.versions(name)}
     if (
         look is not None
         and not ws.table.journal_open(name)
-        and points_at(ws.table.pointer(name), look)
-        and look.stages == stages_of(ws, name)
+        and points_at(ws.table.pointer(name), look, versions.get(look.settled or 0))
+        and look.stages == {version: info.stage for version, info in versions.items()}
     ):
         return Settled(look.settled)
     try:

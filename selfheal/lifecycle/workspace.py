@@ -37,7 +37,8 @@ class Workspace:
         Called with the name of each act once it is done and journaled. A test that raises (or kills the process) in
         it stands for a crash at that point.
     models
-        Models by (name, version) that were loaded and checked; a base never changes, so this cache can't be stale.
+        Loaded models by the digests of their adapter and of their base's manifest: numbers can come to mean another
+        model (one that was deleted and adopted anew), digests can't.
     """
 
     settings: Settings
@@ -45,7 +46,7 @@ class Workspace:
     registry: Registry
     clock: Callable[[], datetime] = _wall_clock
     checkpoint: Callable[[str], None] = _go_on
-    models: dict[tuple[str, int], MonitoredModel] = field(default_factory=dict, repr=False, compare=False)
+    models: dict[tuple[str, str], MonitoredModel] = field(default_factory=dict, repr=False, compare=False)
 
 
 def open_workspace(settings: Settings | None = None) -> Workspace:

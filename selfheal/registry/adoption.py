@@ -6,12 +6,18 @@ import datetime as dt
 import re
 from dataclasses import dataclass
 
+import yaml
+
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
+from selfheal.registry.archive import POLICY
 from selfheal.registry.store import Registry
 from selfheal.registry.versions import VersionInfo
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable, Pointer
+
+ANEW = "adopted anew"
+"""Kind of the journal entry that says so."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
@@ -45,9 +51,9 @@ class Adoption:
 
 
 def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: InferenceTable) -> Adoption:
-    """Store `model` as a base and register the identity adapter: in Production if nothing is, else in Staging.
+    """Store `model` as a base and register the identity adapter: in Production the first time, later in Staging.
 
-    Run again after a failure, it finishes what is missing.
+    Run again after a failure, it finishes what is missing. The same base with another policy renews the policy.
 
     Parameters
     ----------
@@ -65,15 +71,20 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     # First what can refuse without leaving anything behind.
     table.create(name, model.dtypes, model.classes_.tolist())
     registry.create_store([held for held in table.models() if table.pointer(held) is not None])
+    before, pointer = _versions(registry, name), table.pointer(name)
     base_version, new_base = registry.register_base(name, model)
-    existing = [] if new_base else [i for i in _versions(registry, name) if i.base_version == base_version]
-    version = existing[0].version if existing else _register_identity(name, model, registry)
-    if not registry.production(name):
-        registry.transition(name, version, "Production")
+    existing = [] if new_base else [i for i in before if i.base_version == base_version]
+    version = existing[0].version if existing else _register_identity(name, model, registry, base_version)
+    renewed = _keep_policy(name, version, base_version, model, registry, table)
+    if pointer is None or not before:  # the first time, or the first since its registered model was deleted
+        if not registry.production(name):
+            registry.transition(name, version, "Production")
+        _point(name, registry, table)
+        if pointer is not None:
+            _forget(name, table)
     registry.sync_aliases(name)
-    _point(name, registry, table)
     stage = registry.version(name, version).stage
-    words = _words(name, version, stage, base_version, not existing)
+    words = _words(name, version, stage, base_version, not existing) + ("; its policy was renewed" if renewed else "")
     return Adoption(name, version, stage, base_version, model.digest, not existing, words)
 
 
@@ -106,7 +117,7 @@ def adopt(name: str, model: MonitoredModel, settings: Settings | None = None) ->
 
 
 def load(name: str, settings: Settings | None = None) -> MonitoredModel:
-    """The model that Production names, as MLflow resolves it.
+    """The model that Production names, as MLflow resolves it, with the policy that it was last adopted with.
 
     Raises
     ------
@@ -115,7 +126,14 @@ def load(name: str, settings: Settings | None = None) -> MonitoredModel:
     ArtifactError
         A stored file is not what was registered; nothing of it was run.
     """
-    return Registry(settings or Settings.from_env()).load(name)
+    here = settings or Settings.from_env()
+    model = Registry(here).load(name)
+    table = InferenceTable(here.database_url)
+    try:
+        kept = table.adopted_policy(name, model.manifest) if table.exists else None
+    finally:
+        table.close()
+    return model if kept is None else model.with_policy(yaml.safe_load(kept))
 
 
 def _check(name: str, model: MonitoredModel) -> None:
@@ -138,16 +156,33 @@ def _versions(registry: Registry, name: str) -> list[VersionInfo]:
     return registry.versions(name) if name in registry.models() else []
 
 
-def _register_identity(name: str, model: MonitoredModel, registry: Registry) -> int:
+def _register_identity(name: str, model: MonitoredModel, registry: Registry, base_version: int) -> int:
     tags = {"diagnosis": "adoption", "verdict": "adopted", "policy_digest": model.policy.digest}
     text = "Identity adapter: the base model exactly as it was adopted."
-    return registry.register(name, model.adapter, tags=tags, sample=None, description=text)
+    adapter = model.adapter.belonging_to(model.digest, base_version)
+    return registry.register(name, adapter, tags=tags, sample=None, description=text)
+
+
+def _keep_policy(
+    name: str, version: int, base_version: int, model: MonitoredModel, registry: Registry, table: InferenceTable
+) -> bool:
+    """Keep the policy of this adoption beside the base where it differs from the one that is; whether it did."""
+    manifest, wanted = registry.manifest(name, version), model.policy.to_yaml()
+    kept = table.adopted_policy(name, manifest) or (registry.base_dir(name, base_version) / POLICY).read_text("utf-8")
+    if kept == wanted:
+        return False
+    table.keep_policy(name, manifest, wanted)
+    return True
+
+
+def _forget(name: str, table: InferenceTable) -> None:
+    """What the journal saw was of a registered model that is gone: numbers in it mean other versions now."""
+    entry = table.journal_begin(name, ANEW, {"actor": "adoption"})
+    table.journal_done(entry, {"result": "its registered model was deleted", "look": None})
 
 
 def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     """Write the first pointer; later ones are the reconciler's."""
-    if table.pointer(name) is not None:
-        return
     version = registry.production(name)[-1]
     adapter = registry.adapter(name, version)
     info = registry.version(name, version)
@@ -162,6 +197,7 @@ def _point(name: str, registry: Registry, table: InferenceTable) -> None:
             adapter_digest=adapter.digest,
             settled_at=dt.datetime.now(dt.UTC),
             pinned=False,
+            base_manifest=registry.manifest(name, version),
         ),
     )
 

@@ -8,6 +8,9 @@
 ``policy.yaml``         the policy at adoption, the fall-back of the one in ``SELFHEAL_RULES``
 ======================  ============================================================================
 
+A base is named by the SHA-256 of its manifest, for that covers all of it: the same weights under other columns, or with
+another reference, are another base.
+
 Nothing here imports mlflow, and no file is ever unpickled.
 """
 
@@ -37,6 +40,7 @@ from selfheal.registry.program import export_program, open_program
 
 FORMAT = "selfheal-base-1"
 MANIFEST = "base.json"
+POLICY = "policy.yaml"
 _FILES = {
     "backbone.pt2",
     "backbone.safetensors",
@@ -44,7 +48,7 @@ _FILES = {
     "head.safetensors",
     "preprocess.skops",
     "reference.parquet",
-    "policy.yaml",
+    POLICY,
 }
 # Rows on which the stored network is compared with the one in memory: enough to meet every branch of a small
 # network, cheap for a large one.
@@ -78,7 +82,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
     if model.preprocess is not None:
         files["preprocess.skops"] = save_preprocessing(model.preprocess)
     files["reference.parquet"] = _parquet(model.reference.assign(**{model.target: model.reference_labels}))
-    files["policy.yaml"] = model.policy.to_yaml().encode()
+    files[POLICY] = model.policy.to_yaml().encode()
     manifest = {
         "format": FORMAT,
         "name": model.name,
@@ -177,11 +181,12 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
             reference=pd.read_parquet(io.BytesIO(files["reference.parquet"])),
             target=manifest["target"],
             preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
-            policy=Policy.load(yaml.safe_load(files["policy.yaml"])),
+            policy=Policy.load(yaml.safe_load(files[POLICY])),
             name=manifest["name"],
         )
     except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
         raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {_RESTORE}") from error
+    model.manifest = hashlib.sha256(files[MANIFEST]).hexdigest()
     if model.digest != manifest["digest"]:
         raise ArtifactError(
             f"{directory}: the loaded model has digest {model.digest[:12]}, registered {manifest['digest'][:12]}. "
@@ -196,6 +201,33 @@ _RESTORE = "it was not opened. Delete the cached copy to fetch it anew, or resto
 def manifest_digest(directory: Path) -> str:
     """SHA-256 of a base's manifest, which names every other file by digest."""
     return hashlib.sha256(_read(directory, MANIFEST)).hexdigest()
+
+
+def base_folder(cache: Path, manifest: str, digest: str) -> Path:
+    """Where a base lies in a cache: by its manifest.
+
+    By its frozen digest alone where an older release put it there, or wrote a pointer that names no manifest.
+    """
+    named, before = cache / manifest, cache / digest
+    if manifest and ((named / MANIFEST).exists() or not (before / MANIFEST).exists()):
+        return named
+    return before if not manifest or manifest_digest(before) == manifest else named
+
+
+def identity(directory: Path) -> str:
+    """What makes a base another one, as SHA-256; the same model stored twice has the same.
+
+    Everything but the policy, which is kept beside a base, and what differs from writing to writing: its name, the
+    versions of libraries, the container of the preprocessing (its content is in the frozen digest).
+    """
+    files = read_base(directory)
+    manifest = _manifest(files[MANIFEST], directory)
+    what = {key: manifest[key] for key in ("digest", "features", "dtypes", "target", "classes", "parts")}
+    programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
+    reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)
+    content = hashlib.sha256(json.dumps([what, programs], sort_keys=True).encode())
+    content.update(reference.to_numpy().tobytes())
+    return content.hexdigest()
 
 
 def _network(model: MonitoredModel) -> tuple[dict[str, bytes], dict[str, dict[str, str]]]:

@@ -10,6 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfheal.errors import InputError
+from selfheal.registry.versions import ROLE
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
@@ -66,6 +69,23 @@ def package(
     if run_id is not None:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged
+
+
+def ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None:
+    """Make a registered model of ours where there is none; refuse one that is somebody else's."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        client.create_registered_model(name, tags={ROLE: role}, description=about)
+        return
+    if found.tags.get(ROLE) != role:
+        raise InputError(
+            f"MLflow already has a registered model {name!r} that is not selfheal's {role}; adopt under another name"
+        )
 
 
 def link_version(client: MlflowClient, model_id: str, name: str, number: int) -> None:

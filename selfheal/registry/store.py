@@ -8,9 +8,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -18,16 +18,22 @@ import pandas as pd
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, NotFoundError
 from selfheal.model import MonitoredModel
-from selfheal.registry.archive import MANIFEST, load_base, manifest_digest, place, read_base, save_base
+from selfheal.registry.archive import (
+    MANIFEST,
+    base_folder,
+    identity,
+    load_base,
+    manifest_digest,
+    place,
+    read_base,
+    save_base,
+)
 from selfheal.registry.door import Door
-from selfheal.registry.packaging import link_version, package, signature_of
+from selfheal.registry.packaging import ensure_model, link_version, package, signature_of
 from selfheal.registry.runs import RunLog
 from selfheal.registry.served import checked_adapter
-from selfheal.registry.versions import FILES, ROLE, VersionInfo, tag_texts
+from selfheal.registry.versions import FILES, VersionInfo, tag_texts
 from selfheal.settings import Settings
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 # A version's own window, kept so that a later drift can be compared with it; the gate needs no more rows.
 SAMPLE_ROWS = 2000
@@ -50,7 +56,7 @@ class Registry(RunLog):
     Parameters
     ----------
     settings
-        ``tracking_uri`` names the store; bases and adapters are cached by digest below ``cache``.
+        ``tracking_uri`` names the store; bases are cached by manifest, adapters by digest, below ``cache``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -88,7 +94,7 @@ class Registry(RunLog):
             version = numbers[-1]
         info = self.version(name, version)
         adapter = self.adapter(name, info.version)
-        base = self.version(_base_name(name), _of_ours(info, name))
+        base = self._base_of_version(name, info)
         directory = self._folder_of(_base_name(name), base)
         model = load_base(directory, base.tags.get("base_digest"), base.tags.get("manifest"))
         return model.with_adapter(adapter)
@@ -150,7 +156,7 @@ class Registry(RunLog):
         Parameters
         ----------
         adapter
-            Names its base by digest.
+            Names its base by digest and version; without a version it is the newest base with that digest.
         tags
             Lineage: parent, window, diagnosis, verdict, numbers, policy digest, report run.
         run_id
@@ -165,7 +171,7 @@ class Registry(RunLog):
         InputError, UnavailableError
             Nothing was registered.
         """
-        base = self._base_of(name, adapter.base_digest)
+        base = self._base_of(name, adapter.base_digest, adapter.base_version)
         manifest = json.loads((self._folder_of(_base_name(name), base) / MANIFEST).read_bytes())
         adapter = adapter.belonging_to(adapter.base_digest, base.version)
         data = adapter.to_bytes()
@@ -194,20 +200,20 @@ class Registry(RunLog):
     # ------------------------------------------------------------------ bases
 
     def register_base(self, name: str, model: MonitoredModel, run_id: str | None = None) -> tuple[int, bool]:
-        """The version of ``<name>-base`` with this model's digest, stored now if there is none.
+        """The version of ``<name>-base`` that is this very model, whatever its policy; stored now if there is none.
 
         Returns
         -------
         (int, bool)
             Its number, and whether it is new.
         """
-        try:
-            return self._base_of(name, model.digest).version, False
-        except NotFoundError:
-            pass
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / _BASE
             save_base(model, folder)
+            for held in self._bases_of(name, model.digest):
+                with suppress(ArtifactError):  # one that was changed is not this one
+                    if identity(self._folder_of(_base_name(name), held)) == identity(folder):
+                        return held.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
             tags = {"policy_digest": model.policy.digest}
@@ -221,12 +227,12 @@ class Registry(RunLog):
         return version, True
 
     def base_dir(self, name: str, base_version: int) -> Path:
-        """Folder of a base, cached by digest below ``settings.cache`` and checked when it was fetched."""
+        """Folder of a base, cached by manifest below ``settings.cache`` and checked when it was fetched."""
         return self._folder_of(_base_name(name), self.version(_base_name(name), base_version))
 
     def fetch_base(self, base_name: str, base_version: int, digest: str, manifest: str) -> Path:
         """As `base_dir`, for a base that is known by version and digests."""
-        folder = self.settings.cache / digest
+        folder = base_folder(self.settings.cache, manifest, digest)
         if not (folder / MANIFEST).exists():
             info = self.version(base_name, base_version)
             with self._fetched(info, base_name, _BASE) as path:
@@ -247,15 +253,48 @@ class Registry(RunLog):
             )
         return self.fetch_base(base_name, info.version, info.tags["base_digest"], info.tags["manifest"])
 
-    def _base_of(self, name: str, digest: str) -> VersionInfo:
+    def manifest(self, name: str, version: int) -> str:
+        """The manifest digest of the base that a version belongs to.
+
+        Raises
+        ------
+        NotFoundError
+            No such version.
+        ArtifactError
+            The base is another one than when the version was registered.
+        """
+        return self._base_of_version(name, self.version(name, version)).tags.get("manifest", "")
+
+    def _base_of_version(self, name: str, info: VersionInfo) -> VersionInfo:
+        base = self.version(_base_name(name), _of_ours(info, name))
+        wanted, found = info.tags.get("manifest"), base.tags.get("manifest", "")
+        if wanted not in (None, found):
+            raise ArtifactError(
+                f"{name!r} version {info.version} was made for base {wanted[:12]}, and version {base.version} of "
+                f"{_base_name(name)!r} is {found[:12]}: it was deleted and registered anew; promote another version"
+            )
+        return base
+
+    def _bases_of(self, name: str, digest: str) -> list[VersionInfo]:
+        """Bases with this frozen digest, newest first; several where columns or references differ."""
+        try:
+            known = self.versions(_base_name(name))
+        except NotFoundError:
+            return []
+        return [info for info in reversed(known) if info.tags.get("base_digest") == digest]
+
+    def _base_of(self, name: str, digest: str, base_version: int | None) -> VersionInfo:
         if not digest:
             raise InputError("the adapter names no base; take it from its model: model.with_adapter(adapter).adapter")
-        known = self.versions(_base_name(name))
-        for info in reversed(known):
-            if info.tags.get("base_digest") == digest:
+        fitting = self._bases_of(name, digest)
+        for info in fitting:
+            if base_version in (None, info.version):
                 return info
-        listed = ", ".join(f"v{i.version} {i.tags.get('base_digest', '?')[:12]}" for i in known)
-        raise NotFoundError(f"{_base_name(name)!r} has no version with digest {digest[:12]} (known: {listed})")
+        known = ", ".join(
+            f"v{i.version} {i.tags.get('base_digest', '?')[:12]}" for i in self.versions(_base_name(name))
+        )
+        which = "" if base_version is None else f"{base_version} "
+        raise NotFoundError(f"{_base_name(name)!r} has no version {which}with digest {digest[:12]} (known: {known})")
 
     # ------------------------------------------------------------------ files
 
@@ -274,7 +313,7 @@ class Registry(RunLog):
         experiment = self.experiment(name)
         texts = tag_texts(tags)
         with self._door.asked(f"register a version of {registered!r}") as client:
-            _ensure_model(client, registered, role, _ABOUT[role].format(name=name))
+            ensure_model(client, registered, role, _ABOUT[role].format(name=name))
             logged = package(
                 client,
                 experiment,
@@ -313,22 +352,6 @@ class Registry(RunLog):
             uri = f"{place_of.rstrip('/')}/artifacts/{entry}"
             copy = None if urlsplit(uri).scheme in ("", "file") else scratch
             yield Path(download_artifacts(artifact_uri=uri, dst_path=copy, tracking_uri=self._door.uri))
-
-
-def _ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        client.create_registered_model(name, tags={ROLE: role}, description=about)
-        return
-    if found.tags.get(ROLE) != role:
-        raise InputError(
-            f"MLflow already has a registered model {name!r} that is not selfheal's {role}; adopt under another name"
-        )
 
 
 def _of_ours(info: VersionInfo, name: str) -> int:

@@ -18,7 +18,7 @@ import torch
 import uvicorn
 
 from selfheal.errors import NotFoundError, UnavailableError
-from selfheal.registry.archive import MANIFEST
+from selfheal.registry.archive import MANIFEST, base_folder
 from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
 from selfheal.settings import Settings
@@ -176,7 +176,7 @@ def _wait_for_base(config: ServingConfig, seconds: float) -> None:
         table.close()
     if pointer is None:
         return  # create_app says it better
-    manifest = config.cache / pointer.base_digest / MANIFEST
+    manifest = base_folder(config.cache, pointer.base_manifest, pointer.base_digest) / MANIFEST
     deadline = time.monotonic() + seconds
     while not manifest.exists():
         if time.monotonic() > deadline:

@@ -26,13 +26,13 @@ def run(model: str, parent: int) -> None:
     from selfheal.lifecycle.workspace import open_workspace
 
     ws = open_workspace()
-    fetched, said = "", ""
+    fetched, said = ("", ""), ""
     while os.getppid() == parent:
         try:
             pointer = ws.table.pointer(model)
-            if pointer is not None and pointer.base_digest != fetched:
+            if pointer is not None and (pointer.base_digest, pointer.base_manifest) != fetched:
                 ws.registry.base_dir(model, pointer.base_version)
-                fetched = pointer.base_digest
+                fetched = (pointer.base_digest, pointer.base_manifest)
             reconcile(ws, model)
             said = ""
         except Exception as error:  # it must outlive what nobody thought of: without it no stage change is served

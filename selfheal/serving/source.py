@@ -10,7 +10,7 @@ import time
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
 from selfheal.model import MonitoredModel
-from selfheal.registry.archive import MANIFEST, load_base
+from selfheal.registry.archive import MANIFEST, base_folder, load_base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
 from selfheal.table import InferenceTable, Pointer
@@ -98,12 +98,12 @@ class Source:
                 f"settled as {pointer.adapter_digest[:12]}; it was not opened. Promote a version again"
             )
         adapter = Adapter.from_bytes(pointer.adapter)
-        if self._base is None or self._base.digest != pointer.base_digest:
-            folder = self._config.cache / pointer.base_digest
+        if self._base is None or not pointer.is_of(self._base.digest, self._base.manifest):
+            folder = base_folder(self._config.cache, pointer.base_manifest, pointer.base_digest)
             if not (folder / MANIFEST).exists():
                 raise NotFoundError(
                     f"base {pointer.base_digest[:12]} of {pointer.model!r} is not in {self._config.cache} yet; the "
                     "reconciler beside this service fetches it from MLflow"
                 )
-            self._base = load_base(folder, expect_digest=pointer.base_digest)
+            self._base = load_base(folder, pointer.base_digest, pointer.base_manifest or None)
         return Scorer.of(self._base.with_adapter(adapter), pointer)

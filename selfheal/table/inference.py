@@ -51,6 +51,11 @@ class InferenceTable:
         """The URL with its password masked."""
         return self._database.name
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a database to ask: on SQLite an adoption makes it."""
+        return self._database.exists
+
     def close(self) -> None:
         """Close the connections; the table opens new ones when used again."""
         self._database.close()
@@ -294,3 +299,13 @@ class InferenceTable:
         """Which version serves; None before adoption."""
         with self._database.read() as connection:
             return state.get_pointer(connection, model)
+
+    def keep_policy(self, model: str, base_manifest: str, yaml: str) -> None:
+        """Keep the policy that a base was adopted with again; replaces the one kept before."""
+        with self._database.write() as connection:
+            state.keep_policy(connection, model, base_manifest, yaml)
+
+    def adopted_policy(self, model: str, base_manifest: str) -> str | None:
+        """The policy kept for a base; None where the one stored with the base is still it."""
+        with self._database.read() as connection:
+            return state.get_policy(connection, model, base_manifest)

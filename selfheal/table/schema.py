@@ -95,6 +95,14 @@ POINTER = sa.Table(
     sa.Column("adapter_digest", sa.Text, nullable=False),
     sa.Column("settled_at", sa.BigInteger, nullable=False),
     sa.Column("pinned", sa.Boolean, nullable=False),
+    sa.Column("base_manifest", sa.Text, nullable=False, server_default=""),
+)
+ADOPTED_POLICIES = sa.Table(
+    "adopted_policies",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("base_manifest", sa.Text, primary_key=True),
+    sa.Column("yaml", sa.Text, nullable=False),
 )
 
 # Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and

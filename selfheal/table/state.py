@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from selfheal.table.schema import LEASES, POINTER
+from selfheal.table.schema import ADOPTED_POLICIES, LEASES, POINTER
 from selfheal.table.values import duration_us, from_us, to_us
 
 
@@ -30,6 +30,8 @@ class Pointer:
         When the change was settled, UTC.
     pinned
         Whether a person forbade rollback.
+    base_manifest
+        SHA-256 of the base's manifest: all that was adopted. Empty in a pointer that an older release wrote.
     """
 
     model: str
@@ -40,6 +42,11 @@ class Pointer:
     adapter_digest: str
     settled_at: datetime
     pinned: bool
+    base_manifest: str = ""
+
+    def is_of(self, digest: str, manifest: str) -> bool:
+        """Whether it belongs to the base with this frozen digest and manifest."""
+        return self.base_digest == digest and self.base_manifest in ("", manifest)
 
 
 def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) -> bool:
@@ -87,6 +94,20 @@ def _now(connection: sa.Connection) -> sa.ColumnElement[int]:
     if connection.dialect.name == "sqlite":
         return sa.cast((sa.func.julianday("now") - 2440587.5) * 86_400_000_000, sa.BigInteger)
     return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+
+
+def keep_policy(connection: sa.Connection, model: str, base_manifest: str, yaml: str) -> None:
+    """Keep the policy that a base was last adopted with."""
+    insert = _insert(connection, ADOPTED_POLICIES).values(model=model, base_manifest=base_manifest, yaml=yaml)
+    key = [ADOPTED_POLICIES.c.model, ADOPTED_POLICIES.c.base_manifest]
+    connection.execute(insert.on_conflict_do_update(index_elements=key, set_={"yaml": insert.excluded.yaml}))
+
+
+def get_policy(connection: sa.Connection, model: str, base_manifest: str) -> str | None:
+    """The policy that was kept, or None: then the one stored with the base is it."""
+    here = (ADOPTED_POLICIES.c.model == model) & (ADOPTED_POLICIES.c.base_manifest == base_manifest)
+    found: str | None = connection.execute(sa.select(ADOPTED_POLICIES.c.yaml).where(here)).scalar()
+    return found
 
 
 def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

@@ -193,7 +193,8 @@ def test_a_tampered_base_is_refused_when_fetched_and_when_opened(
 ) -> None:
     registry = Registry(database)
     adopt_model("rain", model, registry, InferenceTable(database.database_url))
-    cached = database.cache / model.digest / "backbone.pt2"
+    manifest = registry.manifest("rain", 1)
+    cached = database.cache / manifest / "backbone.pt2"
     cached.write_bytes(cached.read_bytes() + b"x")
     with pytest.raises(ArtifactError, match=r"backbone\.pt2 was changed.*cached copy"):
         registry.load("rain")
@@ -202,7 +203,7 @@ def test_a_tampered_base_is_refused_when_fetched_and_when_opened(
     elsewhere = Settings.from_env({"SELFHEAL_HOME": str(tmp_path / "b"), "MLFLOW_TRACKING_URI": database.tracking_uri})
     with pytest.raises(ArtifactError, match=r"head\.pt2 was changed"):
         Registry(elsewhere).load("rain")
-    assert not (elsewhere.cache / model.digest).exists()
+    assert not (elsewhere.cache / manifest).exists()
 
 
 def test_a_deleted_experiment_is_restored(database: Settings, model: MonitoredModel) -> None:
