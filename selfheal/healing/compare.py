@@ -17,10 +17,14 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether the serving version is worse than another on a window, and why."""
+    """Whether the serving version is worse than another on a window, and why.
+
+    ``natural`` says whether the window, as the other one reads it, lies within the healthy windows' bounds.
+    """
 
     worse: bool
     reasons: list[str]
+    natural: bool = False
 
 
 def gate_roles(
@@ -48,4 +52,4 @@ def gate_roles(
         f"other: {theirs.worst[0]} at {theirs.worst[1]:.2f} of its natural bound, distance {theirs.distance.total:.2f}",
     ]
     worse = not mine.explained and theirs.distance.total < HALF * mine.distance.total
-    return Comparison(worse and theirs.worst[1] < mine.worst[1], told)
+    return Comparison(worse and theirs.worst[1] < mine.worst[1], told, theirs.explained)

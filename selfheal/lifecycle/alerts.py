@@ -24,10 +24,8 @@ def alert(ws: Workspace, name: str, what: str, reasons: Sequence[str], *, window
     """
     text = f"window {window}: {what}: " + "; ".join(reasons)
     _log.error("%s, %s", name, text)
-    entry = ws.table.journal_begin(
-        name, ALERT, {"what": what, "window": window, "version": version, "reasons": list(reasons)}, ws.clock()
-    )
-    ws.table.journal_done(entry, {"result": "said"})
+    intent = {"what": what, "window": window, "version": version, "reasons": list(reasons)}
+    ws.table.journal_note(name, ALERT, intent, "said", ws.clock())
     try:
         ws.registry.set_tag(name, version, ALERT, text)
     except SelfhealError as error:

@@ -318,8 +318,7 @@ def _still_compared(ws: Workspace, audit: Audit) -> None:
 
 def _note(ws: Workspace, audit: Audit, step: str, reason: str, **more: Any) -> None:
     intent = {"step": step, "version": audit.version, "against": audit.against, "actor": ACTOR, "reasons": [reason]}
-    entry = ws.table.journal_begin(audit.name, AUDIT, intent | more, ws.clock())
-    ws.table.journal_done(entry, {"result": step})
+    ws.table.journal_note(audit.name, AUDIT, intent | more, step, ws.clock())
 
 
 def _plain(rows: pd.DataFrame) -> Sequence[Sequence[Any]]:

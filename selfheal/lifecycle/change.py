@@ -7,12 +7,14 @@ Acts are ordered *new in before old out*: two versions in Production for an inst
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from selfheal.errors import ArtifactError
+from selfheal.errors import BusyError, NotFoundError
 from selfheal.lifecycle.leases import Lease
-from selfheal.lifecycle.look import ARCHIVED, PRODUCTION, Look
+from selfheal.lifecycle.look import ARCHIVED, PRODUCTION, Look, stages_of
+from selfheal.lifecycle.models import verified
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry.versions import VersionInfo
 from selfheal.table import JournalEntry, Pointer
@@ -40,6 +42,10 @@ class Change:
         What flows may not promote, afterwards.
     alarm
         Whether somebody should look at it.
+    turned
+        For a roll-back: whether the world turned back, which says nothing against the version that goes.
+    awaited
+        A version that somebody moved to Production and that can't be read now; it is promoted once it can.
     """
 
     kind: str
@@ -51,6 +57,26 @@ class Change:
     vetoed: frozenset[int] = field(default_factory=frozenset)
     quarantined: frozenset[int] = field(default_factory=frozenset)
     alarm: bool = False
+    turned: bool = False
+    awaited: int | None = None
+
+    def moves(self, before: Look) -> list[tuple[int, str]]:
+        """Version and stage, in the order in which they are moved: new in before old out."""
+        out = dict.fromkeys([*sorted(before.production - {self.to}), *self.archive])
+        return [(self.to, PRODUCTION), *((v, ARCHIVED) for v in out)]
+
+    def settled(self, before: Look, stages: Mapping[int, str], entry: int) -> Look:
+        """The look after it, with the stages as they are then."""
+        look = before.settle(self.to, entry, self.actor, pinned=self.pin)
+        past = before.past | ({before.settled} if self.turned and before.settled is not None else set())
+        return replace(
+            look,
+            stages=stages,
+            vetoed=self.vetoed,
+            quarantined=self.quarantined,
+            past=past - {self.to} - self.quarantined,
+            awaited=self.awaited,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON record."""
@@ -76,20 +102,29 @@ def carry_out(ws: Workspace, name: str, lease: Lease, change: Change, before: Lo
     -------
     Look
         What the journal settled.
+
+    Raises
+    ------
+    ArtifactError, NotFoundError, UnavailableError
+        The version can't be loaded; nothing was changed.
+    BusyError
+        Somebody else moved it meanwhile, or took the lease; the next look settles what is there.
     """
+    pointer = pointer_to(ws, name, change.to, pinned=change.pin)
     intent = {"change": change.to_json(), "before": before.to_json()}
     number = ws.table.journal_begin(name, change.kind, intent, ws.clock())
     ws.checkpoint("intent")
-    return finish(ws, name, lease, JournalEntry(number, name, change.kind, ws.clock(), intent, [], None))
+    return finish(ws, name, lease, JournalEntry(number, name, change.kind, ws.clock(), intent, [], None), pointer)
 
 
-def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry) -> Look:
+def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, pointer: Pointer) -> Look:
     """Do what an open entry intends and has not done yet, and close it."""
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
     stages = _move(ws, name, lease, entry, change, before)
-    look = before.settle(change.to, entry.id, change.actor, pinned=change.pin)
-    look = replace(look, stages=stages, vetoed=change.vetoed, quarantined=change.quarantined)
-    point(ws, name, look)
+    look = change.settled(before, stages, entry.id)
+    lease.renew()
+    if ws.table.pointer(name) != pointer:
+        ws.table.set_pointer(name, pointer)
     ws.checkpoint("pointer")
     _label(ws, name, change, before, look)
     ws.checkpoint("labels")
@@ -101,13 +136,17 @@ def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry) -> Look:
 def _move(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, change: Change, before: Look) -> dict[int, str]:
     """Move the stages; the result holds our own moves only, so that the next look finds anybody else's."""
     stages = dict(before.stages)
-    leaving = [v for v, stage in sorted(stages.items()) if stage == PRODUCTION and v != change.to]
-    moves = [(change.to, PRODUCTION), *((v, ARCHIVED) for v in dict.fromkeys([*leaving, *change.archive]))]
-    for version, stage in moves:
+    for version, stage in change.moves(before):
         act = {"version": version, "stage": stage}
         if stages.get(version) != stage and act not in entry.acts:
             lease.renew()
-            ws.registry.transition(name, version, stage)
+            try:
+                _transition(ws, name, version, stage, change.to)
+            except NotFoundError:
+                if version == change.to:
+                    raise
+                stages.pop(version)  # deleted meanwhile: as good as archived
+                continue
             ws.checkpoint(f"{version} moved")
             ws.table.journal_act(entry.id, act)
             ws.checkpoint(f"{version} {stage}")
@@ -115,48 +154,49 @@ def _move(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, change: C
     return stages
 
 
+def _transition(ws: Workspace, name: str, version: int, stage: str, to: int) -> None:
+    """Move one version; an old one goes out only while the new one is in."""
+    if version != to:
+        found = stages_of(ws, name).get(to)
+        if found != PRODUCTION:
+            raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
+    ws.registry.transition(name, version, stage)
+
+
 def _label(ws: Workspace, name: str, change: Change, before: Look, look: Look) -> None:
     """Aliases follow stages; a tag says what is in quarantine."""
     ws.registry.sync_aliases(name, champion=change.to)
-    for version in sorted((look.quarantined - before.quarantined) & set(look.stages)):
-        ws.registry.set_tag(name, version, QUARANTINE_TAG, change.reason[:500])
-    for version in sorted((before.quarantined - look.quarantined) & set(look.stages)):
-        ws.registry.set_tag(name, version, QUARANTINE_TAG, "lifted")
+    fresh = dict.fromkeys(look.quarantined - before.quarantined, change.reason[:500])
+    lifted = dict.fromkeys(before.quarantined - look.quarantined, "lifted")
+    for version, text in sorted((fresh | lifted).items()):
+        if version in look.stages:
+            with suppress(NotFoundError):  # deleted meanwhile
+                ws.registry.set_tag(name, version, QUARANTINE_TAG, text)
 
 
-def point(ws: Workspace, name: str, look: Look) -> None:
-    """Let the pointer name the settled version; replicas follow it."""
-    if look.settled is None:
-        return
-    info = ws.registry.version(name, look.settled)
-    if points_at(ws.table.pointer(name), look, info):
-        return
-    adapter = ws.registry.adapter(name, look.settled)
-    if adapter.base_version is None:
-        raise ArtifactError(f"version {look.settled} of {name!r} names no version of its base; promote another one")
-    ws.table.set_pointer(
-        name,
-        Pointer(
-            model=name,
-            version=look.settled,
-            base_version=adapter.base_version,
-            base_digest=adapter.base_digest,
-            adapter=adapter.to_bytes(),
-            adapter_digest=adapter.digest,
-            settled_at=ws.clock(),
-            pinned=look.pinned,
-            base_manifest=ws.registry.manifest(name, look.settled),
-        ),
+def pointer_to(ws: Workspace, name: str, version: int, *, pinned: bool) -> Pointer:
+    """The pointer that names a version. Whatever has to be read for it is read here, before anything is moved."""
+    held = ws.table.pointer(name)
+    if held is not None and means(held, ws.registry.version(name, version)):
+        return replace(held, pinned=pinned)
+    adapter = verified(ws, name, version)
+    return Pointer(
+        model=name,
+        version=version,
+        base_version=adapter.base_version or 0,
+        base_digest=adapter.base_digest,
+        adapter=adapter.to_bytes(),
+        adapter_digest=adapter.digest,
+        settled_at=ws.clock(),
+        pinned=pinned,
+        base_manifest=ws.registry.manifest(name, version),
     )
 
 
-def points_at(pointer: Pointer | None, look: Look, info: VersionInfo | None) -> bool:
-    """Whether the pointer names what the look settled, and MLflow means the same adapter and base by that number."""
+def means(pointer: Pointer, info: VersionInfo) -> bool:
+    """Whether a pointer names this version, and MLflow still means the same adapter and base by its number."""
     return (
-        pointer is not None
-        and info is not None
-        and pointer.version == look.settled == info.version
-        and pointer.pinned == look.pinned
+        pointer.version == info.version
         and pointer.adapter_digest == info.tags.get("adapter_digest")
         and pointer.base_manifest == info.tags.get("manifest", pointer.base_manifest)
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from selfheal.lifecycle.actors import is_person
 from selfheal.lifecycle.inspect import Inspection
 from selfheal.lifecycle.look import Look
-from selfheal.lifecycle.stages import is_person
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
 from selfheal.table import WindowRef
@@ -135,7 +135,7 @@ def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
     if look.previous is None:
         return ""
     served = watched(look, history)
-    chosen = bool(look.actor) and is_person(look.actor) and look.actor != "reconciler"
+    chosen = bool(look.actor) and is_person(look.actor)
     proven = any(verdict_of(c) == "better" for c in served)
     needed = policy.release.watch_windows if chosen and not proven else policy.release.bake_windows
     if len(served) >= needed:

@@ -87,5 +87,5 @@ def clear(ws: Workspace, name: str, index: int, actor: str, reason: str) -> None
         raise NotFoundError(f"window {index} of {name!r} was not processed yet; the monitor comes first")
     ws.table.mark_healthy(name, index)
     ws.table.record_cycle(name, index, {**found, "health": "cleared"})
-    entry = ws.table.journal_begin(name, "clear", {"window": index, "actor": actor, "reasons": [reason]}, ws.clock())
-    ws.table.journal_done(entry, {"result": "cleared"})
+    intent = {"window": index, "actor": actor, "reasons": [reason]}
+    ws.table.journal_note(name, "clear", intent, "cleared", ws.clock())

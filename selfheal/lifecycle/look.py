@@ -43,7 +43,11 @@ class Look:
     swap
         The journal entry since which ``settled`` serves.
     actor
-        Who settled it: ``"flow"``, ``"watch"``, ``"reconciler"``, or a person.
+        Who settled it: one of :data:`~selfheal.lifecycle.actors.MACHINES`, or a person.
+    past
+        Versions that were rolled back because the world had turned back: kept for a recall, no step back.
+    awaited
+        A version that somebody moved to Production and that can't be read yet: it is tried again at every look.
     """
 
     settled: int | None = None
@@ -54,6 +58,8 @@ class Look:
     pinned: bool = False
     swap: int = 0
     actor: str = ""
+    past: frozenset[int] = frozenset()
+    awaited: int | None = None
 
     @property
     def production(self) -> frozenset[int]:
@@ -63,7 +69,8 @@ class Look:
     @property
     def fallbacks(self) -> tuple[int, ...]:
         """Versions to go back to, the last one first: served before, still there, not withdrawn or rolled back."""
-        return tuple(v for v in self.lineage if v in self.stages and v not in self.vetoed | self.quarantined)
+        barred = self.vetoed | self.quarantined | self.past
+        return tuple(v for v in self.lineage if v in self.stages and v not in barred)
 
     @property
     def previous(self) -> int | None:
@@ -89,6 +96,8 @@ class Look:
             "pinned": self.pinned,
             "swap": self.swap,
             "actor": self.actor,
+            "past": sorted(self.past),
+            "awaited": self.awaited,
         }
 
     @classmethod
@@ -103,6 +112,8 @@ class Look:
             pinned=record["pinned"],
             swap=record["swap"],
             actor=record["actor"],
+            past=frozenset(record.get("past", ())),
+            awaited=record.get("awaited"),
         )
 
 

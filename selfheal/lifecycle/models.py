@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from selfheal.errors import ArtifactError, NotFoundError
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
+    from selfheal.adapter import Adapter
     from selfheal.model import MonitoredModel
 
 KEPT = 12
@@ -32,13 +33,30 @@ def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
     return model
 
 
-def cannot_load(ws: Workspace, name: str, version: int) -> str:
-    """Why a version can't be loaded; empty when it can."""
+def verified(ws: Workspace, name: str, version: int) -> Adapter:
+    """The adapter of a version that can serve, from its file: one that was loaded before may be damaged by now.
+
+    Raises
+    ------
+    ArtifactError
+        A file is not what was registered.
+    NotFoundError, UnavailableError
+        It is not there, or can't be read now.
+    """
+    load_version(ws, name, version)
+    adapter = ws.registry.adapter(name, version)
+    if adapter.base_version is None:
+        raise ArtifactError(f"version {version} of {name!r} names no version of its base; promote another one")
+    return adapter
+
+
+def cannot_load(ws: Workspace, name: str, version: int) -> SelfhealError | None:
+    """Why a version can't be loaded; None when it can. Only an :class:`ArtifactError` condemns it."""
     try:
-        load_version(ws, name, version)
-    except (ArtifactError, NotFoundError) as error:
-        return str(error)
-    return ""
+        verified(ws, name, version)
+    except (ArtifactError, NotFoundError, UnavailableError) as error:
+        return error
+    return None
 
 
 def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:

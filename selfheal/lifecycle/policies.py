@@ -39,10 +39,8 @@ def policy_of_record(ws: Workspace, name: str, model: MonitoredModel) -> PolicyO
     except PolicyError as error:
         return PolicyOfRecord(_last_valid(ws, name) or _at_adoption(ws, name, model), str(error))
     if policy.digest != _last_digest(ws, name):
-        entry = ws.table.journal_begin(
-            name, POLICY, {"digest": policy.digest, "yaml": policy.to_yaml(), "file": path.name}, ws.clock()
-        )
-        ws.table.journal_done(entry, {"result": "in force"})
+        intent = {"digest": policy.digest, "yaml": policy.to_yaml(), "file": path.name}
+        ws.table.journal_note(name, POLICY, intent, "in force", ws.clock())
     return PolicyOfRecord(policy)
 
 

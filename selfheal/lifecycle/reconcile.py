@@ -11,17 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from selfheal.errors import ArtifactError, BusyError
-from selfheal.lifecycle.change import Change, carry_out, point, points_at
+from selfheal.lifecycle.actors import PERSON, RECONCILER
+from selfheal.lifecycle.change import Change, carry_out, means, pointer_to
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
 from selfheal.lifecycle.models import cannot_load
 from selfheal.lifecycle.recover import finish_open
 from selfheal.lifecycle.workspace import Workspace
-
-PERSON = "person (MLflow)"
-"""Who changed a stage past the journal; MLflow does not say."""
-
-RECONCILER = "reconciler"
 
 _log = logging.getLogger("selfheal.lifecycle")
 
@@ -61,12 +57,16 @@ def reconcile(ws: Workspace, name: str) -> Settled:
     UnavailableError
         MLflow or the database can't be reached; what was begun is finished by a later call.
     """
-    look = last_look(ws, name)
+    look, pointer = last_look(ws, name), ws.table.pointer(name)
     versions = {info.version: info for info in ws.registry.versions(name)}
     if (
         look is not None
+        and look.awaited is None
         and not ws.table.journal_open(name)
-        and points_at(ws.table.pointer(name), look, versions.get(look.settled or 0))
+        and pointer is not None
+        and pointer.version == look.settled in versions
+        and pointer.pinned == look.pinned
+        and means(pointer, versions[pointer.version])
         and look.stages == {version: info.stage for version, info in versions.items()}
     ):
         return Settled(look.settled)
@@ -96,8 +96,10 @@ def settle(ws: Workspace, name: str, lease: Lease) -> Settled:
     stages = stages_of(ws, name)
     change = _first(ws, name, stages) if look is None else _difference(ws, name, look, stages)
     if change is None:
-        if look is not None:
-            point(ws, name, look)
+        if look is not None and look.settled is not None:
+            pointer = pointer_to(ws, name, look.settled, pinned=look.pinned)
+            if ws.table.pointer(name) != pointer:
+                ws.table.set_pointer(name, pointer)
         return Settled(None if look is None else look.settled)
     if change.alarm:
         _log.error("%s: %s", name, change.reason)
@@ -116,31 +118,43 @@ def _first(ws: Workspace, name: str, stages: Mapping[int, str]) -> Change:
 
 def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str]) -> Change | None:
     """What to do about stages that somebody else changed since ``look``; None when nobody did."""
-    if look.stages == stages:
+    came = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
+    waits = [v for v in (look.awaited,) if v is not None and not came and stages.get(v) == look.stages.get(v)]
+    faults = {v: cannot_load(ws, name, v) for v in came or waits}
+    sound = [v for v in faults if faults[v] is None]
+    if look.stages == stages and not sound:
         return None
-    newcomers = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
-    faults = {v: cannot_load(ws, name, v) for v in newcomers}
-    sound = [v for v in newcomers if not faults[v]]
-    broken = frozenset(newcomers) - frozenset(sound)
-    vetoed = _vetoed(look, stages, replaced=bool(newcomers))
-    quarantined = look.quarantined | broken
+    condemned = frozenset(v for v, fault in faults.items() if isinstance(fault, ArtifactError))
+    unread = sorted(v for v in faults if faults[v] is not None and v not in condemned)
+    vetoed = _vetoed(look, stages, replaced=bool(came))
+    quarantined = look.quarantined | condemned
     if sound:
         to = _latest(ws, name, sound)
         others = [v for v in sound if v != to]
         also = f" (and {others}, which were changed earlier)" if others else ""
-        reason = f"version {to} was moved to Production{also}"
+        late = " and can be read by now" if waits else ""
+        reason = f"version {to} was moved to Production{also}{late}"
         return Change("manual", to, PERSON, reason, vetoed=vetoed - {to}, quarantined=quarantined - {to})
-    words = "; ".join(f"version {v} can't be loaded: {faults[v]}" for v in sorted(broken))
+    awaited = unread[-1] if unread else None
+    words = "; ".join(
+        f"version {v} can't be {'loaded' if v in condemned else 'read now, and is tried again'}: {faults[v]}"
+        for v in sorted(faults)
+    )
     settled = look.settled
     if settled is not None and stages.get(settled) == PRODUCTION:
-        if broken:
+        if came:
             reason = f"{words}; version {settled} goes on serving"
-            return Change("restore", settled, RECONCILER, reason, look.pinned, (), vetoed, quarantined, True)
+            return Change(
+                "restore", settled, RECONCILER, reason, look.pinned, (), vetoed, quarantined, True, awaited=awaited
+            )
         kind = "manual" if vetoed != look.vetoed else "seen"
-        return Change(kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined)
-    to = _comes_back(ws, name, look, stages, vetoed | quarantined)
+        return Change(
+            kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined, awaited=awaited
+        )
+    to = _comes_back(ws, name, look, stages, vetoed | quarantined, replaced=bool(came))
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
-    return Change("restore", to, RECONCILER, reason, False, (), vetoed - {to}, quarantined - {to}, True)
+    pin = look.pinned and to == settled
+    return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
 
 
 def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozenset[int]:
@@ -158,17 +172,21 @@ def _latest(ws: Workspace, name: str, versions: list[int]) -> int:
     return int(max(versions, key=lambda v: (updated[v], v)))
 
 
-def _comes_back(ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int]) -> int:
+def _comes_back(
+    ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int], *, replaced: bool
+) -> int:
     """The version that fills an empty Production: the journal's previous one that can be loaded.
 
-    One that nobody withdrew comes first; where none is left, an empty Production is worse than a veto, and a version
-    that never served worse than one that did.
+    The one that served comes first if it left only because another came (MLflow's box archives it), last if somebody
+    withdrew it. One that nobody withdrew goes before a veto; where none is left, an empty Production is worse than a
+    veto, and a version that never served worse than one that did.
     """
-    served: tuple[int, ...] = look.lineage if look.settled is None else (*look.lineage, look.settled)
+    here = () if look.settled is None else (look.settled,)
+    served: tuple[int, ...] = (*here, *look.lineage) if replaced else (*look.lineage, *here)
     order: list[int] = [v for v in dict.fromkeys((*served, *sorted(stages))) if v in stages]
     order.sort(key=lambda v: (v not in served, v in barred))
     for version in order:
-        if not cannot_load(ws, name, version):
+        if cannot_load(ws, name, version) is None:
             return version
     raise ArtifactError(
         f"Production of {name!r} is empty and none of its versions {sorted(stages)} can be loaded; replicas keep "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from selfheal.lifecycle.change import Change, finish
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
+from selfheal.lifecycle.change import Change, finish, pointer_to
 from selfheal.lifecycle.leases import Lease
 from selfheal.lifecycle.look import PRODUCTION, Look, stages_of
-from selfheal.lifecycle.models import cannot_load
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import JournalEntry
 
@@ -20,24 +24,47 @@ def finish_open(ws: Workspace, name: str, lease: Lease) -> int:
     """
     entries = ws.table.journal_open(name)
     for entry in entries:
-        why_not = _why_not(ws, name, entry)
-        if why_not:
-            # No look: what was half done is compared with the look before it, and settled as anybody's change is.
-            ws.table.journal_done(entry.id, {"result": "undone", "reason": why_not})
-        else:
-            finish(ws, name, lease, entry)
+        if "change" in entry.intent:
+            _finish(ws, name, lease, entry)
+        else:  # the release before noted in two steps
+            ws.table.journal_done(entry.id, {"result": "undone", "reason": "it was only to be noted"})
     return len(entries)
 
 
-def _why_not(ws: Workspace, name: str, entry: JournalEntry) -> str:
-    """Why an entry can't be finished any more; empty when it can."""
-    if "change" not in entry.intent:
-        return "it was only to be noted"
+def _finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry) -> None:
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
-    stage = stages_of(ws, name).get(change.to)
+    stages = stages_of(ws, name)
+    begun = {"version": change.to, "stage": PRODUCTION} in entry.acts
+    why_not = _moved(change, before, stages, begun=begun)
+    if not why_not:
+        try:
+            pointer = pointer_to(ws, name, change.to, pinned=change.pin)
+        except (ArtifactError, NotFoundError, UnavailableError) as error:
+            why_not = str(error)
+        else:
+            finish(ws, name, lease, entry, pointer)
+            return
+    outcome: dict[str, Any] = {"result": "undone", "reason": why_not}
+    if before.settled is not None:
+        outcome["look"] = replace(before, stages=_left(change, before, stages, begun=begun)).to_json()
+    ws.table.journal_done(entry.id, outcome)
+
+
+def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> str:
+    """Whether somebody else moved the newcomer since, whose word then holds; empty when nobody did."""
+    stage = stages.get(change.to)
     if stage is None:
         return f"version {change.to} is gone"
-    begun = {"version": change.to, "stage": PRODUCTION} in entry.acts
-    if not begun and stage not in (before.stages.get(change.to), PRODUCTION):
-        return f"version {change.to} was moved to {stage} meanwhile"
-    return cannot_load(ws, name, change.to)
+    if stage == PRODUCTION or (stage == before.stages.get(change.to) and not begun):
+        return ""
+    return f"version {change.to} was moved to {stage} meanwhile"
+
+
+def _left(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> dict[int, str]:
+    """The stages as an entry that is undone left them, so that the next look tells our own moves from a person's.
+
+    A newcomer that is still in Production is left as it was before, and so looked at like anybody's.
+    """
+    ours = {v: stage for v, stage in change.moves(before) if v != change.to and stages.get(v) == stage}
+    gone = {change.to: PRODUCTION} if begun and stages.get(change.to) != PRODUCTION else {}
+    return {**before.stages, **ours, **gone}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfheal.errors import RefusedError
+from selfheal.lifecycle.actors import FLOW
 from selfheal.lifecycle.look import PRODUCTION, STAGING, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.quarantine import like_of
-from selfheal.lifecycle.stages import FLOW, promote
+from selfheal.lifecycle.stages import promote
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo

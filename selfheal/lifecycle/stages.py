@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from selfheal.errors import NotFoundError, RefusedError
+from selfheal.lifecycle.actors import is_person
 from selfheal.lifecycle.change import Change, carry_out
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import cannot_load, load_version
+from selfheal.lifecycle.quarantine import like_of
 from selfheal.lifecycle.reconcile import settle
 from selfheal.lifecycle.workspace import Workspace
-
-FLOW, WATCH = "flow", "watch"
-"""The actors that are no person: the release of a heal, and the watch over it."""
 
 WAIT_SECONDS = 20.0
 """For another process that is changing the stages: two whole leases."""
@@ -56,6 +55,7 @@ def promote(
             raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
+            _no_like_of_withdrawn(ws, look, name, version)
         if look.settled == version and look.pinned == pin:
             return look
         load_version(ws, name, version)
@@ -66,8 +66,16 @@ def promote(
         return carry_out(ws, name, lease, change, look)
 
 
-def rollback(ws: Workspace, name: str, actor: str, to: int | None = None, *, reason: str = "") -> Look:
+def rollback(
+    ws: Workspace, name: str, actor: str, to: int | None = None, *, reason: str = "", turned: bool = False
+) -> Look:
     """Put the version before into Production again (or ``to``), and the one that serves into quarantine.
+
+    Parameters
+    ----------
+    turned
+        The world is as it was before: that says nothing against the version that goes, which is not put into
+        quarantine and may be recalled when its own drift comes again.
 
     Raises
     ------
@@ -84,10 +92,11 @@ def rollback(ws: Workspace, name: str, actor: str, to: int | None = None, *, rea
         if target == look.settled:
             raise RefusedError(f"version {target} of {name!r} serves already; name another to go back to")
         load_version(ws, name, target)
-        quarantined = (look.quarantined | {look.settled or 0}) - {target, 0}
+        gone = {look.settled or 0} if not turned else set()
+        quarantined = frozenset((look.quarantined | gone) - {target, 0})
         change = Change(
-            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=frozenset(quarantined)
-        )  # fmt: skip
+            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=quarantined, turned=turned
+        )
         return carry_out(ws, name, lease, change, look)
 
 
@@ -110,11 +119,6 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
         return carry_out(ws, name, lease, change, look)
 
 
-def is_person(actor: str) -> bool:
-    """Whether an actor's word lifts a quarantine and overrules a veto."""
-    return actor not in (FLOW, WATCH)
-
-
 def _settled(ws: Workspace, name: str, lease: Lease) -> Look:
     """The look after whatever a person did meanwhile was settled first."""
     settle(ws, name, lease)
@@ -135,9 +139,24 @@ def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> 
         )
 
 
+def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) -> None:
+    """What a person took out does not come back under another number."""
+    if not look.vetoed:
+        return
+    info, model = ws.registry.version(name, version), load_version(ws, name, version)
+    rows = ws.registry.sample(name, version)
+    rows = model.reference if rows is None else rows
+    like = like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, look.vetoed)
+    if like is not None:
+        raise RefusedError(
+            f"version {version} of {name!r} predicts like version {like}, which a person withdrew; only a person may "
+            "promote it"
+        )
+
+
 def _target(ws: Workspace, name: str, look: Look) -> int:
     for version in look.fallbacks:
-        if not cannot_load(ws, name, version):
+        if cannot_load(ws, name, version) is None:
             return version
     raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
 

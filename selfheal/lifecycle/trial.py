@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from selfheal.errors import RefusedError, SelfhealError
+from selfheal.lifecycle.actors import FLOW
 from selfheal.lifecycle.decide import HISTORY
 from selfheal.lifecycle.look import STAGING, Look, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.release import LABELS_FITTED, WAITS
-from selfheal.lifecycle.stages import FLOW, archive, promote
+from selfheal.lifecycle.stages import archive, promote
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry.versions import VersionInfo
 

@@ -14,16 +14,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import ArtifactError, NotFoundError, RefusedError
+from selfheal.lifecycle.actors import WATCH, is_person
 from selfheal.lifecycle.decide import HISTORY, OWN_SHARE, verdict_of, watched
 from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
-from selfheal.lifecycle.stages import WATCH, rollback
+from selfheal.lifecycle.stages import rollback
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
 if TYPE_CHECKING:
+    from selfheal.healing.compare import Comparison
     from selfheal.model import MonitoredModel
 
 LABELLED = 30
@@ -101,13 +103,20 @@ def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] =
     found = by_labels(
         [(w.frame, w.labels) for w in pairs if w.labels.notna().any()], old.with_policy(policy), new.with_policy(policy)
     )
-    if found[0] == "undecided" and window is not None:
-        recent = ws.table.recent(name, YARDSTICK_WINDOWS)
-        found = _by_data(window, old.with_policy(policy), new.with_policy(policy), recent, found[2])
-    elif found[0] == "undecided":
+    if found[0] == "undecided" and window is None:
         return silent
+    turned = False
+    if window is not None and found[0] != "better":
+        from selfheal.healing import gate_roles
+
+        recent = ws.table.recent(name, YARDSTICK_WINDOWS)
+        asked = gate_roles(new.with_policy(policy), old.with_policy(policy), window.frame, recent or None)
+        # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
+        turned = asked.natural and not is_person(look.actor)
+        if found[0] == "undecided":
+            found = _by_data(asked, window, old.with_policy(policy), new.with_policy(policy), recent, found[2])
     verdict = WatchVerdict(look.settled, look.previous, ref.index, *found)
-    return _acted(ws, name, verdict, look, before) if verdict.verdict == "worse" else verdict
+    return _acted(ws, name, verdict, look, before, turned=turned) if verdict.verdict == "worse" else verdict
 
 
 def _own_rows(window: Window, version: int) -> Window | None:
@@ -138,6 +147,7 @@ def by_labels(
 
 
 def _by_data(
+    asked: Comparison,
     window: Window,
     old: MonitoredModel,
     new: MonitoredModel,
@@ -147,7 +157,6 @@ def _by_data(
     """The gate with the roles swapped: is the version that serves worse than the one before?"""
     from selfheal.healing import gate_roles
 
-    asked = gate_roles(new, old, window.frame, recent or None)
     if asked.worse:
         return "worse", "data", (*before, *asked.reasons)
     # The other way round: a version that undoes what the one before would leave unusual has proven itself.
@@ -156,7 +165,7 @@ def _by_data(
 
 
 def _acted(
-    ws: Workspace, name: str, verdict: WatchVerdict, look: Look, before: Sequence[dict[str, Any]]
+    ws: Workspace, name: str, verdict: WatchVerdict, look: Look, before: Sequence[dict[str, Any]], *, turned: bool
 ) -> WatchVerdict:
     """Roll back, unless the version was better on an earlier window: then the world changed, not the version."""
     proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
@@ -164,7 +173,7 @@ def _acted(
         text = f"it was better on window {proven}, so the data changed since: the monitor decides"
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, text)})
     try:
-        rollback(ws, name, WATCH, reason=f"window {verdict.window}: {'; '.join(verdict.reasons)}")
+        rollback(ws, name, WATCH, reason=f"window {verdict.window}: {'; '.join(verdict.reasons)}", turned=turned)
     except RefusedError as error:
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, str(error))})
     for cycle in ws.table.cycles(name, last=HISTORY):

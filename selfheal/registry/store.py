@@ -111,7 +111,9 @@ class Registry(RunLog):
         digest = info.tags.get("adapter_digest", "")
         cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
         if digest and cached.exists():
-            return checked_adapter(cached.read_bytes(), digest, str(cached))
+            with suppress(ArtifactError):  # a damaged copy is fetched anew; the registered file is what counts
+                return checked_adapter(cached.read_bytes(), digest, str(cached))
+            cached.unlink(missing_ok=True)
         with self._fetched(info, name, _ADAPTER) as path:
             data = path.read_bytes()
         adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {version}")

@@ -251,6 +251,11 @@ class InferenceTable:
         with self._database.write() as connection:
             return journal.begin(connection, model, kind, intent, at or datetime.now(UTC))
 
+    def journal_note(self, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime) -> None:
+        """Journal what has happened already, in one transaction: nobody ever finds it open."""
+        with self._database.write() as connection:
+            journal.note(connection, model, kind, intent, result, at)
+
     def journal_act(self, entry: int, act: dict[str, Any]) -> None:
         """Note an act of an open entry."""
         with self._database.write() as connection:

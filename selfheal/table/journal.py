@@ -47,6 +47,12 @@ def begin(connection: sa.Connection, model: str, kind: str, intent: dict[str, An
     return int(connection.execute(JOURNAL.insert().values(values).returning(JOURNAL.c.id)).scalar_one())
 
 
+def note(connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime) -> None:
+    """An entry that is done as it is written: there is nothing to finish."""
+    values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
+    connection.execute(JOURNAL.insert().values(values | {"outcome": to_json({"result": result})}))
+
+
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
     """Add an act to an open entry."""
     _check_open(connection, entry)

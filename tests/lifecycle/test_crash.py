@@ -97,7 +97,7 @@ def test_a_manual_change_whose_settling_died_is_settled(ws):
 
 
 def test_a_lease_left_behind_by_a_dead_process_runs_out(ws):
-    assert ws.table.acquire(f"stages:{NAME}", "somewhere:1:dead", timedelta(seconds=0.2))
+    assert ws.table.acquire(f"stages:{NAME}", "somewhere:1:dead", timedelta(seconds=2))
     busy = reconcile(ws, NAME)
     assert "another process" in busy.reason
     assert recover(ws, NAME).version == 1
