@@ -18,7 +18,7 @@ from torch import nn
 
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, nearest
-from selfheal.policy import Policy
+from selfheal.policy import Policy, check_name
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +79,8 @@ class MonitoredModel:
     ) -> None:
         self.policy = Policy.load(policy)
         self.name = name or self.policy.model
+        if self.name is not None:
+            check_name(self.name)
         self.target = _target(reference, target, self.policy)
         labels = reference[self.target]
         if labels.isna().any():

@@ -29,6 +29,31 @@ from selfheal.errors import InputError, PolicyError, nearest
 from selfheal.rules import Rule, parse
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
+
+LONGEST_DURATION = dt.timedelta(days=36_500)
+"""A century: with it the bounds of every window around an event time can still be represented."""
+
+
+def check_name(name: str) -> str:
+    """A model's name, if every store can hold it: PostgreSQL cuts a table's name, ``predictions_<name>``, at 63 bytes.
+
+    Raises
+    ------
+    InputError
+        If it is not 1 to 48 letters, digits, ``_`` and ``-``, or begins or ends with what is not allowed.
+
+    >>> check_name("fraud")
+    'fraud'
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot name a model ({len(name)} characters): 1 to 48 letters, digits, '_' and '-', beginning "
+            "with a letter or digit; choose another name"
+        )
+    if name.endswith("-base"):
+        raise InputError(f"{name!r} ends in '-base', the name of another model's bases; choose another name")
+    return name
 
 
 def parse_duration(value: object) -> dt.timedelta:
@@ -38,11 +63,14 @@ def parse_duration(value: object) -> dt.timedelta:
     datetime.timedelta(seconds=90)
     """
     if isinstance(value, dt.timedelta):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", str(value))
-    if not match:
+        seconds = value.total_seconds()
+    elif match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", str(value)):
+        seconds = float(match[1]) * _UNITS[match[2]]
+    else:
         raise ValueError(f"{value!r} is not a duration; write a number and s, m, h or d, such as 5m")
-    return dt.timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    if seconds > LONGEST_DURATION.total_seconds():
+        raise ValueError(f"{value!r} is longer than {LONGEST_DURATION.days}d, a century; write a shorter duration")
+    return dt.timedelta(seconds=seconds)
 
 
 def format_duration(value: dt.timedelta) -> str:
@@ -192,6 +220,12 @@ class Policy(_Section):
     heal: Heal = Field(default_factory=Heal, description="when to heal")
     release: Release = Field(default_factory=Release, description="who may promote")
     cost: Cost | None = Field(None, description="optional: then the gate decides by expected cost")
+
+    @model_validator(mode="after")
+    def _named(self) -> Policy:
+        if self.model is not None:
+            check_name(self.model)
+        return self
 
     @model_validator(mode="after")
     def _unique(self) -> Policy:

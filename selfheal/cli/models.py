@@ -22,7 +22,9 @@ def adopt(name: str, factory: str, json_file: Path | None) -> None:
     a new base; its identity adapter then waits in Staging.
     """
     from selfheal.cli.factory import build
+    from selfheal.policy import check_name
 
+    check_name(name)
     with progress(f"building {name} with {factory}"):
         model = build(factory)
     import selfheal

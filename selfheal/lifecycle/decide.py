@@ -109,7 +109,7 @@ def counted(history: Sequence[dict[str, Any]], look: Look, ref: WindowRef, polic
     if duration is None:
         return near
     reach = policy.heal.patience[1] * MAX_JOINED * duration
-    return [c for c in near if datetime.fromisoformat(c["end"]) > ref.start - reach]
+    return [c for c in near if ref.start - datetime.fromisoformat(c["end"]) < reach]
 
 
 def _held(seen: Inspection, history: Sequence[dict[str, Any]], newest: bool) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import dataclass
 
 import yaml
 
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
+from selfheal.policy import check_name
 from selfheal.registry.archive import POLICY
 from selfheal.registry.store import Registry
 from selfheal.registry.versions import VersionInfo
@@ -18,8 +18,6 @@ from selfheal.table import InferenceTable, Pointer
 
 ANEW = "adopted anew"
 """Kind of the journal entry that says so."""
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     Parameters
     ----------
     name
-        Letters, digits, ``_`` and ``-``, at most 60; not ending in ``-base``.
+        As :func:`selfheal.policy.check_name` allows.
 
     Raises
     ------
@@ -97,7 +95,7 @@ def adopt(name: str, model: MonitoredModel, settings: Settings | None = None) ->
     Parameters
     ----------
     name
-        Letters, digits, ``_`` and ``-``, at most 60.
+        Letters, digits, ``_`` and ``-``, at most 48, beginning with a letter or digit.
     settings
         By default from the environment.
 
@@ -137,10 +135,7 @@ def load(name: str, settings: Settings | None = None) -> MonitoredModel:
 
 
 def _check(name: str, model: MonitoredModel) -> None:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no model name: letters, digits, '_' and '-', at most 60 of them")
-    if name.endswith("-base"):
-        raise InputError(f"{name!r} ends in '-base', the name of another model's bases; choose another name")
+    check_name(name)
     if model.policy.model not in (None, name):
         raise InputError(
             f"the policy is for model {model.policy.model!r}, not {name!r}; adopt under that name, or change its model:"

@@ -23,7 +23,7 @@ from selfheal.errors import InputError, nearest
 from selfheal.serving.ids import next_ids
 from selfheal.serving.scorer import Scorer
 from selfheal.table.predictions import check_id, storable_text
-from selfheal.table.values import from_us, to_us
+from selfheal.table.values import event_us, from_us
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMS = ("event_time", "prediction_ids", "durable")
@@ -298,10 +298,14 @@ def _times(times: Any, n: int, latest_us: float) -> list[int]:
 
 def _time(text: Any, row: int) -> int:
     try:
-        return to_us(datetime.fromisoformat(text))
-    except InputError:
-        raise InputError(
-            f"event_time of row {row}, {text!r}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
-        ) from None
+        at = datetime.fromisoformat(text)
     except (ValueError, TypeError):
         raise InputError(f"event_time of row {row}, {text!r}, is not a time; send 2026-01-31T12:00:00Z") from None
+    if at.tzinfo is None:
+        raise InputError(
+            f"event_time of row {row}, {text!r}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
+        )
+    try:
+        return event_us(at)
+    except InputError as error:
+        raise InputError(f"event_time of row {row}: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,14 +11,21 @@ import sqlalchemy as sa
 from selfheal.errors import InputError, NotFoundError
 from selfheal.policy import WindowSpec
 from selfheal.table.schema import CYCLES, ModelSchema
-from selfheal.table.values import duration_us, from_us, to_json, to_us
+from selfheal.table.values import EARLIEST, LATEST, duration_us, from_us, to_json, to_us
 from selfheal.table.windows import Span, WindowRef, join_windows
+from selfheal.table.writers import settled
+
+AHEAD_US = 86_400_000_000
+"""A row dated more than this (a day) after the clock is in no window of rows: a window that held it would close when
+that time comes, and all later ones after it."""
+
+_FIRST, _LAST = to_us(EARLIEST), to_us(LATEST)  # rows of older releases may lie outside: they are in no window
 
 
 def plan_windows(
-    connection: sa.Connection, schema: ModelSchema, spec: WindowSpec, *, horizon: datetime, min_rows: int
+    connection: sa.Connection, schema: ModelSchema, spec: WindowSpec, *, horizon: int, min_rows: int
 ) -> list[WindowRef]:
-    """Fix the bounds of the windows that have closed before ``horizon``; return all that wait to be processed.
+    """Fix the bounds of the windows that have closed before ``horizon`` (µs); return all that wait to be processed.
 
     Once fixed, bounds stay: rows that come later than the allowed lateness, or a policy with another window length,
     cannot make a row count twice.
@@ -31,16 +37,16 @@ def plan_windows(
     ).one()
     next_index = 0 if newest[0] is None else newest[0] + 1
     if spec.duration is not None:
-        fresh = _by_time(connection, schema, duration_us(spec.duration), newest[1], to_us(horizon), min_rows)
+        fresh = _by_time(connection, schema, duration_us(spec.duration), newest[1], horizon, min_rows)
     elif spec.rows is not None:
-        fresh = _by_rows(connection, schema, spec.rows, newest[1:], to_us(horizon), min_rows)
+        fresh = _by_rows(connection, schema, spec.rows, newest[1:], horizon, min_rows)
     else:
         raise InputError("a window needs a duration or a number of rows")
     for number, bounds in enumerate(fresh):
         connection.execute(CYCLES.insert().values(model=schema.model, window_index=next_index + number, **bounds))
     waiting = connection.execute(
         sa.select(CYCLES)
-        .where(CYCLES.c.model == schema.model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= to_us(horizon))
+        .where(CYCLES.c.model == schema.model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= horizon)
         .order_by(CYCLES.c.window_index)
     )
     return [_ref(row) for row in waiting.mappings()]
@@ -50,12 +56,12 @@ def _by_time(
     connection: sa.Connection, schema: ModelSchema, length: int, mark: int | None, horizon: int, min_rows: int
 ) -> list[dict[str, Any]]:
     time = schema.table.c.event_time
-    closed = horizon // length
+    closed = min(horizon, _LAST) // length
     # SQL divides toward zero, and event times before 1970 are negative: take the floor's remainder off first.
     base = (time - (time % length + length) % length) // length
-    counted = sa.select(base.label("base"), sa.func.count()).where(time < closed * length)
-    if mark is not None:
-        counted = counted.where(time >= mark)
+    counted = sa.select(base.label("base"), sa.func.count()).where(
+        time >= (_FIRST if mark is None else max(mark, _FIRST)), time < closed * length
+    )
     counts = {int(base): rows for base, rows in connection.execute(counted.group_by("base"))}
     return [
         _bounds(
@@ -75,9 +81,11 @@ def _by_rows(
 ) -> list[dict[str, Any]]:
     table = schema.table
     end_mark, seq_mark = mark
+    newest = settled(connection, table)
+    dated = sa.and_(table.c.event_time >= _FIRST, table.c.event_time < min(horizon + AHEAD_US, _LAST))
     waiting = sa.select(
         table.c.seq, table.c.event_time, (sa.func.row_number().over(order_by=table.c.seq) - 1).label("place")
-    )
+    ).where(table.c.seq <= newest, dated)
     if seq_mark is not None:
         waiting = waiting.where(table.c.seq > seq_mark)
     elif end_mark is not None:  # the policy changed from windows of time: begin after what they covered

@@ -12,14 +12,14 @@ import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
-from selfheal.policy import WindowSpec
+from selfheal.policy import WindowSpec, check_name
 from selfheal.table import cycles, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
 from selfheal.table.state import Pointer
-from selfheal.table.values import to_us
+from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
 
 
@@ -75,7 +75,7 @@ class InferenceTable:
         Raises
         ------
         InputError
-            If predictions are already logged under another schema, naming what differs.
+            If predictions are already logged under another schema, naming what differs; if the name can't be used.
         """
         wanted = model_schema(model, dtypes, classes)
         with self._database.write(alone="create tables", create=True) as connection:
@@ -83,7 +83,7 @@ class InferenceTable:
             if row is not None:
                 refuse_changed(schema_from_row(row), wanted)
             else:
-                self._refuse_same_letters(connection, model)
+                self._refuse_same_letters(connection, check_name(model))
                 connection.execute(MODELS.insert().values(schema_row(wanted)))
             wanted.table.metadata.create_all(connection)
 
@@ -182,7 +182,9 @@ class InferenceTable:
         """
         schema = self.schema(model)
         with self._database.write(alone=f"windows of {model}") as connection:
-            return cycles.plan_windows(connection, schema, spec, horizon=until - lateness, min_rows=min_rows)
+            return cycles.plan_windows(
+                connection, schema, spec, horizon=to_us(until) - duration_us(lateness), min_rows=min_rows
+            )
 
     def window(self, model: str, index: int) -> WindowRef:
         """A closed window by its index, processed or not."""

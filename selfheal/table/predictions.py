@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from selfheal.errors import InputError
 from selfheal.table.schema import ModelSchema
-from selfheal.table.values import to_us
+from selfheal.table.values import event_us
 
 LONGEST_ID = 128
 _STATEMENT_ROWS = (64, 8, 1)
@@ -76,7 +76,7 @@ def rows_of_frame(
         )
     for prediction_id in prediction_ids:
         check_id(prediction_id)
-    times = [to_us(at) for at in event_times]
+    times = [event_us(at) for at in event_times]
     features = [_storable(name, frame[name], dtype) for name, dtype in schema.dtypes.items()]
     scores = np.asarray(probabilities, dtype=np.float64).T.tolist()
     return list(

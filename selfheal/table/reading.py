@@ -62,9 +62,10 @@ def read_latencies(
 
 
 def _inside(table: sa.Table, ref: WindowRef) -> sa.ColumnElement[bool]:
-    if ref.seqs is not None:
-        return sa.and_(table.c.seq > ref.seqs[0], table.c.seq <= ref.seqs[1])
-    return sa.and_(table.c.event_time >= to_us(ref.start), table.c.event_time < to_us(ref.end))
+    inside = sa.and_(table.c.event_time >= to_us(ref.start), table.c.event_time < to_us(ref.end))
+    if ref.seqs is not None:  # between them lie rows that no window can hold: see cycles.AHEAD_US
+        return sa.and_(table.c.seq > ref.seqs[0], table.c.seq <= ref.seqs[1], inside)
+    return inside
 
 
 class _Columns:

@@ -113,8 +113,7 @@ COLUMN_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
     "bool": sa.Double,
     "str": sa.Text,
 }
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")  # PostgreSQL cuts identifiers at 63 bytes
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,55}")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,55}")  # PostgreSQL cuts identifiers at 63 bytes
 _OWN_NAMES = re.compile(r"seq|prediction_id|event_time|model_version|latency_ms|p_\d+|f_\d+", re.IGNORECASE)
 
 
@@ -166,12 +165,8 @@ def model_schema(model: str, dtypes: Mapping[str, str], classes: Sequence[Any]) 
     Raises
     ------
     InputError
-        If the name cannot name a table, a dtype is unknown, or there are fewer than two classes.
+        If a dtype is unknown, or there are fewer than two classes.
     """
-    if not _MODEL_NAME.fullmatch(model):
-        raise InputError(
-            f"{model!r} cannot name a model: 1 to 48 letters, digits, '_', '-' or '.', beginning with a letter or digit"
-        )
     unknown = {feature: dtype for feature, dtype in dtypes.items() if dtype not in COLUMN_TYPES}
     if unknown:
         feature, dtype = next(iter(unknown.items()))

@@ -14,6 +14,11 @@ from selfheal.errors import InputError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+EARLIEST, LATEST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""Event times lie in ``[EARLIEST, LATEST)``: the whole years that pandas' nanoseconds can hold, which also leaves room
+for the bounds of any window around them. What a broken clock or an unset field says (the years 1 and 9999) is outside.
+"""
+
 
 def to_us(at: datetime) -> int:
     """Microseconds since 1970 (negative before) of an aware time.
@@ -24,6 +29,30 @@ def to_us(at: datetime) -> int:
     if at.tzinfo is None:
         raise InputError(f"the time {at} has no time zone; give aware times, UTC where possible")
     return (at - _EPOCH) // _MICROSECOND
+
+
+def event_us(at: Any) -> int:
+    """:func:`to_us` of an event time.
+
+    Raises
+    ------
+    InputError
+        If it is no time, has no time zone, or lies outside ``[EARLIEST, LATEST)``.
+
+    >>> event_us(datetime(1, 1, 1, tzinfo=UTC))
+    Traceback (most recent call last):
+    selfheal.errors.InputError: the event time 0001-01-01T00:00:00+00:00 is not between the years 1678 and 2261; \
+correct the sender's clock, or leave out a time that is not known
+    """
+    if not isinstance(at, datetime) or at != at:  # NaT is a datetime, and not itself
+        raise InputError(f"the event time {at!r} is not a time; give aware datetimes, UTC where possible")
+    us = to_us(at)
+    if not to_us(EARLIEST) <= us < to_us(LATEST):
+        raise InputError(
+            f"the event time {at.isoformat()} is not between the years {EARLIEST.year} and {LATEST.year - 1}; "
+            "correct the sender's clock, or leave out a time that is not known"
+        )
+    return us
 
 
 def from_us(us: int) -> datetime:

@@ -92,10 +92,10 @@ def test_a_bounded_read_spreads_over_the_window(table, rows, house):
 
 def test_awkward_columns_and_names(table):
     dtypes = {"p_0": "float", "Amount": "float", "amount": "float", "x" * 80: "int", "seq": "int", "a b\"; --'": "str"}
-    table.create("Odd.model-1", dtypes, ["no", "yes"])
+    table.create("Odd-model-1", dtypes, ["no", "yes"])
     frame = pd.DataFrame([[1.5, 2.5, 3.5, 4, 5, "six"]], columns=list(dtypes))
     table.append(
-        "Odd.model-1",
+        "Odd-model-1",
         frame=frame[frame.columns[::-1]],
         probabilities=np.array([[0.25, 0.75]]),
         prediction_ids=["a"],
@@ -103,7 +103,7 @@ def test_awkward_columns_and_names(table):
         version=1,
         latency_ms=1,
     )
-    got = table.read(WindowRef("Odd.model-1", 0, T0, T0 + HOUR, 1, 1, False)).frame
+    got = table.read(WindowRef("Odd-model-1", 0, T0, T0 + HOUR, 1, 1, False)).frame
     pd.testing.assert_frame_equal(got.reset_index(drop=True), frame)
 
 
