@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Flow, serve
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
@@ -27,9 +26,6 @@ from flows.runs import workspace
 from selfheal.lifecycle import Workspace
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import policy_of_record
-
-ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-"""One run at a time and model: a new one would find the same windows, so it is dropped rather than queued."""
 
 LOOK_SECONDS = 5.0
 """Between looks for the first adopted model."""
@@ -46,7 +42,7 @@ def deployments(every: dict[str, timedelta]) -> list[RunnerDeployment]:
     made = []
     for model, interval in sorted(every.items()):
         words = f"Handles every closed window of {model}: report, signals, decision, heal."
-        made.append(_deployment(monitor, model, words, interval=interval, concurrency_limit=ONE))
+        made.append(_deployment(monitor, model, words, interval=interval))
         made.append(_deployment(release, model, f"Releases a version of {model}; run by hand or by an event."))
         made.append(_deployment(watch, model, f"Asks the watch again over {model}, e.g. after late labels came."))
     return made
@@ -86,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.ready is not None:
         given.ready.write_text(str(os.getpid()))
     try:
-        serve(*served, print_starting_message=False)
+        # A place for a long run of each model, and one for runs that find it at work: no more processes than that.
+        serve(*served, limit=len(models) + 1, print_starting_message=False)
     finally:
         if given.ready is not None:
             with suppress(OSError):

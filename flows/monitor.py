@@ -5,6 +5,7 @@ The same steps in the same order as :func:`selfheal.lifecycle.monitor`, each a t
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,9 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
-from flows.runs import alone, called, ended, rename, step, workspace
+from flows.runs import BUSY, alone, called, ended, rename, step, workspace
 from selfheal import lifecycle
-from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
+from selfheal.errors import BusyError
 from selfheal.table import WindowRef
 
 
@@ -25,19 +26,21 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        The records of the windows, oldest first, each with its ``index``.
+        The records of the windows, oldest first, each with its ``index``; none where another run is at work.
 
     Raises
     ------
     NotFoundError
         No such model.
-    BusyError
-        Another monitor run of this model is under way.
     UnavailableError
         The database is away.
     """
     ws = workspace()
-    with alone(model), hold(ws, monitor_lease(model), ttl=MONITOR_TTL) as lease:
+    with ExitStack() as leased:
+        try:
+            lease = leased.enter_context(alone(ws, model))
+        except BusyError as error:
+            return ended(BUSY, str(error), [])
         settle_stages(ws, model)
         refs = closed_windows(ws, model, until or datetime.now(UTC))
         rename(wording.run_name(model, [ref.index for ref in refs]))

@@ -19,7 +19,7 @@ def release(model: str, version: int) -> lifecycle.Released:
         No such version; it can't be loaded; a store is away. Nothing was changed.
     """
     ws = workspace()
-    with alone(model):
+    with alone(ws, model):
         settle_stages(ws, model)
         done = release_version(ws, model, version)
     return ended("Promoted" if done.promoted else "Waiting", done.note, done)
@@ -37,7 +37,7 @@ def watch(model: str) -> lifecycle.WatchVerdict:
         No window was processed yet.
     """
     ws = workspace()
-    with alone(model):
+    with alone(ws, model):
         done = ws.table.cycles(model, last=1)
         if not done:
             raise InputError(f"no window of {model!r} was processed yet; the monitor comes first")

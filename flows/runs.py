@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.concurrency.sync import concurrency
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, State
 
 from selfheal.errors import BusyError
+from selfheal.lifecycle.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,11 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Data = TypeVar("Data")
 
-SLOT_SECONDS = 60.0
-"""Lease on a model's slot, the least that Prefect allows: after a kill -9 the slot is free again this much later."""
-
-WAIT_SECONDS = 5.0
-"""For the run before to end; a run that waits longer is superfluous, the next one takes its windows."""
+BUSY = "Busy"
+"""State of a run that found another one at work: no alarm, that one takes the windows."""
 
 
 def workspace() -> Workspace:
@@ -52,36 +49,19 @@ def _opened(settings: Settings) -> Workspace:
 
 
 @contextmanager
-def alone(model: str) -> Iterator[None]:
-    """One run at a time and model, seen in Prefect as a concurrency limit.
+def alone(ws: Workspace, model: str) -> Iterator[Lease]:
+    """One run at a time and model, by a lease in the state database.
 
-    The limit is made first: on one that does not exist ``concurrency`` would only warn, and enter. Strict, so that it
-    raises if somebody deletes it in between.
+    Prefect's own limits are not asked: a slot whose holder was killed stays taken for a minute, a deployment's for
+    five, and for ever where the server went with it.
 
     Raises
     ------
     BusyError
-        Another run of this model is under way.
+        Another run of this model is at work.
     """
-    limit = f"selfheal {model}"
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(limit, 1)
-    slot = concurrency(
-        limit,
-        strict=True,
-        timeout_seconds=WAIT_SECONDS,
-        lease_duration=SLOT_SECONDS,
-        # a server that hiccups must not end a heal half-way: the database's lease is what keeps runs apart
-        raise_on_lease_renewal_failure=False,
-    )
-    try:
-        slot.__enter__()
-    except TimeoutError as error:
-        raise BusyError(f"another flow run of {model!r} is under way; its windows are in good hands") from error
-    try:
-        yield
-    finally:
-        slot.__exit__(None, None, None)
+    with hold(ws, monitor_lease(model), ttl=MONITOR_TTL, wait=None) as lease:
+        yield lease
 
 
 def rename(words: str) -> None:
@@ -117,10 +97,14 @@ def called(recipe: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     Raises
     ------
+    BusyError
+        Another run is at work.
     Exception
         What the flow raised.
     """
     state: State[R] = recipe(*args, return_state=True, **kwargs)
+    if state.name == BUSY:
+        raise BusyError(state.message or "")
     run = str(state.state_details.flow_run_id)
     if state.is_completed() and run in _results:
         return cast("R", _results.pop(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -22,7 +23,10 @@ every act, so that it never acts on a lease that it has lost."""
 MONITOR_TTL = timedelta(seconds=30)
 """The same for a monitor run: shorter than any schedule, longer than a machine that pages holds its breath."""
 
-POLL_SECONDS = 0.05
+POLLS = 100
+"""Looks at a lease that is waited for, in its time to live."""
+
+_log = logging.getLogger("selfheal.lifecycle")
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,14 @@ class Lease:
 
 
 @contextmanager
-def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iterator[Lease]:
+def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float | None = 0.0) -> Iterator[Lease]:
     """Hold the lease ``name`` for the length of a block.
 
     Parameters
     ----------
     wait
-        Seconds to wait for another holder.
+        Seconds to wait for another holder. None: as long as that one may be dead, that is until it gives a sign of
+        life (a third of ``ttl``) or runs out.
 
     Raises
     ------
@@ -61,14 +66,7 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iter
         If somebody else still holds it then.
     """
     lease = Lease(ws, name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}", ttl)
-    deadline = time.monotonic() + wait
-    while not ws.table.acquire(name, lease.holder, ttl):
-        if time.monotonic() >= deadline:
-            raise BusyError(
-                f"lease {name!r} is held by another process; it is given back when that is done, or "
-                f"{ttl.total_seconds():g} s after that process died; try again then"
-            )
-        time.sleep(POLL_SECONDS)
+    _acquire(lease, wait)
     done = threading.Event()
     beat = threading.Thread(target=_keep, args=(lease, done), name=f"lease {name}", daemon=True)
     beat.start()
@@ -79,6 +77,25 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float = 0.0) -> Iter
         beat.join()
         with suppress(UnavailableError):  # it runs out by itself
             ws.table.release(name, lease.holder)
+
+
+def _acquire(lease: Lease, wait: float | None) -> None:
+    ttl = lease.ttl.total_seconds()
+    deadline = time.monotonic() + (ttl + 1 if wait is None else wait)
+    first: tuple[str, int] | None = None
+    while not lease.ws.table.acquire(lease.name, lease.holder, lease.ttl):
+        held = lease.ws.table.held(lease.name)
+        lives = wait is None and first is not None and held not in (None, first)
+        whose = f"held by another process ({held[0] if held else 'just now'})"
+        if lives or time.monotonic() >= deadline:
+            raise BusyError(
+                f"lease {lease.name!r} is {whose}; it is given back when that is done, or {ttl:g} s after that "
+                "process died; try again then"
+            )
+        if first is None and held is not None:
+            first = held
+            _log.warning("waiting for lease %r, %s", lease.name, whose)
+        time.sleep(ttl / POLLS)
 
 
 def _keep(lease: Lease, done: threading.Event) -> None:

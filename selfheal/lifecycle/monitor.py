@@ -58,7 +58,7 @@ def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = 
     UnavailableError
         The database is away. MLflow being away is noted in each cycle's record instead.
     """
-    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL) as lease:
+    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
         settle_stages(ws, name)
         refs = pending(ws, name, until)
         cycles = []

@@ -75,6 +75,12 @@ def release(connection: sa.Connection, lease: str, holder: str) -> None:
     connection.execute(LEASES.delete().where(LEASES.c.lease == lease, LEASES.c.holder == holder))
 
 
+def held(connection: sa.Connection, lease: str) -> tuple[str, int] | None:
+    """Who holds a lease and when it runs out; grows with each renewal. None when nobody does."""
+    row = connection.execute(sa.select(LEASES.c.holder, LEASES.c.expires).where(LEASES.c.lease == lease)).first()
+    return None if row is None else (row[0], row[1])
+
+
 def set_pointer(connection: sa.Connection, pointer: Pointer) -> None:
     """Replace a model's pointer as one row."""
     values = vars(pointer) | {"settled_at": to_us(pointer.settled_at)}

@@ -27,10 +27,23 @@ def test_the_deployments_of_two_models() -> None:
     assert {d.parameters["model"] for d in made} == {"rain", "fraud"}
     for deployment in made:
         assert deployment.tags == ["selfheal", deployment.parameters["model"]]
-    limits = {d.name: d.concurrency_limit for d in made}
-    assert limits["monitor rain"] == 1
-    assert made[0].concurrency_options is not None
-    assert made[0].concurrency_options.collision_strategy.value == "CANCEL_NEW"
+        assert deployment.concurrency_limit is None  # the database's lease keeps runs apart
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_limit_of_a_former_release_is_taken_away() -> None:
+    """A run that was killed would hold its slot for five minutes, and for ever where the server went with it."""
+    from prefect import get_client
+
+    from flows.deployments import deployments
+
+    made = deployments({"rain": timedelta(hours=1)})[0]
+    before = made.model_copy(update={"concurrency_limit": 1})
+    for deployment, limit in ((before, 1), (made, None)):
+        key = deployment.apply()
+        with get_client(sync_client=True) as client:
+            kept = client.read_deployment(key).global_concurrency_limit
+        assert (kept and kept.limit) == limit
 
 
 def test_prefect_yaml_declares_the_same(root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from selfheal import lifecycle
 from selfheal.errors import BusyError, InputError, NotFoundError
 from selfheal.lifecycle import Workspace
-from selfheal.lifecycle.leases import MONITOR_TTL, hold, monitor_lease
+from selfheal.lifecycle.leases import hold, monitor_lease
 from tests.flows.adopted import copied
 from tests.lifecycle.given import NAME, START, in_celsius, rows, send
 
@@ -104,43 +104,31 @@ def test_one_run_at_a_time_and_model(ws: Workspace, monkeypatch: pytest.MonkeyPa
     from flows import runs
     from flows.monitor import monitor
 
-    monkeypatch.setattr(runs, "WAIT_SECONDS", 1.0)
-    inside, leave = threading.Event(), threading.Event()
-
-    def hold_slot() -> None:
-        with runs.alone(NAME):
-            inside.set()
-            leave.wait(30)
-
-    holder = threading.Thread(target=hold_slot)
-    holder.start()
-    assert inside.wait(30)
-    try:
-        with pytest.raises(BusyError, match="another flow run of 'toy' is under way"):
-            monitor(NAME, UNTIL)
-        with runs.alone("another model"):
+    monkeypatch.setattr(runs, "MONITOR_TTL", timedelta(seconds=1))
+    with hold(ws, monitor_lease(NAME), ttl=timedelta(seconds=1)):
+        assert monitor(NAME, UNTIL) == []
+        with pytest.raises(BusyError, match=rf"held by another process \(.*:{os.getpid()}:"):
+            runs.called(monitor, NAME, UNTIL)
+        with runs.alone(ws, "another model"):
             pass
-    finally:
-        leave.set()
-        holder.join()
-    with runs.alone(NAME):
-        pass
-    with (
-        hold(ws, monitor_lease(NAME), ttl=MONITOR_TTL),
-        pytest.raises(BusyError, match="held by another process"),
-    ):
-        monitor(NAME, UNTIL)
+    busy = [run for run in flow_runs().values() if run.state_name == runs.BUSY]
+    assert [(run.name, run.state.type.value) for run in busy] == [(NAME, "COMPLETED")]
 
 
-def test_a_missing_limit_is_no_open_door() -> None:
-    """Prefect only warns and enters when the limit does not exist; strict, it raises."""
-    from prefect.concurrency.sync import concurrency
+def test_a_run_that_was_killed_stops_no_later_one(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives its lease no sign of life; and what Prefect holds for it nobody asks."""
+    from prefect import get_client
 
-    with (
-        pytest.raises(Exception, match="must be created"),
-        concurrency("nowhere", strict=True, timeout_seconds=1),
-    ):
-        pass
+    from flows import runs
+    from flows.monitor import monitor
+
+    monkeypatch.setattr(runs, "MONITOR_TTL", timedelta(seconds=0.3))
+    ws.table.acquire(monitor_lease(NAME), "host:1:dead", runs.MONITOR_TTL)
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(f"selfheal {NAME}", 1)
+        client.increment_concurrency_slots([f"selfheal {NAME}"], slots=1, mode="concurrency")
+    log(ws, healthy(1))
+    assert [record["index"] for record in monitor(NAME, UNTIL)] == [0]
 
 
 def test_release_and_watch_by_hand(ws: Workspace) -> None:
