@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfheal.drill.trial import Trial
-from selfheal.healing.evidence import held_against
+from selfheal.healing.evidence import barred, held_against
 from selfheal.healing.outcome import Outcome
 from selfheal.healing.sequential import lead
 from selfheal.model import MonitoredModel
@@ -67,10 +67,16 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
         else:
             held = outcome.numbers.get("labels_held", 1.0)
             waits = outcome.decision == "audit" and not any(m is not model for m in models)
-            proven = waits and held_against(model, candidate, trial.later[:window]).trial(model, held).says == "better"
+            proven = waits and _proven(trial, candidate, window, held)
             models.append(candidate if proven else model)
             since = window
     return models
+
+
+def _proven(trial: Trial, candidate: MonitoredModel, windows: int, held: float) -> bool:
+    evidence = held_against(trial.model, candidate, trial.later[:windows])
+    told = evidence.trial(trial.model, held)
+    return told.says == "better" and not barred(trial.model, candidate, trial.window, evidence, told)
 
 
 def _at_once(trial: Trial, outcome: Outcome | None) -> MonitoredModel:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
+from selfheal.healing.hygiene import usable
 from selfheal.healing.labelled import Earlier, decision_losses, labelled, log_losses
 from selfheal.healing.sequential import Trial, trial
 from selfheal.model import MonitoredModel
@@ -112,6 +114,23 @@ def too_much(policy: Policy, changed: float, told: Trial | None = None) -> str:
         return ""
     proof = "" if told is None else f", and labels prove no better decisions: e-value {told.decisions.better:.3g}"
     return f"it changes {changed:.0%} of predictions (max_changed {most:.0%}){proof}"
+
+
+def barred(
+    serving: MonitoredModel, candidate: MonitoredModel, rows: pd.DataFrame, evidence: Evidence, told: Trial
+) -> str:
+    """What the policy says against a version that labels found better; empty where it says nothing.
+
+    Parameters
+    ----------
+    rows : DataFrame [n, >= d]
+        Raw rows, labelled or not; of those that are usable the share of changed predictions is counted.
+    evidence, told
+        The labelled rows, and what the trial says of them.
+    """
+    rows = usable(serving, rows)
+    changed = float((candidate.predict(rows) != serving.predict(rows)).mean())
+    return costly(serving, evidence) or too_much(serving.policy, changed, told)
 
 
 def _likelier(proba: Floats) -> NDArray[np.int64]:

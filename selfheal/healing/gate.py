@@ -172,8 +172,6 @@ def _steady(candidate: _Candidate) -> _Refusal:
 
 
 def _cost(candidate: _Candidate) -> _Refusal:
-    if candidate.case.model.policy.cost is None:
-        return None
     told = costly(candidate.case.model, candidate.evidence)
     return ("refuse", told) if told else None
 

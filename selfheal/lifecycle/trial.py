@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -22,11 +21,6 @@ from selfheal.lifecycle.release import LABELS_FITTED, WAITS
 from selfheal.lifecycle.stages import archive, promote
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry.versions import VersionInfo
-
-if TYPE_CHECKING:
-    from selfheal.healing.evidence import Evidence
-    from selfheal.healing.sequential import Trial
-    from selfheal.model import MonitoredModel
 
 TRIAL = "trial"
 """Tag of a version: what the labels say of it so far."""
@@ -113,18 +107,17 @@ def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried |
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
-    from selfheal.healing.evidence import held_against
+    from selfheal.healing.evidence import barred, held_against
 
     evidence = held_against(serving, candidate, rows)
-    told = evidence.trial(serving, float(info.tags.get(LABELS_HELD, "1")))
-    barred = _barred(ws, name, info, serving, candidate, evidence, told) if told.says == "better" else ""
-    says = "undecided" if barred else told.says
+    told, but = evidence.trial(serving, float(info.tags.get(LABELS_HELD, "1"))), ""
+    if told.says == "better":
+        sample = ws.registry.sample(name, info.version)
+        but = barred(serving, candidate, serving.reference if sample is None else sample, evidence, told)
+    says = "undecided" if but else told.says
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
-    reason = (
-        told.reason
-        + (f"; {barred}" if barred else "")
-        + (f"; {len(rows)} windows of labels did not decide" if stale else "")
-    )
+    late = f"{len(rows)} windows of labels did not decide" if stale else ""
+    reason = "; ".join(filter(None, (told.reason, but, late)))
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
     promoted = False
@@ -133,26 +126,6 @@ def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried |
     elif says == "worse" or stale:
         archive(ws, name, info.version, FLOW, reason=reason)
     return Tried(info.version, against, says, promoted, reason)
-
-
-def _barred(
-    ws: Workspace,
-    name: str,
-    info: VersionInfo,
-    serving: MonitoredModel,
-    candidate: MonitoredModel,
-    evidence: Evidence,
-    told: Trial,
-) -> str:
-    """What the policy says against a version that labels found better, as the gate asks it; empty where nothing."""
-    from selfheal.healing.evidence import costly, too_much
-
-    if serving.policy.cost is not None and (dear := costly(serving, evidence)):
-        return dear
-    rows = ws.registry.sample(name, info.version)
-    rows = serving.reference if rows is None else rows
-    changed = float((candidate.predict(rows) != serving.predict(rows)).mean())
-    return too_much(serving.policy, changed, told)
 
 
 def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
