@@ -4,8 +4,11 @@ adoption. Which one held is journaled, with its text, so that a later start know
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -34,8 +37,7 @@ def policy_of_record(ws: Workspace, name: str, model: MonitoredModel) -> PolicyO
     if not path.exists():
         return PolicyOfRecord(_at_adoption(ws, name, model))
     try:
-        policy = Policy.load(path)
-        policy.check(model.features, model.classes_.tolist(), str(path))
+        policy = _valid(path, model.features, model.classes_.tolist())
     except PolicyError as error:
         return PolicyOfRecord(_last_valid(ws, name) or _at_adoption(ws, name, model), str(error))
     if policy.digest != _last_digest(ws, name):
@@ -48,6 +50,38 @@ def _at_adoption(ws: Workspace, name: str, model: MonitoredModel) -> Policy:
     """The policy that the base was last adopted with."""
     kept = ws.table.adopted_policy(name, model.manifest)
     return model.policy if kept is None else Policy.load(yaml.safe_load(kept))
+
+
+def policy_fault(ws: Workspace, name: str) -> str:
+    """What is wrong with the file of record, empty when nothing is; needs no model.
+
+    Where this host has no such file, what the newest window says: the host that monitors may have one.
+    """
+    path = ws.settings.rules / f"{name}.yaml"
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        newest = ws.table.cycles(name, last=1)
+        return "; ".join(newest[-1].get("faults", ())) if newest else ""
+    except OSError as error:
+        return f"policy {path} cannot be read: {error.strerror}"
+    schema = ws.table.schema(name)
+    return _fault(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), tuple(schema.dtypes), schema.classes)
+
+
+@lru_cache(maxsize=64)
+def _fault(path: Path, stamp: tuple[int, ...], features: tuple[str, ...], classes: tuple[Any, ...]) -> str:
+    try:
+        _valid(path, features, classes)
+    except PolicyError as error:
+        return str(error)
+    return ""
+
+
+def _valid(path: Path, features: Sequence[str], classes: Sequence[Any]) -> Policy:
+    policy = Policy.load(path)
+    policy.check(features, classes, str(path))
+    return policy
 
 
 def _last_digest(ws: Workspace, name: str) -> str | None:

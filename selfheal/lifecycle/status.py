@@ -7,16 +7,14 @@ from typing import Any
 
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.lifecycle.decide import HISTORY, verdict_of, watched
-from selfheal.lifecycle.look import STAGING, Look, last_look
+from selfheal.lifecycle.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import POLICY, policy_of_record
 from selfheal.lifecycle.release import WAITS
+from selfheal.lifecycle.troubles import JOURNALED, troubles
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry.versions import VersionInfo
 from selfheal.table import JournalEntry
-
-JOURNALED = 20
-"""Entries of the journal that are shown."""
 
 
 def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
@@ -48,7 +46,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     versions, away = _versions(ws, name)
     journal = ws.table.journal(name, last=JOURNALED)
     newest: Mapping[str, Any] = next((c for c in reversed(cycles) if c["decision"] != "too_few"), {})
-    health = [*_ills(newest, record.fault), *([away] if away else []), *_open(journal)]
+    ills = _standing(ws, name, versions) | ({"mlflow": away} if away else {})
+    health = [*ills.values(), *_ills(newest), *_open(journal)]
     served = watched(look, cycles)
     return {
         "model": name,
@@ -91,9 +90,19 @@ def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
         return [], str(error)
 
 
-def _ills(newest: Mapping[str, Any], fault: str) -> list[str]:
+def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict[str, str]:
+    """What is wrong whatever the windows say: what this look finds, and what only a service's reconciler can."""
+    found = troubles(ws, name)
+    if versions and PRODUCTION not in {v.stage for v in versions}:
+        found["production"] = f"no version of {name!r} is in Production; replicas keep serving what they have"
+    beat = ws.table.heartbeat(name)
+    told = beat.complaints() if beat else {}
+    return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
+
+
+def _ills(newest: Mapping[str, Any]) -> list[str]:
     """What is wrong by the newest window."""
-    found = [fault] if fault else []
+    found = []
     heal = newest.get("heal") or {}
     if newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
@@ -107,11 +116,7 @@ def _ills(newest: Mapping[str, Any], fault: str) -> list[str]:
 
 
 def _open(journal: Sequence[JournalEntry]) -> list[str]:
-    unfinished = [f"{e.kind} of {e.at:%Y-%m-%d %H:%M:%S} was not finished" for e in journal if e.outcome is None]
-    changes = [e for e in journal if "change" in e.intent]
-    if changes and changes[-1].intent["change"]["alarm"]:
-        unfinished.append(str(changes[-1].intent["change"]["reason"]))
-    return unfinished
+    return [f"{e.kind} of {e.at:%Y-%m-%d %H:%M:%S} was not finished" for e in journal if e.outcome is None]
 
 
 def _version(info: VersionInfo, look: Look) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     _check(name, model)
     # First what can refuse without leaving anything behind.
     table.create(name, model.dtypes, model.classes_.tolist())
-    registry.create_store([held for held in table.models() if table.pointer(held) is not None])
+    registry.create_store(table.served())
     before, pointer = _versions(registry, name), table.pointer(name)
     base_version, new_base = registry.register_base(name, model)
     existing = [] if new_base else [i for i in before if i.base_version == base_version]

@@ -28,10 +28,12 @@ from selfheal.serving.http import (
     refuse_body,
 )
 from selfheal.serving.log import LogWriter, Row
-from selfheal.serving.metrics import Metrics
+from selfheal.serving.metrics import Metrics, gauges
 from selfheal.serving.requests import Request, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
+from selfheal.serving.standing import Standing
+from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
 _log = logging.getLogger("selfheal.serving")
@@ -44,10 +46,11 @@ HEAVY = ("mlflow", "evidently", "prefect")
 class ScoringApp:
     """One model's scoring service; made by :func:`create_app`."""
 
-    def __init__(self, config: ServingConfig) -> None:
+    def __init__(self, config: ServingConfig, reconciler: Reconciler | None = None) -> None:
         self.config = config
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
+        self.standing = Standing(self.source, reconciler)
         self.log = LogWriter(self.table, config.model, config.queue_rows)
         self.metrics = Metrics()
         # Rows are logged in the table's column order, which may differ from a later base's own.
@@ -228,11 +231,12 @@ class ScoringApp:
             out.append(f"{log.dropped} answered rows were dropped, because more than {self.config.queue_rows} waited")
         if log.refused:
             out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
-        return out
+        return [*out, *self.standing.complaints().values()]
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         source = self.source
         text = self.metrics.text(self.config.model, source.scorer.version, source.age, source.swaps, self.log.state)
+        text += gauges(self.config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
         await answer_text(send, text, _PROMETHEUS)
         return 200
 
@@ -244,8 +248,8 @@ def _check_json(scope: Message) -> None:
             raise InputError(f"the content type {shown!r} is not read; send application/json")
 
 
-def create_app(config: ServingConfig) -> ScoringApp:
-    """The service of a model, its serving version loaded.
+def create_app(config: ServingConfig, reconciler: Reconciler | None = None) -> ScoringApp:
+    """The service of a model, its serving version loaded; ``reconciler`` is the reconciler beside it, for /health.
 
     Raises
     ------
@@ -256,4 +260,4 @@ def create_app(config: ServingConfig) -> ScoringApp:
     UnavailableError
         The database cannot be reached.
     """
-    return ScoringApp(config)
+    return ScoringApp(config, reconciler)

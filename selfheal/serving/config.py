@@ -27,6 +27,8 @@ class ServingConfig:
         apart, and a row dated further would open windows that nobody else is in.
     poll_s
         Seconds between two looks at the pointer (0.1 ms each): a settled change is served within 2 s.
+    beat_s
+        Seconds between two looks at what the reconcilers say (0.2 ms each).
     stale_s
         Seconds without a readable pointer after which /health calls the service degraded.
     queue_rows
@@ -45,6 +47,7 @@ class ServingConfig:
     event_clock: bool = False
     future_s: float = 60.0
     poll_s: float = 0.3
+    beat_s: float = 2.0
     stale_s: float = 10.0
     queue_rows: int = 100_000
     durable_s: float = 10.0

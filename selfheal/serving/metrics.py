@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from selfheal.serving.log import LogState
@@ -47,7 +48,7 @@ class Metrics:
             f"selfheal_request_seconds_sum{{{label}}} {self.latency_ms / 1000:.6f}",
             f"selfheal_request_seconds_count{{{label}}} {total}",
         ]
-        for name, kind, value in (
+        values = (
             ("rows_total", "counter", self.rows),
             ("log_rows_written_total", "counter", log.written),
             ("log_rows_dropped_total", "counter", log.dropped),
@@ -56,6 +57,13 @@ class Metrics:
             ("model_version", "gauge", version),
             ("pointer_age_seconds", "gauge", round(pointer_age, 3)),
             ("swaps_total", "counter", swaps),
-        ):
-            lines += [f"# TYPE selfheal_{name} {kind}", f"selfheal_{name}{{{label}}} {value}"]
-        return "\n".join(lines) + "\n"
+        )
+        return "\n".join(lines) + "\n" + gauges(model, values)
+
+
+def gauges(model: str, values: Iterable[tuple[str, str, float]]) -> str:
+    """Single values, each a name, its Prometheus type and the value."""
+    return "".join(
+        f'# TYPE selfheal_{name} {kind}\nselfheal_{name}{{model="{model}"}} {value:.15g}\n'
+        for name, kind, value in values
+    )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,15 +18,12 @@ from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.archive import MANIFEST, base_folder
 from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.watchdog import Reconciler
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
 
 FETCH_S = 120.0
 """How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
-RESTART_S = 5.0
-"""Between two looks at whether the reconciler lives: stage changes may wait this long after it crashed."""
-
-_log = logging.getLogger("selfheal.serving")
 
 
 def serve(
@@ -63,9 +57,9 @@ def serve(
     here = settings or Settings.from_env()
     config = ServingConfig.of(model, here, event_clock=event_clock)
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
-    with _bound(host, port) as bound, _terminable(), _reconciling(model, here, reconcile):
+    with _bound(host, port) as bound, _terminable(), _reconciling(model, here, reconcile) as reconciler:
         _wait_for_base(config, FETCH_S if reconcile else 0.0)
-        app = create_app(config)
+        app = create_app(config, reconciler)
         settled = uvicorn.Config(
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -125,46 +119,16 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Reconciler:
-    """The helper process, started again when it ends."""
-
-    def __init__(self, model: str, settings: Settings) -> None:
-        self._command = [sys.executable, "-m", "selfheal.serving.reconciler", model]
-        self._environ = os.environ | settings.environ()
-        self._stop = threading.Event()
-        self._child = self._start()
-        threading.Thread(target=self._watch, name="selfheal-reconciler", daemon=True).start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, env=self._environ)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(RESTART_S):
-            if self._child.poll() is not None:
-                _log.error("the reconciler ended with status %s; starting it again", self._child.returncode)
-                self._child = self._start()
-
-    def close(self) -> None:
-        """End it."""
-        self._stop.set()
-        self._child.terminate()
-        try:
-            self._child.wait(5)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-
-
 @contextlib.contextmanager
-def _reconciling(model: str, settings: Settings, wanted: bool) -> Iterator[None]:
+def _reconciling(model: str, settings: Settings, wanted: bool) -> Iterator[Reconciler | None]:
     if not wanted:
-        yield
+        yield None
         return
-    helper = Reconciler(model, settings)
+    reconciler = Reconciler.of(model, settings)
     try:
-        yield
+        yield reconciler
     finally:
-        helper.close()
+        reconciler.close()
 
 
 def _wait_for_base(config: ServingConfig, seconds: float) -> None:

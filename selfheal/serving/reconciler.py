@@ -1,48 +1,119 @@
 """The helper process beside a scoring service: it alone on the host talks to MLflow.
 
 ``python -m selfheal.serving.reconciler MODEL`` fetches bases into the cache and settles stage changes (under a lease:
-of all hosts one does). It ends with the process that started it.
+of all hosts one does). It ends with the process that started it, and writes it a byte after every round. What it
+found is in the database, for the services of all hosts and for ``selfheal status``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import socket
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from selfheal.errors import SelfhealError
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
+
+if TYPE_CHECKING:
+    from selfheal.lifecycle.workspace import Workspace
 
 EVERY_S = 1.0
 """Between two looks at MLflow, 7-10 ms of CPU each; a person's change is settled within 5 s. Not niced: a starved
 helper holds the lease without settling anything."""
 
+BEAT_S = 5.0
+"""Between two heartbeats while nothing new is found: each is a commit, 1 to 10 ms."""
+
 _log = logging.getLogger("selfheal.reconciler")
 
 
-def run(model: str, parent: int) -> None:
-    """Reconcile until the parent is gone; whatever fails is said once and tried again."""
-    from selfheal.lifecycle.reconcile import reconcile
+class Rounds:
+    """One look after another: each settles what changed and says how it went."""
+
+    def __init__(self, ws: Workspace, model: str) -> None:
+        self.ws, self.model = ws, model
+        self.holder = f"{socket.gethostname()}:{os.getpid()}"
+        self._fetched = ("", "")
+        self._said = self._beaten = ""
+        self._due = 0.0
+
+    def go(self) -> None:
+        """One round; whatever fails is said once and tried again by the next."""
+        try:
+            self._beat(self._look())
+            self._said = ""
+        except Exception as error:  # it must outlive what nobody thought of: without it no stage change is served
+            self._failed(error)
+
+    def _look(self) -> str:
+        """Settle the stages; why Production can't be served, or empty."""
+        from selfheal.lifecycle.reconcile import reconcile
+
+        try:
+            pointer = self.ws.table.pointer(self.model)
+            if pointer is not None and (pointer.base_digest, pointer.base_manifest) != self._fetched:
+                self.ws.registry.base_dir(self.model, pointer.base_version)
+                self._fetched = (pointer.base_digest, pointer.base_manifest)
+            reconcile(self.ws, self.model)
+        except (ArtifactError, NotFoundError) as error:
+            return str(error)
+        return ""
+
+    def _beat(self, production: str) -> None:
+        from selfheal.lifecycle.troubles import troubles
+
+        if production == self._beaten and not self._said and time.monotonic() < self._due:
+            return
+        if production and production != self._beaten:
+            _log.error("%s", production)
+        found = troubles(self.ws, self.model) | ({"production": production} if production else {})
+        self.ws.table.beat(self.model, self.holder, found)
+        self._beaten, self._due = production, time.monotonic() + BEAT_S
+
+    def _failed(self, error: Exception) -> None:
+        words = str(error) or type(error).__name__
+        if words != self._said:
+            _log.error("%s", words, exc_info=not isinstance(error, SelfhealError))
+        elif time.monotonic() < self._due:
+            return
+        self._said, self._due = words, time.monotonic() + BEAT_S
+        with contextlib.suppress(SelfhealError):  # the database may be what failed
+            self.ws.table.miss_beat(self.model, self.holder, words)
+
+    def end(self) -> None:
+        """Say that it stops on purpose."""
+        with contextlib.suppress(SelfhealError):
+            self.ws.table.end_beat(self.model, self.holder)
+        self.ws.table.close()
+
+
+def run(model: str, parent: int, progress: int) -> None:
+    """Reconcile until the parent is gone, writing a byte to the descriptor ``progress`` after every round."""
     from selfheal.lifecycle.workspace import open_workspace
 
-    ws = open_workspace()
-    fetched, said = ("", ""), ""
-    while os.getppid() == parent:
-        try:
-            pointer = ws.table.pointer(model)
-            if pointer is not None and (pointer.base_digest, pointer.base_manifest) != fetched:
-                ws.registry.base_dir(model, pointer.base_version)
-                fetched = (pointer.base_digest, pointer.base_manifest)
-            reconcile(ws, model)
-            said = ""
-        except Exception as error:  # it must outlive what nobody thought of: without it no stage change is served
-            if str(error) != said:
-                _log.error("%s", error, exc_info=not isinstance(error, SelfhealError))
-            said = str(error)
-        time.sleep(EVERY_S)
-    ws.table.close()
+    rounds = Rounds(open_workspace(), model)
+    try:
+        while os.getppid() == parent:
+            rounds.go()
+            os.write(progress, b".")
+            time.sleep(EVERY_S)
+    except BrokenPipeError:
+        pass  # the parent is gone
+    finally:
+        rounds.end()
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    run(sys.argv[1], os.getppid())
+    signal.signal(signal.SIGTERM, _leave)
+    pipe = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is no progress
+    run(sys.argv[1], os.getppid(), pipe)

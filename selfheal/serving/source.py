@@ -13,7 +13,7 @@ from selfheal.model import MonitoredModel
 from selfheal.registry.archive import MANIFEST, base_folder, load_base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
-from selfheal.table import InferenceTable, Pointer
+from selfheal.table import Heartbeat, InferenceTable, Pointer
 
 _log = logging.getLogger("selfheal.serving")
 
@@ -31,6 +31,10 @@ class Source:
         Monotonic time of the last look that succeeded.
     swaps
         Replacements since the start.
+    beat
+        What the reconcilers of this model last said; None while none does.
+    beat_at
+        Monotonic time at which one last said something, or of the start.
     """
 
     def __init__(self, config: ServingConfig, table: InferenceTable) -> None:
@@ -45,7 +49,9 @@ class Source:
             )
         self._base: MonitoredModel | None = None
         self.scorer = self._scorer(pointer)
-        self.read_at = time.monotonic()
+        self.read_at = self.beat_at = time.monotonic()
+        self.beat: Heartbeat | None = None
+        self._beat_due = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
 
@@ -76,6 +82,10 @@ class Source:
                 self.scorer = self._scorer(pointer)  # one reference: a request has the old version or the new
                 self.swaps += 1
                 _log.warning("%s: version %d serves now, was %d", pointer.model, pointer.version, before)
+            if time.monotonic() >= self._beat_due:
+                self.beat = self._table.heartbeat(self._config.model)
+                self.beat_at = self.beat_at if self.beat is None else time.monotonic()
+                self._beat_due = time.monotonic() + self._config.beat_s
             self.error = ""
         except SelfhealError as error:
             if str(error) != self.error:

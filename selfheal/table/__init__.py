@@ -6,13 +6,23 @@
     table = InferenceTable("sqlite:////srv/selfheal/selfheal.db")
 
 It logs what was answered (``predictions_<model>``), joins labels that come late, cuts the log into windows, and holds
-the state that the loop survives a crash by: cycles, journal, leases and the pointer to the serving version.
+the state that the loop survives a crash by: cycles, journal, leases, heartbeats and the pointer to the serving version.
 """
 
+from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.state import Pointer
 from selfheal.table.windows import Window, WindowRef
 
-__all__ = ["InferenceTable", "JournalEntry", "LabelReport", "Pointer", "Window", "WindowRef"]
+__all__ = [
+    "Heartbeat",
+    "InferenceTable",
+    "JournalEntry",
+    "LabelReport",
+    "Pointer",
+    "Trouble",
+    "Window",
+    "WindowRef",
+]

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec, check_name
-from selfheal.table import cycles, journal, labels, predictions, reading, samples, state
+from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
+from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
@@ -99,6 +100,10 @@ class InferenceTable:
                 return sorted(connection.execute(sa.select(MODELS.c.model)).scalars())
         except NotFoundError:
             return []
+
+    def served(self) -> list[str]:
+        """Those that the pointer names a version of: their adoption was finished."""
+        return [name for name in self.models() if self.pointer(name) is not None]
 
     def schema(self, model: str) -> ModelSchema:
         """What the model's predictions look like."""
@@ -278,7 +283,7 @@ class InferenceTable:
         with self._database.read() as connection:
             return journal.entries(connection, model, only_open=True)
 
-    # Leases and the pointer
+    # Leases
 
     def acquire(self, lease: str, holder: str, ttl: timedelta) -> bool:
         """Take a lease; False while somebody else's has not expired, by the database's clock."""
@@ -299,6 +304,30 @@ class InferenceTable:
         """Give a lease back."""
         with self._database.write() as connection:
             state.release(connection, lease, holder)
+
+    # Heartbeats
+
+    def beat(self, model: str, holder: str, troubles: Mapping[str, str]) -> None:
+        """Say that the stages were looked at, and what is wrong by kind."""
+        with self._database.write(alone=f"heartbeat {model}") as connection:
+            heartbeat.beat(connection, model, holder, troubles)
+
+    def miss_beat(self, model: str, holder: str, error: str) -> None:
+        """Say that the stages could not be looked at."""
+        with self._database.write() as connection:
+            heartbeat.miss(connection, model, holder, error)
+
+    def end_beat(self, model: str, holder: str) -> None:
+        """Say that this reconciler was stopped on purpose."""
+        with self._database.write() as connection:
+            heartbeat.end(connection, model, holder)
+
+    def heartbeat(self, model: str) -> Heartbeat | None:
+        """What the reconcilers last said; None where none runs."""
+        with self._database.read() as connection:
+            return heartbeat.heartbeat(connection, model)
+
+    # The pointer
 
     def set_pointer(self, model: str, pointer: Pointer) -> None:
         """Settle which version serves."""

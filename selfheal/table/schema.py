@@ -104,6 +104,15 @@ ADOPTED_POLICIES = sa.Table(
     sa.Column("base_manifest", sa.Text, primary_key=True),
     sa.Column("yaml", sa.Text, nullable=False),
 )
+HEARTBEATS = sa.Table(
+    "heartbeats",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),  # which reconciler looked last
+    sa.Column("looked", sa.BigInteger, nullable=False),  # by the database's clock
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("troubles", sa.Text, nullable=False),
+)
 
 # Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and
 # just such rows must reach the log as they were sent. (Exact to 2^53; the network sees 32-bit floats.)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -54,7 +56,7 @@ def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) 
 
     All go by the database's clock. An expiry beyond the time to live was written by another clock: it is expired.
     """
-    now = _now(connection)
+    now = database_now(connection)
     insert = _insert(connection, LEASES).values(lease=lease, holder=holder, expires=now + duration_us(ttl))
     live = LEASES.c.expires.between(now + 1, now + duration_us(ttl))
     values = {"holder": insert.excluded.holder, "expires": insert.excluded.expires}
@@ -67,7 +69,7 @@ def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) 
 def renew(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) -> bool:
     """Hold a lease for another ``ttl``; one that somebody else took meanwhile is lost, given back or not."""
     mine = LEASES.update().where(LEASES.c.lease == lease, LEASES.c.holder == holder)
-    return connection.execute(mine.values(expires=_now(connection) + duration_us(ttl))).rowcount == 1
+    return connection.execute(mine.values(expires=database_now(connection) + duration_us(ttl))).rowcount == 1
 
 
 def release(connection: sa.Connection, lease: str, holder: str) -> None:
@@ -83,10 +85,7 @@ def held(connection: sa.Connection, lease: str) -> tuple[str, int] | None:
 
 def set_pointer(connection: sa.Connection, pointer: Pointer) -> None:
     """Replace a model's pointer as one row."""
-    values = vars(pointer) | {"settled_at": to_us(pointer.settled_at)}
-    insert = _insert(connection, POINTER).values(values)
-    changed = {name: insert.excluded[name] for name in values if name != "model"}
-    connection.execute(insert.on_conflict_do_update(index_elements=[POINTER.c.model], set_=changed))
+    put_row(connection, POINTER, vars(pointer) | {"settled_at": to_us(pointer.settled_at)})
 
 
 def get_pointer(connection: sa.Connection, model: str) -> Pointer | None:
@@ -95,7 +94,16 @@ def get_pointer(connection: sa.Connection, model: str) -> Pointer | None:
     return None if row is None else Pointer(**{**row, "settled_at": from_us(row["settled_at"])})
 
 
-def _now(connection: sa.Connection) -> sa.ColumnElement[int]:
+def put_row(
+    connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], *, changed: Sequence[str] = ()
+) -> None:
+    """Write a model's one row; where it is there, ``changed`` of its columns, by default all."""
+    insert = _insert(connection, table).values(values)
+    new = {name: insert.excluded[name] for name in changed or values if name != "model"}
+    connection.execute(insert.on_conflict_do_update(index_elements=[table.c.model], set_=new))
+
+
+def database_now(connection: sa.Connection) -> sa.ColumnElement[int]:
     """The database's clock, microseconds since 1970; on PostgreSQL the wall's, not that of the transaction's start."""
     if connection.dialect.name == "sqlite":
         return sa.cast((sa.func.julianday("now") - 2440587.5) * 86_400_000_000, sa.BigInteger)

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from selfheal.errors import BusyError, InputError
+from selfheal.errors import BusyError, InputError, UnavailableError
 from selfheal.settings import Settings
 from selfheal.up import services
-from selfheal.up.supervisor import POLL_SECONDS, Supervisor
+from selfheal.up.supervisor import POLL_SECONDS, Service, Supervisor
 
 if TYPE_CHECKING:
     from selfheal.table import InferenceTable
@@ -73,6 +73,7 @@ class Run:
         self.models: list[str] = []
         self.urls: dict[str, str] = {}
         self.ports: list[int] = []
+        self.lost: Service | None = None
 
     def until_stopped(self) -> None:
         """Servers first, then everything that needs them, then watch over all of it."""
@@ -84,6 +85,7 @@ class Run:
         while not self.stopped():
             if ticks % MODELS_EVERY == 0:
                 self._follow_models(first=ticks == 0)
+                self._start_lost_mlflow()
             self.supervisor.tick()
             ticks += 1
             self.supervisor.sleep(POLL_SECONDS)
@@ -104,8 +106,13 @@ class Run:
         settings, started = self.settings, []
         if is_embedded(settings):
             server = services.mlflow_server(settings, self.host, self._port(services.MLFLOW_PORT))
-            started.append(server)
             self.urls["mlflow"] = server.ready_line
+            try:
+                refuse_lost_store(settings, self.table)
+                started.append(server)
+            except UnavailableError as error:
+                self.say(f"waiting   {server.name:<18} {error}")
+                self.lost = server
         else:
             self.say(f"uses      {'MLflow':<18} {without_password(settings.tracking_uri)}")
         if settings.prefect_api_url is None:
@@ -119,6 +126,14 @@ class Run:
         for server in started:
             self.supervisor.start(server)
         return [server.name for server in started]
+
+    def _start_lost_mlflow(self) -> None:
+        """Once the store is back; scoring and the schedules went on without."""
+        if self.lost is not None:
+            with suppress(UnavailableError):
+                refuse_lost_store(self.settings, self.table)
+                self.supervisor.start(self.lost)
+                self.lost = None
 
     def _follow_models(self, first: bool) -> None:
         """Start what an adoption asks for, also one that happens while this runs."""
@@ -137,6 +152,19 @@ class Run:
         self.supervisor.start(services.schedules(self.settings, api, models))
         self.models = models
         note(self.settings.home).write_text(json.dumps({"pid": os.getpid(), "urls": self.urls}, indent=2))
+
+
+def refuse_lost_store(settings: Settings, table: InferenceTable) -> None:
+    """Let no MLflow server make an empty store where models were adopted into one.
+
+    Raises
+    ------
+    UnavailableError
+        The embedded store is not there, or the database that would say whether there was one.
+    """
+    from selfheal.registry.door import Door
+
+    Door(settings).refuse_lost(table.served())
 
 
 def is_embedded(settings: Settings) -> bool:
@@ -208,4 +236,4 @@ def stopping() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-__all__ = ["Run", "held", "is_embedded", "note", "running", "services", "stopping", "up"]
+__all__ = ["Run", "held", "is_embedded", "note", "refuse_lost_store", "running", "services", "stopping", "up"]

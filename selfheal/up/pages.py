@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from selfheal.errors import UnavailableError
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
-from selfheal.up import is_embedded, running, services, stopping, without_password
+from selfheal.up import is_embedded, refuse_lost_store, running, services, stopping, without_password
 from selfheal.up.supervisor import POLL_SECONDS, Supervisor
 
 START_SECONDS = 240.0
@@ -34,9 +34,10 @@ def ui(
     Raises
     ------
     UnavailableError
-        A server does not come up.
+        A server does not come up, or the embedded store is not there.
     """
-    models = InferenceTable(settings.database_url).models()
+    table = InferenceTable(settings.database_url)
+    models = table.models()
     urls = (running(settings.home) or {}).get("urls", {})
     if not is_embedded(settings):
         urls["mlflow"] = without_password(settings.tracking_uri)
@@ -44,6 +45,7 @@ def ui(
         urls["prefect"] = without_password(settings.prefect_api_url).removesuffix("/api")
     starting = []
     if "mlflow" not in urls:
+        refuse_lost_store(settings, table)
         starting.append(services.mlflow_server(settings, host, services.free_port(host, services.MLFLOW_PORT)))
         urls["mlflow"] = starting[-1].ready_line
     if prefect and "prefect" not in urls:

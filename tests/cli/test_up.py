@@ -82,6 +82,7 @@ def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -
                 assert answer.status == 200
         second = subprocess.run(command, env=environ, cwd=root, capture_output=True, text=True, check=False)
         assert (second.returncode, "another `selfheal up`" in second.stderr) == (1, True)
+        kill_and_stop_reconciler(process.pid, urls["scoring toy"].replace("/invocations", "/metrics"))
         family = descendants(process.pid)
         assert len(family) >= 5
         process.send_signal(signal.SIGINT)
@@ -95,6 +96,36 @@ def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -
     finally:
         process.kill()
         process.wait()
+
+
+def kill_and_stop_reconciler(pid: int, metrics: str) -> None:
+    """One that is killed is counted and started again; one that is stopped too must end with the rest."""
+    killed = reconciler_of(pid)
+    os.kill(killed, signal.SIGKILL)
+    read_until_metric(metrics, "selfheal_reconciler_ended_total", 1)
+    os.kill(reconciler_of(pid, other_than=killed), signal.SIGSTOP)
+
+
+def reconciler_of(pid: int, other_than: int = 0) -> int:
+    """The process beside the scoring service that looks at MLflow; it is started again a second after it died."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = [p for p, args in descendants(pid).items() if "selfheal.serving.reconciler" in args and p != other_than]
+        if found:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(descendants(pid))
+
+
+def read_until_metric(url: str, name: str, value: float) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            text = answer.read().decode()
+        if re.search(rf"^{name}{{\S+ {value:g}$", text, re.MULTILINE):
+            return
+        time.sleep(0.2)
+    raise AssertionError(text)
 
 
 def logs(home: Path) -> str:

@@ -1,0 +1,121 @@
+"""Heartbeats: when some reconciler last looked at a model's stages, and what it found wrong.
+
+Times are the database's: a service and the reconciler of another host agree on them whatever their clocks say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from selfheal.table.schema import HEARTBEATS
+from selfheal.table.state import database_now, put_row
+from selfheal.table.values import from_us
+
+STALE_S = 30.0
+"""A look takes a second and is told every five: after this long without one, nobody looks."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that a person should look at.
+
+    Attributes
+    ----------
+    words
+        What it is, and the remedy.
+    since
+        When it was first found, UTC.
+    """
+
+    words: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"{self.words} (since {self.since:%Y-%m-%d %H:%M:%S} UTC)"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What the reconcilers of a model last said.
+
+    Attributes
+    ----------
+    holder
+        Which of them looked last.
+    looked
+        When a look last succeeded, UTC; where none ever did, when the first failed.
+    age
+        Seconds since then, by the database's clock.
+    error
+        Why the newest look failed, or empty.
+    troubles
+        Kind (``"production"``, ``"policy"``, ``"restored"``) → what the last look that succeeded found wrong.
+    """
+
+    holder: str
+    looked: datetime
+    age: float
+    error: str
+    troubles: Mapping[str, Trouble]
+
+    def complaints(self) -> dict[str, str]:
+        """What is wrong, by kind, each with the time since when; ``"stages"``: nobody looks at them any more."""
+        found = {kind: str(trouble) for kind, trouble in self.troubles.items()}
+        if self.age > STALE_S:
+            why = self.error or f"the reconciler {self.holder} says no more: was it killed, stopped, or does it hang?"
+            found["stages"] = (
+                f"nobody has looked at the stages in MLflow since {self.looked:%Y-%m-%d %H:%M:%S} UTC "
+                f"({self.age:.0f} s, limit {STALE_S:g} s), so that no change of them is served: {why}"
+            )
+        return found
+
+
+def beat(connection: sa.Connection, model: str, holder: str, troubles: Mapping[str, str]) -> None:
+    """Say that the stages were looked at; a trouble that was there before keeps its time."""
+    now = _now(connection)
+    held = connection.execute(sa.select(HEARTBEATS.c.troubles).where(HEARTBEATS.c.model == model)).scalar()
+    before = json.loads(held or "{}")
+    kept = {
+        kind: {"words": words, "since": before[kind]["since"] if kind in before else now}
+        for kind, words in troubles.items()
+    }
+    put_row(
+        connection,
+        HEARTBEATS,
+        {"model": model, "holder": holder, "looked": now, "error": "", "troubles": json.dumps(kept)},
+    )
+
+
+def miss(connection: sa.Connection, model: str, holder: str, error: str) -> None:
+    """Say that a look failed: its time and what the last good one found stay."""
+    values = {"model": model, "holder": holder, "looked": _now(connection), "error": error, "troubles": "{}"}
+    put_row(connection, HEARTBEATS, values, changed=("error",))
+
+
+def end(connection: sa.Connection, model: str, holder: str) -> None:
+    """Say that this reconciler was stopped on purpose; what another one said stays."""
+    mine = (HEARTBEATS.c.model == model) & (HEARTBEATS.c.holder == holder)
+    connection.execute(HEARTBEATS.delete().where(mine))
+
+
+def heartbeat(connection: sa.Connection, model: str) -> Heartbeat | None:
+    """The newest heartbeat of a model; None where no reconciler runs."""
+    row = connection.execute(sa.select(HEARTBEATS).where(HEARTBEATS.c.model == model)).mappings().first()
+    if row is None:
+        return None
+    return Heartbeat(
+        holder=row["holder"],
+        looked=from_us(row["looked"]),
+        age=(_now(connection) - row["looked"]) / 1e6,
+        error=row["error"],
+        troubles={k: Trouble(t["words"], from_us(t["since"])) for k, t in json.loads(row["troubles"]).items()},
+    )
+
+
+def _now(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.select(database_now(connection))).scalar_one())

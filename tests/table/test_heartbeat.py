@@ -1,0 +1,70 @@
+"""When somebody last looked at the stages, and what was found wrong: one row a model, by the database's clock."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from selfheal.table.database import Database
+from selfheal.table.heartbeat import STALE_S
+from selfheal.table.schema import HEARTBEATS
+
+
+def let_pass(url: str, seconds: float) -> None:
+    """As if the newest look had been that much earlier."""
+    database = Database(url)
+    with database.write() as connection:
+        connection.execute(HEARTBEATS.update().values(looked=HEARTBEATS.c.looked - int(seconds * 1e6)))
+    database.close()
+
+
+def test_a_look_that_found_nothing_is_no_complaint(table):
+    assert table.heartbeat("m") is None
+    table.beat("m", "host:1", {})
+    beat = table.heartbeat("m")
+    assert (beat.holder, beat.error, beat.complaints()) == ("host:1", "", {})
+    assert 0 <= beat.age < STALE_S and abs(beat.looked.timestamp() - time.time()) < STALE_S
+
+
+def test_a_trouble_keeps_the_time_at_which_it_was_found(table, url):
+    table.beat("m", "host:1", {"policy": "line 3: unknown key"})
+    first = table.heartbeat("m").troubles["policy"].since
+    table.beat("m", "host:2", {"policy": "line 4: unknown key", "production": "nothing can be loaded"})
+    beat = table.heartbeat("m")
+    assert beat.troubles["policy"].since == first and beat.troubles["production"].since >= first
+    assert beat.complaints()["policy"] == f"line 4: unknown key (since {first:%Y-%m-%d %H:%M:%S} UTC)"
+    table.beat("m", "host:2", {})
+    assert table.heartbeat("m").complaints() == {}
+
+
+def test_looks_that_fail_are_told_once_nobody_else_succeeds(table, url):
+    table.beat("m", "host:1", {"policy": "line 3"})
+    table.miss_beat("m", "host:2", "MLflow cannot be reached")
+    assert set(table.heartbeat("m").complaints()) == {"policy"}
+    let_pass(url, STALE_S + 1)
+    told = table.heartbeat("m").complaints()
+    assert "since" in told["stages"] and "MLflow cannot be reached" in told["stages"] and "policy" in told
+    table.beat("m", "host:1", {})
+    assert table.heartbeat("m").complaints() == {}
+
+
+def test_a_silent_one_is_named_and_one_that_stopped_on_purpose_is_not(table, url):
+    table.miss_beat("m", "host:1", "MLflow cannot be reached")
+    assert table.heartbeat("m").complaints() == {}
+    table.beat("m", "host:1", {})
+    let_pass(url, STALE_S + 1)
+    assert "the reconciler host:1 says no more" in table.heartbeat("m").complaints()["stages"]
+    table.end_beat("m", "host:2")
+    assert table.heartbeat("m") is not None
+    table.end_beat("m", "host:1")
+    assert table.heartbeat("m") is None
+
+
+def test_a_database_of_before_gets_the_table(url, table):
+    with table._database.write() as connection:
+        connection.execute(sa.text("UPDATE selfheal_version SET version_num = '0002'"))
+        connection.execute(sa.text("DROP TABLE heartbeats"))
+    table.close()
+    table.beat("m", "host:1", {})
+    assert table.heartbeat("m").holder == "host:1"
