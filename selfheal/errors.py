@@ -17,8 +17,15 @@ A message says the value, the limit, the likely cause and the remedy.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import ClassVar
+
+HINTED = 1_000
+"""Names among which a near one is looked for: 30 ms; of more, none is suggested."""
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 class SelfhealError(Exception):
@@ -29,10 +36,20 @@ class SelfhealError(Exception):
 
 
 class InputError(SelfhealError, ValueError):
-    """Rows, labels, names or options that were given are wrong."""
+    """Rows, labels, names or options that were given are wrong.
+
+    Attributes
+    ----------
+    reason, column
+        What refused rows are counted by: the kind of fault, and the column that has it (empty for none).
+    """
 
     exit_code = 2
     http_status = 400
+
+    def __init__(self, message: str = "", *, reason: str = "malformed", column: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.column = reason, column
 
 
 class PolicyError(InputError):
@@ -76,5 +93,17 @@ def nearest(name: object, valid: Iterable[object]) -> str:
     >>> nearest("zzz", ["amount"])
     ''
     """
-    found = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.6)
+    names = [str(v) for v in valid]
+    # A name of more than 100 letters is near to none, and compared letter by letter all the same.
+    near = len(names) <= HINTED and len(str(name)) <= 100
+    found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if near else []
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: ``repr`` cut to some 80 characters, however long the value.
+
+    >>> shown("a" * 5_000_000)[:12], len(shown("a" * 5_000_000))
+    ("'aaaaaaaaaaa", 80)
+    """
+    return _SHOWN.repr(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, InputError, nearest
+from selfheal.errors import ArtifactError, InputError, nearest, shown
 from selfheal.policy import Policy, check_name
 
 Floats = NDArray[np.float64]
+
+LISTED = 20
+"""Columns that a message lists."""
 
 
 class MonitoredModel:
@@ -91,6 +94,9 @@ class MonitoredModel:
         self.reference_labels = labels.reset_index(drop=True)
         self.dtypes: dict[str, str] = {c: _dtype(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
+        # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
+        texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
+        self._nulls = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.backbone, self.head, self.preprocess = _frozen(backbone), _frozen(head), preprocess
         if len(self.classes_) < 2:
             raise InputError(
@@ -169,6 +175,10 @@ class MonitoredModel:
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
         columns = units[list(self.features)]
+        for name, null in self._nulls.items():
+            missing = columns[name].isna()
+            if missing.any():
+                columns = columns.assign(**{name: columns[name].astype(object).mask(missing, null)})
         made = columns.to_numpy(dtype=np.float32) if self.preprocess is None else self.preprocess.transform(columns)
         dense = made.toarray() if hasattr(made, "toarray") else made
         return np.ascontiguousarray(dense, dtype=np.float32)
@@ -184,12 +194,7 @@ class MonitoredModel:
             Naming column, row and value: a missing column, text in a number, NaN or an infinity in a column that
             had none in the reference.
         """
-        for column in self.features:
-            if column not in frame.columns:
-                others = [c for c in frame.columns if c not in self.features]
-                raise InputError(
-                    f"column {column!r} is missing{nearest(column, others)} (needed: {', '.join(self.features)})"
-                )
+        self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
         texts = [c for c in numeric if columns[c].dtype.kind not in "fiub"]
@@ -200,6 +205,18 @@ class MonitoredModel:
             self._refuse_non_finite(values, numeric)
         return columns
 
+    def check_columns(self, names: Collection[str]) -> None:
+        """Refuse columns among which one of the features is missing, naming it."""
+        for column in self.features:
+            if column not in names:
+                others = [c for c in names if c not in self.dtypes]
+                needed = ", ".join(self.features[:LISTED]) + (", …" if len(self.features) > LISTED else "")
+                raise InputError(
+                    f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
+                    reason="missing column",
+                    column=column,
+                )
+
     def _refuse_non_finite(self, values: Floats, names: list[str]) -> None:
         for j, column in enumerate(names):
             bad = np.isinf(values[:, j]) if column in self.nullable else ~np.isfinite(values[:, j])
@@ -207,7 +224,9 @@ class MonitoredModel:
                 row = int(np.argmax(bad))
                 raise InputError(
                     f"column {column!r}, row {row}: {values[row, j]} is not a finite number, and the reference has "
-                    f"none there ({int(bad.sum())} such rows); send a number, or leave the row out"
+                    f"none there ({int(bad.sum())} such rows); send a number, or leave the row out",
+                    reason="null" if np.isnan(values[row, j]) else "not finite",
+                    column=column,
                 )
 
     # ------------------------------------------------------------------ adapters and integrity
@@ -329,7 +348,8 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     bad = numbers.isna() & column.notna()
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
-        raise InputError(f"column {column.name!r}, row {row}: {column.iloc[row]!r} is not a number")
+        words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
+        raise InputError(words, reason="not a number", column=str(column.name))
     return numbers.astype(np.float64)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from selfheal.errors import InputError, SelfhealError, UnavailableError
+from selfheal.errors import InputError, SelfhealError, UnavailableError, shown
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import (
     GoneError,
@@ -51,7 +51,7 @@ class ScoringApp:
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
         self.standing = Standing(self.source, reconciler)
-        self.log = LogWriter(self.table, config.model, config.queue_rows)
+        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill)
         self.metrics = Metrics()
         # Rows are logged in the table's column order, which may differ from a later base's own.
         self._order = tuple(self.table.schema(config.model).dtypes)
@@ -91,7 +91,7 @@ class ScoringApp:
     async def _answer(self, path: str, scope: Message, receive: Receive, send: Send) -> int:
         method, handler = self._routes.get(path, ("", None))
         if handler is None:
-            return await self._refuse(send, 404, f"no such path {path!r}; there are {', '.join(self._routes)}")
+            return await self._refuse(send, 404, f"no such path {shown(path)}; there are {', '.join(self._routes)}")
         if scope["method"] != method and not (scope["method"] == "HEAD" and method == "GET"):
             return await self._refuse(send, 405, f"{path} takes {method}, not {scope['method']}")
         try:
@@ -101,7 +101,7 @@ class ScoringApp:
         except TooLargeError:
             mb = self.config.body_bytes // 2**20
             words = f"the body is larger than {mb} MiB; send the rows in several requests"
-            await refuse_body(receive, send, {"error_code": "BAD_REQUEST", "error": words})
+            await refuse_body(receive, send, told("BAD_REQUEST", words))
             return 413
         except GoneError:
             return 499
@@ -112,7 +112,7 @@ class ScoringApp:
 
     async def _refuse(self, send: Send, status: int, words: str) -> int:
         code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
-        await answer(send, status, {"error_code": code, "error": words})
+        await answer(send, status, told(code, words))
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -124,9 +124,11 @@ class ScoringApp:
             request, rows, answered = self._score(body, scorer, began)
         else:
             request, rows, answered = await asyncio.to_thread(self._score, body, scorer, began)
+        text = len(body) if scorer.texts else 0
         if not request.durable:
-            self.log.put(rows)
-        elif not await self.log.put_durably(rows, self.config.durable_s):
+            if not self.log.put(rows, text):
+                answered["logged"] = False
+        elif not await self.log.put_durably(rows, text, self.config.durable_s):
             raise UnavailableError(
                 f"the rows were scored but not committed within {self.config.durable_s:g} s "
                 f"({self.log.state.error or 'the log is full or refused them'}); send them again with the same "
@@ -182,7 +184,7 @@ class ScoringApp:
 
     async def _version(self, scope: Message, receive: Receive, send: Send) -> int:
         pointer = self.source.scorer.pointer
-        told = {
+        version = {
             "model": self.config.model,
             "model_version": pointer.version,
             "base_version": pointer.base_version,
@@ -190,14 +192,14 @@ class ScoringApp:
             "adapter_digest": pointer.adapter_digest,
             "heavy_modules": [name for name in HEAVY if name in sys.modules],
         }
-        await answer(send, 200, told)
+        await answer(send, 200, version)
         return 200
 
     async def _health(self, scope: Message, receive: Receive, send: Send) -> int:
         """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
         scorer, log = self.source.scorer, self.log.state
         reasons = self.complaints()
-        told = {
+        health = {
             "status": "degraded" if reasons else "ok",
             "reasons": reasons,
             "model": self.config.model,
@@ -212,9 +214,10 @@ class ScoringApp:
                 "rows_written": log.written,
                 "rows_dropped": log.dropped,
                 "rows_refused": log.refused,
+                "rows_replayed": log.replayed,
             },
         }
-        await answer(send, 200, told)
+        await answer(send, 200, health)
         return 200
 
     def complaints(self) -> list[str]:
@@ -227,9 +230,10 @@ class ScoringApp:
         if log.failing_since is not None:
             seconds = time.monotonic() - log.failing_since
             out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
-        if log.dropped:
-            out.append(f"{log.dropped} answered rows were dropped, because more than {self.config.queue_rows} waited")
-        if log.refused:
+        if log.lost_recently and log.dropped:
+            mb = self.config.queue_bytes / 2**20
+            out.append(f"{log.dropped} answered rows were dropped, because more than {mb:.3g} MiB of them waited")
+        if log.lost_recently and log.refused:
             out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
         return [*out, *self.standing.complaints().values()]
 
@@ -241,11 +245,15 @@ class ScoringApp:
         return 200
 
 
+def told(code: str, words: str) -> dict[str, str]:
+    """An error as MLflow's clients read it; ``error`` is what the release before sent, and goes with the next."""
+    return {"error_code": code, "message": words, "error": words}
+
+
 def _check_json(scope: Message) -> None:
     for name, value in scope["headers"]:
         if name == b"content-type" and b"json" not in value.lower():
-            shown = value.decode("latin-1")
-            raise InputError(f"the content type {shown!r} is not read; send application/json")
+            raise InputError(f"the content type {shown(value.decode('latin-1'))} is not read; send application/json")
 
 
 def create_app(config: ServingConfig, reconciler: Reconciler | None = None) -> ScoringApp:

@@ -31,12 +31,14 @@ class ServingConfig:
         Seconds between two looks at what the reconcilers say (0.2 ms each).
     stale_s
         Seconds without a readable pointer after which /health calls the service degraded.
-    queue_rows
-        Answered rows that may wait to be logged (20 columns of them take about 100 MB) before the newest are dropped.
+    queue_bytes
+        Bytes of answered rows that may wait to be logged before the newest are dropped: 150,000 rows of 20 columns.
     durable_s
         Seconds that a ``durable`` request waits for its commit.
     body_bytes
         Largest request body.
+    spill
+        Folder for answered rows that are not in the database when the process ends; None loses them.
     inline_bytes
         Bodies above this are handled in a thread, so that nobody waits behind them (about 5 ms of parsing).
     """
@@ -49,12 +51,14 @@ class ServingConfig:
     poll_s: float = 0.3
     beat_s: float = 2.0
     stale_s: float = 10.0
-    queue_rows: int = 100_000
+    queue_bytes: int = 128 * 2**20
     durable_s: float = 10.0
     body_bytes: int = 32 * 2**20
     inline_bytes: int = 256 * 2**10
+    spill: Path | None = None
 
     @classmethod
     def of(cls, model: str, settings: Settings, *, event_clock: bool = False) -> ServingConfig:
         """The service of a model in an installation."""
-        return cls(model, settings.database_url, settings.cache, event_clock=event_clock)
+        spill = settings.home / "spill" / model
+        return cls(model, settings.database_url, settings.cache, event_clock=event_clock, spill=spill)

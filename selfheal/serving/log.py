@@ -1,7 +1,8 @@
 """Logs answered rows: one background thread, a bounded queue, many requests a commit.
 
 The request path only appends to a queue. A database that fails never stops scoring: rows wait up to the bound and are
-then dropped, newest first, and counted; ``/health`` and ``/metrics`` say so.
+then dropped, newest first, and counted; ``/health`` and ``/metrics`` say so. What still waits when the process is told
+to end is written to a local file first (:mod:`selfheal.serving.spill`), which the next process replays.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from selfheal.errors import UnavailableError
+from selfheal.serving.spill import Spill, left_behind, read
 from selfheal.table import InferenceTable
 
 COMMIT_ROWS = 5_000
 """Rows in one transaction: about 0.2 s of SQLite, so that other writers are never kept waiting for long."""
 GATHER_S = 0.05
 """How long a commit waits for company when nobody waits for it: at most 20 disk flushes a second (0.2 ms of CPU)."""
+RECENT_S = 300.0
+"""A loss is a complaint for so many seconds; after that it is a number."""
+VALUE_BYTES = 40
+"""What a number of a row takes in memory, its place in the row included."""
 _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
 
@@ -44,6 +51,10 @@ class LogState:
         Why the last commit failed, or empty.
     failing_since
         Monotonic time since which commits fail, or None.
+    lost_at
+        Monotonic time of the last loss, or None.
+    replayed
+        Rows committed that a process before had left in its file.
     """
 
     waiting: int = 0
@@ -52,11 +63,19 @@ class LogState:
     refused: int = 0
     error: str = ""
     failing_since: float | None = None
+    lost_at: float | None = None
+    replayed: int = 0
+
+    @property
+    def lost_recently(self) -> bool:
+        """Whether rows were dropped or refused within the last :data:`RECENT_S`."""
+        return self.lost_at is not None and time.monotonic() - self.lost_at < RECENT_S
 
 
 @dataclass(frozen=True)
 class _Entry:
     rows: list[Row]
+    size: int
     committed: Callable[[bool], None] | None
 
 
@@ -68,12 +87,17 @@ class LogWriter:
     table, model
         Where rows go.
     capacity
-        Rows that may wait.
+        Bytes of rows that may wait. A request is taken whole as long as the bound is not reached yet, so that one
+        large request is not lost beside an empty queue.
+    spill
+        Folder for what is left when the process ends; without it that is lost.
     """
 
-    def __init__(self, table: InferenceTable, model: str, capacity: int) -> None:
+    def __init__(self, table: InferenceTable, model: str, capacity: int, spill: Path | None = None) -> None:
         self.state = LogState()
         self._table, self._model, self._capacity = table, model, capacity
+        self._waiting_bytes = 0
+        self._folder = spill
         self._queue: deque[_Entry] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -85,11 +109,13 @@ class LogWriter:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, rows: list[Row]) -> bool:
-        """Queue rows to be logged soon; False if they were dropped because the queue is full."""
-        return self._put(rows, None)
+    def put(self, rows: list[Row], text: int = 0) -> bool:
+        """Queue rows, with so many bytes of text in them, to be logged soon; False if the queue is full: they are
+        dropped.
+        """
+        return self._put(rows, text, None)
 
-    async def put_durably(self, rows: list[Row], timeout: float) -> bool:
+    async def put_durably(self, rows: list[Row], text: int, timeout: float) -> bool:
         """Queue rows and wait for their commit.
 
         Returns
@@ -103,7 +129,7 @@ class LogWriter:
         def tell(committed: bool) -> None:
             loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(committed))
 
-        if not self._put(rows, tell):
+        if not self._put(rows, text, tell):
             return False
         self._urgent.set()
         try:
@@ -112,30 +138,58 @@ class LogWriter:
             return False
 
     def close(self) -> None:
-        """Commit what waits, for as long as ten seconds, and stop."""
+        """Keep what waits in a file, commit it for as long as ten seconds, and stop."""
+        spill = self._kept()
         self._closing = True
         self._urgent.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING_S + 1)
-        if self.state.waiting:
-            _log.error("%d answered rows were not logged: %s", self.state.waiting, self.state.error)
+        if spill is None:
+            if self.state.waiting:
+                _log.error("%d answered rows were not logged: %s", self.state.waiting, self.state.error)
+        elif self.state.waiting:
+            spill.close()
+            _log.error("%d answered rows are kept for the next start: %s", self.state.waiting, self.state.error)
+        else:
+            spill.discard()
 
-    def _put(self, rows: list[Row], committed: Callable[[bool], None] | None) -> bool:
+    def _kept(self) -> Spill | None:
+        """A file with every row that waits."""
         with self._lock:
-            if self.state.waiting and self.state.waiting + len(rows) > self._capacity:
+            rows = [row for entry in self._queue for row in entry.rows]
+        if self._folder is None or not rows:
+            return None
+        spill = Spill(self._folder)
+        try:
+            if (kept := spill.write(rows)) < len(rows):
+                _log.error(
+                    "%d of %d answered rows that wait do not fit into %s", len(rows) - kept, len(rows), self._folder
+                )
+        except OSError as error:
+            _log.error("answered rows that wait cannot be kept in %s: %s", self._folder, error)
+        return spill
+
+    def _put(self, rows: list[Row], text: int, committed: Callable[[bool], None] | None) -> bool:
+        size = text + VALUE_BYTES * sum(map(len, rows))
+        with self._lock:
+            if self._waiting_bytes >= self._capacity:
                 self.state.dropped += len(rows)
+                self.state.lost_at = time.monotonic()
                 return False
+            self._waiting_bytes += size
             self.state.waiting += len(rows)
-            self._queue.append(_Entry(rows, committed))
+            self._queue.append(_Entry(rows, size, committed))
         self._wake.set()
         return True
 
     def _run(self) -> None:
         pause = _RETRY_S[0]
         give_up: float | None = None
+        replayed = self._folder is None
         while True:
-            self._wake.wait()
+            replayed = replayed or self._replay()
+            self._wake.wait(None if replayed else pause)
             if self._closing and give_up is None:
                 give_up = time.monotonic() + _CLOSING_S
             if not self._closing:
@@ -152,6 +206,21 @@ class LogWriter:
                 pause = min(pause * 2, _RETRY_S[1])
             else:
                 pause = _RETRY_S[0]
+
+    def _replay(self) -> bool:
+        """Commit what processes before left in their files; False while the database fails."""
+        assert self._folder is not None  # noqa: S101  there is nothing to replay without one
+        try:
+            for path in left_behind(self._folder):
+                for rows in read(path):
+                    self._table.append_rows(self._model, rows)
+                    self.state.replayed += len(rows)
+        except UnavailableError as error:
+            self._failed(str(error))
+            return False
+        except Exception:
+            _log.exception("what a process before left in %s cannot be logged", self._folder)
+        return True
 
     def _drain(self) -> bool:
         """Commit what is queued by now, group by group; False once the database fails (the group stays in line).
@@ -170,6 +239,7 @@ class LogWriter:
                 for entry in group:
                     self._queue.popleft()
                     self.state.waiting -= len(entry.rows)
+                    self._waiting_bytes -= entry.size
             self.state.error, self.state.failing_since = "", None
         return True
 
@@ -199,6 +269,7 @@ class LogWriter:
                 self._commit(group[half:])
                 return
             self.state.refused += len(rows)
+            self.state.lost_at = time.monotonic()
             _log.exception("the database refused %d rows of %s: %s", len(rows), self._model, error)
             _tell(group, False)
             return

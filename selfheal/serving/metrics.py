@@ -53,6 +53,7 @@ class Metrics:
             ("log_rows_written_total", "counter", log.written),
             ("log_rows_dropped_total", "counter", log.dropped),
             ("log_rows_refused_total", "counter", log.refused),
+            ("log_rows_replayed_total", "counter", log.replayed),
             ("log_rows_waiting", "gauge", log.waiting),
             ("model_version", "gauge", version),
             ("pointer_age_seconds", "gauge", round(pointer_age, 3)),

@@ -18,6 +18,7 @@ from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.archive import MANIFEST, base_folder
 from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.protocol import BoundedProtocol
 from selfheal.serving.watchdog import Reconciler
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
@@ -63,7 +64,7 @@ def serve(
         settled = uvicorn.Config(
             app,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="on",
             access_log=False,

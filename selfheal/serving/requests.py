@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.errors import InputError, nearest
+from selfheal.errors import InputError, nearest, shown
+from selfheal.model import LISTED, MonitoredModel
 from selfheal.serving.ids import next_ids
 from selfheal.serving.scorer import Scorer
 from selfheal.table.predictions import check_id, storable_text
@@ -73,10 +74,10 @@ def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Reque
         raise InputError(f"send exactly one of {', '.join(FORMS)}; the body has {', '.join(forms) or 'none of them'}")
     for key in message:
         if key != forms[0] and key != "params":
-            raise InputError(f"unknown key {key!r} beside {forms[0]!r}{nearest(key, (*FORMS, 'params'))}")
+            raise InputError(f"unknown key {shown(key)} beside {forms[0]!r}{nearest(key, (*FORMS, 'params'))}")
     plain = _plain(forms[0], message[forms[0]], scorer)
     if plain is None:
-        columns, n = _FORM[forms[0]](message[forms[0]], scorer.model.features)
+        columns, n = _FORM[forms[0]](message[forms[0]], scorer.model)
         if n == 0:
             raise InputError(f"{forms[0]} holds no rows; send at least one")
         numbers, words = _checked(columns, scorer)
@@ -138,45 +139,81 @@ def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _split(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+def _check_names(names: Collection[str], model: MonitoredModel) -> None:
+    """Refuse unknown and missing columns before anything is done with the values."""
+    for name in names:
+        if name not in model.dtypes:
+            hint = "it is what the model predicts; " if name == model.target else ""
+            more = f" and {len(model.features) - LISTED} more" if len(model.features) > LISTED else ""
+            raise InputError(
+                f"unknown column {shown(name)}{nearest(name, model.features)} "
+                f"({hint}leave it out; known: {', '.join(model.features[:LISTED])}{more})",
+                reason="unknown column",
+                column=name,
+            )
+    if names:
+        model.check_columns(names)
+
+
+def _twice(names: Iterable[str]) -> str:
+    """The first name that comes a second time."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise ValueError("every name comes once")
+
+
+def _split(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
     if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
         raise InputError("dataframe_split must be an object with columns and data")
-    names, rows = value["columns"], value.get("data")
-    if len(set(map(str, names))) != len(names):
-        twice = next(str(name) for name in names if names.count(name) > 1)
-        raise InputError(f"dataframe_split names column {twice!r} twice")
-    return _by_rows([str(name) for name in names], rows, "dataframe_split.data")
+    names = [name if type(name) is str else str(name) for name in value["columns"]]
+    held = dict.fromkeys(names)
+    _check_names(held, model)
+    if len(held) != len(names):
+        raise InputError(f"dataframe_split names column {_twice(names)!r} twice")
+    return _by_rows(names, value.get("data"), "dataframe_split.data")
 
 
-def _records(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+def _records(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
     if not isinstance(value, list) or not all(type(row) is dict for row in value):
         raise InputError("dataframe_records must be a list of objects, one a row")
     if not value:
         return {}, 0
-    names = list(value[0])
+    names = value[0]
+    _check_names(names, model)
     try:
         columns = {name: [row[name] for row in value] for name in names}
     except KeyError as error:
-        place = next(i for i, row in enumerate(value) if error.args[0] not in row)
+        name = error.args[0]
+        place = next(i for i, row in enumerate(value) if name not in row)
         raise InputError(
-            f"row {place} lacks column {error.args[0]!r}, which row 0 has; send it, null if unknown"
+            f"row {place} lacks column {name!r}, which row 0 has; send it, null if unknown",
+            reason="missing column",
+            column=name,
         ) from None
     for place, row in enumerate(value):
         if len(row) != len(names):
             extra = next(name for name in row if name not in columns)
-            raise InputError(f"row {place} has column {extra!r}, which row 0 lacks; send the same columns in each row")
+            raise InputError(
+                f"row {place} has column {shown(extra)}, which row 0 lacks; send the same columns in each row",
+                reason="unknown column",
+                column=extra,
+            )
     return columns, len(value)
 
 
-def _instances(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+def _instances(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
     if isinstance(value, list) and value and type(value[0]) is dict:
-        return _records(value, features)
-    return _by_rows(list(features), value, "instances")
+        return _records(value, model)
+    return _by_rows(list(model.features), value, "instances")
 
 
-def _inputs(value: Any, features: tuple[str, ...]) -> tuple[Columns, int]:
+def _inputs(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
     if not isinstance(value, dict):
-        return _instances(value, features)
+        return _instances(value, model)
+    _check_names(value, model)
     columns = {name: column if isinstance(column, list) else [column] for name, column in value.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     n = max(lengths.values(), default=0)
@@ -201,22 +238,14 @@ _FORM = {"dataframe_split": _split, "dataframe_records": _records, "instances": 
 
 
 def _checked(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list[Sequence[str | None]]]:
-    features = scorer.model.features
-    for name in columns:
-        if name not in scorer.model.dtypes:
-            hint = "it is what the model predicts; " if name == scorer.model.target else ""
-            raise InputError(
-                f"unknown column {name!r}{nearest(name, features)} ({hint}leave it out; known: {', '.join(features)})"
-            )
-    if len(columns) == len(features):
-        numeric = [columns[name] for name in scorer.numeric]
-        if all(_NUMBERS.issuperset(map(type, column)) for column in numeric):
-            try:
-                numbers = np.array(numeric, dtype=np.float64).T if numeric else np.empty((_length(columns), 0))
-            except OverflowError:
-                numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
-            if np.isfinite(numbers).all():
-                return numbers, _words(columns, scorer)
+    numeric = [columns[name] for name in scorer.numeric]
+    if all(_NUMBERS.issuperset(map(type, column)) for column in numeric):
+        try:
+            numbers = np.array(numeric, dtype=np.float64).T if numeric else np.empty((_length(columns), 0))
+        except OverflowError:
+            numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
+        if np.isfinite(numbers).all():
+            return numbers, _words(columns, scorer)
     return _judged(columns, scorer)
 
 
@@ -229,7 +258,8 @@ def _judged(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list
     except InputError:
         raise
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"a numeric column holds a value that is not a number: {error}") from error
+        words = f"a numeric column holds a value that is not a number: {error}"
+        raise InputError(words, reason="not a number") from error
     return numbers, _words(columns, scorer)
 
 
@@ -237,15 +267,26 @@ def _words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
     words: list[Sequence[str | None]] = []
     for name in scorer.texts:
         column = columns[name]
-        for row, value in enumerate(column):
-            if type(value) is not str:
-                if value is None and name in scorer.model.nullable:
-                    continue
-                raise InputError(f"column {name!r}, row {row}: {value!r} is not text; send a JSON string")
-            if not storable_text(value):
-                raise InputError(f"column {name!r}, row {row}: the text holds a NUL or a lone surrogate; remove it")
+        if not all(type(value) is str and storable_text(value) for value in column):
+            column = [_word(value, row, name, scorer.model) for row, value in enumerate(column)]
         words.append(column)
     return words
+
+
+def _word(value: Any, row: int, name: str, model: MonitoredModel) -> str | None:
+    if type(value) is str:
+        if storable_text(value):
+            return value
+        words = f"column {name!r}, row {row}: the text holds a NUL or a lone surrogate; remove it"
+        raise InputError(words, reason="not text", column=name)
+    null = value is None or value != value
+    if null and name in model.nullable:
+        return None
+    raise InputError(
+        f"column {name!r}, row {row}: {shown(value)} is not text; send a JSON string",
+        reason="null" if null else "not text",
+        column=name,
+    )
 
 
 def _length(columns: Columns) -> int:
@@ -255,10 +296,10 @@ def _length(columns: Columns) -> int:
 def _params(params: dict[str, Any], n: int, latest_us: float) -> tuple[list[str], list[int], bool]:
     for key in params:
         if key not in PARAMS:
-            raise InputError(f"unknown param {key!r}{nearest(key, PARAMS)}; known: {', '.join(PARAMS)}")
+            raise InputError(f"unknown param {shown(key)}{nearest(key, PARAMS)}; known: {', '.join(PARAMS)}")
     durable = params.get("durable", False)
     if type(durable) is not bool:
-        raise InputError(f"params.durable is {durable!r}; send true or false")
+        raise InputError(f"params.durable is {shown(durable)}; send true or false")
     ids = params.get("prediction_ids")
     times = params.get("event_time")
     return (
@@ -275,8 +316,8 @@ def _ids(ids: Any, n: int) -> list[str]:
     for prediction_id in ids:
         check_id(prediction_id)
     if len(set(ids)) != n:
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise InputError(f"prediction id {twice!r} appears twice in one request; give each row its own")
+        words = f"prediction id {_twice(ids)!r} appears twice in one request; give each row its own"
+        raise InputError(words, reason="id", column="prediction_ids")
     return ids
 
 
@@ -291,7 +332,9 @@ def _times(times: Any, n: int, latest_us: float) -> list[int]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         raise InputError(
             f"event_time of row {row}, {from_us(newest).isoformat()}, is in the future (it is {now}); correct the "
-            "sender's clock, or start the service with an event clock for a replay"
+            "sender's clock, or start the service with an event clock for a replay",
+            reason="time",
+            column="event_time",
         )
     return out
 
@@ -300,12 +343,13 @@ def _time(text: Any, row: int) -> int:
     try:
         at = datetime.fromisoformat(text)
     except (ValueError, TypeError):
-        raise InputError(f"event_time of row {row}, {text!r}, is not a time; send 2026-01-31T12:00:00Z") from None
-    if at.tzinfo is None:
-        raise InputError(
-            f"event_time of row {row}, {text!r}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
-        )
-    try:
-        return event_us(at)
-    except InputError as error:
-        raise InputError(f"event_time of row {row}: {error}") from None
+        fault = f", {shown(text)}, is not a time; send 2026-01-31T12:00:00Z"
+    else:
+        if at.tzinfo is None:
+            fault = f", {shown(text)}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
+        else:
+            try:
+                return event_us(at)
+            except InputError as error:
+                fault = f": {error}"
+    raise InputError(f"event_time of row {row}{fault}", reason="time", column="event_time")

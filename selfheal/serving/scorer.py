@@ -16,6 +16,10 @@ from selfheal.table import Pointer
 
 Floats = NDArray[np.float64]
 
+LARGEST = 1e12
+"""Where a value is so large that the network's 32-bit floats overflow, its row is scored as if it were this: one odd
+value must not refuse the other rows of a request. It is logged as it was sent."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
@@ -59,13 +63,19 @@ class Scorer:
         InputError
             If the model's own preprocessing refuses the rows.
         """
-        proba = self._by_frame(numbers, words) if self.path is None else self.path.proba(numbers, words)
+        with np.errstate(over="ignore", invalid="ignore"):
+            proba = self._raw(numbers, words)
+            if not np.isfinite(proba).all():
+                rows = np.flatnonzero(~np.isfinite(proba).all(axis=1))
+                near = np.clip(numbers[rows], -LARGEST, LARGEST)
+                proba[rows] = self._raw(near, [[column[row] for row in rows.tolist()] for column in words])
         if not np.isfinite(proba).all():
             row = int(np.argmin(np.isfinite(proba).all(axis=1)))
-            raise InputError(
-                f"row {row}: the model gives no probability; a value is too large, or missing and not filled"
-            )
+            raise InputError(f"row {row}: the model gives no probability; a value is missing and not filled")
         return proba
+
+    def _raw(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
+        return self._by_frame(numbers, words) if self.path is None else self.path.proba(numbers, words)
 
     def _by_frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from selfheal.errors import InputError
+from selfheal.errors import InputError, shown
 from selfheal.table.predictions import check_id
 from selfheal.table.schema import LABELS, ModelSchema
 
@@ -58,7 +58,9 @@ def checked_labels(schema: ModelSchema, ids: Sequence[Any], labels: Sequence[Any
         code = codes.get(_key(label))
         if code is None:
             known = ", ".join(repr(value) for value in schema.classes)
-            problems.append(f"label {label!r} of {prediction_id!r} is not a class of {schema.model!r} ({known})")
+            problems.append(
+                f"label {shown(label)} of {shown(prediction_id)} is not a class of {schema.model!r} ({known})"
+            )
         else:
             out.append((prediction_id, code))
     if problems:

@@ -33,6 +33,7 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap, ReflexiveLayer
 from selfheal.model import MonitoredModel
 from selfheal.registry.archive import save_base
 from selfheal.serving import ServingConfig, create_app
+from selfheal.serving.protocol import BoundedProtocol
 from selfheal.table import InferenceTable, Pointer
 
 START_S = 60
@@ -253,7 +254,7 @@ def running(config: ServingConfig) -> Iterator[Service]:
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http="httptools", loop="asyncio", ws="none", lifespan="on", log_level="warning")
+        uvicorn.Config(app, http=BoundedProtocol, loop="asyncio", ws="none", lifespan="on", log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()

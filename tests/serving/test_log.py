@@ -67,7 +67,7 @@ def test_kill_minus_nine_loses_no_durable_row(place, serve_in_process, forms):
 def test_the_database_removed_while_scoring_goes_on(place, serve_in_thread, forms, caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
     body = forms.split(place.model.reference.iloc[:5])
-    with serve_in_thread(place.config(poll_s=0.05, queue_rows=20, durable_s=0.3)) as service:
+    with serve_in_thread(place.config(poll_s=0.05, queue_bytes=8_000, durable_s=0.3)) as service:
         assert service.post("/invocations", body | {"params": {"durable": True}})[0] == 200
         away = []
         for path in place.database.parent.glob("state.db*"):
@@ -122,7 +122,7 @@ def row(name: str):
 
 def test_one_impossible_row_costs_only_itself(flaky, caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
-    log = LogWriter(flaky, "m", 100)
+    log = LogWriter(flaky, "m", 10**6)
     for name in ("a", "b", "poison", "c", "d"):
         log.put([row(name)])
     log.start()
@@ -134,7 +134,7 @@ def test_one_impossible_row_costs_only_itself(flaky, caplog):
 def test_rows_wait_out_an_outage_in_order(flaky, caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
     flaky.down = True
-    log = LogWriter(flaky, "m", 3)
+    log = LogWriter(flaky, "m", 700)
     log.start()
     assert [log.put([row(name)]) for name in "abcd"] == [True, True, True, False]
     assert until(lambda: log.state.failing_since is not None)
@@ -150,8 +150,8 @@ def test_a_durable_row_of_a_poisoned_group_is_told_the_truth(flaky, caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
 
     async def both():
-        log = LogWriter(flaky, "m", 100)
-        waiting = [asyncio.create_task(log.put_durably([row(name)], 5)) for name in ("good", "poison")]
+        log = LogWriter(flaky, "m", 10**6)
+        waiting = [asyncio.create_task(log.put_durably([row(name)], 0, 5)) for name in ("good", "poison")]
         await asyncio.sleep(0)
         log.start()
         told = await asyncio.gather(*waiting)
