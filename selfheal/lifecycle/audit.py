@@ -213,7 +213,7 @@ def _asked_for(ws: Workspace, name: str, look: Look, version: int | None) -> Ver
 
 def _resumed(ws: Workspace, name: str, version: int, against: int) -> Audit | None:
     """The audit as the journal has it; None when none of these two versions was begun."""
-    steps = [e.intent for e in ws.table.journal(name) if e.kind == AUDIT]
+    steps = [e.intent for e in ws.table.journal(name, kind=AUDIT)]
     mine = [s for s in steps if (s["version"], s["against"]) == (version, against)]
     begun = next((s for s in mine if s["step"] == "asked"), None)
     if begun is None:

@@ -199,13 +199,14 @@ def _memory(
     served = {look.settled, *look.lineage}
     found: list[tuple[int, bytes, pd.DataFrame | None]] = []
     for info in sorted(ws.registry.versions(name), key=lambda v: -v.version):
+        identity = info.tags.get("changed_part") == "none"
+        wanted = identity or (info.version in served and len(found) < MEMORY)
         barred = info.version in look.vetoed | look.quarantined
-        if barred or info.tags.get("manifest") != model.manifest:
+        if not wanted or barred or info.tags.get("manifest") != model.manifest:
             continue
         with suppress(ArtifactError, NotFoundError):  # a version that can't be loaded can't be recalled
-            adapter = load_version(ws, name, info.version).adapter
-            if adapter.is_identity or (info.version in served and len(found) < MEMORY):
-                found.append((info.version, adapter.to_bytes(), ws.registry.sample(name, info.version)))
+            adapter, sample = ws.registry.adapter(name, info), ws.registry.sample(name, info)
+            found.append((info.version, adapter.to_bytes(), sample))
     return tuple(found)
 
 

@@ -6,20 +6,16 @@ carries a *look*, and whatever differs from the last one was somebody else's doi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfheal.lifecycle.workspace import Workspace
-from selfheal.table import JournalEntry
 
 PRODUCTION, STAGING, ARCHIVED, NONE = "Production", "Staging", "Archived", "None"
 
 LINEAGE = 20
 """Versions that served before, as far back as a rollback may want to go."""
-
-RECENT_ENTRIES = 20
-"""Journal entries in which the last look is sought first; the whole journal only when it is not among them."""
 
 
 @dataclass(frozen=True)
@@ -119,17 +115,10 @@ class Look:
 
 def last_look(ws: Workspace, name: str) -> Look | None:
     """The look of the last closed journal entry that has one; None when nobody has looked yet."""
-    newest = ws.table.journal(name, last=RECENT_ENTRIES)
-    found = _newest(newest)
-    return found if found is not None or len(newest) < RECENT_ENTRIES else _newest(ws.table.journal(name))
-
-
-def _newest(entries: Sequence[JournalEntry]) -> Look | None:
-    for entry in reversed(entries):
-        if entry.outcome is not None and "look" in entry.outcome:
-            look = entry.outcome["look"]  # null where the model was adopted anew: what was seen before is not of it
-            return None if look is None else Look.from_json(look)
-    return None
+    entry = ws.table.journal_settled(name)
+    # null where the model was adopted anew: what was seen before is not of it
+    look = entry.outcome["look"] if entry is not None and entry.outcome is not None else None
+    return None if look is None else Look.from_json(look)
 
 
 def stages_of(ws: Workspace, name: str) -> dict[int, str]:

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
 KEPT = 12
-"""Loaded models kept at hand: those of one heal's memory and of a few watches. They share nothing but their base's
-files, so a large base is what bounds this."""
+"""Loaded models kept at hand. Those of one base share it, so each further one is an adapter's kilobytes."""
 
 
 def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
@@ -24,10 +23,12 @@ def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
     NotFoundError, ArtifactError, UnavailableError
         No such version; its files are not what was registered; MLflow can't be reached.
     """
-    tags = ws.registry.version(name, version).tags
-    key = (tags.get("adapter_digest", ""), tags.get("manifest", ""))
+    info = ws.registry.version(name, version)
+    key = (info.tags.get("adapter_digest", ""), info.tags.get("manifest", ""))
     if key not in ws.models:
-        _keep(ws, key, ws.registry.load(name, version=version))
+        base = _held_base(ws, key[1])
+        fresh = base.with_adapter(ws.registry.adapter(name, info)) if base else ws.registry.load(name, version=version)
+        _keep(ws, key, fresh)
     model = ws.models[key]
     model.check_unchanged()
     return model
@@ -76,14 +77,21 @@ def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
         from selfheal.adapter import Adapter
         from selfheal.registry.archive import base_folder, load_base
 
-        place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
-        if not place.exists():
-            place = ws.registry.base_dir(name, pointer.base_version)
-        base = load_base(place, pointer.base_digest, pointer.base_manifest or None)
+        base = _held_base(ws, key[1])
+        if base is None:
+            place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
+            if not place.exists():
+                place = ws.registry.base_dir(name, pointer.base_version)
+            base = load_base(place, pointer.base_digest, pointer.base_manifest or None)
         held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
         _keep(ws, key, held)
     held.check_unchanged()
     return held, pointer.version
+
+
+def _held_base(ws: Workspace, manifest: str) -> MonitoredModel | None:
+    """A loaded model of this base, whatever its adapter."""
+    return next((held for (_, of), held in ws.models.items() if manifest and of == manifest), None)
 
 
 def _keep(ws: Workspace, key: tuple[str, str], model: MonitoredModel) -> None:

@@ -85,10 +85,9 @@ def _valid(path: Path, features: Sequence[str], classes: Sequence[Any]) -> Polic
 
 
 def _last_digest(ws: Workspace, name: str) -> str | None:
-    return next((e.intent["digest"] for e in reversed(ws.table.journal(name)) if e.kind == POLICY), None)
+    return next((e.intent["digest"] for e in ws.table.journal(name, last=1, kind=POLICY)), None)
 
 
 def _last_valid(ws: Workspace, name: str) -> Policy | None:
-    texts = (e.intent["yaml"] for e in reversed(ws.table.journal(name)) if e.kind == POLICY)
-    text = next(texts, None)
+    text = next((e.intent["yaml"] for e in ws.table.journal(name, last=1, kind=POLICY)), None)
     return None if text is None else Policy.load(yaml.safe_load(text))

@@ -93,20 +93,25 @@ class Registry(RunLog):
                 raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
             version = numbers[-1]
         info = self.version(name, version)
-        adapter = self.adapter(name, info.version)
+        adapter = self.adapter(name, info)
         base = self._base_of_version(name, info)
         directory = self._folder_of(_base_name(name), base)
         model = load_base(directory, base.tags.get("base_digest"), base.tags.get("manifest"))
         return model.with_adapter(adapter)
 
-    def adapter(self, name: str, version: int) -> Adapter:
+    def adapter(self, name: str, version: int | VersionInfo) -> Adapter:
         """The adapter of a version, its digest checked before the file is opened.
+
+        Parameters
+        ----------
+        version
+            Its number, or what :meth:`versions` said of it: then MLflow is not asked again.
 
         Raises
         ------
         NotFoundError, ArtifactError
         """
-        info = self.version(name, version)
+        info = self._info(name, version)
         _of_ours(info, name)
         digest = info.tags.get("adapter_digest", "")
         cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
@@ -116,11 +121,11 @@ class Registry(RunLog):
             cached.unlink(missing_ok=True)
         with self._fetched(info, name, _ADAPTER) as path:
             data = path.read_bytes()
-        adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {version}")
+        adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {info.version}")
         _keep(data, cached)
         return adapter
 
-    def sample(self, name: str, version: int) -> pd.DataFrame | None:
+    def sample(self, name: str, version: int | VersionInfo) -> pd.DataFrame | None:
         """Rows of the window that a version was made for (raw units, at most 2,000), or None.
 
         Raises
@@ -128,7 +133,7 @@ class Registry(RunLog):
         ArtifactError
             The stored rows were changed.
         """
-        info = self.version(name, version)
+        info = self._info(name, version)
         digest = info.tags.get("sample_digest", "")
         if not digest:
             return None
@@ -139,9 +144,14 @@ class Registry(RunLog):
             with self._fetched(info, name, _SAMPLE) as path:
                 data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ArtifactError(f"the sample of {name!r} version {version} was changed; restore MLflow's artifacts")
+            raise ArtifactError(
+                f"the sample of {name!r} version {info.version} was changed; restore MLflow's artifacts"
+            )
         _keep(data, cached)
         return pd.read_parquet(io.BytesIO(data))
+
+    def _info(self, name: str, version: int | VersionInfo) -> VersionInfo:
+        return version if isinstance(version, VersionInfo) else self.version(name, version)
 
     def register(
         self,

@@ -273,15 +273,20 @@ class InferenceTable:
         with self._database.write() as connection:
             journal.done(connection, entry, outcome)
 
-    def journal(self, model: str, last: int | None = None) -> list[JournalEntry]:
-        """A model's entries, oldest first."""
+    def journal(self, model: str, last: int | None = None, kind: str | None = None) -> list[JournalEntry]:
+        """A model's entries, all or of one kind, oldest first."""
         with self._database.read() as connection:
-            return journal.entries(connection, model, last=last)
+            return journal.entries(connection, model, last=last, kind=kind)
+
+    def journal_settled(self, model: str) -> JournalEntry | None:
+        """The newest entry whose outcome carries a look."""
+        with self._database.read() as connection:
+            return next(iter(journal.entries(connection, model, last=1, state=journal.SETTLED)), None)
 
     def journal_open(self, model: str) -> list[JournalEntry]:
         """Entries that were begun and not closed: what a crash left behind."""
         with self._database.read() as connection:
-            return journal.entries(connection, model, only_open=True)
+            return journal.entries(connection, model, state=journal.OPEN)
 
     # Leases
 

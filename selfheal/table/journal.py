@@ -13,6 +13,9 @@ from selfheal.errors import NotFoundError
 from selfheal.table.schema import JOURNAL, JOURNAL_ACTS
 from selfheal.table.values import from_us, to_json, to_us
 
+OPEN, CLOSED, SETTLED = "open", "closed", "settled"
+"""States of an entry. The outcome of a settled one carries a look: which stages there were then."""
+
 
 @dataclass(frozen=True)
 class JournalEntry:
@@ -43,14 +46,14 @@ class JournalEntry:
 
 def begin(connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], at: datetime) -> int:
     """Open an entry; returns its id."""
-    values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
+    values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent), "state": OPEN}
     return int(connection.execute(JOURNAL.insert().values(values).returning(JOURNAL.c.id)).scalar_one())
 
 
 def note(connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime) -> None:
     """An entry that is done as it is written: there is nothing to finish."""
     values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
-    connection.execute(JOURNAL.insert().values(values | {"outcome": to_json({"result": result})}))
+    connection.execute(JOURNAL.insert().values(values | {"outcome": to_json({"result": result}), "state": CLOSED}))
 
 
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
@@ -64,7 +67,8 @@ def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
 def done(connection: sa.Connection, entry: int, outcome: dict[str, Any]) -> None:
     """Close an entry."""
     _check_open(connection, entry)
-    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(outcome=to_json(outcome)))
+    values = {"outcome": to_json(outcome), "state": SETTLED if "look" in outcome else CLOSED}
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(values))
 
 
 def _check_open(connection: sa.Connection, entry: int) -> None:
@@ -75,20 +79,26 @@ def _check_open(connection: sa.Connection, entry: int) -> None:
 
 
 def entries(
-    connection: sa.Connection, model: str, *, last: int | None = None, only_open: bool = False
+    connection: sa.Connection,
+    model: str,
+    *,
+    last: int | None = None,
+    kind: str | None = None,
+    state: str | None = None,
 ) -> list[JournalEntry]:
-    """Entries of a model, oldest first."""
+    """Entries of a model, oldest first; all, or of one kind or state."""
     query = sa.select(JOURNAL).where(JOURNAL.c.model == model).order_by(JOURNAL.c.id.desc()).limit(last)
-    if only_open:
-        query = query.where(JOURNAL.c.outcome.is_(None))
+    if kind is not None:
+        query = query.where(JOURNAL.c.kind == kind)
+    if state is not None:
+        query = query.where(JOURNAL.c.state == state)
     rows = connection.execute(query).mappings().fetchall()[::-1]
     acts: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
     if rows:
-        of_these = JOURNAL_ACTS.c.journal_id.between(rows[0]["id"], rows[-1]["id"])
+        of_these = JOURNAL_ACTS.c.journal_id.in_(query.with_only_columns(JOURNAL.c.id))
         ordered = sa.select(JOURNAL_ACTS).where(of_these).order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)
         for row in connection.execute(ordered).mappings():
-            if row["journal_id"] in acts:
-                acts[row["journal_id"]].append(json.loads(row["act"]))
+            acts.setdefault(row["journal_id"], []).append(json.loads(row["act"]))
     return [
         JournalEntry(
             id=row["id"],

@@ -69,6 +69,10 @@ JOURNAL = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("intent", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text),
+    sa.Column("state", sa.Text, nullable=False, server_default="closed"),  # open, closed, or settled: with a look
+    # What every look at the stages asks for is found at once, however long the journal is.
+    sa.Index("ix_journal_kind", "model", "kind", "id"),
+    sa.Index("ix_journal_state", "model", "state", "id"),
 )
 JOURNAL_ACTS = sa.Table(
     "journal_acts",

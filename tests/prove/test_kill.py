@@ -63,10 +63,11 @@ def test_kill_9_of_a_run_and_of_the_worker(tmp_path: Path, root: Path) -> None:
         command = [sys.executable, "-m", "selfheal.cli", "up", "--port", "18700"]
         up = subprocess.Popen(command, env=environ, cwd=root, stdout=sink, stderr=subprocess.STDOUT)
     try:
-        until(ready.exists, 240, "the schedules")
+        until(ready.exists, 400, "the schedules")
         blind = [dies_at_work(ws, 0), dies_at_work(ws, 3, int(ready.read_text()))]
         print(f"blind for {blind[0]:.0f} s after a run was killed, for {blind[1]:.0f} s after the worker was")
     finally:
         ws.table.close()
         up.send_signal(signal.SIGINT)
         up.wait(60)
+        print(out.read_text(), *(log.read_text()[-2000:] for log in (home / "logs").glob("*.log")))

@@ -122,6 +122,26 @@ def test_whoever_only_uses_a_database_makes_none(url):
         assert early.models() == ["rain-x"]
 
 
+def test_the_journal_of_before_is_found_by_its_state(url):
+    unversioned(url)
+    engine = sa.create_engine(url)
+    outcomes = ['{"result": "done", "look": {}}', '{"result": "noted", "reason": "\\"look\\""}', None, '{"look": null}']
+    with engine.begin() as connection:
+        for outcome in outcomes:
+            row = {"outcome": outcome}
+            text = "INSERT INTO journal (model, kind, at, intent, outcome) VALUES ('rain-x', 'seen', 0, '{}', :outcome)"
+            connection.execute(sa.text(text), row)
+    engine.dispose()
+    with closing(InferenceTable(url)) as table:
+        ids = [entry.id for entry in table.journal("rain-x")]
+        assert table.journal_settled("rain-x").id == ids[3]
+        assert [entry.id for entry in table.journal_open("rain-x")] == [ids[2]]
+        table.journal_done(ids[2], {"look": {}, "result": "done"})
+        table.journal_note("rain-x", "policy", {}, "in force", NOW)
+        assert table.journal_settled("rain-x").id == ids[3]
+        assert not table.journal_open("rain-x")
+
+
 @pytest.mark.usefixtures("one_more")
 def test_of_many_that_start_at_once_one_upgrades(url):
     path = unversioned(url)
