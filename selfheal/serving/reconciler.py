@@ -39,6 +39,7 @@ class Rounds:
         self.holder = f"{socket.gethostname()}:{os.getpid()}"
         self._fetched = ("", "")
         self._said = self._beaten = ""
+        self._told: set[str] = set()
         self._due = 0.0
 
     def go(self) -> None:
@@ -68,10 +69,11 @@ class Rounds:
 
         if production == self._beaten and not self._said and time.monotonic() < self._due:
             return
-        if production and production != self._beaten:
-            _log.error("%s", production)
         found = troubles(self.ws, self.model) | ({"production": production} if production else {})
         self.ws.table.beat(self.model, self.holder, found)
+        for words in set(found.values()) - self._told:
+            _log.error("%s", words)
+        self._told = set(found.values())
         self._beaten, self._due = production, time.monotonic() + BEAT_S
 
     def _failed(self, error: Exception) -> None:

@@ -182,6 +182,15 @@ def test_ui_points_to_a_server_that_somebody_else_runs(place: Path) -> None:
     assert shown[:3] == ["http://127.0.0.1:9", "http://127.0.0.1:9/#/models/toy", "http://127.0.0.1:10/runs"]
 
 
+def test_no_command_makes_what_is_away(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("prediction_id,label\nr1,1\n")
+    uses = (["status"], ["promote", NAME, "1"], ["monitor", NAME], ["serve", NAME], ["labels", NAME, "labels.csv"])
+    for arguments in uses:
+        done = invoke(tmp_path, *arguments)
+        assert done.exit_code != 0 and "Traceback" not in done.output, (arguments, done.output)
+    assert not list(tmp_path.rglob("*.db*"))
+
+
 def test_an_empty_home_says_how_to_begin(tmp_path: Path) -> None:
     done = invoke(tmp_path, "status")
     assert done.exit_code == 2

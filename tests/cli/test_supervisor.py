@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from selfheal.errors import BusyError, UnavailableError
-from selfheal.up import held, running, without_password
+from selfheal.registry.door import Door
+from selfheal.settings import Settings
+from selfheal.table import InferenceTable
+from selfheal.up import Run, held, running, services, without_password
 from selfheal.up.lifeline import alive, end
 from selfheal.up.services import free_port
 from selfheal.up.supervisor import Service, Supervisor
@@ -154,6 +157,25 @@ def test_a_taken_port_is_passed_over() -> None:
         assert free_port("127.0.0.1", port, [port + 1]) > port + 1
     with pytest.raises(UnavailableError, match=r"no free port on 203\.0\.113\.7"):
         free_port("203.0.113.7", 8000)
+
+
+def test_no_mlflow_server_is_started_on_a_store_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would make an empty one; scoring and schedules go on, and it is started once the store is back."""
+    settings = Settings.from_env({"SELFHEAL_HOME": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    monkeypatch.setattr(services, "mlflow_server", lambda *place: service("MLflow", SLEEPS))
+    monkeypatch.setattr(InferenceTable, "served", lambda table: ["toy"])
+    said: list[str] = []
+    run = Run(settings, InferenceTable(settings.database_url), "127.0.0.1", 8000, said.append, lambda: False)
+    try:
+        assert run._servers() == []
+        assert "waiting   MLflow             toy were adopted into" in said[0]
+        run._start_lost_mlflow()
+        assert not run.supervisor.children and not (tmp_path / "mlflow.db").exists()
+        monkeypatch.setattr(Door, "is_there", True)
+        run._start_lost_mlflow()
+        assert list(run.supervisor.children) == ["MLflow"] and run.lost is None
+    finally:
+        run.end()
 
 
 @pytest.mark.parametrize(

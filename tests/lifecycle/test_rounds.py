@@ -43,12 +43,16 @@ def test_a_healthy_model_has_a_heartbeat_and_nothing_to_tell(ws: Workspace, roun
     assert ws.table.heartbeat(NAME) is None
 
 
-def test_an_invalid_policy_is_told_until_it_is_mended(ws: Workspace, rounds: Rounds) -> None:
+def test_an_invalid_policy_is_told_until_it_is_mended(
+    ws: Workspace, rounds: Rounds, caplog: pytest.LogCaptureFixture
+) -> None:
     write_policy(ws, POLICY)
     rounds.go()
     assert told(ws) == {}
     write_policy(ws, POLICY.replace("vote: 1", "vot: 1"))
     rounds.go()
+    rounds.go()
+    assert len([r for r in caplog.records if "vot" in r.getMessage()]) == 1  # said once
     assert f"{NAME}.yaml" in told(ws)["policy"] and "vot" in told(ws)["policy"] and "(since 20" in told(ws)["policy"]
     health = status(ws, NAME)["health"]
     assert health == [told(ws)["policy"]]

@@ -75,8 +75,16 @@ TWISTED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )  # fmt: skip
 """(group, scenario, twists): each with the first seed."""
 
-TURNING: frozenset[str] = frozenset()
-"""Left out: their answers turn with the last bits of another processor's arithmetic, and would prove nothing."""
+TURNING = frozenset(
+    {
+        "mixed | mixed: tilt | 700",
+        "mixed | mixed: tilt, declared | 700",
+        "mixed | mixed: class walks | 700 | labels before",
+        "mixed | mixed: noise | 700",
+    }
+)
+"""Left out: of 429 cases these said something else where torch and BLAS computed as on a processor without AVX
+(``ATEN_CPU_CAPABILITY=default OPENBLAS_CORETYPE=Sandybridge``); none of them decided otherwise."""
 
 
 def _every() -> Iterator[Case]:
