@@ -44,8 +44,8 @@ REACH = 2.0
 The calibration is from there. Without it the estimate was .15 to .45 too high on every second window of elec, where
 columns that the reference has constant begin to move, and up to .40 on flights under new weather."""
 
-_KNOWN: dict[tuple[str, Cost | None, int], _Reference] = {}
-"""What the reference says, by base digest, costs and rows: a base never changes, and costs say what it decides."""
+_KNOWN: dict[tuple[object, Cost | None, int], _Reference] = {}
+"""What the reference says, by base, costs and rows: a base never changes, and costs say what it decides."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,9 @@ class _Reference:
 
 
 def _reference(model: MonitoredModel, n: int) -> _Reference:
-    key = (model.digest, model.policy.cost, n)
+    # The same weights with another reference are another base. In memory it is the objects, which the entry keeps.
+    base = model.manifest or (id(model.backbone), id(model.head), id(model.preprocess), id(model.reference))
+    key = (base, model.policy.cost, n)
     if key not in _KNOWN:
         if len(_KNOWN) >= 8:
             _KNOWN.pop(next(iter(_KNOWN)))

@@ -100,6 +100,18 @@ def test_how_wrong_it_may_be_goes_by_what_the_costs_let_it_decide() -> None:
     assert alone.accuracy is not None and estimate(case_of(costly, rows)) == alone
 
 
+def test_the_same_network_with_another_reference_is_reckoned_by_its_own() -> None:
+    world = linear(4)
+    rows, other = world.draw(300, 21), world.draw(2000, 5, 0.45)
+    twin = selfheal.MonitoredModel(world.model.backbone, world.model.head, other, "y", world.model.preprocess)
+    assert twin.digest == world.model.digest
+    _KNOWN.clear()
+    alone = estimate(case_of(twin, rows))
+    _KNOWN.clear()
+    assert estimate(case_of(world.model, rows)) != alone
+    assert estimate(case_of(twin, rows)) == alone
+
+
 def test_a_heal_says_what_to_expect_of_it_and_chooses_nothing_by_it() -> None:
     world = linear(4)
     model = world.with_policy()
