@@ -86,6 +86,11 @@ REFUSED = {
     ),
     "a time that is none": (split() | {"params": {"event_time": ["soon"]}}, "'soon', is not a time"),
     "a time as number": (split() | {"params": {"event_time": [1.5e9]}}, "1500000000.0, is not a time"),
+    "the year 1": (
+        split() | {"params": {"event_time": ["0001-01-01T00:00:00+14:00"]}},
+        "event_time of row 0: the event time 0001-01-01T00:00:00+14:00 is not between the years 1678 and 2261",
+    ),
+    "the year 9999": (split() | {"params": {"event_time": ["9999-12-31T23:00:00-14:00"]}}, "is not between the years"),
     "the future": (split() | {"params": {"event_time": [FUTURE]}}, "is in the future"),
     "ids that are none": (split() | {"params": {"prediction_ids": {"a": 1}}}, "a list of 1 ids"),
     "an empty id": (split() | {"params": {"prediction_ids": [""]}}, "'' is not a prediction id"),
