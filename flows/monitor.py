@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
-from flows.runs import BUSY, alone, called, ended, rename, step, workspace
+from flows.runs import BUSY, OF_PREFECT, alone, called, ended, rename, step, workspace
 from selfheal import lifecycle
 from selfheal.errors import BusyError
 from selfheal.table import WindowRef
@@ -53,17 +54,23 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
 
 def window(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool) -> dict[str, Any]:
     """One window through all steps; its record."""
-    seen = inspect(ws, model, ref)
-    verdict = watch(ws, model, seen)
-    decision = decide(ws, model, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
-    healed = called(heal, model, ref.index) if decision.kind == "heal" else None
-    kept = record(ws, model, seen, decision, healed, verdict)
+    steps = partial(handle, ws, model, ref, newest=newest)
+    kept = lifecycle.attempt(ws, model, ref, steps, passing=OF_PREFECT)
     said = {**kept.record, "index": ref.index}
     get_run_logger().info(wording.line(model, said))
     if wording.worth_a_page(said):
         page = wording.page(model, said)
         create_markdown_artifact(page, key=f"{wording.slug(model)}-decisions", description=wording.line(model, said))
     return said
+
+
+def handle(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool) -> lifecycle.Cycle:
+    """:func:`selfheal.lifecycle.cycle`, each step a task."""
+    seen = inspect(ws, model, ref)
+    verdict = watch(ws, model, seen)
+    decision = decide(ws, model, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
+    healed = called(heal, model, ref.index) if decision.kind == "heal" else None
+    return record(ws, model, seen, decision, healed, verdict)
 
 
 @flow(name="heal", flow_run_name="{model} heal window {window}")

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from httpx import HTTPError
 from prefect import Flow, Task, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, State
 
@@ -18,6 +20,9 @@ from selfheal.settings import Settings
 
 if TYPE_CHECKING:
     from selfheal.lifecycle import Workspace
+
+OF_PREFECT = (PrefectException, HTTPError)
+"""What Prefect raises where its server is away or its own bookkeeping fails: no fault of the window at hand."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

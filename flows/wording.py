@@ -11,7 +11,14 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-QUIET = {"stable": "Healthy", "too_few": "Too few rows", "drift": "Drift", "alarm": "Alarm", "data_fault": "Data fault"}
+QUIET = {
+    "stable": "Healthy",
+    "too_few": "Too few rows",
+    "drift": "Drift",
+    "alarm": "Alarm",
+    "data_fault": "Data fault",
+    "failed": "Given up",
+}
 HEALED = {"promote": "Promoted", "recall": "Recalled"}
 NOT_HEALED = {"audit": "Waiting", "keep": "Kept", "refuse": "Refused", "failed": "Heal failed"}
 

@@ -17,6 +17,7 @@ from selfheal.lifecycle.release import Released, release
 from selfheal.lifecycle.stages import archive, promote, rollback
 from selfheal.lifecycle.status import status
 from selfheal.lifecycle.trial import Tried, try_waiting
+from selfheal.lifecycle.tries import attempt
 from selfheal.lifecycle.watch import WatchVerdict, watch
 from selfheal.lifecycle.workspace import Workspace, open_workspace
 
@@ -34,6 +35,7 @@ __all__ = [
     "add_labels",
     "answer",
     "archive",
+    "attempt",
     "clear",
     "cycle",
     "decide",

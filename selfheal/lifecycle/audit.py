@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, RefusedError, nearest
-from selfheal.lifecycle.decide import HISTORY
+from selfheal.lifecycle.decide import HISTORY, usable
 from selfheal.lifecycle.inspect import SAMPLE_ROWS
 from selfheal.lifecycle.labels import class_named
 from selfheal.lifecycle.look import STAGING, Look, last_look
@@ -248,7 +248,7 @@ def _rows(
     ws: Workspace, name: str, info: VersionInfo, serving: MonitoredModel, candidate: MonitoredModel, seed: int
 ) -> tuple[pd.DataFrame, tuple[tuple[Any, Any], ...]]:
     own = int(info.tags.get("window", 0))
-    later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= own and not c["data_fault"]]
+    later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= own and usable(c)]
     read = [ws.table.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
     if not read:
         return candidate.reference.iloc[:0], ()

@@ -14,7 +14,10 @@ from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
 from selfheal.table import WindowRef
 
-Kind = Literal["stable", "drift", "alarm", "heal", "data_fault", "too_few"]
+Kind = Literal["stable", "drift", "alarm", "heal", "data_fault", "too_few", "failed"]
+
+NOT_COMPARED = frozenset({"data_fault", "too_few", "failed"})
+"""Decisions about windows that say nothing about drift."""
 
 WIDELY = 0.5
 """Share of columns away from the reference from which a quiet window is still reported as drift (Evidently's own)."""
@@ -31,7 +34,7 @@ class Decision:
     ----------
     kind
         ``stable``; ``drift`` (reported: harmless, or an alarm that is not confirmed yet); ``alarm`` (confirmed, but no
-        heal now); ``heal``; ``data_fault``; ``too_few``.
+        heal now); ``heal``; ``data_fault``; ``too_few``; ``failed`` (it could not be handled).
     reasons
         In words: measure, value, bound.
     alarm, confirmed
@@ -104,7 +107,7 @@ def _quiet(seen: Inspection) -> tuple[Kind, tuple[str, ...]]:
 
 def counted(history: Sequence[dict[str, Any]], look: Look, ref: WindowRef, policy: Policy) -> list[dict[str, Any]]:
     """The cycles that patience counts: compared, under the version that serves, and near enough in event time."""
-    near = [c for c in history if c["swap"] == look.swap and c["decision"] not in ("too_few", "data_fault")]
+    near = [c for c in history if c["swap"] == look.swap and c["decision"] not in NOT_COMPARED]
     duration = policy.monitor.window.duration
     if duration is None:
         return near
@@ -147,6 +150,11 @@ def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
 def watched(look: Look, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cycles since the swap whose rows the serving version itself answered, for the most part."""
     return [c for c in history if c["swap"] == look.swap and c["own_share"] >= OWN_SHARE]
+
+
+def usable(cycle: Mapping[str, Any]) -> bool:
+    """Whether a window's rows may be judged by labels: they could be handled, and are at no fault."""
+    return not cycle["data_fault"] and cycle["decision"] != "failed"
 
 
 def verdict_of(cycle: Mapping[str, Any]) -> str:

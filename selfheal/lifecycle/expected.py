@@ -105,7 +105,7 @@ def back_test(ws: Workspace, name: str, model: MonitoredModel) -> int:
         _, low, high = entry["judged"]
         held = low - slack <= accuracy <= high + slack
         told = {**entry, "labels_say": accuracy, "labelled": count, "held": bool(held)}
-        ws.table.record_cycle(name, cycle["index"], {**cycle, "estimate": told})
+        ws.table.amend_cycle(name, cycle["index"], estimate=told)
         _log_error(ws, name, cycle, accuracy - entry["judged"][0])
         judged += 1
     return judged

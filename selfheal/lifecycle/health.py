@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from selfheal.errors import NotFoundError
-from selfheal.lifecycle.decide import Decision, counted
+from selfheal.lifecycle.decide import NOT_COMPARED, Decision, counted
 from selfheal.lifecycle.heal import HealRecord
 from selfheal.lifecycle.inspect import YARDSTICK_WINDOWS, Inspection
 from selfheal.lifecycle.workspace import Workspace
@@ -46,7 +45,7 @@ def health_of(
     """
     if decision.kind == "too_few":
         return "none"
-    if rolled_back or decision.kind == "data_fault":
+    if rolled_back or decision.kind in NOT_COMPARED:
         return "unhealthy"
     if not decision.alarm:
         return "healthy"
@@ -63,7 +62,7 @@ def released(seen: Inspection, decision: Decision, history: Sequence[dict[str, A
     """Indexes of waiting windows whose alarm can't be confirmed any more, now that this one is decided."""
     of = decision.of
     compared = counted(history, seen.look, seen.ref, seen.policy.policy)
-    if decision.kind in ("too_few", "data_fault"):
+    if decision.kind in NOT_COMPARED:
         return []
     confirmed = [bool(c["confirmed"]) for c in compared] + [decision.confirmed]
     return [
@@ -82,10 +81,6 @@ def clear(ws: Workspace, name: str, index: int, actor: str, reason: str) -> None
     NotFoundError
         No such processed window, or it is so old that its sample was dropped.
     """
-    found = next((c for c in ws.table.cycles(name) if c["index"] == index), None)
-    if found is None:
-        raise NotFoundError(f"window {index} of {name!r} was not processed yet; the monitor comes first")
-    ws.table.mark_healthy(name, index)
-    ws.table.record_cycle(name, index, {**found, "health": "cleared"})
+    ws.table.set_health(name, [index], "cleared")
     intent = {"window": index, "actor": actor, "reasons": [reason]}
     ws.table.journal_note(name, "clear", intent, "cleared", ws.clock())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.lifecycle.decide import Decision, decide
@@ -17,6 +18,7 @@ from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.reconcile import reconcile
 from selfheal.lifecycle.record import Cycle, record
 from selfheal.lifecycle.trial import try_waiting
+from selfheal.lifecycle.tries import attempt
 from selfheal.lifecycle.watch import WatchVerdict, watch
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import WindowRef
@@ -57,6 +59,8 @@ def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = 
         Another monitor run of this model is under way.
     UnavailableError
         The database is away. MLflow being away is noted in each cycle's record instead.
+    Exception
+        What handling a window raised, see :func:`attempt`.
     """
     with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
         settle_stages(ws, name)
@@ -64,7 +68,8 @@ def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = 
         cycles = []
         for ref in refs:
             lease.renew()
-            cycles.append(cycle(ws, name, ref, newest=ref == refs[-1], heal=heal))
+            newest = ref == refs[-1]
+            cycles.append(attempt(ws, name, ref, partial(cycle, ws, name, ref, newest=newest, heal=heal)))
         return cycles
 
 
@@ -90,9 +95,15 @@ def settle_stages(ws: Workspace, name: str) -> str:
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return str(error)
-    try_waiting(ws, name)
-    model, _ = serving_model(ws, name)
-    back_test(ws, name, model.with_policy(policy_of_record(ws, name, model).policy))
+    try:
+        try_waiting(ws, name)
+        model, _ = serving_model(ws, name)
+        back_test(ws, name, model.with_policy(policy_of_record(ws, name, model).policy))
+    except SelfhealError:
+        raise
+    except Exception as error:  # whatever old rows may raise: the new windows are handled all the same
+        _log.exception("%s: labels that came late were not read", name)
+        return str(error)
     return ""
 
 

@@ -7,7 +7,6 @@ import math
 import re
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,11 @@ from selfheal.lifecycle.expected import as_entry, metrics_of
 from selfheal.lifecycle.heal import HealRecord
 from selfheal.lifecycle.health import health_of, released
 from selfheal.lifecycle.inspect import Inspection
+from selfheal.lifecycle.look import Look, last_look
+from selfheal.lifecycle.policies import PolicyOfRecord
 from selfheal.lifecycle.watch import WatchVerdict
 from selfheal.lifecycle.workspace import Workspace
+from selfheal.policy import Policy
 from selfheal.table import WindowRef
 
 _UNFIT = re.compile(r"[^\w\-. :/]")  # MLflow refuses other characters in the name of a metric
@@ -56,13 +58,35 @@ def record(
     rolled_back = watch is not None and watch.rolled_back
     entry = _entry(ws, seen, decision, heal, watch)
     entry["health"] = health_of(decision, heal, history, rolled_back=rolled_back)
-    _to_yardstick(ws, name, seen, entry, released(seen, decision, history))
     entry["faults"] = [seen.policy.fault] if seen.policy.fault else []
     fault = faults(decision, heal)
     said = alert(ws, name, "data fault", fault, window=seen.ref.index, version=seen.version) if fault else ""
     entry["mlflow"] = said or _to_mlflow(ws, name, seen, decision, entry, history)
-    ws.table.record_cycle(name, seen.ref.index, entry)
+    # The sample of whatever was compared: labels, an audit or a person may clear the unhealthy ones too.
+    free = released(seen, decision, history)
+    ws.table.record_cycle(name, seen.ref.index, entry, sample=seen.sample, released=free)
     return Cycle(seen.ref, decision, heal, watch, entry)
+
+
+def record_failed(ws: Workspace, name: str, ref: WindowRef, reason: str) -> Cycle:
+    """Give a window up that could not be handled, loudly: no yardstick, no patience, no labels ask of it any more.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        The database can't be reached.
+    """
+    look, pointer = last_look(ws, name) or Look(), ws.table.pointer(name)
+    if pointer is None:
+        raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
+    decision = Decision("failed", (reason,))
+    entry = _entry(ws, Inspection(ref, pointer.version, look, PolicyOfRecord(Policy())), decision, None, None)
+    said = alert(ws, name, "given up", decision.reasons, window=ref.index, version=pointer.version)
+    entry |= {"health": "unhealthy", "faults": [], "policy": "", "mlflow": said}
+    ws.table.record_cycle(name, ref.index, entry)
+    return Cycle(ref, decision, None, None, entry)
 
 
 def faults(decision: Decision, heal: HealRecord | None) -> tuple[str, ...]:
@@ -103,15 +127,6 @@ def _entry(
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Through JSON, NaN and infinities as null: PostgreSQL's and other people's parsers refuse them."""
     return dict(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
-
-
-def _to_yardstick(ws: Workspace, name: str, seen: Inspection, entry: dict[str, Any], free: Sequence[int]) -> None:
-    """Keep the window's sample, and count it, and the ``free`` windows that waited, among the healthy ones."""
-    if seen.sample is not None:  # the others too: labels, an audit or a person may clear them
-        ws.table.keep_sample(name, seen.ref.index, seen.sample, healthy=entry["health"] in ("healthy", "cleared"))
-    for index in free:
-        with suppress(NotFoundError):  # so many windows ago that its sample was dropped
-            ws.table.mark_healthy(name, index)
 
 
 def _to_mlflow(

@@ -104,7 +104,9 @@ def _ills(newest: Mapping[str, Any]) -> list[str]:
     """What is wrong by the newest window."""
     found = []
     heal = newest.get("heal") or {}
-    if newest.get("data_fault"):
+    if newest.get("decision") == "failed":
+        found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
+    elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
     elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
         found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from selfheal.errors import RefusedError, SelfhealError
 from selfheal.lifecycle.actors import FLOW
-from selfheal.lifecycle.decide import HISTORY
+from selfheal.lifecycle.decide import usable
 from selfheal.lifecycle.look import STAGING, Look, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
@@ -41,8 +41,8 @@ Tuned with the test, on the first half of elec and flights."""
 BEFORE = 5
 """Windows before a heal's own whose labels it gets: enough to fit on some and be tested on three (late_labels)."""
 
-READ = 12
-"""Windows that are read at most, for versions that labels may prove at any time."""
+READ, ENOUGH = 12, 2_000
+"""Windows with labels, and labels in them, that are enough to read of versions that labels may prove at any time."""
 
 _log = logging.getLogger("selfheal.lifecycle")
 
@@ -142,13 +142,15 @@ def _released(ws: Workspace, name: str, version: int, against: int, reason: str,
 
 
 def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
-    """Labelled rows, window by window, from window ``first`` on."""
-    later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= first and not c["data_fault"]]
-    found = []
-    for index in later[:READ]:
-        window = ws.table.labelled(ws.table.window(name, index))
-        if len(window.frame):
+    """Labelled rows, window by window, from window ``first`` on, however late their labels began to come."""
+    found: list[tuple[pd.DataFrame, pd.Series]] = []
+    while (index := ws.table.first_labelled(name, first)) is not None:
+        if usable(ws.table.cycle(name, index)):
+            window = ws.table.labelled(ws.table.window(name, index))
             found.append((window.frame, window.labels))
+        if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
+            break
+        first = index + 1
     return found
 
 

@@ -176,15 +176,8 @@ def _acted(
         rollback(ws, name, WATCH, reason=f"window {verdict.window}: {'; '.join(verdict.reasons)}", turned=turned)
     except RefusedError as error:
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, str(error))})
-    for cycle in ws.table.cycles(name, last=HISTORY):
-        if cycle["swap"] == look.swap and cycle["health"] in ("healthy", "cleared", "waiting"):
-            _discredit(ws, name, cycle["index"])
+    # What was seen through a wrong map is no yardstick.
+    good = ("healthy", "cleared", "waiting")
+    seen = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["swap"] == look.swap and c["health"] in good]
+    ws.table.set_health(name, seen, "unhealthy", was=good)
     return WatchVerdict(**{**vars(verdict), "rolled_back": True})
-
-
-def _discredit(ws: Workspace, name: str, index: int) -> None:
-    """A window that was seen through a wrong map is no yardstick."""
-    try:
-        ws.table.mark_unhealthy(name, index)
-    except NotFoundError:
-        return  # its sample was dropped long ago

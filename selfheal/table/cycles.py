@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError
 from selfheal.policy import WindowSpec
-from selfheal.table.schema import CYCLES, ModelSchema
+from selfheal.table.schema import CYCLES, LABELS, ModelSchema
 from selfheal.table.values import EARLIEST, LATEST, duration_us, from_us, to_json, to_us
 from selfheal.table.windows import Span, WindowRef, join_windows
 from selfheal.table.writers import settled
@@ -170,14 +170,54 @@ def record_cycle(connection: sa.Connection, model: str, index: int, record: dict
         connection.execute(CYCLES.insert().values(model=model, window_index=index, record=text))
 
 
-def recorded(connection: sa.Connection, model: str, last: int | None) -> list[dict[str, Any]]:
-    """The records, oldest first, each with its window's index, bounds, row count, ``joined`` and ``too_few``."""
+def amend_cycle(
+    connection: sa.Connection, model: str, index: int, change: Callable[[dict[str, Any]], Mapping[str, Any]]
+) -> None:
+    """Replace keys of a window's record by what ``change`` makes of it as it is now: nobody else writes in between.
+
+    Raises
+    ------
+    NotFoundError
+        If the window was not processed yet.
+    """
+    here = (CYCLES.c.model == model) & (CYCLES.c.window_index == index)
+    text = connection.execute(sa.select(CYCLES.c.record).where(here).with_for_update()).scalar_one_or_none()
+    if text is None:
+        raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
+    held: dict[str, Any] = json.loads(text)
+    connection.execute(CYCLES.update().where(here).values(record=to_json({**held, **change(held)})))
+
+
+def first_labelled(connection: sa.Connection, schema: ModelSchema, first: int) -> int | None:
+    """Index of the first processed window from ``first`` on with a row whose label has come."""
+    rows = schema.table.c
+    if connection.execute(sa.select(LABELS.c.model).where(LABELS.c.model == schema.model).limit(1)).first() is None:
+        return None
+    inside = sa.and_(rows.event_time >= CYCLES.c.start_us, rows.event_time < CYCLES.c.end_us)
+    arrived = sa.and_(rows.seq > CYCLES.c.after_seq, rows.seq <= CYCLES.c.last_seq)
+    label = sa.exists().where(LABELS.c.model == schema.model, LABELS.c.prediction_id == rows.prediction_id)
+    known = sa.exists().where(inside, sa.or_(CYCLES.c.last_seq.is_(None), arrived), label)
+    query = sa.select(CYCLES.c.window_index).where(
+        CYCLES.c.model == schema.model, CYCLES.c.window_index >= first, CYCLES.c.record.is_not(None), known
+    )
+    return connection.execute(query.order_by(CYCLES.c.window_index).limit(1)).scalar()
+
+
+def recorded(
+    connection: sa.Connection, model: str, last: int | None = None, index: int | None = None
+) -> list[dict[str, Any]]:
+    """The records (or that of one window), oldest first.
+
+    Each has its window's index, bounds, row count, ``joined`` and ``too_few``.
+    """
     query = (
         sa.select(CYCLES)
         .where(CYCLES.c.model == model, CYCLES.c.record.is_not(None))
         .order_by(CYCLES.c.window_index.desc())
         .limit(last)
     )
+    if index is not None:
+        query = query.where(CYCLES.c.window_index == index)
     out = []
     for row in connection.execute(query).mappings().fetchall()[::-1]:
         window: dict[str, Any] = {"index": row["window_index"]}

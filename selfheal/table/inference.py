@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -208,48 +209,89 @@ class InferenceTable:
         with self._database.read() as connection:
             return reading.read_labelled(connection, schema, ref, limit)
 
+    def first_labelled(self, model: str, first: int) -> int | None:
+        """Index of the first processed window from ``first`` on that has labelled rows; None where none has."""
+        schema = self.schema(model)
+        with self._database.read() as connection:
+            return cycles.first_labelled(connection, schema, first)
+
     def latencies(self, ref: WindowRef, limit: int = 20_000) -> npt.NDArray[np.float64]:
         """Milliseconds float64 ``[<= limit]`` that the requests of a window's rows took."""
         schema = self.schema(ref.model)
         with self._database.read() as connection:
             return reading.read_latencies(connection, schema, ref, limit)
 
-    def record_cycle(self, model: str, index: int, record: dict[str, Any]) -> None:
-        """Write what was decided about window ``index``, which marks it processed; a second record replaces it."""
-        with self._database.write() as connection:
+    def record_cycle(
+        self,
+        model: str,
+        index: int,
+        record: dict[str, Any],
+        *,
+        sample: pd.DataFrame | None = None,
+        released: Sequence[int] = (),
+    ) -> None:
+        """Write what was decided about window ``index``, which marks it processed; a second record replaces it.
+
+        Parameters
+        ----------
+        sample
+            At most 2,000 rows of it (in model units) are kept; in the yardstick by the record's ``health``. The last
+            12 windows of each kind stay.
+        released
+            Windows that waited and become healthy with it.
+        """
+        with self._database.write(alone=f"health of {model}") as connection:
             cycles.record_cycle(connection, model, index, record)
+            if sample is not None:
+                samples.keep(connection, model, index, sample, record["health"] in samples.HEALTHY)
+            for waited in released:
+                with suppress(NotFoundError):  # so many windows ago that its sample was dropped
+                    samples.set_health(connection, model, waited, "healthy", was=("waiting",))
+
+    def amend_cycle(self, model: str, index: int, **changes: Any) -> None:
+        """Replace keys of a processed window's record, and leave whatever else it says by now."""
+        with self._database.write() as connection:
+            cycles.amend_cycle(connection, model, index, lambda _: changes)
+
+    def set_health(self, model: str, indexes: Sequence[int], health: str, was: Collection[str] | None = None) -> None:
+        """Change what processed windows are to the yardstick, in their records and of their samples: all or none.
+
+        Parameters
+        ----------
+        was
+            Only of those whose health is one of these by now; by default of all.
+
+        Raises
+        ------
+        NotFoundError
+            One was not processed yet, or should become healthy and its sample is not kept any more.
+        """
+        with self._database.write(alone=f"health of {model}") as connection:
+            for index in indexes:
+                samples.set_health(connection, model, index, health, was)
 
     def cycles(self, model: str, last: int | None = None) -> list[dict[str, Any]]:
         """Records of the processed windows, oldest first, each with its window's index, bounds and row count."""
         with self._database.read() as connection:
             return cycles.recorded(connection, model, last)
 
+    def cycle(self, model: str, index: int) -> dict[str, Any]:
+        """The record of one processed window, as in :meth:`cycles`."""
+        with self._database.read() as connection:
+            found = cycles.recorded(connection, model, index=index)
+        if not found:
+            raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
+        return found[0]
+
     def processed(self, model: str) -> set[int]:
         """Indexes of the processed windows."""
         with self._database.read() as connection:
             return cycles.processed(connection, model)
 
-    # Healthy windows
-
-    def keep_sample(self, model: str, index: int, frame: pd.DataFrame, healthy: bool = True) -> None:
-        """Keep at most 2,000 rows (in model units) of a window, and the last 12 windows of each kind."""
-        with self._database.write(alone=f"samples of {model}") as connection:
-            samples.keep(connection, model, index, frame, healthy)
-
     def recent(self, model: str, windows: int = 6) -> list[pd.DataFrame]:
         """Samples of the last healthy windows, oldest first."""
         with self._database.read() as connection:
             return samples.recent(connection, model, windows)
-
-    def mark_unhealthy(self, model: str, index: int) -> None:
-        """Take a kept window out of the yardstick."""
-        with self._database.write() as connection:
-            samples.set_health(connection, model, index, False)
-
-    def mark_healthy(self, model: str, index: int) -> None:
-        """Put a kept window into the yardstick: labels, an audit or a person cleared it."""
-        with self._database.write() as connection:
-            samples.set_health(connection, model, index, True)
 
     # Journal
 

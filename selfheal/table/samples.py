@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import NotFoundError
+from selfheal.table.cycles import amend_cycle
 from selfheal.table.schema import SAMPLES
 from selfheal.table.windows import spread
 
@@ -16,6 +18,8 @@ SAMPLE_ROWS = 2_000
 """Rows kept of a window: where the yardstick's quantiles stop moving, and about 150 kB at 20 columns."""
 SAMPLES_KEPT = 12
 """Windows kept of each kind, healthy and not; the yardstick asks for six."""
+HEALTHY = frozenset({"healthy", "cleared"})
+"""What a window's health is, by its record, where its sample belongs to the yardstick."""
 
 
 def keep(connection: sa.Connection, model: str, index: int, frame: pd.DataFrame, healthy: bool) -> None:
@@ -45,17 +49,32 @@ def recent(connection: sa.Connection, model: str, windows: int) -> list[pd.DataF
     return [pd.read_parquet(io.BytesIO(blob), engine="pyarrow") for blob in reversed(blobs)]
 
 
-def set_health(connection: sa.Connection, model: str, index: int, healthy: bool) -> None:
-    """Change a kept window's kind.
+def set_health(
+    connection: sa.Connection, model: str, index: int, health: str, was: Collection[str] | None = None
+) -> None:
+    """Change what a processed window is to the yardstick: in its record and of its sample, together.
+
+    Parameters
+    ----------
+    was
+        Only where its health is one of these now; by default whatever it is.
 
     Raises
     ------
     NotFoundError
-        If no sample of that window is kept.
+        It was not processed yet, or should become healthy and its sample is not kept; then nothing is changed.
     """
-    changed: Any = connection.execute(SAMPLES.update().where(_here(model, index)).values(healthy=healthy))
-    if changed.rowcount == 0:
-        raise NotFoundError(f"no sample of window {index} of model {model!r} is kept (the last {SAMPLES_KEPT} are)")
+    healthy = health in HEALTHY
+
+    def change(record: dict[str, Any]) -> dict[str, Any]:
+        if was is not None and record.get("health") not in was:
+            return {}
+        changed: Any = connection.execute(SAMPLES.update().where(_here(model, index)).values(healthy=healthy))
+        if healthy and changed.rowcount == 0:
+            raise NotFoundError(f"no sample of window {index} of model {model!r} is kept (the last {SAMPLES_KEPT} are)")
+        return {"health": health}
+
+    amend_cycle(connection, model, index, change)
 
 
 def _here(model: str, index: int) -> sa.ColumnElement[bool]:

@@ -119,7 +119,7 @@ def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> 
     assert broken.exit_code == 1, broken.output
     assert "data fault: column 'wind'" in broken.output
 
-    ws.table.mark_unhealthy(NAME, 1)
+    ws.table.set_health(NAME, [1], "unhealthy")
     cleared = invoke(place, "monitor", NAME, "--clear", "1", "--until", UNTIL)
     assert (cleared.exit_code, "toy window 1: counts as healthy" in cleared.output) == (0, True)
     assert len(ws.table.recent(NAME, 9)) == 2

@@ -17,6 +17,7 @@ from selfheal.lifecycle import Workspace
 from selfheal.lifecycle.leases import hold, monitor_lease
 from tests.flows.adopted import copied
 from tests.lifecycle.given import NAME, START, in_celsius, rows, send
+from tests.lifecycle.test_tries import damage
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect")]
 
@@ -41,11 +42,15 @@ def broken(*seeds: int) -> list[pd.DataFrame]:
     return [in_celsius(frame, "temperature", "dew") for frame in healthy(*seeds)]
 
 
-def flow_runs() -> dict[str, Any]:
+def all_flow_runs() -> list[Any]:
     from prefect import get_client
 
     with get_client(sync_client=True) as client:
-        return {run.name: run for run in client.read_flow_runs()}
+        return list(client.read_flow_runs())
+
+
+def flow_runs() -> dict[str, Any]:
+    return {run.name: run for run in all_flow_runs()}
 
 
 def test_the_flow_takes_the_same_steps_as_the_lifecycle(ws: Workspace, tmp_path: Path) -> None:
@@ -142,3 +147,16 @@ def test_release_and_watch_by_hand(ws: Workspace) -> None:
     assert (run.state_name, run.state.message) == ("Promoted", "version 1 is in Production already")
     with pytest.raises(NotFoundError):
         release(NAME, 99)
+
+
+def test_a_window_that_raises_is_given_up_in_the_third_run(ws: Workspace) -> None:
+    from flows.monitor import monitor
+
+    log(ws, healthy(1))
+    damage(ws, "r7")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="could not convert"):
+            monitor(NAME, UNTIL)
+    (record,) = monitor(NAME, UNTIL)
+    assert record["decision"] == "failed"
+    assert {run.state_name for run in all_flow_runs() if run.name == "toy window 0"} == {"Failed", "Given up"}

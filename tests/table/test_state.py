@@ -117,25 +117,27 @@ def test_the_pointer_is_replaced_as_a_whole(table, url):
 def test_samples_are_bounded_healthy_and_oldest_first(table):
     for index in range(15):
         frame = pd.DataFrame({"x": np.full(3000, float(index)), "order": range(3000), "kind": "ä"})
-        table.keep_sample("m", index, frame.set_index(frame["order"].astype(str)), healthy=index != 13)
+        record = {"health": "waiting" if index == 13 else "healthy"}
+        table.record_cycle("m", index, record, sample=frame.set_index(frame["order"].astype(str)))
     recent = table.recent("m", windows=3)
     assert [frame["x"].iloc[0] for frame in recent] == [11.0, 12.0, 14.0]
     assert all(len(frame) == 2000 and frame["order"].is_monotonic_increasing for frame in recent)
     assert recent[0]["order"].max() >= 2997
     assert len(table.recent("m", windows=99)) == 12
-    table.mark_unhealthy("m", 14)
-    table.mark_healthy("m", 13)
+    table.set_health("m", [14], "unhealthy")
+    table.set_health("m", [13], "cleared")
     assert [frame["x"].iloc[0] for frame in table.recent("m", windows=2)] == [12.0, 13.0]
     assert table.recent("n") == []
     with pytest.raises(NotFoundError, match="no sample of window 0 of model 'm'"):
-        table.mark_unhealthy("m", 0)
+        table.set_health("m", [13, 0], "healthy")
+    assert [cycle["health"] for cycle in table.cycles("m", last=2)] == ["cleared", "unhealthy"], "all or none"
 
 
 def test_a_sample_keeps_its_types(table):
     frame = pd.DataFrame({"f": [0.5, np.nan], "i": [1, 2], "b": [True, False], "s": ["a", None]})
-    table.keep_sample("m", 0, frame)
+    table.record_cycle("m", 0, {"health": "cleared"}, sample=frame)
     pd.testing.assert_frame_equal(table.recent("m")[0], frame)
-    table.keep_sample("m", 0, frame.iloc[:1])
+    table.record_cycle("m", 0, {"health": "healthy"}, sample=frame.iloc[:1])
     assert len(table.recent("m")) == 1 and len(table.recent("m")[0]) == 1
 
 
