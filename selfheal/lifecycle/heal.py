@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from selfheal.drift.yardstick import thinned
-from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.lifecycle.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
 from selfheal.lifecycle.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS, drift_report
 from selfheal.lifecycle.look import STAGING, Look, last_look
@@ -204,7 +204,7 @@ def _memory(
         barred = info.version in look.vetoed | look.quarantined
         if not wanted or barred or info.tags.get("manifest") != model.manifest:
             continue
-        with suppress(ArtifactError, NotFoundError):  # a version that can't be loaded can't be recalled
+        with suppress(ArtifactError, NotFoundError, UnavailableError):  # what can't be loaded can't be recalled
             adapter, sample = ws.registry.adapter(name, info), ws.registry.sample(name, info)
             found.append((info.version, adapter.to_bytes(), sample))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The like of a version: same diagnosis, and hardly a prediction differs."""
+"""The like of a version: the same bytes, or the same diagnosis and hardly a prediction that differs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from selfheal.errors import ArtifactError, NotFoundError
+from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.workspace import Workspace
 
@@ -33,8 +33,15 @@ def like_of(
             continue
         try:
             other = load_version(ws, name, version)
-        except (ArtifactError, NotFoundError):
+        except (ArtifactError, NotFoundError, UnavailableError):
             continue
         if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
             return version
     return None
+
+
+def twins(ws: Workspace, name: str, version: int) -> frozenset[int]:
+    """The version, and those registered with the same bytes: a person's word about one is about them all."""
+    digests = {v.version: v.tags.get("adapter_digest") for v in ws.registry.versions(name)}
+    own = digests.get(version)
+    return frozenset(v for v, digest in digests.items() if own and digest == own) | {version}

@@ -16,6 +16,7 @@ from selfheal.lifecycle.change import Change, carry_out, means, pointer_to
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
 from selfheal.lifecycle.models import cannot_load
+from selfheal.lifecycle.quarantine import twins
 from selfheal.lifecycle.recover import finish_open
 from selfheal.lifecycle.workspace import Workspace
 
@@ -134,7 +135,8 @@ def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str])
         also = f" (and {others}, which were changed earlier)" if others else ""
         late = " and can be read by now" if waits else ""
         reason = f"version {to} was moved to Production{also}{late}"
-        return Change("manual", to, PERSON, reason, vetoed=vetoed - {to}, quarantined=quarantined - {to})
+        lifted = twins(ws, name, to)
+        return Change("manual", to, PERSON, reason, vetoed=vetoed - lifted, quarantined=quarantined - lifted)
     awaited = unread[-1] if unread else None
     words = "; ".join(
         f"version {v} can't be {'loaded' if v in condemned else 'read now, and is tried again'}: {faults[v]}"

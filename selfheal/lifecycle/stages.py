@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from selfheal.errors import NotFoundError, RefusedError
+from selfheal.errors import ArtifactError, NotFoundError, RefusedError
 from selfheal.lifecycle.actors import is_person
 from selfheal.lifecycle.change import Change, carry_out
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import cannot_load, load_version
-from selfheal.lifecycle.quarantine import like_of
+from selfheal.lifecycle.quarantine import like_of, twins
 from selfheal.lifecycle.reconcile import settle
 from selfheal.lifecycle.workspace import Workspace
 
@@ -59,7 +59,7 @@ def promote(
         if look.settled == version and look.pinned == pin:
             return look
         load_version(ws, name, version)
-        lifted = {version} if is_person(actor) else set()
+        lifted = twins(ws, name, version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
         )  # fmt: skip
@@ -81,6 +81,8 @@ def rollback(
     ------
     RefusedError
         Nothing to go back to, or the watch asks and a person has pinned Production.
+    UnavailableError
+        The version before can't be read now; nothing was changed.
     """
     with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
         look = _settled(ws, name, lease)
@@ -143,10 +145,12 @@ def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) ->
     """What a person took out does not come back under another number."""
     if not look.vetoed:
         return
-    info, model = ws.registry.version(name, version), load_version(ws, name, version)
-    rows = ws.registry.sample(name, version)
-    rows = model.reference if rows is None else rows
-    like = like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, look.vetoed)
+    like = max(twins(ws, name, version) & look.vetoed, default=None)
+    if like is None:
+        info, model = ws.registry.version(name, version), load_version(ws, name, version)
+        rows = ws.registry.sample(name, version)
+        rows = model.reference if rows is None else rows
+        like = like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, look.vetoed)
     if like is not None:
         raise RefusedError(
             f"version {version} of {name!r} predicts like version {like}, which a person withdrew; only a person may "
@@ -156,8 +160,11 @@ def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) ->
 
 def _target(ws: Workspace, name: str, look: Look) -> int:
     for version in look.fallbacks:
-        if cannot_load(ws, name, version) is None:
+        error = cannot_load(ws, name, version)
+        if error is None:
             return version
+        if not isinstance(error, ArtifactError):
+            raise error  # it may be read again: a step further back would serve an older world
     raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
 
 

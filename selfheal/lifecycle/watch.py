@@ -25,7 +25,6 @@ from selfheal.lifecycle.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
 if TYPE_CHECKING:
-    from selfheal.healing.compare import Comparison
     from selfheal.model import MonitoredModel
 
 LABELLED = 30
@@ -100,23 +99,29 @@ def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] =
         ws.table.read(ws.table.window(name, c["index"]), SAMPLE_ROWS) for c in before[: policy.release.watch_windows]
     ]
     pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
-    found = by_labels(
-        [(w.frame, w.labels) for w in pairs if w.labels.notna().any()], old.with_policy(policy), new.with_policy(policy)
-    )
-    if found[0] == "undecided" and window is None:
-        return silent
-    turned = False
-    if window is not None and found[0] != "better":
-        from selfheal.healing import gate_roles
-
-        recent = ws.table.recent(name, YARDSTICK_WINDOWS)
-        asked = gate_roles(new.with_policy(policy), old.with_policy(policy), window.frame, recent or None)
-        # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
-        turned = asked.natural and not is_person(look.actor)
-        if found[0] == "undecided":
-            found = _by_data(asked, window, old.with_policy(policy), new.with_policy(policy), recent, found[2])
+    speak = [w for w in pairs if w.labels.notna().any()]
+    old, new = old.with_policy(policy), new.with_policy(policy)
+    found = by_labels([(w.frame, w.labels) for w in speak], old, new)
+    recent = ws.table.recent(name, YARDSTICK_WINDOWS) or None
+    if found[0] == "undecided":
+        if window is None:
+            return silent
+        found, speak = _by_data(window, old, new, recent, found[2]), [window]
     verdict = WatchVerdict(look.settled, look.previous, ref.index, *found)
-    return _acted(ws, name, verdict, look, before, turned=turned) if verdict.verdict == "worse" else verdict
+    if verdict.verdict != "worse":
+        return verdict
+    # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
+    turned = not is_person(look.actor) and _turned_back(speak, old, new, recent)
+    return _acted(ws, name, verdict, look, before, turned=turned)
+
+
+def _turned_back(
+    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel, recent: Sequence[pd.DataFrame] | None
+) -> bool:
+    """Whether every window that speaks against a version is natural under the one before: its own drift is over."""
+    from selfheal.healing import gate_roles
+
+    return all(gate_roles(new, old, w.frame, recent).natural for w in windows)
 
 
 def _own_rows(window: Window, version: int) -> Window | None:
@@ -147,20 +152,20 @@ def by_labels(
 
 
 def _by_data(
-    asked: Comparison,
     window: Window,
     old: MonitoredModel,
     new: MonitoredModel,
-    recent: Sequence[pd.DataFrame],
+    recent: Sequence[pd.DataFrame] | None,
     before: tuple[str, ...],
 ) -> tuple[Says, str, tuple[str, ...]]:
     """The gate with the roles swapped: is the version that serves worse than the one before?"""
     from selfheal.healing import gate_roles
 
+    asked = gate_roles(new, old, window.frame, recent)
     if asked.worse:
         return "worse", "data", (*before, *asked.reasons)
     # The other way round: a version that undoes what the one before would leave unusual has proven itself.
-    says: Says = "better" if gate_roles(old, new, window.frame, recent or None).worse else "undecided"
+    says: Says = "better" if gate_roles(old, new, window.frame, recent).worse else "undecided"
     return says, "data", (*before, *asked.reasons)
 
 

@@ -31,7 +31,7 @@ import torch
 import yaml
 from torch import nn
 
-from selfheal.errors import ArtifactError, InputError, PolicyError
+from selfheal.errors import ArtifactError, InputError, PolicyError, UnavailableError
 from selfheal.model import MonitoredModel
 from selfheal.policy import Policy
 from selfheal.registry import weights
@@ -139,7 +139,9 @@ def read_base(
     Raises
     ------
     ArtifactError
-        A file is missing, unexpected or differs from its digest.
+        A file is unexpected or differs from its digest.
+    UnavailableError
+        One cannot be read, or is not there.
     """
     manifest_bytes = _read(directory, MANIFEST)
     if expect_manifest is not None and hashlib.sha256(manifest_bytes).hexdigest() != expect_manifest:
@@ -170,7 +172,9 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
     Raises
     ------
     ArtifactError
-        A file is missing, changed or could run code, or the loaded model has another digest. Nothing was run.
+        A file is changed or could run code, or the loaded model has another digest. Nothing was run.
+    UnavailableError
+        One cannot be read, or is not there.
     """
     files = read_base(directory, expect_digest, expect_manifest)
     manifest = _manifest(files[MANIFEST], directory)
@@ -266,7 +270,7 @@ def _read(directory: Path, name: str) -> bytes:
     try:
         return (directory / name).read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{directory / name} cannot be read ({error.strerror}); {_RESTORE}") from error
+        raise UnavailableError(f"{directory / name} cannot be read ({error.strerror}); {_RESTORE}") from error
 
 
 def _manifest(data: bytes, directory: Path) -> dict[str, Any]:

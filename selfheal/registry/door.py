@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from selfheal.errors import ArtifactError, InputError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Door:
         if isinstance(error, RequestException | SQLAlchemyError | ConnectionError | TimeoutError):
             return self._unavailable(what, error)
         if isinstance(error, OSError):
-            return ArtifactError(f"MLflow ({self.name}): {what}: a file cannot be read or written: {error}")
+            return UnavailableError(f"MLflow ({self.name}): {what}: a file cannot be read or written: {error}")
         return None
 
     def _of_mlflow(self, error: MlflowException, what: str) -> SelfhealError:

@@ -109,21 +109,14 @@ class Registry(RunLog):
 
         Raises
         ------
-        NotFoundError, ArtifactError
+        NotFoundError, ArtifactError, UnavailableError
         """
         info = self._info(name, version)
         _of_ours(info, name)
         digest = info.tags.get("adapter_digest", "")
         cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
-        if digest and cached.exists():
-            with suppress(ArtifactError):  # a damaged copy is fetched anew; the registered file is what counts
-                return checked_adapter(cached.read_bytes(), digest, str(cached))
-            cached.unlink(missing_ok=True)
-        with self._fetched(info, name, _ADAPTER) as path:
-            data = path.read_bytes()
-        adapter = checked_adapter(data, digest, f"the adapter of {name!r} version {info.version}")
-        _keep(data, cached)
-        return adapter
+        data = self._file(info, name, _ADAPTER, digest, cached)
+        return checked_adapter(data, digest, f"the adapter of {name!r} version {info.version}")
 
     def sample(self, name: str, version: int | VersionInfo) -> pd.DataFrame | None:
         """Rows of the window that a version was made for (raw units, at most 2,000), or None.
@@ -138,16 +131,11 @@ class Registry(RunLog):
         if not digest:
             return None
         cached = self.settings.cache / "samples" / f"{digest}.parquet"
-        if cached.exists():
-            data = cached.read_bytes()
-        else:
-            with self._fetched(info, name, _SAMPLE) as path:
-                data = path.read_bytes()
+        data = self._file(info, name, _SAMPLE, digest, cached)
         if hashlib.sha256(data).hexdigest() != digest:
             raise ArtifactError(
                 f"the sample of {name!r} version {info.version} was changed; restore MLflow's artifacts"
             )
-        _keep(data, cached)
         return pd.read_parquet(io.BytesIO(data))
 
     def _info(self, name: str, version: int | VersionInfo) -> VersionInfo:
@@ -350,6 +338,18 @@ class Registry(RunLog):
             link_version(client, logged.model_id, registered, int(made.version))
         return int(made.version)
 
+    def _file(self, info: VersionInfo, name: str, entry: str, digest: str, cached: Path) -> bytes:
+        """A stored file, from the cache where its copy is whole: a damaged one is fetched anew, and replaced."""
+        with suppress(OSError):
+            data = cached.read_bytes()
+            if hashlib.sha256(data).hexdigest() == digest:
+                return data
+        with self._fetched(info, name, entry) as path:
+            data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() == digest:
+            _keep(data, cached)
+        return data
+
     @contextmanager
     def _fetched(self, info: VersionInfo, name: str, entry: str) -> Iterator[Path]:
         """A file or folder among a version's artifacts: in place where it lies on this machine, else a copy."""
@@ -391,8 +391,6 @@ def _readable(tags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _keep(data: bytes, path: Path) -> None:
     """Put bytes into the cache, whole or not at all."""
-    if path.exists():
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
         draft.write(data)

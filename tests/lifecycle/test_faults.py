@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,9 @@ FAR = START.replace(year=2027)
 SAMPLE = rows(200, 9).drop(columns="y")
 
 
-def twin_of_2(ws) -> int:
+def twin_of_2(ws, diagnosis: str = "sensor") -> int:
     """The bytes of version 2 under another number."""
-    tags = {"diagnosis": "sensor", "verdict": "promote", "parent": 1}
+    tags = {"diagnosis": diagnosis, "verdict": "promote", "parent": 1}
     return ws.registry.register(NAME, toy().with_adapter(HEALS[0]).adapter, tags=tags, sample=SAMPLE)
 
 
@@ -50,14 +51,16 @@ def damaged(*files: Path) -> Iterator[None]:
             file.write_bytes(data)
 
 
-def test_what_a_person_archived_does_not_come_back_as_its_twin(ws):
+@pytest.mark.parametrize("diagnosis", ["sensor", "prior"])
+def test_what_a_person_archived_does_not_come_back_as_its_twin(ws, diagnosis: str):
     archive(ws, NAME, 2, "ann")
-    twin = twin_of_2(ws)
+    twin = twin_of_2(ws, diagnosis)
     done = release(ws, NAME, twin)
     assert not done.promoted and "predicts like version 2, which a person withdrew" in done.note
     with pytest.raises(RefusedError, match="a person withdrew"):
         promote(ws, NAME, twin, "flow", over=1)
     assert promote(ws, NAME, twin, "ann").settled == twin
+    assert last_look(ws, NAME).vetoed == frozenset(), "her word about one is about both"
 
 
 @pytest.mark.parametrize(
@@ -83,30 +86,70 @@ def test_only_what_was_wrong_is_barred(ws, drifted: bool, actor: str, barred: bo
         assert promote(ws, NAME, version, "flow", over=1, kind="recall").settled == version
 
 
-def test_a_passing_read_error_condemns_nothing(ws, monkeypatch):
+def test_labels_of_its_own_drift_bar_a_heal_though_the_world_turned_back_since(ws):
+    (ws.settings.rules / "toy.yaml").write_text(POLICY)
+    promote(ws, NAME, 2, "flow", over=1)
+    drifted = rows(200, 1)
+    drifted = drifted.assign(temperature=drifted["temperature"] + 40)
+    ids = send(ws, drifted, 0)
+    send(ws, rows(200, 2), 200)
+    first, last = pending(ws, NAME, FAR)
+    cycle = {"index": first.index, "swap": last_look(ws, NAME).swap, "own_share": 1.0, "health": "unhealthy"}
+    ws.table.record_cycle(NAME, first.index, cycle)
+    ws.table.add_labels(NAME, ids, drifted["y"].tolist(), ws.clock())
+    verdict = watch(ws, NAME, last)
+    assert (verdict.verdict, verdict.by, verdict.rolled_back) == ("worse", "labels", True)
+    assert last_look(ws, NAME).quarantined == {2}
+
+
+@contextlib.contextmanager
+def away(ws, version: int) -> Iterator[None]:
+    """No file of a version can be read inside the block."""
+    shutil.rmtree(ws.settings.cache / "adapters", ignore_errors=True)
+    files = files_of(ws, version)
+    assert files
+    for file in files:
+        file.rename(f"{file}.away")
+        file.mkdir()
+    try:
+        yield
+    finally:
+        for file in files:
+            file.rmdir()
+            Path(f"{file}.away").rename(file)
+
+
+def test_a_passing_read_error_condemns_nothing(ws):
     reconcile(ws, NAME)
     ws.registry.transition(NAME, 3, "Production")
-    with monkeypatch.context() as away:
-        away.setattr(Registry, "adapter", lambda *_: (_ for _ in ()).throw(UnavailableError("the bucket is away")))
+    with away(ws, 3):
         settled = reconcile(ws, NAME)
-    assert (settled.version, settled.alarm) == (1, True)
-    assert "tried again" in settled.reason
-    assert ws.registry.production(NAME) == [1]
-    assert last_look(ws, NAME).quarantined == frozenset()
+        assert (settled.version, settled.alarm) == (1, True)
+        assert "tried again" in settled.reason
+        assert ws.registry.production(NAME) == [1]
+        assert last_look(ws, NAME).quarantined == frozenset()
     settled = reconcile(ws, NAME)
     assert (settled.version, settled.kind) == (3, "manual")
     assert reconcile(ws, NAME).kind == ""
 
 
-def test_what_somebody_did_since_overrules_what_could_not_be_read(ws, monkeypatch):
+def test_what_somebody_did_since_overrules_what_could_not_be_read(ws):
     reconcile(ws, NAME)
     ws.registry.transition(NAME, 3, "Production")
-    with monkeypatch.context() as away:
-        away.setattr(Registry, "adapter", lambda *_: (_ for _ in ()).throw(UnavailableError("the bucket is away")))
+    with away(ws, 3):
         reconcile(ws, NAME)
     promote(ws, NAME, 4, "ann")
     assert reconcile(ws, NAME).version == 4
     assert ws.registry.production(NAME) == [4]
+
+
+def test_a_roll_back_does_not_step_past_what_cannot_be_read_now(ws):
+    for version in (2, 3):
+        promote(ws, NAME, version, "ann")
+    ws.models.clear()
+    with away(ws, 2), pytest.raises(UnavailableError, match="cannot be read"):
+        rollback(ws, NAME, "ann")
+    assert rollback(ws, NAME, "ann").settled == 2
 
 
 def test_a_broken_version_promoted_with_the_archive_box_ticked_brings_back_what_served(ws):
