@@ -84,14 +84,17 @@ def costly(model: MonitoredModel, evidence: Evidence) -> str:
     for way, decide in ways:
         before, after = decide(evidence.served), decide(evidence.candidate)
         if way == "cheaper" or np.any(before != after):
-            told = dearer(model.policy, evidence.truth, before, after)
+            told = dearer(model.policy, evidence.truth, before, after, f", calling the {way} class")
             if told:
-                return f"{told}, calling the {way} class"
+                return told
     return ""
 
 
-def dearer(policy: Policy, truth: Floats, before: NDArray[np.int64], after: NDArray[np.int64]) -> str:
-    """Why decisions [n] do not cost less than the ones before where ``truth`` [n, 2] is the truth's distribution."""
+def dearer(policy: Policy, truth: Floats, before: NDArray[np.int64], after: NDArray[np.int64], made: str = "") -> str:
+    """Why decisions [n] do not cost less than the ones before where ``truth`` [n, 2] is the truth's distribution.
+
+    ``made``: how they were, in words.
+    """
     cost = policy.cost
     if cost is None:
         return ""
@@ -99,8 +102,8 @@ def dearer(policy: Policy, truth: Floats, before: NDArray[np.int64], after: NDAr
     if now > 0 and then <= (1 - COST_GAIN) * now:
         return ""
     return (
-        f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g} "
-        f"(a gain of at least {COST_GAIN:.0%} is asked for)"
+        f"expected cost {now:.3f} → {then:.3f} a row at {cost.false_positive:g} : {cost.false_negative:g}"
+        f"{made} (a gain of at least {COST_GAIN:.0%} is asked for)"
     )
 
 

@@ -141,9 +141,31 @@ def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() ->
     verdict = gate(case, late_labels.explain(case) or pytest.fail("enough labels"))
     assert (verdict.decision, verdict.numbers["labels_held"]) == ("audit", 1), "parts of one window prove nothing"
     assert late_labels.explain(case_of(sure, windows_of(6, 5))) is None
+    at_least, fewer = ([(told, y[:n])] for n in (20, 19) for told, y in windows_of(20, 5, 1))
+    assert late_labels.explain(case_of(sure, at_least)) and not late_labels.explain(case_of(sure, fewer))
     rows = linear(3).draw(500, 7)
     assert finding.adapter is not None
     assert (model.with_adapter(finding.adapter).predict(rows) == model.predict(rows)).all()
+
+
+def test_a_window_is_foretold_by_the_ones_before_it_alone() -> None:
+    model, told = linear(3).with_policy(), windows_of(60, 1)
+    rows, y = told[-1]
+    finding = late_labels.explain(case_of(model, told)) or pytest.fail("enough labels")
+    turned = late_labels.explain(case_of(model, [*told[:-1], (rows, y.where(y.index > 2, 1 - y))]))
+    assert turned and finding.labels and turned.labels
+    before, after = finding.labels.foretold, turned.labels.foretold
+    assert (before.truth != after.truth).any() and (before.candidate == after.candidate).all()
+
+
+def test_what_helps_nothing_is_not_made_and_what_helps_can_be_made_again_from_its_rows() -> None:
+    model, told = linear(3).with_policy(), windows_of(60, 1)
+    useless = late_labels.explain(case_of(model, told)) or pytest.fail("enough labels")
+    assert (useless.explained, useless.adapter) == (False, None), useless.reason
+    finding = late_labels.explain(case_of(model, [(rows, 1.0 - y) for rows, y in told])) or pytest.fail("enough labels")
+    assert finding.adapter and finding.refit
+    again, half = finding.refit(np.arange(180)), finding.refit(np.arange(90))
+    assert again and half and again.to_bytes() == finding.adapter.to_bytes() != half.to_bytes()
 
 
 def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None:
@@ -173,6 +195,7 @@ def test_a_label_flip_under_unchanged_inputs_is_seen_by_labels_alone() -> None:
     outcome = selfheal.heal(model, features, labels=flipped.where(flipped.index < 50), earlier=before)
     assert (outcome.decision, outcome.numbers["labels_fitted"]) == ("audit", 150), outcome.reasons
     assert outcome.adapter is not None and outcome.reasons[0].startswith("late_labels: 150 labels")
+    assert outcome.candidates.set_index("name").changed_share["late_labels"] == outcome.numbers["changed_share"] > 0.5
     fresh = world.draw(2000, 22)
     healed = model.with_adapter(outcome.adapter)
     assert (healed.predict(fresh) == 1 - fresh["y"]).mean() > (model.predict(fresh) == 1 - fresh["y"]).mean() + 0.3
