@@ -64,11 +64,12 @@ class Stage:
     settings: Settings
     workspace: Workspace
     cast: dict[str, Cast] = field(default_factory=dict)
+    _person: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------------ setting up and clearing away
 
     def enter(self, name: str, model: MonitoredModel, stream: streams.Stream) -> None:
-        """Start an adopted model's scoring service; :meth:`ready` waits for it."""
+        """Start an adopted model's scoring service, which takes seconds; :meth:`ready` waits for it."""
         address = ("127.0.0.1", _free_port())
         process = _serve(name, address[1], self.settings)
         self.cast[name] = Cast(model, stream, address, Client(address, Ledger()), process)
@@ -88,6 +89,9 @@ class Stage:
 
     def close(self) -> None:
         """Stop the services."""
+        if self._person is not None:
+            self._person.kill()
+            self._person.wait()
         for member in self.cast.values():
             member.client.close()
             member.process.terminate()
@@ -137,9 +141,18 @@ class Stage:
         cycles = self.workspace.table.cycles(name, None)
         return [cycle for cycle in cycles if datetime.fromisoformat(cycle["start"]) >= slice_.rows.times[0]]
 
+    def person_comes(self) -> None:
+        """A person sits down at a program of their own that has MLflow's client; importing it takes seconds."""
+        self._person = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _PERSON], stdin=subprocess.PIPE)
+
     def person_promotes(self, name: str, version: int) -> None:
-        """Move a version to Production as a person would: by a program of their own, over MLflow's client API."""
-        subprocess.run([sys.executable, "-W", "ignore", "-c", _PERSON, name, str(version)], check=True)
+        """Move a version to Production as a person would: by that program, over MLflow's client API."""
+        if self._person is None:
+            self.person_comes()
+        assert self._person is not None  # noqa: S101  it came just now
+        self._person.communicate(f"{name} {version}".encode())
+        if self._person.returncode:
+            raise UnavailableError(f"the person's program ended with status {self._person.returncode}; see above")
 
     def wait_served(self, name: str, version: int) -> int | None:
         """Wait until the service answers with ``version``, at most :data:`SWAP_SECONDS`; what it answers with then."""
@@ -214,9 +227,9 @@ class Stage:
 
 
 _PERSON = """
-import sys
 from mlflow import MlflowClient
-MlflowClient().transition_model_version_stage(sys.argv[1], sys.argv[2], stage="Production")
+name, version = input().split()
+MlflowClient().transition_model_version_stage(name, version, stage="Production")
 """
 
 

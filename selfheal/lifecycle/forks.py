@@ -124,6 +124,7 @@ atexit.register(SERVER.close)
 def serve(handle: int, *preload: str) -> None:
     """What the server's process does: answer calls until the parent closes the line, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair: it closes the line
+    os.nice(NICENESS)  # its children inherit it; its imports too have time
     line = Connection(handle)
     for module in preload:
         with suppress(ImportError):  # then the heal says so
@@ -132,7 +133,7 @@ def serve(handle: int, *preload: str) -> None:
         try:
             work, task, limit = line.recv()
         except EOFError:
-            return
+            os._exit(0)  # nothing is to be put away, and taking down what was imported takes a second
         except Exception as error:
             line.send((False, f"the heal's task could not be read: {type(error).__name__}: {error}"))
             continue
@@ -173,7 +174,6 @@ def _answer(line: Connection, work: Any, task: Any, limit: float) -> tuple[bool,
 def _run(work: Any, task: Any, sender: Connection, line: Connection) -> None:
     line.close()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.nice(NICENESS)
     try:
         sender.send((True, work(task)))
     except Exception as error:
