@@ -24,7 +24,6 @@ from flows.monitor import monitor
 from flows.release import release, watch
 from flows.runs import workspace
 from selfheal.lifecycle import Workspace
-from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import policy_of_record
 
 LOOK_SECONDS = 5.0
@@ -62,7 +61,7 @@ def _deployment(flow: Flow[..., Any], model: str, words: str, **schedule: Any) -
 
 def schedule_of(ws: Workspace, models: Sequence[str]) -> dict[str, timedelta]:
     """Model → its policy's ``monitor.every``."""
-    return {name: policy_of_record(ws, name, serving_model(ws, name)[0]).policy.monitor.every for name in models}
+    return {name: policy_of_record(ws, name).policy.monitor.every for name in models}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

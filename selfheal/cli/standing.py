@@ -22,6 +22,7 @@ def standing(state: Record) -> list[str]:
         *_estimate(state.get("estimate")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
+        *_refused(state["refused"]),
     ]
     if state["audit_pending"]:
         shown.append(f"  audit     versions {_listed(state['audit_pending'])} wait for labels or a person")
@@ -79,6 +80,13 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
+
+
+def _refused(refused: Sequence[Record]) -> Iterator[str]:
+    """What the service refused since the last window."""
+    for position, one in enumerate(refused[:3]):
+        title = "refused" if position == 0 else ""
+        yield f"  {title:<8}  {one['rows']} rows since the last window: {one['reason']} {one['column']}".rstrip()
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -7,6 +7,7 @@ nothing is healed on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +17,7 @@ import pandas as pd
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
+    from selfheal.table import Refusal
 
 SLACK = 0.02
 """Share of rows without a usable value that no column is blamed for: hygiene drops such rows before a heal."""
@@ -32,7 +34,7 @@ NEVER = 1e-6
 RUN = 3
 """... and when it has shown it for this many times the longest run that a healthy stretch has of any value."""
 
-Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant"]
+Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,30 @@ def problems(
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
         found += _column(name, frame[name], natural, model.dtypes[name], slack)
     return found
+
+
+def refused_rows(refused: Sequence[Refusal], served: int) -> list[Problem]:
+    """Columns because of which the service refused more of a window's rows than hygiene may drop without a word.
+
+    Parameters
+    ----------
+    refused
+        The window's refused rows; those that no column is to blame for (a body that is no JSON) are no data.
+    served
+        Rows that were answered and logged.
+    """
+    n = served + sum(one.rows for one in refused)
+    bound = max(SLACK, SIGMAS * math.sqrt(SLACK / max(n, 1)))
+    return [
+        Problem(
+            "refused",
+            one.column,
+            f"{one.rows} of {n} rows were refused by the service: {one.reason} in {one.column!r} "
+            f"({one.rows / n:.1%}, bound {bound:.1%}); mend what sends them",
+        )
+        for one in refused
+        if one.column and one.rows / n > bound
+    ]
 
 
 def _too_few(frame: pd.DataFrame, least: int) -> list[Problem]:

@@ -78,11 +78,11 @@ def decided(
     """The pure part of :func:`decide`; ``history`` holds the cycles before the window, oldest first."""
     policy = seen.policy.policy
     need, of = policy.heal.patience
+    if seen.problems:
+        return Decision("data_fault", seen.problems, needed=need, of=of)
     if seen.ref.too_few:
         text = f"{seen.ref.rows} rows in {seen.ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
         return Decision("too_few", (text,), needed=need, of=of)
-    if seen.problems:
-        return Decision("data_fault", seen.problems, needed=need, of=of)
     near = counted(history, seen.look, seen.ref, policy)
     count = int(seen.alarm) + sum(bool(c["alarm"]) for c in near[max(0, len(near) - of + 1) :])
     reasons = tuple(f"{s.name}: {s.reason}" for s in seen.signals if s.alarm)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from selfheal.drift.guards import guards, refused_rows
 from selfheal.drift.yardstick import thinned
 from selfheal.lifecycle.expected import JUDGED, Expected, expected
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import serving_model
 from selfheal.lifecycle.policies import PolicyOfRecord, policy_of_record
 from selfheal.lifecycle.workspace import Workspace
-from selfheal.table import Window, WindowRef
+from selfheal.table import Refusal, Window, WindowRef
 
 if TYPE_CHECKING:
     from selfheal.drift.report import DriftReport
@@ -49,6 +50,8 @@ class Inspection:
         The policy in force, with what is wrong with its file.
     problems
         What the guards found: columns that make it a data fault.
+    refused
+        Rows of its time that the service refused: no window holds them.
     signals
         What the data say and what the rules say; empty when the guards found something.
     report
@@ -70,6 +73,7 @@ class Inspection:
     look: Look
     policy: PolicyOfRecord
     problems: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
     signals: tuple[Signal, ...] = ()
     report: DriftReport | None = field(default=None, repr=False)
     own_share: float = 0.0
@@ -99,14 +103,16 @@ def inspect(ws: Workspace, name: str, ref: WindowRef) -> Inspection:
     record = policy_of_record(ws, name, loaded)
     model = loaded.with_policy(record.policy)
     look = last_look(ws, name) or Look(settled=version)
+    refused = tuple(ws.table.refusals.between(name, ref.start, ref.end))
+    problems = tuple(str(p) for p in refused_rows(refused, ref.rows))
     if ref.too_few:
-        return Inspection(ref, version, look, record)
+        return Inspection(ref, version, look, record, problems, refused)
     window = ws.table.read(ref)
     recent = ws.table.recent(name, YARDSTICK_WINDOWS)
     accuracy, labelled = accuracy_of(window, model)
     p50, p99 = np.percentile(ws.table.latencies(ref), [50, 99])
     seen = Inspection(
-        ref, version, look, record,
+        ref, version, look, record, problems, refused,
         own_share=float(np.mean(window.versions == version)), accuracy=accuracy, labelled=labelled,
         latency=(float(p50), float(p99)),
     )  # fmt: skip
@@ -121,11 +127,10 @@ def _compared(
     recent: list[pd.DataFrame],
     history: Sequence[dict[str, Any]],
 ) -> Inspection:
-    from selfheal.drift.guards import guards
     from selfheal.drift.signals import SIGNAL_ROWS, signals
     from selfheal.drift.yardstick import Yardstick
 
-    problems = tuple(guards(window.frame, model, recent))
+    problems = (*seen.problems, *guards(window.frame, model, recent))
     if problems:
         return replace(seen, problems=problems)
     rows = thinned(window.frame, SIGNAL_ROWS)

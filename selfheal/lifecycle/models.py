@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.lifecycle.workspace import Workspace
+from selfheal.table import Pointer
 
 if TYPE_CHECKING:
     from selfheal.adapter import Adapter
@@ -60,8 +62,8 @@ def cannot_load(ws: Workspace, name: str, version: int) -> SelfhealError | None:
     return None
 
 
-def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
-    """What replicas serve now, and its version. Needs no MLflow where the base has been fetched before.
+def serving_pointer(ws: Workspace, name: str) -> Pointer:
+    """What names the version that replicas serve.
 
     Raises
     ------
@@ -71,18 +73,35 @@ def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
     pointer = ws.table.pointer(name)
     if pointer is None:
         raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
+    return pointer
+
+
+def base_place(ws: Workspace, pointer: Pointer) -> Path:
+    """The folder of the serving base, fetched where this host does not have it yet."""
+    from selfheal.registry.archive import base_folder
+
+    place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
+    return place if place.exists() else ws.registry.base_dir(pointer.model, pointer.base_version)
+
+
+def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
+    """What replicas serve now, and its version. Needs no MLflow where the base has been fetched before.
+
+    Raises
+    ------
+    NotFoundError
+        If no such model was adopted.
+    """
+    pointer = serving_pointer(ws, name)
     key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
     held = ws.models.get(key)
     if held is None:
         from selfheal.adapter import Adapter
-        from selfheal.registry.archive import base_folder, load_base
+        from selfheal.registry.archive import load_base
 
         base = _held_base(ws, key[1])
         if base is None:
-            place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
-            if not place.exists():
-                place = ws.registry.base_dir(name, pointer.base_version)
-            base = load_base(place, pointer.base_digest, pointer.base_manifest or None)
+            base = load_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
         held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
         _keep(ws, key, held)
     held.check_unchanged()

@@ -36,8 +36,7 @@ def pending(ws: Workspace, name: str, until: datetime) -> list[WindowRef]:
     NotFoundError
         No such model.
     """
-    model, _ = serving_model(ws, name)
-    spec = policy_of_record(ws, name, model).policy.monitor
+    spec = policy_of_record(ws, name).policy.monitor
     return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
 
 

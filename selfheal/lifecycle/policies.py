@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from selfheal.errors import PolicyError
+from selfheal.lifecycle.models import base_place, serving_pointer
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
+from selfheal.registry.archive import POLICY as ADOPTED
+from selfheal.registry.archive import read_base
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -31,13 +34,20 @@ class PolicyOfRecord:
     fault: str = ""
 
 
-def policy_of_record(ws: Workspace, name: str, model: MonitoredModel) -> PolicyOfRecord:
-    """The policy in force for a model; a changed one is journaled, an invalid one is reported and changes nothing."""
+def policy_of_record(ws: Workspace, name: str, model: MonitoredModel | None = None) -> PolicyOfRecord:
+    """The policy in force for a model; a changed one is journaled, an invalid one is reported and changes nothing.
+
+    Parameters
+    ----------
+    model
+        Whose policy at adoption is the fall-back; by default what serves, of which only the files are read.
+    """
     path = ws.settings.rules / f"{name}.yaml"
     if not path.exists():
         return PolicyOfRecord(_at_adoption(ws, name, model))
+    schema = ws.table.schema(name)
     try:
-        policy = _valid(path, model.features, model.classes_.tolist())
+        policy = _valid(path, tuple(schema.dtypes), schema.classes)
     except PolicyError as error:
         return PolicyOfRecord(_last_valid(ws, name) or _at_adoption(ws, name, model), str(error))
     if policy.digest != _last_digest(ws, name):
@@ -46,10 +56,17 @@ def policy_of_record(ws: Workspace, name: str, model: MonitoredModel) -> PolicyO
     return PolicyOfRecord(policy)
 
 
-def _at_adoption(ws: Workspace, name: str, model: MonitoredModel) -> Policy:
+def _at_adoption(ws: Workspace, name: str, model: MonitoredModel | None) -> Policy:
     """The policy that the base was last adopted with."""
-    kept = ws.table.adopted_policy(name, model.manifest)
-    return model.policy if kept is None else Policy.load(yaml.safe_load(kept))
+    if model is not None:
+        kept = ws.table.adopted_policy(name, model.manifest)
+        return model.policy if kept is None else Policy.load(yaml.safe_load(kept))
+    pointer = serving_pointer(ws, name)
+    kept = ws.table.adopted_policy(name, pointer.base_manifest)
+    if kept is None:
+        files = read_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
+        kept = files[ADOPTED].decode()
+    return Policy.load(yaml.safe_load(kept))
 
 
 def policy_fault(ws: Workspace, name: str) -> str:

@@ -110,6 +110,7 @@ def _entry(
         "confirmed": decision.confirmed,
         "patience": [decision.count, decision.needed, decision.of],
         "problems": list(seen.problems),
+        "refused": [asdict(r) for r in seen.refused],
         "signals": [_plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else _plain(seen.report.values),
         "drifted": [] if seen.report is None else list(seen.report.drifted),
@@ -162,6 +163,7 @@ def metrics(seen: Inspection, decision: Decision, entry: dict[str, Any]) -> dict
         "alarms confirmed": float(decision.confirmed),
         "healthy": float(entry["health"] in ("healthy", "cleared")),
         "data fault": float(bool(entry["data_fault"])),
+        "rows refused": float(sum(r.rows for r in seen.refused)),
         "latency p50 ms": seen.latency[0],
         "latency p99 ms": seen.latency[1],
     }

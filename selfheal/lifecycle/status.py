@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
+from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.lifecycle.decide import HISTORY, verdict_of, watched
 from selfheal.lifecycle.look import PRODUCTION, STAGING, Look, last_look
-from selfheal.lifecycle.models import serving_model
+from selfheal.lifecycle.models import serving_pointer
 from selfheal.lifecycle.policies import POLICY, policy_of_record
 from selfheal.lifecycle.release import WAITS
 from selfheal.lifecycle.troubles import JOURNALED, troubles
@@ -28,9 +31,9 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, production, versions, cycles, drift, estimate, patience, watch, quarantine, withdrawn,
-        audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and ``mlflow`` says
-        why.
+        ``model, healthy, health, production, versions, cycles, refused, drift, estimate, patience, watch, quarantine,
+        withdrawn, audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and
+        ``mlflow`` says why. ``refused``: rows that the service refused since the last window.
 
     Raises
     ------
@@ -39,14 +42,19 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     UnavailableError
         The database is away.
     """
-    model, version = serving_model(ws, name)
-    look = last_look(ws, name) or Look(settled=version)
-    record = policy_of_record(ws, name, model)
+    pointer = serving_pointer(ws, name)
+    adapter = Adapter.from_bytes(pointer.adapter)
+    look = last_look(ws, name) or Look(settled=pointer.version)
+    record = policy_of_record(ws, name)
     cycles = ws.table.cycles(name, last=HISTORY)
     versions, away = _versions(ws, name)
     journal = ws.table.journal(name, last=JOURNALED)
     newest: Mapping[str, Any] = next((c for c in reversed(cycles) if c["decision"] != "too_few"), {})
     ills = _standing(ws, name, versions) | ({"mlflow": away} if away else {})
+    since = datetime.fromisoformat(cycles[-1]["end"]) if cycles else None
+    refused = ws.table.refusals.between(name, since)
+    if refused and not ws.table.refusals.served_since(name, since):
+        ills["refused"] = f"since the last window every row was refused: {'; '.join(map(str, refused))}"
     health = [*ills.values(), *_ills(newest), *_open(journal)]
     served = watched(look, cycles)
     return {
@@ -54,16 +62,17 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "healthy": not health,
         "health": health,
         "production": {
-            "version": version,
-            "adapter": model.adapter.describe(),
-            "changed_part": model.adapter.changed_part,
+            "version": pointer.version,
+            "adapter": adapter.describe(),
+            "changed_part": adapter.changed_part,
             "pinned": look.pinned,
             "settled_by": look.actor,
             "previous": look.previous,
-            "base_digest": model.digest,
+            "base_digest": pointer.base_digest,
         },
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
+        "refused": [asdict(r) for r in refused],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
@@ -141,6 +150,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
+        "refused": record.get("refused", []),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,

@@ -28,8 +28,8 @@ from selfheal.serving.http import (
     refuse_body,
 )
 from selfheal.serving.log import LogWriter, Row
-from selfheal.serving.metrics import Metrics, gauges
-from selfheal.serving.requests import Request, parse
+from selfheal.serving.metrics import Metrics, gauges, refused
+from selfheal.serving.requests import Request, extent, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
@@ -139,8 +139,12 @@ class ScoringApp:
 
     def _score(self, body: bytes | bytearray, scorer: Scorer, began: float) -> tuple[Request, list[Row], Any]:
         latest = math.inf if self.config.event_clock else (time.time() + self.config.future_s) * 1e6
-        request = parse(body, scorer, latest_us=latest)
-        proba = scorer.proba(request.numbers, request.words)
+        try:
+            request = parse(body, scorer, latest_us=latest)
+            proba = scorer.proba(request.numbers, request.words)
+        except InputError as error:
+            self.log.refuse(error, *extent(body, latest))
+            raise
         ms = (time.perf_counter() - began) * 1000
         self.metrics.scored(len(request.ids), ms)
         rows = self._rows(request, scorer, proba.T.tolist(), ms)
@@ -240,6 +244,7 @@ class ScoringApp:
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         source = self.source
         text = self.metrics.text(self.config.model, source.scorer.version, source.age, source.swaps, self.log.state)
+        text += refused(self.config.model, self.log.refusals.totals)
         text += gauges(self.config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
         await answer_text(send, text, _PROMETHEUS)
         return 200

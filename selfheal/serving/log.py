@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfheal.errors import UnavailableError
+from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.refusals import RefusalCounter
 from selfheal.serving.spill import Spill, left_behind, read
 from selfheal.table import InferenceTable
 
@@ -103,7 +104,13 @@ class LogWriter:
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._closing = False
+        self.refusals = RefusalCounter()
         self._thread = threading.Thread(target=self._run, name="selfheal-log", daemon=True)
+
+    def refuse(self, error: InputError, rows: int, at_us: int) -> None:
+        """Count rows that were not answered because of ``error``."""
+        self.refusals.count(error, rows, at_us)
+        self._wake.set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -196,7 +203,7 @@ class LogWriter:
                 self._urgent.wait(GATHER_S)
             self._wake.clear()
             self._urgent.clear()
-            failed = not self._drain()
+            failed = not (self._drain() and self._note_refusals())
             if self._closing and (not self._queue or (give_up is not None and time.monotonic() > give_up)):
                 return
             if failed or self._queue or self._closing:
@@ -241,6 +248,17 @@ class LogWriter:
                     self.state.waiting -= len(entry.rows)
                     self._waiting_bytes -= entry.size
             self.state.error, self.state.failing_since = "", None
+        return True
+
+    def _note_refusals(self) -> bool:
+        """Write down what was refused; False while the database fails."""
+        counts = self.refusals.take()
+        try:
+            if counts:
+                self._table.refusals.add(self._model, counts)
+        except UnavailableError:
+            self.refusals.give_back(counts)
+            return False
         return True
 
     def _next_group(self) -> list[_Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from selfheal.serving.log import LogState
@@ -68,3 +68,12 @@ def gauges(model: str, values: Iterable[tuple[str, str, float]]) -> str:
         f'# TYPE selfheal_{name} {kind}\nselfheal_{name}{{model="{model}"}} {value:.15g}\n'
         for name, kind, value in values
     )
+
+
+def refused(model: str, totals: Mapping[tuple[str, str], int]) -> str:
+    """Rows that were refused, by reason and column."""
+    lines = ["# TYPE selfheal_refused_rows_total counter"]
+    for (reason, column), rows in sorted(dict(totals).items()):
+        name = column.replace("\\", "\\\\").replace('"', '\\"')
+        lines.append(f'selfheal_refused_rows_total{{model="{model}",reason="{reason}",column="{name}"}} {rows}')
+    return "\n".join(lines) + "\n"

@@ -90,6 +90,28 @@ def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Reque
     return Request(numbers, words, ids, times, durable)
 
 
+def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
+    """How many rows a refused body holds (at least 1), and when the first happened: now, unless it says when.
+
+    The body is read a second time, so that a good request costs no more for it.
+    """
+    try:
+        message = _message(body)
+    except InputError:
+        return 1, _now_us()
+    rows = next((message[name] for name in FORMS if name in message), None)
+    if isinstance(rows, dict):  # the rows of a split, or the first column
+        rows = rows.get("data", next(iter(rows.values()), None))
+    n = len(rows) if isinstance(rows, list) and rows else 1
+    params = message.get("params")
+    times = params.get("event_time") if isinstance(params, dict) else None
+    try:
+        at = _time(times[0] if isinstance(times, list) and times else times, 0)
+    except InputError:
+        return n, _now_us()
+    return n, at if at <= latest_us else _now_us()
+
+
 def _now_us() -> int:
     return time.time_ns() // 1000
 

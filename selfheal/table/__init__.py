@@ -13,15 +13,18 @@ from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.refusals import MINUTE_US, Refusal
 from selfheal.table.state import Pointer
 from selfheal.table.windows import Window, WindowRef
 
 __all__ = [
+    "MINUTE_US",
     "Heartbeat",
     "InferenceTable",
     "JournalEntry",
     "LabelReport",
     "Pointer",
+    "Refusal",
     "Trouble",
     "Window",
     "WindowRef",

@@ -19,6 +19,7 @@ from selfheal.table.database import Database
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.refusals import Refusals
 from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
@@ -40,6 +41,7 @@ class InferenceTable:
     def __init__(self, url: str) -> None:
         self._url = url
         self._database = Database(url)
+        self.refusals = Refusals(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str]]:

@@ -117,6 +117,15 @@ HEARTBEATS = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("troubles", sa.Text, nullable=False),
 )
+REFUSED = sa.Table(
+    "refused",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),  # its start
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("feature", sa.Text, primary_key=True),  # empty where no column is to blame
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+)
 
 # Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and
 # just such rows must reach the log as they were sent. (Exact to 2^53; the network sees 32-bit floats.)

@@ -57,7 +57,7 @@ def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) 
     All go by the database's clock. An expiry beyond the time to live was written by another clock: it is expired.
     """
     now = database_now(connection)
-    insert = _insert(connection, LEASES).values(lease=lease, holder=holder, expires=now + duration_us(ttl))
+    insert = insert_into(connection, LEASES).values(lease=lease, holder=holder, expires=now + duration_us(ttl))
     live = LEASES.c.expires.between(now + 1, now + duration_us(ttl))
     values = {"holder": insert.excluded.holder, "expires": insert.excluded.expires}
     upsert = insert.on_conflict_do_update(
@@ -98,7 +98,7 @@ def put_row(
     connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], *, changed: Sequence[str] = ()
 ) -> None:
     """Write a model's one row; where it is there, ``changed`` of its columns, by default all."""
-    insert = _insert(connection, table).values(values)
+    insert = insert_into(connection, table).values(values)
     new = {name: insert.excluded[name] for name in changed or values if name != "model"}
     connection.execute(insert.on_conflict_do_update(index_elements=[table.c.model], set_=new))
 
@@ -112,7 +112,7 @@ def database_now(connection: sa.Connection) -> sa.ColumnElement[int]:
 
 def keep_policy(connection: sa.Connection, model: str, base_manifest: str, yaml: str) -> None:
     """Keep the policy that a base was last adopted with."""
-    insert = _insert(connection, ADOPTED_POLICIES).values(model=model, base_manifest=base_manifest, yaml=yaml)
+    insert = insert_into(connection, ADOPTED_POLICIES).values(model=model, base_manifest=base_manifest, yaml=yaml)
     key = [ADOPTED_POLICIES.c.model, ADOPTED_POLICIES.c.base_manifest]
     connection.execute(insert.on_conflict_do_update(index_elements=key, set_={"yaml": insert.excluded.yaml}))
 
@@ -124,5 +124,6 @@ def get_policy(connection: sa.Connection, model: str, base_manifest: str) -> str
     return found
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+def insert_into(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that can say what becomes of a row that is there."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

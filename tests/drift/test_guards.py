@@ -9,8 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfheal.drift.guards import guards, problems
+from selfheal.drift.guards import guards, problems, refused_rows
 from selfheal.model import MonitoredModel
+from selfheal.table import Refusal
 
 ROWS = 300
 
@@ -94,3 +95,14 @@ def test_no_stretch_of_the_reference_is_blamed(model: MonitoredModel, seed: int,
     stretch = model.reference.iloc[at : at + ROWS]
     assert guards(stretch, model) == []
     assert guards(stretch.sample(frac=1, random_state=seed), model) == []
+
+
+def test_refused_rows_are_a_fault_of_the_column_beyond_what_hygiene_drops():
+    many, few, no_column = Refusal("null", "x", 100), Refusal("not a number", "z", 5), Refusal("malformed", "", 400)
+    assert [p.column for p in refused_rows([many, few], 895)] == ["x"]
+    (problem,) = refused_rows([many, few], 895)
+    assert problem.kind == "refused" and "100 of 1000 rows were refused by the service: null in 'x'" in problem.text
+    assert refused_rows([no_column], 600) == []
+    assert refused_rows([Refusal("null", "x", 1)], 12) == [], "of so few rows one is chance"
+    assert refused_rows([Refusal("null", "x", 10)], 0)
+    assert refused_rows([], 0) == []

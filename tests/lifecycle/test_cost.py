@@ -12,13 +12,14 @@ import pytest
 from selfheal.lifecycle.heal import _memory
 from selfheal.lifecycle.look import Look
 from selfheal.lifecycle.models import load_version, serving_model
+from selfheal.lifecycle.monitor import pending
 from selfheal.lifecycle.policies import policy_of_record
 from selfheal.lifecycle.reconcile import reconcile
 from selfheal.lifecycle.status import status
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.registry import archive, store
 from selfheal.registry.versions import VersionStore
-from tests.lifecycle.given import NAME, POLICY, stages
+from tests.lifecycle.given import NAME, POLICY, START, stages
 
 
 @pytest.fixture
@@ -53,6 +54,16 @@ def test_versions_of_one_base_open_it_once(ws: Workspace, asked: Counter[str]) -
     loaded = [load_version(ws, NAME, version) for version in (1, 2, 3, 4)]
     assert len({model.adapter.digest for model in loaded}) == 4
     assert asked["bases"] == 1
+
+
+@pytest.mark.parametrize("policy", ["of record", "at adoption"])
+def test_status_loads_no_model(ws: Workspace, asked: Counter[str], policy: str) -> None:
+    if policy == "of record":
+        (ws.settings.rules / f"{NAME}.yaml").write_text(POLICY)
+    state = status(ws, NAME)
+    assert (state["production"]["adapter"], state["policy"]["fault"]) == (["identity"], "")
+    assert pending(ws, NAME, START) == []
+    assert asked == {"searches": 1}
 
 
 ENTRIES = 3000

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from selfheal.cli.standing import standing
 from selfheal.lifecycle import clear, monitor, promote, status
 from selfheal.lifecycle.look import last_look
+from selfheal.table.values import to_us
 from tests.lifecycle.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages
 
 pytestmark = pytest.mark.xdist_group("lifecycle loop")  # Evidently and the fork server are loaded once
@@ -136,6 +138,26 @@ def test_a_data_fault_is_loud_and_heals_nothing(natural):
     assert "alert" in kinds(ws)
     assert "wind" in ws.registry.version(NAME, 1).tags["alert"]
     assert not status(ws, NAME)["healthy"]
+
+
+def test_what_the_service_refused_is_a_data_fault_and_never_vanishes(natural):
+    ws = natural
+    monitor(ws, NAME, FAR)
+    feed(ws, rows(N, 500), 6)
+    ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=6 * N)), "null", "dew"): 50})
+    ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=6 * N)), "malformed", ""): 7})
+    (cycle,) = monitor(ws, NAME, FAR)
+    assert cycle.decision.kind == "data_fault"
+    assert "50 of 257 rows were refused by the service: null in 'dew'" in cycle.record["reasons"][0]
+    assert cycle.record["refused"][1] == {"reason": "malformed", "column": "", "rows": 7}
+    assert status(ws, NAME)["refused"] == []
+
+    # Then every row is refused: no window will come, and that is said.
+    ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=8 * N)), "null", "dew"): 5})
+    found = status(ws, NAME)
+    assert found["refused"] == [{"reason": "null", "column": "dew", "rows": 5}]
+    assert "since the last window every row was refused: 5 rows: null 'dew'" in found["health"]
+    assert any("5 rows since the last window: null dew" in line for line in standing(found))
 
 
 def test_after_a_pause_only_the_newest_window_heals(natural):

@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
+from selfheal.errors import InputError, UnavailableError
+from selfheal.serving import refusals
+from selfheal.serving.log import LogWriter
+from selfheal.table import InferenceTable, Refusal
+from selfheal.table.database import Database
+from selfheal.table.refusals import Refusals
+from tests.serving.test_log import until
+
+
+class Away(Refusals):
+    """Counts that cannot be written while told so."""
+
+    down, asked = False, 0
+
+    def add(self, model, counts):
+        self.asked += 1
+        if self.down:
+            raise UnavailableError("down")
+        super().add(model, counts)
+
+
+@pytest.fixture
+def flaky(tmp_path):
+    table = InferenceTable(f"sqlite:///{tmp_path}/t.db")
+    table.create("m", {"x": "float"}, (0, 1))
+    table.refusals = Away(Database(f"sqlite:///{tmp_path}/t.db"))
+    yield table
+    table.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +145,64 @@ def test_afterwards_it_scores_and_nothing_was_logged(service):
     assert service.post("/invocations", split() | {"params": {"durable": True, "prediction_ids": ["last"]}})[0] == 200
     assert service.place.logged().index.tolist() == ["last"] or "last" in service.place.logged().index
     assert service.get("/health")["log"]["rows_dropped"] == service.get("/health")["log"]["rows_refused"] == 0
+
+
+def test_refused_rows_are_counted_by_reason_and_column(place, serve_in_thread):
+    rows = [list(ROW.values()), [None, *list(ROW.values())[1:]]]
+    at = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    times = {"params": {"event_time": [at.isoformat()] * 2}}
+    unnamed = split(**{f"new{i}": 1 for i in range(3)} | {"a\x00b" * 100: 1})
+    bodies = [
+        {"instances": rows} | times,
+        without("dew"),
+        split(temp="warm"),
+        unnamed,
+        b"{",
+        {"inputs": {"temp": [1] * 7}},
+    ]
+    with serve_in_thread(place.config()) as service:
+        for body in bodies:
+            assert service.post("/invocations", body)[0] == 400
+        with place.table() as table:
+            assert until(lambda: sum(r.rows for r in table.refusals.between("weather")) == 13)
+            assert table.refusals.between("weather", at, at + timedelta(minutes=1)) == [Refusal("null", "temp", 2)]
+            found = {(r.reason, r.column): r.rows for r in table.refusals.between("weather")}
+        metrics = service.get("/metrics")
+    assert found == {
+        ("null", "temp"): 2,
+        ("missing column", "dew"): 8,
+        ("not a number", "temp"): 1,
+        ("unknown column", "new0"): 1,
+        ("malformed", ""): 1,
+    }
+    assert 'selfheal_refused_rows_total{model="weather",reason="null",column="temp"} 2' in metrics
+
+
+def test_counts_of_refused_rows_do_not_grow_with_what_clients_make_up(monkeypatch):
+    monkeypatch.setattr(refusals, "KINDS", 3)
+    monkeypatch.setattr(refusals, "WAITING", 5)
+    counter = refusals.RefusalCounter()
+    for i in range(10):
+        counter.count(InputError("", reason="unknown column", column=f"made up {i}\x00"), 1, i * 60_000_000)
+    assert len(counter.totals) == 4 and counter.totals["unknown column", ""] == 7
+    assert all(column.isprintable() for _, column in counter.totals)
+    taken = counter.take()
+    assert len(taken) == 5
+    counter.give_back(taken)
+    assert counter.take() == taken and not counter.take()
+
+
+def test_refused_rows_wait_for_the_database(flaky, caplog):
+    caplog.set_level(logging.CRITICAL, "selfheal.serving")
+    log = LogWriter(flaky, "m", 10**6)
+    log.start()
+    flaky.refusals.down = True
+    log.refuse(InputError("", reason="null", column="x"), 3, 0)
+    assert until(lambda: flaky.refusals.asked > 1)
+    assert log.state.failing_since is None, "answered rows are logged all the while"
+    flaky.refusals.down = False
+    assert until(lambda: flaky.refusals.between("m") == [Refusal("null", "x", 3)])
+    log.close()
 
 
 def test_numbers_as_text_are_numbers_as_the_model_takes_them(service):

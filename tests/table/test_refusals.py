@@ -1,0 +1,32 @@
+"""Refused rows are counted by minute, reason and column."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+from selfheal.table import InferenceTable, Refusal
+from selfheal.table.values import to_us
+from tests.table.conftest import CLASSES, DTYPES
+
+TEN = datetime(2026, 1, 1, 10, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def test_counts_add_up_and_windows_share_none(url):
+    with closing(InferenceTable(url)) as table:
+        table.create("rain", DTYPES, CLASSES)
+        first, last = to_us(TEN), to_us(TEN + 59 * MINUTE)
+        for _ in range(2):
+            table.refusals.add("rain", {(first, "null", "x"): 3, (last, "null", "x"): 1, (last, "malformed", ""): 9})
+        table.refusals.add("other", {(first, "null", "x"): 100})
+        hour = 60 * MINUTE
+        assert table.refusals.between("rain", TEN, TEN + hour) == [
+            Refusal("malformed", "", 18),
+            Refusal("null", "x", 8),
+        ]
+        assert table.refusals.between("rain", TEN + MINUTE, TEN + hour)[1].rows == 2
+        assert table.refusals.between("rain", TEN + hour, TEN + 2 * hour) == []
+        assert table.refusals.between("rain", TEN - hour, TEN) == []
+        assert len(table.refusals.between("rain")) == 2
+        assert not table.refusals.served_since("rain", None)
