@@ -132,7 +132,7 @@ def serve(handle: int, *preload: str) -> None:
     while True:
         try:
             work, task, limit = line.recv()
-        except EOFError:
+        except (EOFError, OSError):  # a parent that died resets the line, or closes it
             os._exit(0)  # nothing is to be put away, and taking down what was imported takes a second
         except Exception as error:
             line.send((False, f"the heal's task could not be read: {type(error).__name__}: {error}"))

@@ -237,8 +237,7 @@ class InferenceTable:
         Parameters
         ----------
         sample
-            At most 2,000 rows of it (in model units) are kept; in the yardstick by the record's ``health``. The last
-            12 windows of each kind stay.
+            At most 2,000 rows (in model units) are kept, in the yardstick by ``health``; the last 12 of each kind.
         released
             Windows that waited and become healthy with it.
         """

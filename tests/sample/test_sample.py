@@ -35,7 +35,7 @@ QUICK = {
     "weather | weather °F → °C 03 | 700 | turned back": "recall",
     "weather | weather swapped 01 | 700": "permuted columns",
     "weather | weather natural 05 | 700": "inputs moved",
-    "own | own 00 | 700": "stable",
+    "own | own 00 | 700": "inputs moved",
     "synthetic | new pattern, rule | 700": "new_rule",
     "synthetic | article, declared | 700": "stable_class",
 }

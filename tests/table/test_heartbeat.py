@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
-import sqlalchemy as sa
-
+from selfheal.table import InferenceTable
 from selfheal.table.database import Database
 from selfheal.table.heartbeat import STALE_S
 from selfheal.table.schema import HEARTBEATS
+from tests.table.test_upgrade import unversioned
 
 
 def let_pass(url: str, seconds: float) -> None:
@@ -61,10 +62,8 @@ def test_a_silent_one_is_named_and_one_that_stopped_on_purpose_is_not(table, url
     assert table.heartbeat("m") is None
 
 
-def test_a_database_of_before_gets_the_table(url, table):
-    with table._database.write() as connection:
-        connection.execute(sa.text("UPDATE selfheal_version SET version_num = '0002'"))
-        connection.execute(sa.text("DROP TABLE heartbeats"))
-    table.close()
-    table.beat("m", "host:1", {})
-    assert table.heartbeat("m").holder == "host:1"
+def test_a_database_of_before_gets_the_table(url):
+    unversioned(url)
+    with closing(InferenceTable(url)) as table:
+        table.beat("rain-x", "host:1", {})
+        assert table.heartbeat("rain-x").holder == "host:1"
