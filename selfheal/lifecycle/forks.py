@@ -133,14 +133,15 @@ def serve(handle: int, *preload: str) -> None:
         try:
             work, task, limit = line.recv()
         except (EOFError, OSError):  # a parent that died resets the line, or closes it
-            os._exit(0)  # nothing is to be put away, and taking down what was imported takes a second
+            break
         except Exception as error:
             line.send((False, f"the heal's task could not be read: {type(error).__name__}: {error}"))
             continue
         answer = _answer(line, work, task, limit)
         if answer is None:
-            return
+            break
         line.send(answer)
+    os._exit(0)  # nothing is to be put away, and taking down what was imported takes a second
 
 
 def _answer(line: Connection, work: Any, task: Any, limit: float) -> tuple[bool, Any] | None:

@@ -216,6 +216,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "versions": [version, version | {"version": 4, "stage": "Staging", "waits": "an audit"}],
         "cycles": [cycle | {"index": 11, "decision": "stable", "heal": None}, cycle],
         "watch": {"windows": 2, "of": 3, "verdicts": ["better", "undecided"]},
+        "refused": [],
         "quarantine": [2],
         "audit_pending": [4],
         **changed,

@@ -159,4 +159,4 @@ def test_a_window_that_raises_is_given_up_in_the_third_run(ws: Workspace) -> Non
             monitor(NAME, UNTIL)
     (record,) = monitor(NAME, UNTIL)
     assert record["decision"] == "failed"
-    assert {run.state_name for run in all_flow_runs() if run.name == "toy window 0"} == {"Failed", "Given up"}
+    assert {run.state_name for run in all_flow_runs() if run.name == "toy window 0"} >= {"Failed", "Given up"}
