@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,7 @@ class Evidence:
     served: Floats
     candidate: Floats
 
-    @property
+    @cached_property
     def losses(self) -> dict[str, float]:
         """Expected log-loss, nats a row, of ``candidate``, ``incumbent`` and the ``constant``."""
         constant = np.broadcast_to(self.truth.mean(axis=0), self.truth.shape)

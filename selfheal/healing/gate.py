@@ -8,6 +8,7 @@ rows that the candidate was not fitted to, under the accepted explanation or by 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -65,13 +66,13 @@ class _Candidate:
     evidence: Evidence
     labels: NDArray[np.float64] | None
 
-    @property
+    @cached_property
     def gain(self) -> float:
         """Expected nats a row over what serves."""
         losses = self.evidence.losses
         return losses["incumbent"] - losses["candidate"]
 
-    @property
+    @cached_property
     def changed(self) -> float:
         """Share of the window's predictions that it changes."""
         return _differing(self.case, self.proba, self.case.served)

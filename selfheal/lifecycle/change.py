@@ -16,6 +16,7 @@ from selfheal.lifecycle.leases import Lease
 from selfheal.lifecycle.look import ARCHIVED, PRODUCTION, Look, stages_of
 from selfheal.lifecycle.models import verified
 from selfheal.lifecycle.workspace import Workspace
+from selfheal.registry.adoption import pointer_of
 from selfheal.registry.versions import VersionInfo
 from selfheal.table import JournalEntry, Pointer
 
@@ -123,8 +124,7 @@ def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, pointer:
     stages = _move(ws, name, lease, entry, change, before)
     look = change.settled(before, stages, entry.id)
     lease.renew()
-    if ws.table.pointer(name) != pointer:
-        ws.table.set_pointer(name, pointer)
+    point(ws, name, pointer)
     ws.checkpoint("pointer")
     _label(ws, name, change, before, look)
     ws.checkpoint("labels")
@@ -179,18 +179,13 @@ def pointer_to(ws: Workspace, name: str, version: int, *, pinned: bool) -> Point
     held = ws.table.pointer(name)
     if held is not None and means(held, ws.registry.version(name, version)):
         return replace(held, pinned=pinned)
-    adapter = verified(ws, name, version)
-    return Pointer(
-        model=name,
-        version=version,
-        base_version=adapter.base_version or 0,
-        base_digest=adapter.base_digest,
-        adapter=adapter.to_bytes(),
-        adapter_digest=adapter.digest,
-        settled_at=ws.clock(),
-        pinned=pinned,
-        base_manifest=ws.registry.manifest(name, version),
-    )
+    return pointer_of(ws.registry, name, version, verified(ws, name, version), at=ws.clock(), pinned=pinned)
+
+
+def point(ws: Workspace, name: str, pointer: Pointer) -> None:
+    """Let replicas follow a pointer; one that stands already is not written again."""
+    if ws.table.pointer(name) != pointer:
+        ws.table.set_pointer(name, pointer)
 
 
 def means(pointer: Pointer, info: VersionInfo) -> bool:

@@ -14,6 +14,7 @@ from selfheal.lifecycle.workspace import Workspace
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
+    from selfheal.registry.versions import VersionInfo
 
 ALIKE = 0.02
 """Share of differing predictions below which two versions are the same to whoever is served by them (DESIGN)."""
@@ -38,6 +39,15 @@ def like_of(
         if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
             return version
     return None
+
+
+def like_on_its_window(
+    ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, among: Iterable[int]
+) -> int | None:
+    """:func:`like_of` for a registered version, on the rows of its own window; without any, on the reference."""
+    rows = ws.registry.sample(name, info)
+    rows = model.reference if rows is None else rows
+    return like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, among)
 
 
 def twins(ws: Workspace, name: str, version: int) -> frozenset[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from selfheal.errors import ArtifactError, BusyError
 from selfheal.lifecycle.actors import PERSON, RECONCILER
-from selfheal.lifecycle.change import Change, carry_out, means, pointer_to
+from selfheal.lifecycle.change import Change, carry_out, means, point, pointer_to
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
 from selfheal.lifecycle.models import cannot_load
@@ -98,9 +98,7 @@ def settle(ws: Workspace, name: str, lease: Lease) -> Settled:
     change = _first(ws, name, stages) if look is None else _difference(ws, name, look, stages)
     if change is None:
         if look is not None and look.settled is not None:
-            pointer = pointer_to(ws, name, look.settled, pinned=look.pinned)
-            if ws.table.pointer(name) != pointer:
-                ws.table.set_pointer(name, pointer)
+            point(ws, name, pointer_to(ws, name, look.settled, pinned=look.pinned))
         return Settled(None if look is None else look.settled)
     if change.alarm:
         _log.error("%s: %s", name, change.reason)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.errors import SelfhealError
 from selfheal.lifecycle.alerts import alert
 from selfheal.lifecycle.decide import HISTORY, Decision
 from selfheal.lifecycle.expected import as_entry, metrics_of
@@ -19,6 +19,7 @@ from selfheal.lifecycle.heal import HealRecord
 from selfheal.lifecycle.health import health_of, released
 from selfheal.lifecycle.inspect import Inspection
 from selfheal.lifecycle.look import Look, last_look
+from selfheal.lifecycle.models import serving_pointer
 from selfheal.lifecycle.policies import PolicyOfRecord
 from selfheal.lifecycle.watch import WatchVerdict
 from selfheal.lifecycle.workspace import Workspace
@@ -78,9 +79,7 @@ def record_failed(ws: Workspace, name: str, ref: WindowRef, reason: str) -> Cycl
     UnavailableError
         The database can't be reached.
     """
-    look, pointer = last_look(ws, name) or Look(), ws.table.pointer(name)
-    if pointer is None:
-        raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
+    look, pointer = last_look(ws, name) or Look(), serving_pointer(ws, name)
     decision = Decision("failed", (reason,))
     entry = _entry(ws, Inspection(ref, pointer.version, look, PolicyOfRecord(Policy())), decision, None, None)
     said = alert(ws, name, "given up", decision.reasons, window=ref.index, version=pointer.version)

@@ -9,7 +9,7 @@ from selfheal.lifecycle.actors import FLOW
 from selfheal.lifecycle.look import PRODUCTION, STAGING, last_look
 from selfheal.lifecycle.models import load_version
 from selfheal.lifecycle.policies import policy_of_record
-from selfheal.lifecycle.quarantine import like_of
+from selfheal.lifecycle.quarantine import like_on_its_window
 from selfheal.lifecycle.stages import promote
 from selfheal.lifecycle.workspace import Workspace
 from selfheal.policy import Policy
@@ -92,9 +92,7 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, policy: Policy) 
     if look is None or not look.quarantined:
         return ""
     model = load_version(ws, name, info.version).with_policy(policy)
-    rows = ws.registry.sample(name, info.version)
-    rows = model.reference if rows is None else rows
-    like = like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, look.quarantined)
+    like = like_on_its_window(ws, name, info, model, look.quarantined)
     if like is None:
         return ""
     return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"

@@ -8,7 +8,7 @@ from selfheal.lifecycle.change import Change, carry_out
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
 from selfheal.lifecycle.look import Look, last_look
 from selfheal.lifecycle.models import cannot_load, load_version
-from selfheal.lifecycle.quarantine import like_of, twins
+from selfheal.lifecycle.quarantine import like_on_its_window, twins
 from selfheal.lifecycle.reconcile import settle
 from selfheal.lifecycle.workspace import Workspace
 
@@ -148,9 +148,7 @@ def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) ->
     like = max(twins(ws, name, version) & look.vetoed, default=None)
     if like is None:
         info, model = ws.registry.version(name, version), load_version(ws, name, version)
-        rows = ws.registry.sample(name, version)
-        rows = model.reference if rows is None else rows
-        like = like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, look.vetoed)
+        like = like_on_its_window(ws, name, info, model, look.vetoed)
     if like is not None:
         raise RefusedError(
             f"version {version} of {name!r} predicts like version {like}, which a person withdrew; only a person may "

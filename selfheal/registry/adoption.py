@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from selfheal.adapter import Adapter
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 from selfheal.policy import check_name
@@ -128,7 +129,7 @@ def load(name: str, settings: Settings | None = None) -> MonitoredModel:
     model = Registry(here).load(name)
     table = InferenceTable(here.database_url)
     try:
-        kept = table.adopted_policy(name, model.manifest) if table.exists else None
+        kept = table.adopted_policy(name, model.manifest) if name in table.models() else None
     finally:
         table.close()
     return model if kept is None else model.with_policy(yaml.safe_load(kept))
@@ -172,28 +173,33 @@ def _keep_policy(
 
 def _forget(name: str, table: InferenceTable) -> None:
     """What the journal saw was of a registered model that is gone: numbers in it mean other versions now."""
-    entry = table.journal_begin(name, ANEW, {"actor": "adoption"})
-    table.journal_done(entry, {"result": "its registered model was deleted", "look": None})
+    table.journal_note(
+        name, ANEW, {"actor": "adoption"}, "its registered model was deleted", dt.datetime.now(dt.UTC), look=None
+    )
 
 
 def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     """Write the first pointer; later ones are the reconciler's."""
     version = registry.production(name)[-1]
-    adapter = registry.adapter(name, version)
-    info = registry.version(name, version)
     table.set_pointer(
-        name,
-        Pointer(
-            model=name,
-            version=version,
-            base_version=info.base_version or 0,
-            base_digest=adapter.base_digest,
-            adapter=adapter.to_bytes(),
-            adapter_digest=adapter.digest,
-            settled_at=dt.datetime.now(dt.UTC),
-            pinned=False,
-            base_manifest=registry.manifest(name, version),
-        ),
+        name, pointer_of(registry, name, version, registry.adapter(name, version), at=dt.datetime.now(dt.UTC))
+    )
+
+
+def pointer_of(
+    registry: Registry, name: str, version: int, adapter: Adapter, *, at: dt.datetime, pinned: bool = False
+) -> Pointer:
+    """The pointer that lets replicas serve a version, whose adapter has been read and checked."""
+    return Pointer(
+        model=name,
+        version=version,
+        base_version=adapter.base_version or 0,
+        base_digest=adapter.base_digest,
+        adapter=adapter.to_bytes(),
+        adapter_digest=adapter.digest,
+        settled_at=at,
+        pinned=pinned,
+        base_manifest=registry.manifest(name, version),
     )
 
 

@@ -24,14 +24,16 @@ from selfheal.serving.http import (
     TooLargeError,
     answer,
     answer_text,
+    error_body,
     read_body,
     refuse_body,
 )
-from selfheal.serving.log import LogWriter, Row
+from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics, gauges, refused
 from selfheal.serving.requests import Request, extent, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
+from selfheal.serving.spill import Row
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
@@ -101,7 +103,7 @@ class ScoringApp:
         except TooLargeError:
             mb = self.config.body_bytes // 2**20
             words = f"the body is larger than {mb} MiB; send the rows in several requests"
-            await refuse_body(receive, send, told("BAD_REQUEST", words))
+            await refuse_body(receive, send, error_body("BAD_REQUEST", words))
             return 413
         except GoneError:
             return 499
@@ -112,7 +114,7 @@ class ScoringApp:
 
     async def _refuse(self, send: Send, status: int, words: str) -> int:
         code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
-        await answer(send, status, told(code, words))
+        await answer(send, status, error_body(code, words))
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -248,11 +250,6 @@ class ScoringApp:
         text += gauges(self.config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
         await answer_text(send, text, _PROMETHEUS)
         return 200
-
-
-def told(code: str, words: str) -> dict[str, str]:
-    """An error as MLflow's clients read it; ``error`` is what the release before sent, and goes with the next."""
-    return {"error_code": code, "message": words, "error": words}
 
 
 def _check_json(scope: Message) -> None:

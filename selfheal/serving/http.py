@@ -58,6 +58,11 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | byt
             return body
 
 
+def error_body(code: str, words: str) -> dict[str, str]:
+    """An error as MLflow's clients read it; ``error`` is what the release before sent, and goes with the next."""
+    return {"error_code": code, "message": words, "error": words}
+
+
 async def answer(send: Send, status: int, value: Any, *headers: tuple[bytes, bytes]) -> None:
     """Send a value as JSON."""
     body = _encode(value)

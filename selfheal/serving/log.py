@@ -15,11 +15,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from selfheal.errors import InputError, UnavailableError
 from selfheal.serving.refusals import RefusalCounter
-from selfheal.serving.spill import Spill, left_behind, read
+from selfheal.serving.spill import Row, Spill, left_behind, read
 from selfheal.table import InferenceTable
 
 COMMIT_ROWS = 5_000
@@ -34,8 +33,6 @@ _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
 
 _log = logging.getLogger("selfheal.serving")
-
-Row = tuple[Any, ...]
 
 
 @dataclass
@@ -178,7 +175,7 @@ class LogWriter:
         return spill
 
     def _put(self, rows: list[Row], text: int, committed: Callable[[bool], None] | None) -> bool:
-        size = text + VALUE_BYTES * sum(map(len, rows))
+        size = text + VALUE_BYTES * len(rows) * len(rows[0])  # all rows of a table are as wide
         with self._lock:
             if self._waiting_bytes >= self._capacity:
                 self.state.dropped += len(rows)

@@ -8,6 +8,8 @@ from typing import cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from selfheal.serving.http import error_body
+
 HEADER_BYTES = 64 * 2**10
 """Largest request line and headers together; other servers take 8 to 64 KiB."""
 
@@ -63,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_at(self._due or now + SEND_S, self._look)
 
     def _refuse(self, status: int, phrase: bytes, words: str) -> None:
-        body = msgspec.json.encode({"error_code": "BAD_REQUEST", "message": words, "error": words})
+        body = msgspec.json.encode(error_body("BAD_REQUEST", words))
         lines = (b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close")
         self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n\r\n%s" % (status, phrase, b"\r\n".join(lines), body))
         self.transport.close()

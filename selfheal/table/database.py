@@ -47,11 +47,6 @@ class Database:
         """Whether this is SQLite (else PostgreSQL)."""
         return self.url.get_backend_name() == "sqlite"
 
-    @property
-    def exists(self) -> bool:
-        """Whether the SQLite file is there; a PostgreSQL server is taken to be."""
-        return not self.is_sqlite or Path(self.url.database or "").exists()
-
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for reading.

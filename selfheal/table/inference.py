@@ -55,11 +55,6 @@ class InferenceTable:
         """The URL with its password masked."""
         return self._database.name
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is a database to ask: on SQLite an adoption makes it."""
-        return self._database.exists
-
     def close(self) -> None:
         """Close the connections; the table opens new ones when used again."""
         self._database.close()
@@ -301,10 +296,12 @@ class InferenceTable:
         with self._database.write() as connection:
             return journal.begin(connection, model, kind, intent, at or datetime.now(UTC))
 
-    def journal_note(self, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime) -> None:
+    def journal_note(
+        self, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime, **more: Any
+    ) -> None:
         """Journal what has happened already, in one transaction: nobody ever finds it open."""
         with self._database.write() as connection:
-            journal.note(connection, model, kind, intent, result, at)
+            journal.note(connection, model, kind, intent, {"result": result, **more}, at)
 
     def journal_act(self, entry: int, act: dict[str, Any]) -> None:
         """Note an act of an open entry."""

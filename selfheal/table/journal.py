@@ -50,10 +50,12 @@ def begin(connection: sa.Connection, model: str, kind: str, intent: dict[str, An
     return int(connection.execute(JOURNAL.insert().values(values).returning(JOURNAL.c.id)).scalar_one())
 
 
-def note(connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], result: str, at: datetime) -> None:
+def note(
+    connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], outcome: dict[str, Any], at: datetime
+) -> None:
     """An entry that is done as it is written: there is nothing to finish."""
     values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
-    connection.execute(JOURNAL.insert().values(values | {"outcome": to_json({"result": result}), "state": CLOSED}))
+    connection.execute(JOURNAL.insert().values(values | _closed(outcome)))
 
 
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
@@ -67,8 +69,11 @@ def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
 def done(connection: sa.Connection, entry: int, outcome: dict[str, Any]) -> None:
     """Close an entry."""
     _check_open(connection, entry)
-    values = {"outcome": to_json(outcome), "state": SETTLED if "look" in outcome else CLOSED}
-    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(values))
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(_closed(outcome)))
+
+
+def _closed(outcome: dict[str, Any]) -> dict[str, str]:
+    return {"outcome": to_json(outcome), "state": SETTLED if "look" in outcome else CLOSED}
 
 
 def _check_open(connection: sa.Connection, entry: int) -> None:
