@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.flows.adopted import copied
@@ -33,23 +35,22 @@ def read_until(out: Path, holds: Callable[[str], bool], seconds: float) -> str:
 
 def descendants(pid: int) -> dict[int, str]:
     """Processes below ``pid``, with their commands."""
-    lines = subprocess.run(["ps", "-eo", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 3) for line in lines.splitlines()]
     found: dict[int, str] = {}
-    queue = [pid]
-    while queue:
-        parent = queue.pop()
-        for row in rows:
-            if int(row[1]) == parent and not row[2].startswith("Z"):
-                found[int(row[0])] = row[3]
-                queue.append(int(row[0]))
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.status() != psutil.STATUS_ZOMBIE:
+                found[child.pid] = " ".join(child.cmdline())
     return found
 
 
+def alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def running(pids: dict[int, str]) -> dict[int, str]:
-    lines = subprocess.run(["ps", "-eo", "pid=,stat="], capture_output=True, text=True, check=True).stdout
-    alive = {int(p) for p, s in (line.split() for line in lines.splitlines()) if not s.startswith("Z")}
-    return {pid: args for pid, args in pids.items() if pid in alive}
+    return {pid: args for pid, args in pids.items() if alive(pid)}
 
 
 @pytest.mark.timeout(400)
