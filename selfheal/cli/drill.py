@@ -14,7 +14,7 @@ import click
 from selfheal.cli.output import Example, json_option, progress, write_json
 
 if TYPE_CHECKING:
-    from selfheal.drill.course import Board, Options
+    from selfheal.board.course import Board, Options
 
 
 class Seeds(click.ParamType[tuple[int, ...]]):
@@ -66,13 +66,13 @@ def drill(
     The fire drill breaks held-back rows of the model's own reference; nothing that serves is touched. Exit status 1
     when a promotion was harmful.
     """
-    from selfheal.drill.course import Options
+    from selfheal.board.course import Options
 
     options = Options(seeds, words, data, quick, ledger)
     board = _run(model, options)
     write_json(json_file, board.to_json())
     if html is not None:
-        from selfheal.drill.page import page
+        from selfheal.board.page import page
 
         title = f"Fire drill: {model}" if model else "The drill"
         html.write_text(page(board.rows, board.summary, board.triggers, title), encoding="utf-8")
@@ -82,13 +82,13 @@ def drill(
 
 
 def _run(model: str | None, options: Options) -> Board:
-    from selfheal.drill.course import drill as run
-    from selfheal.drill.course import fire_drill
-
     if model is None:
+        from selfheal.board.course import run
+
         with _telling() as say:
             return run(options, say)
     import selfheal
+    from selfheal.drill.course import fire_drill
 
     with progress(f"loading {model}"):
         loaded = selfheal.load(model)
@@ -97,7 +97,7 @@ def _run(model: str | None, options: Options) -> Board:
 
 
 def _show(board: Board) -> None:
-    from selfheal.drill.table import lines
+    from selfheal.board.table import lines
 
     for line in lines(board.rows, board.summary, board.triggers):
         click.echo(line)

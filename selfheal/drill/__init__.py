@@ -1,1 +1,1 @@
-"""The drill: scenarios with known truth, put to the healer and to its rivals; a scoreboard that anyone can rerun."""
+"""The fire drill: faults injected into a user's own model's rows, scored as the scoreboard scores its worlds."""

@@ -1,90 +1,13 @@
-"""A whole drill: which jobs, their rows, the triggers, the summary. What the command and the proofs call."""
+"""A whole fire drill: the faults that the model's own rows allow, their rows of the scoreboard, and the summary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import selfheal
 from selfheal.adapter import Adapter
-from selfheal.drill import own, streams, triggers
-from selfheal.drill.board import REPORTED, Job, Ledger, built_in, chosen, jobs, plain, play
-from selfheal.drill.score import Row
-from selfheal.drill.summary import summarise
+from selfheal.board.course import Board, Options, Say, teller
+from selfheal.board.ledger import Ledger, chosen, jobs, plain, play
+from selfheal.board.summary import summarise
+from selfheal.drill import own
 from selfheal.model import MonitoredModel
-
-SHIPPED = Path(selfheal.__file__).parent / "demo" / "data"
-"""The weather that comes with the package; every other set must be given a folder."""
-
-TRIGGERS = "triggers"
-"""The word that chooses the triggers among the scenarios."""
-
-QUICK_WINDOWS = 10
-"""Quiet windows that a quick board watches."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked for.
-
-    Attributes
-    ----------
-    seeds
-        Of the worlds; streams take the first.
-    words
-        Parts of scenario names, or groups; empty for all. ``triggers`` is one.
-    data
-        Folders with data sets, beside the shipped one.
-    quick
-        One seed, few random drifts, one onset a stream.
-    ledger
-        File of JSON lines from which a drill resumes; None keeps nothing.
-    """
-
-    seeds: tuple[int, ...] = REPORTED
-    words: tuple[str, ...] = ()
-    data: tuple[Path, ...] = ()
-    quick: bool = False
-    ledger: Path | None = None
-
-
-@dataclass(frozen=True)
-class Board:
-    """A finished drill."""
-
-    rows: list[Row]
-    summary: dict[str, Any]
-    triggers: list[Row] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"rows": [...], "summary": {...}, "triggers": [...]}``."""
-        return {"rows": self.rows, "summary": self.summary, "triggers": self.triggers}
-
-
-def drill(options: Options, say: Say = lambda _: None) -> Board:
-    """Run the board; resumes where the ledger's rows were made by this source.
-
-    Raises
-    ------
-    InputError
-        If a word names no scenario.
-    """
-    seeds = options.seeds[:1] if options.quick else options.seeds
-    folders = (*options.data, SHIPPED)
-    from_data, absent = streams.scenarios(folders)
-    words = [w for w in options.words if w != TRIGGERS]
-    wanted = chosen([*built_in(), *from_data], words, quick=options.quick) if words or not options.words else []
-    ledger = Ledger(options.ledger)
-    rows = play(jobs(wanted, seeds), ledger, _teller(say))
-    watched = []
-    if not options.words or TRIGGERS in options.words:
-        watched = _triggers(ledger, seeds, folders, options.quick, say)
-    return Board(rows, plain(summarise(rows, watched, [] if options.words else absent)), watched)
 
 
 def fire_drill(model: MonitoredModel, options: Options, say: Say = lambda _: None) -> Board:
@@ -97,35 +20,5 @@ def fire_drill(model: MonitoredModel, options: Options, say: Say = lambda _: Non
     """
     seeds = options.seeds[:1] if options.quick else options.seeds
     wanted = chosen(own.scenarios(model.with_adapter(Adapter())), options.words)
-    rows = play(jobs(wanted, seeds), Ledger(), _teller(say))
+    rows = play(jobs(wanted, seeds), Ledger(), teller(say))
     return Board(rows, plain(summarise(rows)))
-
-
-def _teller(say: Say) -> Callable[[int, int, Job, Row], None]:
-    def tell(number: int, of: int, job: Job, row: Row) -> None:
-        note = " HARMFUL" if row["harmful"] else "" if row["right"] else " (unexpected)"
-        say(f"[{number}/{of}] {job.scenario.name}, seed {job.seed}: {row['decision']}{note}")
-
-    return tell
-
-
-def _triggers(ledger: Ledger, seeds: Sequence[int], folders: Sequence[Path], quick: bool, say: Say) -> list[Row]:
-    found: list[Row] = []
-    for name, make in _watches(seeds, folders, quick):
-        key = f"{TRIGGERS} | {name}"
-        if key not in ledger.rows:
-            ledger.keep(key, {"rows": plain(list(make()))})
-        found += ledger.rows[key]["rows"]
-        say(f"triggers: {name}")
-    return found
-
-
-def _watches(
-    seeds: Sequence[int], folders: Sequence[Path], quick: bool
-) -> Iterator[tuple[str, Callable[[], Iterator[Row]]]]:
-    windows = QUICK_WINDOWS if quick else triggers.QUIET_WINDOWS
-    for seed in seeds:
-        yield f"synthetic, seed {seed}, {windows} windows", partial(triggers.synthetic, seed, windows)
-    if not quick:
-        there = sum((f / of.file).is_file() for of in streams.SETS for f in folders)
-        yield f"data sets, {there} files, seed {seeds[0]}", partial(triggers.streams, folders, seeds[0])

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
+from selfheal.board.trial import Right, Scenario, Trial
+from selfheal.board.worlds import in_words
 from selfheal.drift.stats import ks
-from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
-from selfheal.drill.trial import Right, Scenario, Trial
-from selfheal.drill.worlds import in_words
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from selfheal.drill.board import REPORTED, TUNED_ON
-from selfheal.drill.course import Options, drill
-from selfheal.drill.page import page
-from selfheal.drill.table import lines
+from selfheal.board.course import Options, run
+from selfheal.board.ledger import REPORTED, TUNED_ON
+from selfheal.board.page import page
+from selfheal.board.table import lines
 from tests.prove.ledger import ROOT
 
 DATA = ROOT.parent / "shared" / "data"
@@ -31,7 +31,7 @@ def test_the_board(capsys: pytest.CaptureFixture[str]) -> None:
     assert not set(REPORTED) & set(TUNED_ON)
     place = ROOT / "build" / "prove"
     folders = (DATA,) if DATA.is_dir() else ()
-    board = drill(Options(seeds=REPORTED, data=folders, ledger=place / "drill.jsonl"))
+    board = run(Options(seeds=REPORTED, data=folders, ledger=place / "drill.jsonl"))
     (place / "drill.json").write_text(json.dumps(board.to_json(), indent=1, ensure_ascii=False) + "\n")
     (place / "drill.html").write_text(page(board.rows, board.summary, board.triggers))
     with capsys.disabled():

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from selfheal.drill import mixed, own, random_drifts, small_sets, streams, synthetic, triggers, twins
-from selfheal.drill.course import SHIPPED
-from selfheal.drill.trial import Trial
+from selfheal.board import mixed, random_drifts, small_sets, streams, synthetic, triggers, twins
+from selfheal.board.course import SHIPPED
+from selfheal.board.trial import Trial
+from selfheal.drill import own
 
 LABELLED = (50, 100)
 """Labels a window of the shipped stream: other sets have such cases on the board, and do not come with the package."""

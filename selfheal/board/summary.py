@@ -8,9 +8,9 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
-from selfheal.drill.board import TUNED_ON
-from selfheal.drill.score import Row
-from selfheal.drill.targets import pooled, targets, trigger_targets
+from selfheal.board.ledger import TUNED_ON
+from selfheal.board.score import Row
+from selfheal.board.targets import pooled, targets, trigger_targets
 
 FIGURES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "log_loss", "cost")
 

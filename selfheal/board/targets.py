@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from selfheal.drill.score import Row
+from selfheal.board.score import Row
 
 SYNTHETIC = frozenset({"synthetic", "random"})
 LOST = 0.03

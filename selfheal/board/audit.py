@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selfheal.drill.trial import Trial
+from selfheal.board.trial import Trial
 from selfheal.healing.evidence import barred, held_against
 from selfheal.healing.outcome import Outcome
 from selfheal.healing.sequential import lead

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
-from selfheal.drill.trial import HELD_BACK, Mechanism, Right, Scenario, Trial, without
-from selfheal.drill.worlds import COLUMNS, Linear, article, article_rows, in_words, linear, told
+from selfheal.board.trial import HELD_BACK, Mechanism, Right, Scenario, Trial, without
+from selfheal.board.worlds import COLUMNS, Linear, article, article_rows, in_words, linear, told
 from selfheal.model import MonitoredModel
 
 ROWS, UNSEEN, LABELLED = 1000, 5000, 5500

@@ -8,19 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import selfheal
-from selfheal import InputError
-from selfheal.drill import board, mixed, own, random_drifts, score, small_sets, synthetic, twins, worlds
-from selfheal.drill.course import Options, fire_drill
-from selfheal.drill.trial import Scenario, Trial
+from selfheal.board import ledger, mixed, random_drifts, score, small_sets, synthetic, twins, worlds
+from selfheal.board.trial import Scenario, Trial
 
 SEED = 7
 
 
 def test_every_name_is_there_once() -> None:
-    names = Counter(s.name for s in board.built_in())
+    names = Counter(s.name for s in ledger.built_in())
     assert [n for n, count in names.items() if count > 1] == []
-    assert {s.group for s in board.built_in()} == {"synthetic", "random", "mixed", "twins", "digits", "breast cancer"}
+    assert {s.group for s in ledger.built_in()} == {"synthetic", "random", "mixed", "twins", "digits", "breast cancer"}
 
 
 def sound(trial: Trial) -> None:
@@ -94,36 +91,3 @@ def test_twins_have_the_same_inputs_and_other_labels() -> None:
     sensor, population = (twins.twin(SEED, sensor=s) for s in (True, False))
     pd.testing.assert_frame_equal(sensor.window, population.window)
     assert (sensor.truth != population.truth).mean() > 0.05
-
-
-# ------------------------------------------------------------------ the fire drill
-
-
-def test_a_fire_drill_breaks_the_models_own_rows() -> None:
-    model = worlds.linear(SEED).model
-    before = model.digest
-    done = fire_drill(model, Options(seeds=(1,), words=("clean", "unit: ", "stuck", "swapped")))
-    decided = {r["scenario"]: r["decision"] for r in done.rows}
-    assert decided["clean"] == "keep"
-    assert decided["stuck sensor"] == "refuse"
-    assert {d for s, d in decided.items() if s.startswith("unit: ")} <= {"promote", "audit"}
-    assert done.summary["harmful"] == 0
-    assert model.digest == before
-
-
-def test_a_fire_drill_covers_what_the_model_leans_on() -> None:
-    world = worlds.linear(SEED)
-    found = own.scenarios(world.model)
-    assert found[1].name.startswith(f"unit: {world.telling[0]}")
-    for scenario in found:
-        trial = scenario.build(3)
-        assert len(trial.window) == len(trial.truth)
-        assert not set(trial.model.reference.iloc[:, 0]) & set(trial.unseen.iloc[:, 0])
-
-
-def test_a_short_reference_is_refused() -> None:
-    model = worlds.linear(SEED).model
-    rows = model.reference.assign(y=model.reference_labels).iloc[:200]
-    small = selfheal.MonitoredModel(model.backbone, model.head, rows, target="y", preprocess=model.preprocess)
-    with pytest.raises(InputError, match="200 rows; a drill needs 600"):
-        own.scenarios(small)

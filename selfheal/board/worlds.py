@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from selfheal.drill.trial import Floats
+from selfheal.board.trial import Floats
 from selfheal.model import MonitoredModel
 
 ANY_SHARE = {"heal": {"max_changed": 1.0}}

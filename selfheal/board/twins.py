@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from selfheal.drill.synthetic import AUDIT, LABELLED, REFUSE, ROWS, UNSEEN, mapped, right
-from selfheal.drill.trial import Scenario, Trial, without
-from selfheal.drill.worlds import linear, told
+from selfheal.board.synthetic import AUDIT, LABELLED, REFUSE, ROWS, UNSEEN, mapped, right
+from selfheal.board.trial import Scenario, Trial, without
+from selfheal.board.worlds import linear, told
 
 
 def twin(seed: int, sensor: bool) -> Trial:

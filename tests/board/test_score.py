@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfheal import Adapter, Outcome
-from selfheal.drill import rivals, score, synthetic
-from selfheal.drill.score import gap, harmful, metrics, run
-from selfheal.drill.trial import Scenario, Trial
+from selfheal.board import rivals, score, synthetic
+from selfheal.board.score import gap, harmful, metrics, run
+from selfheal.board.trial import Scenario, Trial
 
 SEED = 7
 CLEAN = Scenario("clean", "synthetic", "", synthetic.clean)

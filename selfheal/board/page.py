@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from selfheal.drill import svg
-from selfheal.drill.score import Row
-from selfheal.drill.summary import by_scenario
-from selfheal.drill.table import number, seeds, told, totals
-from selfheal.drill.triggers import tabulated
+from selfheal.board import svg
+from selfheal.board.score import Row
+from selfheal.board.summary import by_scenario
+from selfheal.board.table import number, seeds, told, totals
+from selfheal.board.triggers import tabulated
 
 Record = Mapping[str, Any]
 

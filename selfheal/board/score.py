@@ -11,8 +11,8 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
 from threadpoolctl import threadpool_limits
 
-from selfheal.drill import audit, rivals
-from selfheal.drill.trial import Floats, Scenario, Trial
+from selfheal.board import audit, rivals
+from selfheal.board.trial import Floats, Scenario, Trial
 from selfheal.healing.heal import heal
 from selfheal.healing.outcome import Outcome
 from selfheal.model import MonitoredModel

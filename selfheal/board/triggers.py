@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from selfheal.board.streams import SETS, Set, stream
+from selfheal.board.synthetic import mapped
+from selfheal.board.trial import without
+from selfheal.board.worlds import Linear, linear, told
 from selfheal.drift.signals import signals
-from selfheal.drill.streams import SETS, Set, stream
-from selfheal.drill.synthetic import mapped
-from selfheal.drill.trial import without
-from selfheal.drill.worlds import Linear, linear, told
 from selfheal.model import MonitoredModel
 
 WARM = 6

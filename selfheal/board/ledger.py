@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import selfheal
-from selfheal.drill import mixed, random_drifts, small_sets, synthetic, twins
-from selfheal.drill.score import Healer, Row, run
-from selfheal.drill.trial import Scenario
+from selfheal.board import mixed, random_drifts, small_sets, synthetic, twins
+from selfheal.board.score import Healer, Row, run
+from selfheal.board.trial import Scenario
 from selfheal.errors import InputError, nearest
 from selfheal.healing.heal import heal
 

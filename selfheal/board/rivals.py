@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from selfheal.adapter import Adapter, ReflexiveLayer
-from selfheal.drill.trial import Floats, Trial
+from selfheal.board.trial import Floats, Trial
 from selfheal.model import MonitoredModel, softmax
 
 RIDGE = 1e-2

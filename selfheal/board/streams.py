@@ -20,9 +20,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
-from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
-from selfheal.drill.trial import Right, Scenario, Trial
-from selfheal.drill.worlds import trained
+from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
+from selfheal.board.trial import Right, Scenario, Trial
+from selfheal.board.worlds import trained
 from selfheal.model import MonitoredModel
 
 RECENT = 6

@@ -17,10 +17,10 @@ from sklearn.datasets import make_classification
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from selfheal.adapter import Adapter, InputMap
-from selfheal.drill.random_drifts import BIG_FACTORS, apply, undo
-from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, UNSEEN, Change, right
-from selfheal.drill.trial import Floats, Right, Scenario, Trial, without
-from selfheal.drill.worlds import in_words, told, trained
+from selfheal.board.random_drifts import BIG_FACTORS, apply, undo
+from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, UNSEEN, Change, right
+from selfheal.board.trial import Floats, Right, Scenario, Trial, without
+from selfheal.board.worlds import in_words, told, trained
 from selfheal.model import MonitoredModel
 
 ROWS, TRAINED_ON, FIRST_UNSEEN = 60_000, 8_000, 15_000

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
-from selfheal.drill.synthetic import (
+from selfheal.board.synthetic import (
     AUDIT,
     KEEP,
     MEASURED,
@@ -20,8 +20,8 @@ from selfheal.drill.synthetic import (
     prior_offset,
     right,
 )  # fmt: skip
-from selfheal.drill.trial import Scenario, Trial
-from selfheal.drill.worlds import COLUMNS, Linear, linear
+from selfheal.board.trial import Scenario, Trial
+from selfheal.board.worlds import COLUMNS, Linear, linear
 
 WORLDS, EACH = 3, 26
 """Worlds a seed, and drifts in each: 78 a seed, of which about 66 are identifiable; five seeds give over 300."""

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
-from selfheal.drill.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
-from selfheal.drill.trial import Right, Scenario, Trial, without
-from selfheal.drill.worlds import Small, breast_cancer, digits, in_words, rotated_images, told
+from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
+from selfheal.board.trial import Right, Scenario, Trial, without
+from selfheal.board.worlds import Small, breast_cancer, digits, in_words, rotated_images, told
 
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
 

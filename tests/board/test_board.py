@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from selfheal import InputError, Outcome
+from selfheal.board import course, ledger, streams, synthetic, table, triggers, worlds
+from selfheal.board.ledger import Job, Ledger, chosen, jobs, play
+from selfheal.board.page import page
+from selfheal.board.summary import summarise
+from selfheal.board.targets import pooled, targets
+from selfheal.board.trial import Scenario
 from selfheal.cli import main
-from selfheal.drill import board, course, streams, synthetic, table, triggers, worlds
-from selfheal.drill.board import Job, Ledger, chosen, jobs, play
-from selfheal.drill.page import page
-from selfheal.drill.summary import summarise
-from selfheal.drill.targets import pooled, targets
-from selfheal.drill.trial import Scenario
 
 SEED = 7
 CLEAN = next(s for s in synthetic.SCENARIOS if s.name == "clean")
@@ -64,19 +64,19 @@ def test_a_board_resumes_and_forgets_rows_of_other_source(tmp_path: Path) -> Non
 
 
 def test_scenarios_are_chosen_by_word_and_streams_run_once() -> None:
-    assert [s.name for s in chosen(board.built_in(), ["prior"])] == ["prior down", "prior up"]
-    assert {s.group for s in chosen(board.built_in(), ["digits", "twins"])} == {"digits", "twins"}
+    assert [s.name for s in chosen(ledger.built_in(), ["prior"])] == ["prior down", "prior up"]
+    assert {s.group for s in chosen(ledger.built_in(), ["digits", "twins"])} == {"digits", "twins"}
     with pytest.raises(InputError, match="no scenario has 'ofset' in its name; did you mean 'offset'"):
-        chosen(board.built_in(), ["ofset"])
+        chosen(ledger.built_in(), ["ofset"])
     stream = Scenario("weather natural 00", "weather", "", CLEAN.build, "natural", {"rows": 730, "onset": 0})
     assert [j.key for j in jobs([CLEAN, stream], (1, 2))] == ["clean | 1", "weather natural 00 | 1", "clean | 2"]
-    assert len(chosen(board.built_in(), [], quick=True)) < len(board.built_in())
+    assert len(chosen(ledger.built_in(), [], quick=True)) < len(ledger.built_in())
 
 
 def test_seeds_of_tuning_and_report_are_disjoint_and_shown() -> None:
-    assert not set(board.TUNED_ON) & set(board.REPORTED)
+    assert not set(ledger.TUNED_ON) & set(ledger.REPORTED)
     summary = summarise([made("offset", 0.5, 0.9, 0.9)])
-    assert table.seeds(summary) == "seeds reported: 600; tuned on: " + ", ".join(map(str, board.TUNED_ON))
+    assert table.seeds(summary) == "seeds reported: 600; tuned on: " + ", ".join(map(str, ledger.TUNED_ON))
     mixed = summarise([made("offset", 0.5, 0.9, 0.9, seed=3)])
     assert "NOT disjoint: 3" in table.seeds(mixed)
 

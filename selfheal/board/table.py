@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from selfheal.drill.score import Row
-from selfheal.drill.summary import by_scenario
-from selfheal.drill.triggers import tabulated
+from selfheal.board.score import Row
+from selfheal.board.summary import by_scenario
+from selfheal.board.triggers import tabulated
 
 Record = Mapping[str, Any]
 NAME = 40
