@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selfheal.errors import (
         ArtifactError,
         BusyError,
+        FormatError,
         InputError,
         NotFoundError,
         PolicyError,
@@ -32,6 +33,7 @@ _HOME = {
     "ReflexiveLayer": "adapter",
     "ArtifactError": "errors",
     "BusyError": "errors",
+    "FormatError": "errors",
     "InputError": "errors",
     "NotFoundError": "errors",
     "PolicyError": "errors",
@@ -51,6 +53,7 @@ __all__ = [
     "Adapter",
     "ArtifactError",
     "BusyError",
+    "FormatError",
     "InputError",
     "MonitoredModel",
     "NotFoundError",

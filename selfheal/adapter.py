@@ -20,13 +20,18 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from torch import nn
 
-from selfheal.errors import ArtifactError
+from selfheal.errors import ArtifactError, FormatError
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-FORMAT = "selfheal-adapter/1"
+VERSION = 1
+"""Of the format in which adapters are stored: grows when a reader of the one before would misread a file."""
+
+_FORMAT = "selfheal-adapter/"
+_READ = (VERSION,)
+_HEADER = {"format", "base_digest", "base_version", "input_map", "scale"}
 
 DECIMALS = 9
 """Mapped values are rounded to 1e-9, so that 32 °F comes back from 0 °C as 32 and not as 31.999999999999996: ties
@@ -197,7 +202,7 @@ class Adapter:
     def to_bytes(self) -> bytes:
         """As a safetensors file; equal adapters give equal bytes."""
         header: dict[str, Any] = {
-            "format": FORMAT,
+            "format": f"{_FORMAT}{VERSION}",
             "base_digest": self.base_digest,
             "base_version": self.base_version,
             "input_map": {name: asdict(m) for name, m in self.input_map.columns.items()},
@@ -213,10 +218,12 @@ class Adapter:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Adapter:
-        """Read :meth:`to_bytes`. Nothing in the file is ever executed.
+        """Read :meth:`to_bytes`. Nothing in the file is ever executed, and all of it is applied or nothing.
 
         Raises
         ------
+        FormatError
+            A release that writes another version of the format made it.
         ArtifactError
             If it is not such a file, or its parts do not fit together.
         """
@@ -224,8 +231,7 @@ class Adapter:
             length = int.from_bytes(data[:8], "little")
             tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
             header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
-            if header["format"] != FORMAT:
-                raise ArtifactError(f"adapter has format {header['format']!r}; this selfheal reads {FORMAT!r}")
+            _check_version(header)
             maps = {name: _column_map(entry) for name, entry in header["input_map"].items()}
             return cls(
                 InputMap(maps), _layer(tensors, header), tensors.get("logit_offset"),
@@ -241,6 +247,21 @@ class Adapter:
     def digest(self) -> str:
         """Hex SHA-256 of :meth:`to_bytes`."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def _check_version(header: dict[str, Any]) -> None:
+    """Refuse what this release does not know: of an adapter that says more, a part would be left out in silence."""
+    name, _, number = str(header.get("format", f"{_FORMAT}1")).rpartition("/")  # a file without one is of the first
+    if f"{name}/" != _FORMAT or not number.isdecimal():
+        raise ValueError(f"format {header['format']!r}")
+    if int(number) not in _READ:
+        raise FormatError(
+            f"the adapter is stored in version {int(number)} of its format, and this release of selfheal reads "
+            f"{', '.join(map(str, _READ))}; nothing of it was applied. Another release wrote it: upgrade this process "
+            "(a service, a loop, or what loads the model from MLflow), or promote a version that it reads"
+        )
+    if unknown := header.keys() - _HEADER:
+        raise ValueError(f"version {int(number)} of the format has no {sorted(unknown)[0]!r}")
 
 
 def _column_map(entry: dict[str, Any]) -> ColumnMap:

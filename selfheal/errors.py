@@ -9,6 +9,7 @@
     ├── RefusedError                       asked, understood, declined   exit 1   HTTP 409
     ├── BusyError                          somebody else holds it        exit 1   HTTP 409
     ├── ArtifactError                      a stored file is unsafe       exit 1   HTTP 500
+    │   └── FormatError                    another release wrote it      exit 1   HTTP 500
     └── UnavailableError (ConnectionError) a store cannot be reached     exit 1   HTTP 503
 
 A message says the value, the limit, the likely cause and the remedy.
@@ -77,6 +78,10 @@ class BusyError(SelfhealError):
 
 class ArtifactError(SelfhealError):
     """A stored model file is not what was registered, or could run code; it was not opened."""
+
+
+class FormatError(ArtifactError):
+    """A stored file has a format that this release does not read; nothing is wrong with it and nothing was applied."""
 
 
 class UnavailableError(SelfhealError, ConnectionError):

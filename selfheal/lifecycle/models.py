@@ -54,7 +54,7 @@ def verified(ws: Workspace, name: str, version: int) -> Adapter:
 
 
 def cannot_load(ws: Workspace, name: str, version: int) -> SelfhealError | None:
-    """Why a version can't be loaded; None when it can. Only an :class:`ArtifactError` condemns it."""
+    """Why a version can't be loaded; None when it can. An :class:`ArtifactError` condemns it, but for a FormatError."""
     try:
         verified(ws, name, version)
     except (ArtifactError, NotFoundError, UnavailableError) as error:

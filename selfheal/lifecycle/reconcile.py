@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from selfheal.errors import ArtifactError, BusyError
+from selfheal.errors import ArtifactError, BusyError, FormatError
 from selfheal.lifecycle.actors import PERSON, RECONCILER
 from selfheal.lifecycle.change import Change, carry_out, means, point, pointer_to
 from selfheal.lifecycle.leases import STAGES_TTL, Lease, hold, stages_lease
@@ -123,7 +123,7 @@ def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str])
     sound = [v for v in faults if faults[v] is None]
     if look.stages == stages and not sound:
         return None
-    condemned = frozenset(v for v, fault in faults.items() if isinstance(fault, ArtifactError))
+    condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
     unread = sorted(v for v in faults if faults[v] is not None and v not in condemned)
     vetoed = _vetoed(look, stages, replaced=bool(came))
     quarantined = look.quarantined | condemned
@@ -155,6 +155,11 @@ def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str])
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
     pin = look.pinned and to == settled
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
+
+
+def _condemns(fault: Exception | None) -> bool:
+    """Whether a version is not what was registered; one that another release wrote can be read after an upgrade."""
+    return isinstance(fault, ArtifactError) and not isinstance(fault, FormatError)
 
 
 def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozenset[int]:

@@ -31,7 +31,7 @@ import torch
 import yaml
 from torch import nn
 
-from selfheal.errors import ArtifactError, InputError, PolicyError, UnavailableError
+from selfheal.errors import ArtifactError, FormatError, InputError, PolicyError, UnavailableError
 from selfheal.model import MonitoredModel
 from selfheal.policy import Policy
 from selfheal.registry import weights
@@ -277,7 +277,10 @@ def _manifest(data: bytes, directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         if manifest["format"] != FORMAT:
-            raise ArtifactError(f"{directory}: format {manifest['format']!r}; this selfheal reads {FORMAT!r}")
+            raise FormatError(
+                f"{directory}: format {manifest['format']!r}; this release of selfheal reads {FORMAT!r}. Another "
+                "release stored it: upgrade this process, or adopt the model again"
+            )
         if isinstance(manifest["files"], dict) and isinstance(manifest["digest"], str):
             return dict(manifest)
     except (ValueError, KeyError, TypeError):

@@ -14,7 +14,7 @@ PUBLIC = {
     "MonitoredModel", "Adapter", "ReflexiveLayer", "Policy", "Outcome", "Settings",
     "heal", "adopt", "load",
     "SelfhealError", "InputError", "PolicyError", "NotFoundError", "RefusedError", "BusyError", "ArtifactError",
-    "UnavailableError",
+    "FormatError", "UnavailableError",
 }  # fmt: skip
 
 
