@@ -1,4 +1,4 @@
-"""Thin Prefect recipes over :mod:`selfheal.lifecycle`: setup, steps, decision. The one door to Prefect.
+"""Thin Prefect recipes over :mod:`selfheal.loop` and :mod:`selfheal.steering`: the one door to Prefect.
 
 Prefect reads its environment when it is imported, so what selfheal wants of it is said here, before any module of this
 package imports it. What the caller has set stays.

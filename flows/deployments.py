@@ -23,8 +23,8 @@ from prefect.flows import EntrypointType
 from flows.monitor import monitor
 from flows.release import release, watch
 from flows.runs import workspace
-from selfheal.lifecycle import Workspace
-from selfheal.lifecycle.policies import policy_of_record
+from selfheal.steering import Workspace
+from selfheal.steering.policies import policy_of_record
 
 LOOK_SECONDS = 5.0
 """Between looks for the first adopted model."""

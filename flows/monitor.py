@@ -1,6 +1,6 @@
 """The monitor flow: settle the stages, then inspect, watch, decide, heal and record every closed window.
 
-The same steps in the same order as :func:`selfheal.lifecycle.monitor`, each a task, the heal a subflow.
+The same steps in the same order as :func:`selfheal.loop.monitor`, each a task, the heal a subflow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
 from flows.runs import BUSY, OF_PREFECT, alone, called, ended, rename, step, workspace
-from selfheal import lifecycle
+from selfheal import loop, steering
 from selfheal.errors import BusyError
 from selfheal.table import WindowRef
 
@@ -52,10 +52,10 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
     return ended(*wording.summary(records), records)
 
 
-def window(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool) -> dict[str, Any]:
+def window(ws: steering.Workspace, model: str, ref: WindowRef, *, newest: bool) -> dict[str, Any]:
     """One window through all steps; its record."""
     steps = partial(handle, ws, model, ref, newest=newest)
-    kept = lifecycle.attempt(ws, model, ref, steps, passing=OF_PREFECT)
+    kept = loop.attempt(ws, model, ref, steps, passing=OF_PREFECT)
     said = {**kept.record, "index": ref.index}
     get_run_logger().info(wording.line(model, said))
     if wording.worth_a_page(said):
@@ -64,8 +64,8 @@ def window(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool)
     return said
 
 
-def handle(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool) -> lifecycle.Cycle:
-    """:func:`selfheal.lifecycle.cycle`, each step a task."""
+def handle(ws: steering.Workspace, model: str, ref: WindowRef, *, newest: bool) -> loop.Cycle:
+    """:func:`selfheal.loop.cycle`, each step a task."""
     seen = inspect(ws, model, ref)
     verdict = watch(ws, model, seen)
     decision = decide(ws, model, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
@@ -74,7 +74,7 @@ def handle(ws: lifecycle.Workspace, model: str, ref: WindowRef, *, newest: bool)
 
 
 @flow(name="heal", flow_run_name="{model} heal window {window}")
-def heal(model: str, window: int) -> lifecycle.HealRecord:
+def heal(model: str, window: int) -> loop.HealRecord:
     """Heal one window in a child process, register what the gate accepts, release it as the policy allows."""
     ws = workspace()
     found = heal_window(ws, model, ws.table.window(model, window))
@@ -82,10 +82,10 @@ def heal(model: str, window: int) -> lifecycle.HealRecord:
     return ended(wording.heal_state(as_record), wording.heal_message(as_record), found)
 
 
-settle_stages = step("settle the stages")(lifecycle.settle_stages)
-closed_windows = step("closed windows")(lifecycle.pending)
-inspect = step("inspect", "{ref.index}")(lifecycle.inspect)
-watch = step("watch", "{seen.ref.index}")(lifecycle.watch_window)
-decide = step("decide", "{seen.ref.index}")(lifecycle.decide)
-heal_window = step("heal", "{ref.index}")(lifecycle.heal_window)
-record = step("record", "{seen.ref.index}")(lifecycle.record)
+settle_stages = step("settle the stages")(loop.settle_stages)
+closed_windows = step("closed windows")(loop.pending)
+inspect = step("inspect", "{ref.index}")(loop.inspect)
+watch = step("watch", "{seen.ref.index}")(loop.watch_window)
+decide = step("decide", "{seen.ref.index}")(loop.decide)
+heal_window = step("heal", "{ref.index}")(loop.heal_window)
+record = step("record", "{seen.ref.index}")(loop.record)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.runs import alone, ended, step, workspace
-from selfheal import lifecycle
+from selfheal import loop, steering
 from selfheal.errors import InputError
 
 
 @flow(name="release", flow_run_name="{model} release v{version}")
-def release(model: str, version: int) -> lifecycle.Released:
+def release(model: str, version: int) -> steering.Released:
     """Promote a version in Staging if the policy, the quarantine and people allow it; settle the stages first.
 
     Raises
@@ -26,7 +26,7 @@ def release(model: str, version: int) -> lifecycle.Released:
 
 
 @flow(name="watch", flow_run_name="{model} watch")
-def watch(model: str) -> lifecycle.WatchVerdict:
+def watch(model: str) -> loop.WatchVerdict:
     """Ask of the last processed window whether the version before would serve better; roll back if so.
 
     For labels that came late: the monitor asks on every window anyway.
@@ -47,6 +47,6 @@ def watch(model: str) -> lifecycle.WatchVerdict:
     return ended(name, f"v{verdict.version} against v{verdict.against}: {reasons}", verdict)
 
 
-settle_stages = step("settle the stages")(lifecycle.settle_stages)
-release_version = step("release")(lifecycle.release)
-watch_window = step("watch", "{ref.index}")(lifecycle.watch)
+settle_stages = step("settle the stages")(loop.settle_stages)
+release_version = step("release")(steering.release)
+watch_window = step("watch", "{ref.index}")(loop.watch)

@@ -15,11 +15,11 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from prefect.states import Completed, State
 
 from selfheal.errors import BusyError
-from selfheal.lifecycle.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.settings import Settings
+from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 
 if TYPE_CHECKING:
-    from selfheal.lifecycle import Workspace
+    from selfheal.steering import Workspace
 
 OF_PREFECT = (PrefectException, HTTPError)
 """What Prefect raises where its server is away or its own bookkeeping fails: no fault of the window at hand."""
@@ -48,7 +48,7 @@ def reach_server() -> None:
 
 @lru_cache(maxsize=4)
 def _opened(settings: Settings) -> Workspace:
-    from selfheal.lifecycle import open_workspace
+    from selfheal.steering import open_workspace
 
     return open_workspace(settings)
 
@@ -117,7 +117,7 @@ def called(recipe: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
 
 def step(name: str, window: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task out of a function of the lifecycle: nothing cached, named after its window."""
+    """A task out of a function of the loop: nothing cached, named after its window."""
     return task(name=name, task_run_name=f"{name} window {window}" if window else name, cache_policy=NO_CACHE)
 
 

@@ -1,6 +1,6 @@
 """What a cycle decided, in words: one state name, one line, one page. Pure: it reads the record of a cycle.
 
-The record is what :func:`selfheal.lifecycle.record` wrote, with the window's ``index`` beside it.
+The record is what :func:`selfheal.loop.record` wrote, with the window's ``index`` beside it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any
     """
     if outcome is None or outcome.decision != "audit" or outcome.adapter is None or trial.later:
         return None
-    from selfheal.lifecycle.audit import Audit, questions  # the lifecycle is heavy, and most drills have no audit
+    from selfheal.loop.audit import Audit, questions  # the loop is heavy, and most drills have no audit
 
     window = trial.window.reset_index(drop=True)
     rows, said = questions(trial.model, trial.model.with_adapter(outcome.adapter), window, seed)
@@ -53,7 +53,7 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
     What waits goes out as soon as labels of the windows before prove it, and comes back as soon as they speak against
     it, by the tests of the loop; who answers nothing changes nothing.
     """
-    from selfheal.lifecycle.watch import by_labels
+    from selfheal.loop.watch import by_labels
 
     model = trial.model
     first = _at_once(trial, outcome)

@@ -1,7 +1,7 @@
 """Triggers as the field measures them: false alarms a window, windows until the first, windows until a change shows.
 
 A stream of windows is watched as the loop does it: the two signals against the last healthy windows, and patience on
-top. What patience confirms and nothing heals is cleared into the yardstick, up to half of it, as the lifecycle does.
+top. What patience confirms and nothing heals is cleared into the yardstick, up to half of it, as the loop does.
 """
 
 from __future__ import annotations

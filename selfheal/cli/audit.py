@@ -13,7 +13,8 @@ from selfheal.cli.output import Example, json_option, progress, write_json
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
-    from selfheal.lifecycle import Audit, Workspace
+    from selfheal.loop import Audit
+    from selfheal.steering import Workspace
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
@@ -47,13 +48,13 @@ def audit(
     Without --out and --answers it asks on the terminal. What was answered is kept, so an audit may be interrupted.
     The version goes to Production, or is archived. Exit status 1 when it was refused.
     """
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
     if out is None and answers is None and not ask and not sys.stdin.isatty():
         raise InputError("there is no terminal to ask on; write the rows with --out rows.csv, then --answers rows.csv")
-    ws = lifecycle.open_workspace()
+    ws = steering.open_workspace()
     with progress(f"looking for what waits of {name}"):
-        found = lifecycle.open_audit(ws, name, version)
+        found = loop.open_audit(ws, name, version)
     if found is None and answers is not None:
         raise InputError(f"nothing of {name!r} waits for an audit, so {answers} answers nothing")
     if found is None:
@@ -68,10 +69,10 @@ def audit(
 
 
 def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) -> Audit:
-    from selfheal import lifecycle
+    from selfheal import loop
 
     if answers is not None and not found.verdict:
-        found = lifecycle.answer(ws, found, read_answers(answers))
+        found = loop.answer(ws, found, read_answers(answers))
     if out is not None and not found.verdict:
         write_rows(found, out)
         click.echo(f"{len(found.open_rows)} rows written; fill in the column label, then: "
@@ -82,7 +83,7 @@ def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) ->
             if given is None:
                 click.echo(f"stopped; {len(found.answers)} answers are kept, selfheal audit {found.name} goes on")
                 break
-            found = lifecycle.answer(ws, found, given)
+            found = loop.answer(ws, found, given)
     return found
 
 

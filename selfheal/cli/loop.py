@@ -12,7 +12,7 @@ from selfheal.cli.output import ACTOR, Example, json_option, progress, write_jso
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
-    from selfheal.lifecycle import Workspace
+    from selfheal.steering import Workspace
 
 
 class Instant(click.ParamType[datetime]):
@@ -84,10 +84,10 @@ def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | No
 
 
 def _clear(name: str, windows: tuple[int, ...]) -> None:
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
     for index in windows:
-        lifecycle.clear(lifecycle.open_workspace(), name, index, ACTOR, "a person knows what it shows as natural")
+        loop.clear(steering.open_workspace(), name, index, ACTOR, "a person knows what it shows as natural")
         click.echo(f"{name} window {index}: counts as healthy, on your word")
 
 
@@ -101,17 +101,17 @@ def _monitored(name: str, until: datetime) -> list[dict[str, Any]]:
 
         with in_process():
             return called(flow, name, until)
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
-    cycles = lifecycle.monitor(lifecycle.open_workspace(), name, until)
+    cycles = loop.monitor(steering.open_workspace(), name, until)
     return [{**cycle.record, "index": cycle.ref.index} for cycle in cycles]
 
 
 def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
     """The window's index and the record of its heal."""
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
-    ws = lifecycle.open_workspace()
+    ws = steering.open_workspace()
     index = _newest(ws, name) if window is None else window
     if ws.settings.prefect_api_url:
         from flows.monitor import heal as flow
@@ -119,13 +119,13 @@ def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
 
         with in_process():
             return index, called(flow, name, index).to_json()
-    return index, lifecycle.heal_window(ws, name, ws.table.window(name, index)).to_json()
+    return index, loop.heal_window(ws, name, ws.table.window(name, index)).to_json()
 
 
 def _newest(ws: Workspace, name: str) -> int:
-    from selfheal import lifecycle
+    from selfheal import loop
 
-    waiting = lifecycle.pending(ws, name, datetime.now(UTC))
+    waiting = loop.pending(ws, name, datetime.now(UTC))
     if waiting:
         return waiting[-1].index
     done = ws.table.cycles(name, last=1)

@@ -42,14 +42,14 @@ def adopt(name: str, factory: str, json_file: Path | None) -> None:
 @click.pass_context
 def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None:
     """Show what serves and how it is; of all models without a NAME. Exit status 1 when one is not healthy."""
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
-    ws = lifecycle.open_workspace()
+    ws = steering.open_workspace()
     names = [ws.table.schema(name).model] if name else ws.table.models()
     if not names:
         raise InputError(f"nothing is adopted in {ws.settings.home}; try selfheal demo, or selfheal adopt --help")
     with progress("asking the registry"):
-        found = {n: lifecycle.status(ws, n) for n in names}
+        found = {n: loop.status(ws, n) for n in names}
     for state in found.values():
         for line in standing(state):
             click.echo(line)
@@ -65,11 +65,11 @@ def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None
 @json_option
 def promote(name: str, version: int, pin: bool, json_file: Path | None) -> None:
     """Move a version to Production, the former one to Archived. The same as changing the stage in MLflow."""
-    from selfheal import lifecycle
+    from selfheal import steering
 
-    ws = lifecycle.open_workspace()
+    ws = steering.open_workspace()
     with progress(f"promoting {name} version {version}"):
-        look = lifecycle.promote(ws, name, version, ACTOR, pin=pin)
+        look = steering.promote(ws, name, version, ACTOR, pin=pin)
     click.echo(f"{name} version {look.settled} serves{', pinned' if look.pinned else ''}")
     write_json(json_file, {"model": name, "version": look.settled, "pinned": look.pinned, "before": look.previous})
 
@@ -80,11 +80,11 @@ def promote(name: str, version: int, pin: bool, json_file: Path | None) -> None:
 @json_option
 def rollback(name: str, to: int | None, json_file: Path | None) -> None:
     """Step back to the version that served before; the one left behind is quarantined."""
-    from selfheal import lifecycle
+    from selfheal import steering
 
-    ws = lifecycle.open_workspace()
+    ws = steering.open_workspace()
     with progress(f"rolling {name} back"):
-        look = lifecycle.rollback(ws, name, ACTOR, to=to)
+        look = steering.rollback(ws, name, ACTOR, to=to)
     left = sorted(look.quarantined)
     click.echo(f"{name} version {look.settled} serves again; in quarantine: {', '.join(map(str, left)) or 'none'}")
     write_json(json_file, {"model": name, "version": look.settled, "quarantine": left})
@@ -100,8 +100,8 @@ def labels(name: str, file: Path, json_file: Path | None) -> None:
     A label may come before its row: it is held until the row arrives. A malformed one is refused by name, and then
     nothing of the file is stored.
     """
-    from selfheal import lifecycle
+    from selfheal import loop, steering
 
-    stored = lifecycle.add_labels(lifecycle.open_workspace(), name, file)
+    stored = loop.add_labels(steering.open_workspace(), name, file)
     click.echo(f"{stored.stored} stored, {stored.pending} wait for their rows, {stored.refused} older than one held")
     write_json(json_file, stored)

@@ -1,4 +1,4 @@
-"""Where a model stands, in lines. Pure: it reads the record of :func:`selfheal.lifecycle.status`."""
+"""Where a model stands, in lines. Pure: it reads the record of :func:`selfheal.loop.status`."""
 
 from __future__ import annotations
 

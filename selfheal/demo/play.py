@@ -64,9 +64,9 @@ def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
         server = _prefect_server()
         from selfheal.demo import models, streams
         from selfheal.demo.stage import Stage
-        from selfheal.lifecycle import open_workspace
-        from selfheal.lifecycle.child import warm
+        from selfheal.loop.child import warm
         from selfheal.registry import adopt
+        from selfheal.steering import open_workspace
 
         warm()
         stage = Stage(settings, open_workspace(settings))

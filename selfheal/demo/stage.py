@@ -23,8 +23,8 @@ from selfheal.errors import ArtifactError, UnavailableError
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
-    from selfheal.lifecycle import Workspace
     from selfheal.model import MonitoredModel
+    from selfheal.steering import Workspace
 
 _START_SECONDS = 90.0
 #: A settled change is served within 2 s, a person's settled within 5 s; a busy machine takes longer.
@@ -189,9 +189,9 @@ class Stage:
 
     def status(self, name: str) -> dict[str, Any]:
         """What ``selfheal status`` says."""
-        from selfheal import lifecycle
+        from selfheal import loop
 
-        return lifecycle.status(self.workspace, name)
+        return loop.status(self.workspace, name)
 
     def check_frozen(self) -> None:
         """Digest every frozen part anew: in this process, on disk, and as replicas are told.

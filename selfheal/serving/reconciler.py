@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
 
 if TYPE_CHECKING:
-    from selfheal.lifecycle.workspace import Workspace
+    from selfheal.steering.workspace import Workspace
 
 EVERY_S = 1.0
 """Between two looks at MLflow, 7-10 ms of CPU each; a person's change is settled within 5 s. Not niced: a starved
@@ -52,8 +52,8 @@ class Rounds:
 
     def _look(self) -> str:
         """Settle the stages; why Production can't be served, or empty."""
-        from selfheal.lifecycle.models import serving_model
-        from selfheal.lifecycle.reconcile import reconcile
+        from selfheal.steering.models import serving_model
+        from selfheal.steering.reconcile import reconcile
 
         try:
             pointer = self.ws.table.pointer(self.model)
@@ -69,7 +69,7 @@ class Rounds:
         return ""
 
     def _beat(self, production: str) -> None:
-        from selfheal.lifecycle.troubles import troubles
+        from selfheal.steering.troubles import troubles
 
         if production == self._beaten and not self._said and time.monotonic() < self._due:
             return
@@ -99,7 +99,7 @@ class Rounds:
 
 def run(model: str, parent: int, progress: int) -> None:
     """Reconcile until the parent is gone, writing a byte to the descriptor ``progress`` after every round."""
-    from selfheal.lifecycle.workspace import open_workspace
+    from selfheal.steering.workspace import open_workspace
 
     rounds = Rounds(open_workspace(), model)
     try:

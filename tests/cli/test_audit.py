@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from selfheal.cli import main
 from selfheal.cli.audit import read_answers, write_rows
 from selfheal.errors import InputError
-from selfheal.lifecycle import Audit
-from tests.lifecycle.conftest import home, template  # noqa: F401  the adopted home of the lifecycle's tests
-from tests.lifecycle.given import NAME, START, workspace_at
-from tests.lifecycle.test_audit import register, windows
+from selfheal.loop import Audit
+from tests.loop.test_audit import register, windows
+from tests.steering.conftest import home, template  # noqa: F401  the adopted home of the loop's tests
+from tests.steering.given import NAME, START, workspace_at
 
 UNTIL = (START + timedelta(days=1)).isoformat()
 

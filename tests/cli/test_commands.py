@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from selfheal.cli import main
-from tests.lifecycle.given import NAME, START, in_celsius, rows, send, workspace_at
+from tests.steering.given import NAME, START, in_celsius, rows, send, workspace_at
 
 UNTIL = (START + timedelta(days=1)).isoformat()
 #: The tests of this file share one home: made once, and kept in one process.
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("cli")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which ``toy`` was adopted by the command, from a file."""
     folder = tmp_path_factory.mktemp("cli")
-    (folder / "my_models.py").write_text("from tests.lifecycle.given import toy\n\nnot_a_model = 3\n")
+    (folder / "my_models.py").write_text("from tests.steering.given import toy\n\nnot_a_model = 3\n")
     (folder / "rules").mkdir()
     done = invoke(folder, "adopt", NAME, f"{folder / 'my_models.py'}:toy", "--json", str(folder / "adopted.json"))
     assert done.exit_code == 0, done.output

@@ -9,9 +9,9 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from selfheal.lifecycle import Workspace
 from selfheal.registry.adoption import adopt_model
-from tests.lifecycle.given import NAME, toy, workspace_at
+from selfheal.steering import Workspace
+from tests.steering.given import NAME, toy, workspace_at
 
 POLICY = """
 model: toy

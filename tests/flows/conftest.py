@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from selfheal.lifecycle import Workspace
+from selfheal.steering import Workspace
 from tests.flows.adopted import copied
 
 # Prefect reads it when it is first imported; without it the flows would name ./.selfheal/prefect.

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from selfheal import lifecycle
+from selfheal import loop
 from selfheal.errors import BusyError, InputError, NotFoundError
-from selfheal.lifecycle import Workspace
-from selfheal.lifecycle.leases import hold, monitor_lease
+from selfheal.steering import Workspace
+from selfheal.steering.leases import hold, monitor_lease
 from tests.flows.adopted import copied
-from tests.lifecycle.given import NAME, START, in_celsius, rows, send
-from tests.lifecycle.test_tries import damage
+from tests.loop.test_tries import damage
+from tests.steering.given import NAME, START, in_celsius, rows, send
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect")]
 
@@ -53,14 +53,14 @@ def flow_runs() -> dict[str, Any]:
     return {run.name: run for run in all_flow_runs()}
 
 
-def test_the_flow_takes_the_same_steps_as_the_lifecycle(ws: Workspace, tmp_path: Path) -> None:
+def test_the_flow_takes_the_same_steps_as_the_loop(ws: Workspace, tmp_path: Path) -> None:
     from flows.monitor import monitor
 
     other = copied(tmp_path / "other")
     for each in (ws, other):
         log(each, [*healthy(1, 2), *broken(3)])
     by_flow = monitor(NAME, UNTIL)
-    direct = [{**c.record, "index": c.ref.index} for c in lifecycle.monitor(other, NAME, UNTIL)]
+    direct = [{**c.record, "index": c.ref.index} for c in loop.monitor(other, NAME, UNTIL)]
     other.table.close()
     assert [{k: v for k, v in r.items() if k not in VOLATILE} for r in by_flow] == [
         {k: v for k, v in r.items() if k not in VOLATILE} for r in direct

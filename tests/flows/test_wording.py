@@ -1,4 +1,4 @@
-"""What runs and lines say, on records as the lifecycle writes them."""
+"""What runs and lines say, on records as the loop writes them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from selfheal.drift.yardstick import Yardstick
 from selfheal.healing.case import Case
 from selfheal.healing.estimate import _KNOWN, errors, estimate, noted, of_window
 from selfheal.healing.outcome import Outcome
-from selfheal.lifecycle.expected import Expected, as_entry, expected, metrics_of
+from selfheal.loop.expected import Expected, as_entry, expected, metrics_of
 from tests.healing.worlds import celsius, linear, weather
 
 N = 800

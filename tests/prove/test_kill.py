@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import pytest
 
-from selfheal.lifecycle import Workspace
-from selfheal.lifecycle.leases import monitor_lease
+from selfheal.steering import Workspace
+from selfheal.steering.leases import monitor_lease
 from tests.flows.adopted import POLICY, copied
-from tests.lifecycle.given import NAME, rows, send
+from tests.steering.given import NAME, rows, send
 
 BLIND_SECONDS = 60.0
 """The monitor may not be blind for longer; runs are due every ten seconds of it."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from selfheal.lifecycle.workspace import Workspace
-from tests.lifecycle.given import workspace_at
+from selfheal.steering.workspace import Workspace
 from tests.releases.make_home import HOME
+from tests.steering.given import workspace_at
 
 ARCHIVE = Path(__file__).with_name("home-0.1.0.tar.gz")
 

@@ -15,10 +15,11 @@ import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from selfheal.lifecycle import monitor, promote
-from selfheal.lifecycle.models import serving_model
+from selfheal.loop import monitor
 from selfheal.registry.adoption import adopt_model
-from tests.lifecycle.given import HEALS, NAME, POLICY, START, in_celsius, rows, send, toy, workspace_at
+from selfheal.steering import promote
+from selfheal.steering.models import serving_model
+from tests.steering.given import HEALS, NAME, POLICY, START, in_celsius, rows, send, toy, workspace_at
 
 HOME = Path("/srv/selfheal/home")
 N = 200

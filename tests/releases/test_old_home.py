@@ -11,17 +11,18 @@ import pandas as pd
 import pytest
 
 import selfheal
-from selfheal.lifecycle import monitor, reconcile, rollback, status
-from selfheal.lifecycle.look import last_look
-from selfheal.lifecycle.models import load_version
+from selfheal.loop import monitor, status
 from selfheal.registry.adoption import adopt_model
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.source import Source
+from selfheal.steering import reconcile, rollback
+from selfheal.steering.look import last_look
+from selfheal.steering.models import load_version
 from selfheal.table.upgrade import newest
-from tests.lifecycle.given import NAME, START, in_celsius, rows, send, toy
 from tests.releases.make_home import HEALTHY, N
+from tests.steering.given import NAME, START, in_celsius, rows, send, toy
 
-pytestmark = pytest.mark.xdist_group("lifecycle loop")
+pytestmark = pytest.mark.xdist_group("loop")
 
 FAR = START + timedelta(days=30)
 WINDOWS = HEALTHY + 3

@@ -14,7 +14,7 @@ from selfheal.model import MonitoredModel
 from selfheal.policy import Policy, WindowSpec
 from selfheal.registry.adoption import adopt_model
 from selfheal.table import InferenceTable
-from tests.lifecycle.given import toy
+from tests.steering.given import toy
 from tests.table.test_windows import EPOCH, HOUR, NO, put
 
 YEAR_1 = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))

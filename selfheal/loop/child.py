@@ -1,0 +1,105 @@
+"""A heal in a process of its own: low priority, one thread, a time limit, and a death that is only a record.
+
+What travels is plain: paths, bytes and frames, both ways over a pipe between the parent and its own child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from selfheal.loop.forks import SERVER
+
+LIMIT_SECONDS = 180.0
+"""A heal of 1,000 rows takes 1 to 5 s on one core; a hundred columns on a busy machine some tens of seconds."""
+
+
+@dataclass(frozen=True)
+class HealTask:
+    """What a child needs.
+
+    ``memory`` holds (version, adapter file, its own window in raw units, if it has one), ``earlier`` the labelled rows
+    of windows before.
+    """
+
+    base: Path
+    base_digest: str
+    base_manifest: str
+    adapter: bytes
+    policy: str
+    window: pd.DataFrame
+    recent: tuple[pd.DataFrame, ...]
+    labels: pd.Series | None
+    memory: tuple[tuple[int, bytes, pd.DataFrame | None], ...]
+    seed: int
+    earlier: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
+    unsampled: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
+
+
+@dataclass(frozen=True)
+class HealResult:
+    """The outcome of :func:`selfheal.heal`, its adapter as a file."""
+
+    decision: str
+    diagnosis: str
+    reasons: tuple[str, ...]
+    candidates: pd.DataFrame
+    adapter: bytes | None
+    recall: int | None
+    changed_part: str
+    numbers: Mapping[str, float]
+
+
+def heal_in_child(task: HealTask, limit: float = LIMIT_SECONDS) -> HealResult:
+    """Run one heal and wait for it, at most ``limit`` seconds.
+
+    Raises
+    ------
+    ChildFailedError
+        If no outcome came back.
+    """
+    answer = SERVER.call(_heal, task, limit)
+    assert isinstance(answer, HealResult)  # noqa: S101  what _heal returns
+    return answer
+
+
+def warm() -> None:
+    """Start the process that heals are forked from now, so that its imports are done when the first is asked for.
+
+    For processes that live long; a run that handles one window and ends would only pay for it.
+    """
+    SERVER.start()
+
+
+def _heal(task: HealTask) -> HealResult:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from selfheal.adapter import Adapter
+    from selfheal.healing import heal
+    from selfheal.registry.archive import load_base
+
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        base = load_base(task.base, task.base_digest, task.base_manifest)
+        model = base.with_policy(yaml.safe_load(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
+        memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
+        outcome = heal(
+            model, task.window, task.recent or None, task.labels, memory, task.seed,
+            earlier=task.earlier, unsampled=task.unsampled,
+        )  # fmt: skip
+        model.check_unchanged()
+    return HealResult(
+        decision=outcome.decision,
+        diagnosis=outcome.diagnosis,
+        reasons=tuple(outcome.reasons),
+        candidates=outcome.candidates,
+        adapter=None if outcome.adapter is None else outcome.adapter.to_bytes(),
+        recall=outcome.recall,
+        changed_part=outcome.changed_part,
+        numbers=dict(outcome.numbers),
+    )

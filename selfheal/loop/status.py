@@ -1,0 +1,170 @@
+"""Where a model stands, as one plain record: for ``selfheal status``, a page, or a health check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from selfheal.adapter import Adapter
+from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.loop.decide import HISTORY, verdict_of, watched
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
+from selfheal.steering.models import serving_pointer
+from selfheal.steering.policies import POLICY, policy_of_record
+from selfheal.steering.release import WAITS
+from selfheal.steering.troubles import JOURNALED, troubles
+from selfheal.steering.workspace import Workspace
+from selfheal.table import JournalEntry
+
+
+def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
+    """Everything worth knowing about a model now.
+
+    Parameters
+    ----------
+    last
+        Cycles to show.
+
+    Returns
+    -------
+    dict
+        ``model, healthy, health, production, versions, cycles, refused, drift, estimate, patience, watch, quarantine,
+        withdrawn, audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and
+        ``mlflow`` says why. ``refused``: rows that the service refused since the last window.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        The database is away.
+    """
+    pointer = serving_pointer(ws, name)
+    adapter = Adapter.from_bytes(pointer.adapter)
+    look = last_look(ws, name) or Look(settled=pointer.version)
+    record = policy_of_record(ws, name)
+    cycles = ws.table.cycles(name, last=HISTORY)
+    versions, away = _versions(ws, name)
+    journal = ws.table.journal(name, last=JOURNALED)
+    newest: Mapping[str, Any] = next((c for c in reversed(cycles) if c["decision"] != "too_few"), {})
+    ills = _standing(ws, name, versions) | ({"mlflow": away} if away else {})
+    since = datetime.fromisoformat(cycles[-1]["end"]) if cycles else None
+    refused = ws.table.refusals.between(name, since)
+    if refused and not ws.table.refusals.served_since(name, since):
+        ills["refused"] = f"since the last window every row was refused: {'; '.join(map(str, refused))}"
+    health = [*ills.values(), *_ills(newest), *_open(journal)]
+    served = watched(look, cycles)
+    return {
+        "model": name,
+        "healthy": not health,
+        "health": health,
+        "production": {
+            "version": pointer.version,
+            "adapter": adapter.describe(),
+            "changed_part": adapter.changed_part,
+            "pinned": look.pinned,
+            "settled_by": look.actor,
+            "previous": look.previous,
+            "base_digest": pointer.base_digest,
+        },
+        "versions": [_version(info, look) for info in versions],
+        "cycles": [_cycle(c) for c in cycles[-last:]],
+        "refused": [asdict(r) for r in refused],
+        "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
+        "estimate": newest.get("estimate"),
+        "patience": newest.get("patience", [0, *record.policy.heal.patience]),
+        "watch": {
+            "windows": len(served),
+            "of": record.policy.release.watch_windows,
+            "verdicts": [verdict_of(c) for c in served],
+        },
+        "quarantine": sorted(look.quarantined),
+        "withdrawn": sorted(look.vetoed),
+        "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
+        "policy": {"digest": record.policy.digest, "fault": record.fault},
+        "journal": [_entry(e) for e in journal],
+        "mlflow": away,
+    }
+
+
+def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
+    try:
+        return ws.registry.versions(name), ""
+    except NotFoundError:
+        return [], f"MLflow has no registered model {name!r}"
+    except SelfhealError as error:
+        return [], str(error)
+
+
+def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict[str, str]:
+    """What is wrong whatever the windows say: what this look finds, and what only a service's reconciler can."""
+    found = troubles(ws, name)
+    if versions and PRODUCTION not in {v.stage for v in versions}:
+        found["production"] = f"no version of {name!r} is in Production; replicas keep serving what they have"
+    beat = ws.table.heartbeat(name)
+    told = beat.complaints() if beat else {}
+    return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
+
+
+def _ills(newest: Mapping[str, Any]) -> list[str]:
+    """What is wrong by the newest window."""
+    found = []
+    heal = newest.get("heal") or {}
+    if newest.get("decision") == "failed":
+        found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
+    elif newest.get("data_fault"):
+        found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
+    elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
+        found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")
+    if newest.get("signals") and not newest.get("drift"):
+        found.append(f"window {newest['index']} has no drift report; the log says why")
+    if heal.get("failure"):
+        found.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
+    return found
+
+
+def _open(journal: Sequence[JournalEntry]) -> list[str]:
+    return [f"{e.kind} of {e.at:%Y-%m-%d %H:%M:%S} was not finished" for e in journal if e.outcome is None]
+
+
+def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
+    return {
+        "version": info.version,
+        "stage": info.stage,
+        "diagnosis": info.tags.get("diagnosis", ""),
+        "changed_part": info.tags.get("changed_part", ""),
+        "parent": info.tags.get("parent", ""),
+        "window": info.tags.get("window", ""),
+        "created": info.created.isoformat(),
+        "waits": info.tags.get(WAITS, "") if info.stage == STAGING else "",
+        "quarantined": info.version in look.quarantined,
+        "withdrawn": info.version in look.vetoed,
+    }
+
+
+def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
+    heal, watch = record.get("heal") or {}, record.get("watch") or {}
+    return {
+        **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
+        **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
+        "refused": record.get("refused", []),
+        "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
+        "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
+        "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
+    }
+
+
+def _entry(entry: JournalEntry) -> dict[str, Any]:
+    change = entry.intent.get("change", {})
+    words = change.get("reason", "") or "; ".join(entry.intent.get("reasons", []))
+    return {
+        "at": entry.at.isoformat(),
+        "kind": entry.kind,
+        "version": change.get("to", entry.intent.get("version")),
+        "actor": change.get("actor", entry.intent.get("actor", "")),
+        "reason": entry.intent.get("digest", "")[:12] if entry.kind == POLICY else words,
+        "done": entry.outcome is not None,
+    }

@@ -1,0 +1,165 @@
+"""What waits in Staging, held against what serves on labels that have come since: better goes to Production.
+
+The test may be looked at whenever labels come and errs no more often for it (:mod:`selfheal.healing.sequential`), so
+nothing is kept between looks: each one reads all labels that the version was not fitted to.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import pandas as pd
+
+from selfheal.errors import RefusedError, SelfhealError
+from selfheal.loop.decide import usable
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.actors import FLOW
+from selfheal.steering.look import STAGING, Look, last_look
+from selfheal.steering.models import load_version
+from selfheal.steering.policies import policy_of_record
+from selfheal.steering.release import LABELS_FITTED, WAITS
+from selfheal.steering.stages import archive, promote
+from selfheal.steering.workspace import Workspace
+
+TRIAL = "trial"
+"""Tag of a version: what the labels say of it so far."""
+
+AUDIT = "audit"
+"""Tag of a version: what an audit said of it, beginning with ``passed`` or ``refused``."""
+
+LABELS_HELD = "number.labels_held"
+"""Tag of a version: e-value from labels before it was made, with which its trial begins."""
+
+LABELS_FROM = "labels_from"
+"""Tag of a version: index of the first window whose labels it has not seen."""
+
+WINDOWS = 4
+"""Windows with labels in which a version that was fitted to labels must prove itself: by then it fits another world.
+Tuned with the test, on the first half of elec and flights."""
+
+BEFORE = 5
+"""Windows before a heal's own whose labels it gets: enough to fit on some and be tested on three (late_labels)."""
+
+READ, ENOUGH = 12, 2_000
+"""Windows with labels, and labels in them, that are enough to read of versions that labels may prove at any time."""
+
+_log = logging.getLogger("selfheal.loop")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What labels did about a version that waits.
+
+    Attributes
+    ----------
+    version, against
+        The version, and the one that serves.
+    says
+        ``better``, ``worse`` or ``undecided``.
+    promoted
+        Whether it serves now.
+    reason
+        Measure, value, bound.
+    """
+
+    version: int
+    against: int
+    says: str
+    promoted: bool
+    reason: str
+
+
+def waiting(ws: Workspace, name: str, look: Look) -> list[VersionInfo]:
+    """Versions in Staging that were compared with what serves and that labels or an audit must decide, newest first."""
+    found = [
+        info
+        for info in ws.registry.versions(name)
+        if info.stage == STAGING
+        and info.tags.get("parent") == str(look.settled)
+        and info.version not in look.vetoed | look.quarantined
+        and (info.tags.get("verdict") == "audit" or info.tags.get(WAITS, "").startswith("labels"))
+    ]
+    return sorted(found, key=lambda info: -info.version)
+
+
+def try_waiting(ws: Workspace, name: str) -> Tried | None:
+    """Hold the newest version that waits against labels; promote or archive it where they decide.
+
+    Returns
+    -------
+    Tried or None
+        None when nothing waits, no label has come, or a store is away, which is logged: a later run asks again.
+    """
+    try:
+        look = last_look(ws, name)
+        found = waiting(ws, name, look) if look is not None and look.settled is not None else []
+        return _tried(ws, name, found[0], look.settled) if look is not None and look.settled and found else None
+    except SelfhealError as error:
+        _log.warning("%s: what waits in Staging was not tried: %s", name, error)
+        return None
+
+
+def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried | None:
+    serving, candidate = (load_version(ws, name, version) for version in (against, info.version))
+    policy = policy_of_record(ws, name, serving).policy
+    serving, candidate = serving.with_policy(policy), candidate.with_policy(policy)
+    rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
+    if not rows:
+        return None
+    from selfheal.healing.evidence import barred, held_against
+
+    evidence = held_against(serving, candidate, rows)
+    told, but = evidence.trial(serving, float(info.tags.get(LABELS_HELD, "1"))), ""
+    if told.says == "better":
+        sample = ws.registry.sample(name, info.version)
+        but = barred(serving, candidate, serving.reference if sample is None else sample, evidence, told)
+    says = "undecided" if but else told.says
+    stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
+    late = f"{len(rows)} windows of labels did not decide" if stale else ""
+    reason = "; ".join(filter(None, (told.reason, but, late)))
+    if info.tags.get(TRIAL) != reason:
+        ws.registry.set_tag(name, info.version, TRIAL, reason)
+    promoted = False
+    if says == "better":
+        promoted = _released(ws, name, info.version, against, reason, manual=policy.release.approval == "manual")
+    elif says == "worse" or stale:
+        archive(ws, name, info.version, FLOW, reason=reason)
+    return Tried(info.version, against, says, promoted, reason)
+
+
+def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
+    """Into Production, unless a person has the say."""
+    if manual:
+        ws.registry.set_tag(name, version, WAITS, f"a person: release.approval is manual; {reason}")
+        return False
+    try:
+        promote(ws, name, version, FLOW, over=against, reason=f"labels: {reason}")
+    except RefusedError as error:
+        ws.registry.set_tag(name, version, WAITS, str(error))
+        return False
+    return True
+
+
+def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """Labelled rows, window by window, from window ``first`` on, however late their labels began to come."""
+    found: list[tuple[pd.DataFrame, pd.Series]] = []
+    while (index := ws.table.first_labelled(name, first)) is not None:
+        if usable(ws.table.cycle(name, index)):
+            window = ws.table.labelled(ws.table.window(name, index))
+            found.append((window.frame, window.labels))
+        if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
+            break
+        first = index + 1
+    return found
+
+
+def labels_before(ws: Workspace, name: str, index: int) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
+    """Labelled rows of the last :data:`BEFORE` windows before ``index`` that have any, oldest first."""
+    found: list[tuple[pd.DataFrame, pd.Series]] = []
+    earlier = [c["index"] for c in ws.table.cycles(name, last=2 * BEFORE + 2) if c["index"] < index]
+    for before in reversed(earlier):
+        window = ws.table.labelled(ws.table.window(name, before))
+        if len(window.frame) and len(found) < BEFORE:
+            found.append((window.frame, window.labels))
+    return tuple(reversed(found))

@@ -1,0 +1,61 @@
+"""A window that cannot be handled is tried again, and given up in the end: it must not stop all later ones."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from selfheal.errors import BusyError, UnavailableError
+from selfheal.loop.record import Cycle, record_failed
+from selfheal.steering.workspace import Workspace
+from selfheal.table import WindowRef
+
+TRY = "try"
+"""Kind of the journal entries that say how handling a window failed; so tries are counted across processes."""
+
+TRIES = 3
+"""Runs in which a window may raise: what a short outage of disk or memory did is over by the third."""
+
+_log = logging.getLogger("selfheal.loop")
+
+
+def attempt(
+    ws: Workspace,
+    name: str,
+    ref: WindowRef,
+    handle: Callable[[], Cycle],
+    *,
+    passing: tuple[type[Exception], ...] = (),
+) -> Cycle:
+    """Handle a window; what it raises ends the run, until in the third it is recorded as failed and later ones go on.
+
+    A store that is away and a lease that is lost are no try, nor is what interrupts the process.
+
+    Parameters
+    ----------
+    handle
+        All steps of the window.
+    passing
+        Further errors that are no try.
+
+    Raises
+    ------
+    Exception
+        What ``handle`` raised, in the first two runs.
+    """
+    no_try: tuple[type[Exception], ...] = (UnavailableError, BusyError, *passing)
+    try:
+        return handle()
+    except no_try:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
+        ws.table.journal_note(name, TRY, {"window": ref.index, "reasons": [reason]}, "raised", ws.clock())
+        tries = sum(e.kind == TRY and e.intent["window"] == ref.index for e in ws.table.journal(name))
+        _log.exception("%s, window %d: try %d of %d", name, ref.index, tries, TRIES)
+        if tries < TRIES:
+            raise
+        return record_failed(ws, name, ref, f"it raised in {tries} runs, at last {reason}")

@@ -1,0 +1,23 @@
+"""What may be in Production: people's stage changes obeyed, the loop's made, each journaled so that a crash harms none.
+
+Everything here works through a :class:`Workspace` and needs nothing of the loop: the reconciler beside a service, the
+command line and the loop call the same functions.
+"""
+
+from selfheal.steering.reconcile import Settled, reconcile, recover
+from selfheal.steering.release import Released, release
+from selfheal.steering.stages import archive, promote, rollback
+from selfheal.steering.workspace import Workspace, open_workspace
+
+__all__ = [
+    "Released",
+    "Settled",
+    "Workspace",
+    "archive",
+    "open_workspace",
+    "promote",
+    "reconcile",
+    "recover",
+    "release",
+    "rollback",
+]

@@ -1,0 +1,197 @@
+"""One change of stages: intent → acts → done in the journal, so that a crash at any point can be finished.
+
+Acts are ordered *new in before old out*: two versions in Production for an instant, never none. MLflow's own
+"archive the others" is not used: it is not atomic, and it would hide what a person did meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from selfheal.errors import BusyError, NotFoundError
+from selfheal.registry.adoption import pointer_of
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.leases import Lease
+from selfheal.steering.look import ARCHIVED, PRODUCTION, Look, stages_of
+from selfheal.steering.models import verified
+from selfheal.steering.workspace import Workspace
+from selfheal.table import JournalEntry, Pointer
+
+QUARANTINE_TAG = "quarantine"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be done, whole: whoever finds it in the journal can finish it.
+
+    Attributes
+    ----------
+    kind
+        ``adopted``, ``promote``, ``recall``, ``manual``, ``rollback``, ``restore``, ``archive`` or ``seen``.
+    to
+        The version that is in Production afterwards, alone.
+    actor, reason
+        Who, and on what evidence.
+    pin
+        Whether even the watch may not replace it.
+    archive
+        Further versions to archive.
+    vetoed, quarantined
+        What flows may not promote, afterwards.
+    alarm
+        Whether somebody should look at it.
+    turned
+        For a roll-back: whether the world turned back, which says nothing against the version that goes.
+    awaited
+        A version that somebody moved to Production and that can't be read now; it is promoted once it can.
+    """
+
+    kind: str
+    to: int
+    actor: str
+    reason: str
+    pin: bool = False
+    archive: tuple[int, ...] = ()
+    vetoed: frozenset[int] = field(default_factory=frozenset)
+    quarantined: frozenset[int] = field(default_factory=frozenset)
+    alarm: bool = False
+    turned: bool = False
+    awaited: int | None = None
+
+    def moves(self, before: Look) -> list[tuple[int, str]]:
+        """Version and stage, in the order in which they are moved: new in before old out."""
+        out = dict.fromkeys([*sorted(before.production - {self.to}), *self.archive])
+        return [(self.to, PRODUCTION), *((v, ARCHIVED) for v in out)]
+
+    def settled(self, before: Look, stages: Mapping[int, str], entry: int) -> Look:
+        """The look after it, with the stages as they are then."""
+        look = before.settle(self.to, entry, self.actor, pinned=self.pin)
+        past = before.past | ({before.settled} if self.turned and before.settled is not None else set())
+        return replace(
+            look,
+            stages=stages,
+            vetoed=self.vetoed,
+            quarantined=self.quarantined,
+            past=past - {self.to} - self.quarantined,
+            awaited=self.awaited,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON record."""
+        sets = {"vetoed": sorted(self.vetoed), "quarantined": sorted(self.quarantined)}
+        return vars(self) | sets | {"archive": list(self.archive)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Change:
+        """The inverse of :meth:`to_json`."""
+        sets = {name: frozenset(record[name]) for name in ("vetoed", "quarantined")}
+        return cls(**{**record, **sets, "archive": tuple(record["archive"])})
+
+
+def carry_out(ws: Workspace, name: str, lease: Lease, change: Change, before: Look) -> Look:
+    """Journal the intent of a change, do it, journal that it is done.
+
+    Parameters
+    ----------
+    before
+        The last look with the stages that the change was made from.
+
+    Returns
+    -------
+    Look
+        What the journal settled.
+
+    Raises
+    ------
+    ArtifactError, NotFoundError, UnavailableError
+        The version can't be loaded; nothing was changed.
+    BusyError
+        Somebody else moved it meanwhile, or took the lease; the next look settles what is there.
+    """
+    pointer = pointer_to(ws, name, change.to, pinned=change.pin)
+    intent = {"change": change.to_json(), "before": before.to_json()}
+    number = ws.table.journal_begin(name, change.kind, intent, ws.clock())
+    ws.checkpoint("intent")
+    return finish(ws, name, lease, JournalEntry(number, name, change.kind, ws.clock(), intent, [], None), pointer)
+
+
+def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, pointer: Pointer) -> Look:
+    """Do what an open entry intends and has not done yet, and close it."""
+    change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
+    stages = _move(ws, name, lease, entry, change, before)
+    look = change.settled(before, stages, entry.id)
+    lease.renew()
+    point(ws, name, pointer)
+    ws.checkpoint("pointer")
+    _label(ws, name, change, before, look)
+    ws.checkpoint("labels")
+    ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
+    ws.checkpoint("done")
+    return look
+
+
+def _move(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, change: Change, before: Look) -> dict[int, str]:
+    """Move the stages; the result holds our own moves only, so that the next look finds anybody else's."""
+    stages = dict(before.stages)
+    for version, stage in change.moves(before):
+        act = {"version": version, "stage": stage}
+        if stages.get(version) != stage and act not in entry.acts:
+            lease.renew()
+            try:
+                _transition(ws, name, version, stage, change.to)
+            except NotFoundError:
+                if version == change.to:
+                    raise
+                stages.pop(version)  # deleted meanwhile: as good as archived
+                continue
+            ws.checkpoint(f"{version} moved")
+            ws.table.journal_act(entry.id, act)
+            ws.checkpoint(f"{version} {stage}")
+        stages[version] = stage
+    return stages
+
+
+def _transition(ws: Workspace, name: str, version: int, stage: str, to: int) -> None:
+    """Move one version; an old one goes out only while the new one is in."""
+    if version != to:
+        found = stages_of(ws, name).get(to)
+        if found != PRODUCTION:
+            raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
+    ws.registry.transition(name, version, stage)
+
+
+def _label(ws: Workspace, name: str, change: Change, before: Look, look: Look) -> None:
+    """Aliases follow stages; a tag says what is in quarantine."""
+    ws.registry.sync_aliases(name, champion=change.to)
+    fresh = dict.fromkeys(look.quarantined - before.quarantined, change.reason[:500])
+    lifted = dict.fromkeys(before.quarantined - look.quarantined, "lifted")
+    for version, text in sorted((fresh | lifted).items()):
+        if version in look.stages:
+            with suppress(NotFoundError):  # deleted meanwhile
+                ws.registry.set_tag(name, version, QUARANTINE_TAG, text)
+
+
+def pointer_to(ws: Workspace, name: str, version: int, *, pinned: bool) -> Pointer:
+    """The pointer that names a version. Whatever has to be read for it is read here, before anything is moved."""
+    held = ws.table.pointer(name)
+    if held is not None and means(held, ws.registry.version(name, version)):
+        return replace(held, pinned=pinned)
+    return pointer_of(ws.registry, name, version, verified(ws, name, version), at=ws.clock(), pinned=pinned)
+
+
+def point(ws: Workspace, name: str, pointer: Pointer) -> None:
+    """Let replicas follow a pointer; one that stands already is not written again."""
+    if ws.table.pointer(name) != pointer:
+        ws.table.set_pointer(name, pointer)
+
+
+def means(pointer: Pointer, info: VersionInfo) -> bool:
+    """Whether a pointer names this version, and MLflow still means the same adapter and base by its number."""
+    return (
+        pointer.version == info.version
+        and pointer.adapter_digest == info.tags.get("adapter_digest")
+        and pointer.base_manifest == info.tags.get("manifest", pointer.base_manifest)
+    )

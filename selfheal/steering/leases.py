@@ -1,0 +1,115 @@
+"""Leases: one process at a time changes the stages of a model, or runs its monitor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from selfheal.errors import BusyError, UnavailableError
+from selfheal.steering.workspace import Workspace
+
+STAGES_TTL = timedelta(seconds=8)
+"""How long the lease of a dead process keeps others waiting. A live one renews it three times in that time, and before
+every act, so that it never acts on a lease that it has lost."""
+
+MONITOR_TTL = timedelta(seconds=30)
+"""The same for a monitor run: shorter than any schedule, longer than a machine that pages holds its breath."""
+
+POLLS = 100
+"""Looks at a lease that is waited for, in its time to live."""
+
+_log = logging.getLogger("selfheal.steering")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that is held."""
+
+    ws: Workspace
+    name: str
+    holder: str
+    ttl: timedelta
+
+    def renew(self) -> None:
+        """Hold it for another ``ttl``.
+
+        Raises
+        ------
+        BusyError
+            If it ran out and somebody else took it: the work must stop here, the journal hands it on.
+        """
+        if not self.ws.table.renew(self.name, self.holder, self.ttl):
+            raise BusyError(f"lease {self.name!r} ran out after {self.ttl.total_seconds():g} s and was taken over")
+
+
+@contextmanager
+def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float | None = 0.0) -> Iterator[Lease]:
+    """Hold the lease ``name`` for the length of a block.
+
+    Parameters
+    ----------
+    wait
+        Seconds to wait for another holder. None: as long as that one may be dead, that is until it gives a sign of
+        life (a third of ``ttl``) or runs out.
+
+    Raises
+    ------
+    BusyError
+        If somebody else still holds it then.
+    """
+    lease = Lease(ws, name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}", ttl)
+    _acquire(lease, wait)
+    done = threading.Event()
+    beat = threading.Thread(target=_keep, args=(lease, done), name=f"lease {name}", daemon=True)
+    beat.start()
+    try:
+        yield lease
+    finally:
+        done.set()
+        beat.join()
+        with suppress(UnavailableError):  # it runs out by itself
+            ws.table.release(name, lease.holder)
+
+
+def _acquire(lease: Lease, wait: float | None) -> None:
+    ttl = lease.ttl.total_seconds()
+    deadline = time.monotonic() + (ttl + 1 if wait is None else wait)
+    first: tuple[str, int] | None = None
+    while not lease.ws.table.acquire(lease.name, lease.holder, lease.ttl):
+        held = lease.ws.table.held(lease.name)
+        lives = wait is None and first is not None and held not in (None, first)
+        whose = f"held by another process ({held[0] if held else 'just now'})"
+        if lives or time.monotonic() >= deadline:
+            raise BusyError(
+                f"lease {lease.name!r} is {whose}; it is given back when that is done, or {ttl:g} s after that "
+                "process died; try again then"
+            )
+        if first is None and held is not None:
+            first = held
+            _log.warning("waiting for lease %r, %s", lease.name, whose)
+        time.sleep(ttl / POLLS)
+
+
+def _keep(lease: Lease, done: threading.Event) -> None:
+    """Renew a lease while its holder lives, however long a step takes."""
+    while not done.wait(lease.ttl.total_seconds() / 3):
+        with suppress(UnavailableError, BusyError):  # the holder finds out at its own next renewal
+            lease.renew()
+
+
+def stages_lease(name: str) -> str:
+    """The lease under which the stages of model ``name`` are changed."""
+    return f"stages:{name}"
+
+
+def monitor_lease(name: str) -> str:
+    """The lease under which the windows of model ``name`` are handled."""
+    return f"monitor:{name}"

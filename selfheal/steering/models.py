@@ -1,0 +1,119 @@
+"""The models that the loop works with: any version, and the serving one under its policy of record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.steering.workspace import Workspace
+from selfheal.table import Pointer
+
+if TYPE_CHECKING:
+    from selfheal.adapter import Adapter
+    from selfheal.model import MonitoredModel
+
+KEPT = 12
+"""Loaded models kept at hand. Those of one base share it, so each further one is an adapter's kilobytes."""
+
+
+def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
+    """Version ``version`` as registered, its frozen parts checked against their digest.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError, UnavailableError
+        No such version; its files are not what was registered; MLflow can't be reached.
+    """
+    info = ws.registry.version(name, version)
+    key = (info.tags.get("adapter_digest", ""), info.tags.get("manifest", ""))
+    if key not in ws.models:
+        base = _held_base(ws, key[1])
+        fresh = base.with_adapter(ws.registry.adapter(name, info)) if base else ws.registry.load(name, version=version)
+        _keep(ws, key, fresh)
+    model = ws.models[key]
+    model.check_unchanged()
+    return model
+
+
+def verified(ws: Workspace, name: str, version: int) -> Adapter:
+    """The adapter of a version that can serve, from its file: one that was loaded before may be damaged by now.
+
+    Raises
+    ------
+    ArtifactError
+        A file is not what was registered.
+    NotFoundError, UnavailableError
+        It is not there, or can't be read now.
+    """
+    load_version(ws, name, version)
+    adapter = ws.registry.adapter(name, version)
+    if adapter.base_version is None:
+        raise ArtifactError(f"version {version} of {name!r} names no version of its base; promote another one")
+    return adapter
+
+
+def cannot_load(ws: Workspace, name: str, version: int) -> SelfhealError | None:
+    """Why a version can't be loaded; None when it can. An :class:`ArtifactError` condemns it, but for a FormatError."""
+    try:
+        verified(ws, name, version)
+    except (ArtifactError, NotFoundError, UnavailableError) as error:
+        return error
+    return None
+
+
+def serving_pointer(ws: Workspace, name: str) -> Pointer:
+    """What names the version that replicas serve.
+
+    Raises
+    ------
+    NotFoundError
+        If no such model was adopted.
+    """
+    pointer = ws.table.pointer(name)
+    if pointer is None:
+        raise NotFoundError(f"no model {name!r} serves from {ws.table.name}; adopt it first: selfheal adopt {name}")
+    return pointer
+
+
+def base_place(ws: Workspace, pointer: Pointer) -> Path:
+    """The folder of the serving base, fetched where this host does not have it yet."""
+    from selfheal.registry.archive import base_folder
+
+    place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
+    return place if place.exists() else ws.registry.base_dir(pointer.model, pointer.base_version)
+
+
+def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
+    """What replicas serve now, and its version. Needs no MLflow where the base has been fetched before.
+
+    Raises
+    ------
+    NotFoundError
+        If no such model was adopted.
+    """
+    pointer = serving_pointer(ws, name)
+    key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
+    held = ws.models.get(key)
+    if held is None:
+        from selfheal.adapter import Adapter
+        from selfheal.registry.archive import load_base
+
+        base = _held_base(ws, key[1])
+        if base is None:
+            base = load_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
+        held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
+        _keep(ws, key, held)
+    held.check_unchanged()
+    return held, pointer.version
+
+
+def _held_base(ws: Workspace, manifest: str) -> MonitoredModel | None:
+    """A loaded model of this base, whatever its adapter."""
+    return next((held for (_, of), held in ws.models.items() if manifest and of == manifest), None)
+
+
+def _keep(ws: Workspace, key: tuple[str, str], model: MonitoredModel) -> None:
+    while len(ws.models) >= KEPT:
+        ws.models.pop(next(iter(ws.models)))
+    ws.models[key] = model

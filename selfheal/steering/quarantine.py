@@ -1,0 +1,57 @@
+"""The like of a version: the same bytes, or the same diagnosis and hardly a prediction that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
+from selfheal.steering.models import load_version
+from selfheal.steering.workspace import Workspace
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+    from selfheal.registry.versions import VersionInfo
+
+ALIKE = 0.02
+"""Share of differing predictions below which two versions are the same to whoever is served by them (DESIGN)."""
+
+
+def like_of(
+    ws: Workspace, name: str, model: MonitoredModel, diagnosis: str, rows: pd.DataFrame, among: Iterable[int]
+) -> int | None:
+    """The version among ``among`` that predicts like ``model`` on ``rows`` (raw) and was healed for the same reason.
+
+    A version without a diagnosis (registered by hand) is compared by its predictions alone.
+    """
+    diagnoses = {v.version: v.tags.get("diagnosis", "") for v in ws.registry.versions(name)}
+    said = model.predict(rows)
+    for version in sorted(set(among) & diagnoses.keys(), reverse=True):
+        if diagnoses[version] not in ("", diagnosis):
+            continue
+        try:
+            other = load_version(ws, name, version)
+        except (ArtifactError, NotFoundError, UnavailableError):
+            continue
+        if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
+            return version
+    return None
+
+
+def like_on_its_window(
+    ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, among: Iterable[int]
+) -> int | None:
+    """:func:`like_of` for a registered version, on the rows of its own window; without any, on the reference."""
+    rows = ws.registry.sample(name, info)
+    rows = model.reference if rows is None else rows
+    return like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, among)
+
+
+def twins(ws: Workspace, name: str, version: int) -> frozenset[int]:
+    """The version, and those registered with the same bytes: a person's word about one is about them all."""
+    digests = {v.version: v.tags.get("adapter_digest") for v in ws.registry.versions(name)}
+    own = digests.get(version)
+    return frozenset(v for v, digest in digests.items() if own and digest == own) | {version}

@@ -1,0 +1,209 @@
+"""Settle the stages: the newcomer wins, exactly one version is in Production, replicas are pointed at it.
+
+A person steers with stages, in MLflow's page, by REST or by command. MLflow resolves two versions in Production to
+the higher number and says nothing; here the one that was not there at the last journaled look wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from selfheal.errors import ArtifactError, BusyError, FormatError
+from selfheal.steering.actors import PERSON, RECONCILER
+from selfheal.steering.change import Change, carry_out, means, point, pointer_to
+from selfheal.steering.leases import STAGES_TTL, Lease, hold, stages_lease
+from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
+from selfheal.steering.models import cannot_load
+from selfheal.steering.quarantine import twins
+from selfheal.steering.recover import finish_open
+from selfheal.steering.workspace import Workspace
+
+_log = logging.getLogger("selfheal.steering")
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a look at the stages found and did.
+
+    Attributes
+    ----------
+    version
+        The version that serves.
+    kind
+        The kind of journal entry that was written, or empty when nothing had changed.
+    reason
+        In words.
+    alarm
+        Whether Production was empty or could not be loaded.
+    """
+
+    version: int | None
+    kind: str = ""
+    reason: str = ""
+    alarm: bool = False
+
+
+def reconcile(ws: Workspace, name: str) -> Settled:
+    """Compare MLflow's stages with the last journaled look and settle what changed.
+
+    Cheap when nothing did (two reads), and safe to call from any process at any time: where another one is changing
+    the stages just now, nothing is done.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        MLflow or the database can't be reached; what was begun is finished by a later call.
+    """
+    look, pointer = last_look(ws, name), ws.table.pointer(name)
+    versions = {info.version: info for info in ws.registry.versions(name)}
+    if (
+        look is not None
+        and look.awaited is None
+        and not ws.table.journal_open(name)
+        and pointer is not None
+        and pointer.version == look.settled in versions
+        and pointer.pinned == look.pinned
+        and means(pointer, versions[pointer.version])
+        and look.stages == {version: info.stage for version, info in versions.items()}
+    ):
+        return Settled(look.settled)
+    try:
+        with hold(ws, stages_lease(name), ttl=STAGES_TTL) as lease:
+            return settle(ws, name, lease)
+    except BusyError:
+        return Settled(None if look is None else look.settled, reason="another process is changing the stages")
+
+
+def recover(ws: Workspace, name: str) -> Settled:
+    """What a start does first: wait for the lease of a process that died, finish or undo its work, settle.
+
+    Raises
+    ------
+    BusyError
+        If the lease is still held after its time to live: then its holder is alive.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=STAGES_TTL.total_seconds() + 1) as lease:
+        return settle(ws, name, lease)
+
+
+def settle(ws: Workspace, name: str, lease: Lease) -> Settled:
+    """Like :func:`reconcile`, for whoever holds the lease of the stages already."""
+    finish_open(ws, name, lease)
+    look = last_look(ws, name)
+    stages = stages_of(ws, name)
+    change = _first(ws, name, stages) if look is None else _difference(ws, name, look, stages)
+    if change is None:
+        if look is not None and look.settled is not None:
+            point(ws, name, pointer_to(ws, name, look.settled, pinned=look.pinned))
+        return Settled(None if look is None else look.settled)
+    if change.alarm:
+        _log.error("%s: %s", name, change.reason)
+    # The stages that the change was made from: what moves meanwhile is for the next look to find.
+    carry_out(ws, name, lease, change, replace(look or Look(), stages=stages))
+    return Settled(change.to, change.kind, change.reason, change.alarm)
+
+
+def _first(ws: Workspace, name: str, stages: Mapping[int, str]) -> Change:
+    """Nobody has looked before: what the pointer says, if it is in Production; else the newest that is."""
+    pointer = ws.table.pointer(name)
+    there = [v for v, stage in stages.items() if stage == PRODUCTION] or list(stages)
+    to: int = pointer.version if pointer is not None and pointer.version in there else max(there)
+    return Change("adopted", to, RECONCILER, f"version {to} is the first that the journal sees in Production")
+
+
+def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str]) -> Change | None:
+    """What to do about stages that somebody else changed since ``look``; None when nobody did."""
+    came = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
+    waits = [v for v in (look.awaited,) if v is not None and not came and stages.get(v) == look.stages.get(v)]
+    faults = {v: cannot_load(ws, name, v) for v in came or waits}
+    sound = [v for v in faults if faults[v] is None]
+    if look.stages == stages and not sound:
+        return None
+    condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
+    unread = sorted(v for v in faults if faults[v] is not None and v not in condemned)
+    vetoed = _vetoed(look, stages, replaced=bool(came))
+    quarantined = look.quarantined | condemned
+    if sound:
+        to = _latest(ws, name, sound)
+        others = [v for v in sound if v != to]
+        also = f" (and {others}, which were changed earlier)" if others else ""
+        late = " and can be read by now" if waits else ""
+        reason = f"version {to} was moved to Production{also}{late}"
+        lifted = twins(ws, name, to)
+        return Change("manual", to, PERSON, reason, vetoed=vetoed - lifted, quarantined=quarantined - lifted)
+    awaited = unread[-1] if unread else None
+    words = "; ".join(
+        f"version {v} can't be {'loaded' if v in condemned else 'read now, and is tried again'}: {faults[v]}"
+        for v in sorted(faults)
+    )
+    settled = look.settled
+    if settled is not None and stages.get(settled) == PRODUCTION:
+        if came:
+            reason = f"{words}; version {settled} goes on serving"
+            return Change(
+                "restore", settled, RECONCILER, reason, look.pinned, (), vetoed, quarantined, True, awaited=awaited
+            )
+        kind = "manual" if vetoed != look.vetoed else "seen"
+        return Change(
+            kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined, awaited=awaited
+        )
+    to = _comes_back(ws, name, look, stages, vetoed | quarantined, replaced=bool(came))
+    reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
+    pin = look.pinned and to == settled
+    return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
+
+
+def _condemns(fault: Exception | None) -> bool:
+    """Whether a version is not what was registered; one that another release wrote can be read after an upgrade."""
+    return isinstance(fault, ArtifactError) and not isinstance(fault, FormatError)
+
+
+def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozenset[int]:
+    """Versions that a person withdrew; leaving Production because another came in is no veto."""
+    out, back = (ARCHIVED, NONE), {v for v, stage in stages.items() if stage not in (ARCHIVED, NONE)}
+    withdrawn = {v for v, stage in look.stages.items() if stage not in out and stages.get(v) in out}
+    if replaced:
+        withdrawn -= look.production
+    return frozenset((look.vetoed | withdrawn) - back) & frozenset(stages)
+
+
+def _latest(ws: Workspace, name: str, versions: list[int]) -> int:
+    """Of several newcomers since one look, the one that was changed last."""
+    updated = {v.version: v.updated for v in ws.registry.versions(name)}
+    return int(max(versions, key=lambda v: (updated[v], v)))
+
+
+def _comes_back(
+    ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int], *, replaced: bool
+) -> int:
+    """The version that fills an empty Production: the journal's previous one that can be loaded.
+
+    The one that served comes first if it left only because another came (MLflow's box archives it), last if somebody
+    withdrew it. One that nobody withdrew goes before a veto; where none is left, an empty Production is worse than a
+    veto, and a version that never served worse than one that did.
+    """
+    here = () if look.settled is None else (look.settled,)
+    served: tuple[int, ...] = (*here, *look.lineage) if replaced else (*look.lineage, *here)
+    order: list[int] = [v for v in dict.fromkeys((*served, *sorted(stages))) if v in stages]
+    order.sort(key=lambda v: (v not in served, v in barred))
+    for version in order:
+        if cannot_load(ws, name, version) is None:
+            return version
+    raise ArtifactError(
+        f"Production of {name!r} is empty and none of its versions {sorted(stages)} can be loaded; replicas keep "
+        "serving what they have. Restore the artifact store, or adopt the model anew"
+    )
+
+
+def _emptied(settled: int | None, stages: Mapping[int, str]) -> str:
+    stage = None if settled is None else stages.get(settled)
+    return f"Production was empty: version {settled} is " + ("gone" if stage is None else f"in stage {stage}")
+
+
+def _changes(look: Look, stages: Mapping[int, str]) -> str:
+    moved = [f"version {v} is {stages[v]}" for v in sorted(stages) if look.stages.get(v) != stages[v]]
+    return "; ".join(moved + [f"version {v} is gone" for v in sorted(look.stages.keys() - stages.keys())])

@@ -1,0 +1,70 @@
+"""After a crash: finish what the journal left open, or undo it where it can't be finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
+from selfheal.steering.change import Change, finish, pointer_to
+from selfheal.steering.leases import Lease
+from selfheal.steering.look import PRODUCTION, Look, stages_of
+from selfheal.steering.workspace import Workspace
+from selfheal.table import JournalEntry
+
+
+def finish_open(ws: Workspace, name: str, lease: Lease) -> int:
+    """Close every open entry of a model; the caller holds its lease, so whoever began them is gone.
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    entries = ws.table.journal_open(name)
+    for entry in entries:
+        if "change" in entry.intent:
+            _finish(ws, name, lease, entry)
+        else:  # the release before noted in two steps
+            ws.table.journal_done(entry.id, {"result": "undone", "reason": "it was only to be noted"})
+    return len(entries)
+
+
+def _finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry) -> None:
+    change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
+    stages = stages_of(ws, name)
+    begun = {"version": change.to, "stage": PRODUCTION} in entry.acts
+    why_not = _moved(change, before, stages, begun=begun)
+    if not why_not:
+        try:
+            pointer = pointer_to(ws, name, change.to, pinned=change.pin)
+        except (ArtifactError, NotFoundError, UnavailableError) as error:
+            why_not = str(error)
+        else:
+            finish(ws, name, lease, entry, pointer)
+            return
+    outcome: dict[str, Any] = {"result": "undone", "reason": why_not}
+    if before.settled is not None:
+        outcome["look"] = replace(before, stages=_left(change, before, stages, begun=begun)).to_json()
+    ws.table.journal_done(entry.id, outcome)
+
+
+def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> str:
+    """Whether somebody else moved the newcomer since, whose word then holds; empty when nobody did."""
+    stage = stages.get(change.to)
+    if stage is None:
+        return f"version {change.to} is gone"
+    if stage == PRODUCTION or (stage == before.stages.get(change.to) and not begun):
+        return ""
+    return f"version {change.to} was moved to {stage} meanwhile"
+
+
+def _left(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> dict[int, str]:
+    """The stages as an entry that is undone left them, so that the next look tells our own moves from a person's.
+
+    A newcomer that is still in Production is left as it was before, and so looked at like anybody's.
+    """
+    ours = {v: stage for v, stage in change.moves(before) if v != change.to and stages.get(v) == stage}
+    gone = {change.to: PRODUCTION} if begun and stages.get(change.to) != PRODUCTION else {}
+    return {**before.stages, **ours, **gone}

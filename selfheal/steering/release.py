@@ -1,0 +1,103 @@
+"""From Staging to Production, as the policy allows: at once, after an audit, or by a person only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selfheal.errors import RefusedError
+from selfheal.policy import Policy
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.actors import FLOW
+from selfheal.steering.look import PRODUCTION, STAGING, last_look
+from selfheal.steering.models import load_version
+from selfheal.steering.policies import policy_of_record
+from selfheal.steering.quarantine import like_on_its_window
+from selfheal.steering.stages import promote
+from selfheal.steering.workspace import Workspace
+
+WAITS = "waits"
+"""Tag of a version in Staging: what it waits for."""
+
+LABELS_FITTED = "number.labels_fitted"
+"""Tag of a version that was fitted to labels: how many. Unless they have proven it already, window by window, later
+labels decide about it, whatever the policy makes of what data can't decide."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """Whether a version went to Production, and what was said about it."""
+
+    version: int
+    promoted: bool
+    note: str
+
+
+def release(ws: Workspace, name: str, version: int) -> Released:
+    """Put a healed version into Production if the policy, the quarantine and people allow it.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError, UnavailableError
+        No such version; it can't be loaded; a store is away. Nothing was changed.
+    """
+    info = ws.registry.version(name, version)
+    if info.stage == PRODUCTION:
+        return Released(version, True, f"version {version} is in Production already")
+    if info.stage != STAGING:
+        return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
+    policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
+    waits = _waits(policy, info) or _in_quarantine(ws, name, info, policy)
+    if waits:
+        return _wait(ws, name, version, waits)
+    parent = info.tags.get("parent", "")
+    reason = f"{info.tags.get('diagnosis', 'healed')}: {info.description}"[:1000]
+    try:
+        promote(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
+    except RefusedError as error:
+        return _wait(ws, name, version, str(error))
+    return Released(version, True, f"version {version} is in Production")
+
+
+def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Released:
+    """Put a version that served before into Production again: a stage transition, no training.
+
+    Parameters
+    ----------
+    over
+        The version that it was compared with.
+    """
+    policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
+    if policy.release.approval == "manual":
+        return _wait(ws, name, version, f"to be recalled by a person: release.approval is manual ({reason})")
+    try:
+        promote(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
+    except RefusedError as error:
+        return _wait(ws, name, version, str(error))
+    return Released(version, True, f"version {version} was recalled to Production")
+
+
+def _waits(policy: Policy, info: VersionInfo) -> str:
+    if policy.release.approval == "manual":
+        return "a person: release.approval is manual"
+    if LABELS_FITTED in info.tags and info.tags.get("verdict") != "promote":
+        return "labels of the next windows: it was fitted to earlier ones"
+    # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
+    if info.tags.get("verdict") == "audit":
+        return "an audit or a person: the gate asks for labels"
+    return ""
+
+
+def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, policy: Policy) -> str:
+    look = last_look(ws, name)
+    if look is None or not look.quarantined:
+        return ""
+    model = load_version(ws, name, info.version).with_policy(policy)
+    like = like_on_its_window(ws, name, info, model, look.quarantined)
+    if like is None:
+        return ""
+    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
+
+
+def _wait(ws: Workspace, name: str, version: int, why: str) -> Released:
+    ws.registry.set_tag(name, version, WAITS, why)
+    return Released(version, False, f"version {version} waits for {why}")

@@ -1,0 +1,170 @@
+"""The stage changes that the loop and the command line make themselves: promote, roll back, archive."""
+
+from __future__ import annotations
+
+from selfheal.errors import ArtifactError, NotFoundError, RefusedError
+from selfheal.steering.actors import is_person
+from selfheal.steering.change import Change, carry_out
+from selfheal.steering.leases import STAGES_TTL, Lease, hold, stages_lease
+from selfheal.steering.look import Look, last_look
+from selfheal.steering.models import cannot_load, load_version
+from selfheal.steering.quarantine import like_on_its_window, twins
+from selfheal.steering.reconcile import settle
+from selfheal.steering.workspace import Workspace
+
+WAIT_SECONDS = 20.0
+"""For another process that is changing the stages: two whole leases."""
+
+
+def promote(
+    ws: Workspace,
+    name: str,
+    version: int,
+    actor: str,
+    *,
+    pin: bool = False,
+    over: int | None = None,
+    reason: str = "",
+    kind: str = "promote",
+) -> Look:
+    """Put a version into Production; the former one is archived once it is there.
+
+    Parameters
+    ----------
+    actor
+        ``"flow"``, ``"watch"``, or who asked for it.
+    pin
+        Forbid even the watch to roll it back.
+    over
+        The version that it was compared with: if another serves by now, the evidence is void.
+    kind
+        ``"promote"``, or ``"recall"`` of a version that served before.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError
+        No such version, or it can't be loaded; nothing was changed.
+    RefusedError
+        A flow may not promote it: a person withdrew it, it is in quarantine, or Production is pinned.
+    BusyError
+        Another process keeps changing the stages.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if version not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+        if not is_person(actor):
+            _may_flow_promote(look, name, version, over)
+            _no_like_of_withdrawn(ws, look, name, version)
+        if look.settled == version and look.pinned == pin:
+            return look
+        load_version(ws, name, version)
+        lifted = twins(ws, name, version) if is_person(actor) else frozenset()
+        change = Change(
+            kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
+        )  # fmt: skip
+        return carry_out(ws, name, lease, change, look)
+
+
+def rollback(
+    ws: Workspace, name: str, actor: str, to: int | None = None, *, reason: str = "", turned: bool = False
+) -> Look:
+    """Put the version before into Production again (or ``to``), and the one that serves into quarantine.
+
+    Parameters
+    ----------
+    turned
+        The world is as it was before: that says nothing against the version that goes, which is not put into
+        quarantine and may be recalled when its own drift comes again.
+
+    Raises
+    ------
+    RefusedError
+        Nothing to go back to, or the watch asks and a person has pinned Production.
+    UnavailableError
+        The version before can't be read now; nothing was changed.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if look.pinned and not is_person(actor):
+            raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may roll it back")
+        target = _target(ws, name, look) if to is None else to
+        if target not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {target} (versions: {_known(look)})")
+        if target == look.settled:
+            raise RefusedError(f"version {target} of {name!r} serves already; name another to go back to")
+        load_version(ws, name, target)
+        gone = {look.settled or 0} if not turned else set()
+        quarantined = frozenset((look.quarantined | gone) - {target, 0})
+        change = Change(
+            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=quarantined, turned=turned
+        )
+        return carry_out(ws, name, lease, change, look)
+
+
+def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str = "") -> Look:
+    """Archive a version that does not serve; archived by a person, no flow promotes it again.
+
+    Raises
+    ------
+    RefusedError
+        If it serves: promote another one instead.
+    """
+    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
+        look = _settled(ws, name, lease)
+        if version not in look.stages:
+            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+        if version == look.settled or look.settled is None:
+            raise RefusedError(f"version {version} of {name!r} serves; promote another one, which archives it")
+        vetoed = look.vetoed | ({version} if is_person(actor) else set())
+        change = Change("archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined)
+        return carry_out(ws, name, lease, change, look)
+
+
+def _settled(ws: Workspace, name: str, lease: Lease) -> Look:
+    """The look after whatever a person did meanwhile was settled first."""
+    settle(ws, name, lease)
+    return last_look(ws, name) or Look()
+
+
+def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> None:
+    if look.pinned and version != look.settled:
+        raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may replace it")
+    if version in look.vetoed:
+        raise RefusedError(f"a person withdrew version {version} of {name!r}; only a person may promote it again")
+    if version in look.quarantined:
+        raise RefusedError(f"version {version} of {name!r} was rolled back; labels, an audit or a person must clear it")
+    if over is not None and over != look.settled:
+        raise RefusedError(
+            f"version {version} of {name!r} was compared with version {over}, but {look.settled} serves by now; "
+            "the next alarmed window compares anew"
+        )
+
+
+def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) -> None:
+    """What a person took out does not come back under another number."""
+    if not look.vetoed:
+        return
+    like = max(twins(ws, name, version) & look.vetoed, default=None)
+    if like is None:
+        info, model = ws.registry.version(name, version), load_version(ws, name, version)
+        like = like_on_its_window(ws, name, info, model, look.vetoed)
+    if like is not None:
+        raise RefusedError(
+            f"version {version} of {name!r} predicts like version {like}, which a person withdrew; only a person may "
+            "promote it"
+        )
+
+
+def _target(ws: Workspace, name: str, look: Look) -> int:
+    for version in look.fallbacks:
+        error = cannot_load(ws, name, version)
+        if error is None:
+            return version
+        if not isinstance(error, ArtifactError):
+            raise error  # it may be read again: a step further back would serve an older world
+    raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
+
+
+def _known(look: Look) -> str:
+    return ", ".join(map(str, sorted(look.stages)))

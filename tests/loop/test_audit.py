@@ -1,0 +1,323 @@
+"""What the data cannot decide: a few labels, handed out or late, do; and twins that no data can tell apart."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.impute import SimpleImputer
+
+from selfheal import Adapter, MonitoredModel
+from selfheal.errors import InputError, RefusedError
+from selfheal.healing.sequential import audit as wald
+from selfheal.healing.sequential import lead
+from selfheal.loop import answer, heal_window, monitor, open_audit, try_waiting
+from selfheal.loop.audit import ROWS, _plain, questions, telling
+from selfheal.loop.trial import labels_before, waiting
+from selfheal.steering import promote, release
+from selfheal.steering.look import last_look
+from tests.steering.given import HEALS, NAME, POLICY, START, in_celsius, kinds, rows, send, stages, toy
+
+FAR = START.replace(year=2027)
+COLUMNS = ("temperature", "dew")
+
+
+def register(ws, adapter=HEALS[0], **tags: object) -> int:
+    about = {"diagnosis": "sensor", "verdict": "audit", "parent": 1, "window": 0, **tags}
+    version = ws.registry.register(
+        NAME, toy().with_adapter(adapter).adapter, tags=about, sample=rows(200, 9).drop(columns="y")
+    )
+    release(ws, NAME, version)
+    return version
+
+
+def windows(ws, count: int = 2, *, labelled: int = 0, policy: str = POLICY) -> pd.Series:
+    """Windows in °C that nobody healed, closed and looked at once; their truth."""
+    (ws.settings.rules / "toy.yaml").write_text(policy.replace("[2, 3]", "[9, 9]"))
+    truth = {}
+    for k in range(count):
+        frame = in_celsius(rows(200, 50 + k), *COLUMNS)
+        ids = send(ws, frame, 200 * k)
+        truth |= dict(zip(ids, frame["y"].tolist(), strict=True))
+        if labelled:
+            ws.table.add_labels(NAME, ids[:labelled], frame["y"].tolist()[:labelled], ws.clock())
+    monitor(ws, NAME, FAR)
+    return pd.Series(truth)
+
+
+def tag(ws, version: int, key: str) -> str:
+    return ws.registry.version(NAME, version).tags.get(key, "")
+
+
+# ------------------------------------------------------------------ a person answers
+
+
+def test_right_answers_put_the_version_into_production_and_stop_early(ws):
+    truth = windows(ws)
+    version = register(ws)
+    audit = open_audit(ws, NAME)
+    assert audit is not None and (audit.version, audit.against) == (version, 1)
+    assert lead() <= len(audit.rows) <= ROWS and not set(audit.rows.columns) & {"y", "label"}
+    asked = 0
+    while not audit.verdict:
+        key = audit.open_rows.index[0]
+        audit = answer(ws, audit, {key: str(truth[key])})
+        asked += 1
+    assert (audit.verdict, audit.promoted) == ("passed", True) and lead() <= asked <= 8
+    assert ws.registry.production(NAME) == [version]
+    assert tag(ws, version, "audit").startswith("passed: of")
+    assert ws.table.journal(NAME)[-1].intent["change"]["actor"] == "audit"
+    assert open_audit(ws, NAME) is None, "nothing waits any more"
+
+
+def test_wrong_for_the_version_is_refused_and_its_like_is_known(ws):
+    truth = windows(ws)
+    version = register(ws)
+    audit = open_audit(ws, NAME)
+    done = answer(ws, audit, {key: 1 - truth[key] for key in audit.rows.index})
+    assert (done.verdict, stages(ws)[version]) == ("refused", "Archived")
+    assert tag(ws, version, "audit").startswith("refused: of")
+    assert last_look(ws, NAME).settled == 1 and version in last_look(ws, NAME).vetoed
+    assert kinds(ws).count("audit") == 3, "asked, answered, decided"
+
+
+def test_an_interrupted_audit_goes_on_where_it_stopped(ws):
+    truth = windows(ws)
+    register(ws)
+    first = open_audit(ws, NAME)
+    keys = first.rows.index[:2]
+    first = answer(ws, first, {keys[0]: truth[keys[0]]})
+    assert "rows are left" in first.note
+    again = open_audit(ws, NAME, seed=99)
+    assert again.rows.index.tolist() == first.rows.index.tolist() and again.said == first.said
+    pd.testing.assert_frame_equal(again.rows, first.rows, check_names=False)
+    assert again.answers == {keys[0]: truth[keys[0]]}
+    with pytest.raises(InputError, match="answers of an audit stand"):
+        answer(ws, again, {keys[0]: 1 - truth[keys[0]]})
+    assert answer(ws, again, {key: truth[key] for key in again.rows.index}).promoted
+
+
+def test_answers_that_decided_before_a_crash_are_acted_on(ws):
+    truth = windows(ws)
+    version = register(ws)
+    audit = open_audit(ws, NAME)
+    given = {key: int(truth[key]) for key in audit.rows.index}
+    intent = {"step": "answered", "version": version, "against": 1, "answers": given}
+    ws.table.journal_done(ws.table.journal_begin(NAME, "audit", intent, ws.clock()), {})
+    assert open_audit(ws, NAME).promoted
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"r999999": "1"}, "is no row of this audit"),
+        ({}, "no answers"),
+        (None, "label 'rain' of .* is no class of 'toy'"),
+    ],
+)
+def test_bad_answers_are_refused_by_name_and_nothing_is_taken(ws, given, words):
+    windows(ws)
+    register(ws)
+    audit = open_audit(ws, NAME)
+    keys = audit.rows.index
+    with pytest.raises(InputError, match=words):
+        answer(ws, audit, {keys[0]: "1", keys[1]: "rain"} if given is None else given)
+    assert open_audit(ws, NAME).answers == {}
+
+
+def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_not():
+    reference = rows(2400, 0)
+    reference.loc[::3, "wind"] = np.nan
+    mean = SimpleImputer().fit(reference.drop(columns="y"))
+    model = MonitoredModel(toy().backbone, toy().head, reference, target="y", preprocess=mean)
+    frame = in_celsius(rows(200, 50), *COLUMNS).drop(columns="y").assign(wind=np.nan)
+    frame.loc[:49, "dew"] = np.inf
+    asked, said = questions(model, model.with_adapter(HEALS[0]), frame, 0)
+    assert len(asked) == len(said) >= lead() and asked.index.min() >= 50
+    assert json.loads(json.dumps(_plain(asked), allow_nan=False))[0][2] is None
+
+
+def test_what_can_not_be_audited(ws):
+    windows(ws)
+    assert open_audit(ws, NAME) is None
+    with pytest.raises(RefusedError, match="only one in Staging"):
+        open_audit(ws, NAME, 1)
+    alike = register(ws, HEALS[0].belonging_to("", None).__class__())
+    with pytest.raises(RefusedError, match="differ on 0 unlabelled rows"):
+        open_audit(ws, NAME, alike)
+    version = register(ws)
+    audit = open_audit(ws, NAME)
+    promote(ws, NAME, 3, "ann")
+    with pytest.raises(RefusedError, match="version 3 of 'toy' serves by now"):
+        answer(ws, audit, dict.fromkeys(audit.rows.index, 1))
+    assert stages(ws)[version] == "Staging"
+    promote(ws, NAME, 3, "ann", pin=True)
+    with pytest.raises(RefusedError, match="is pinned"):
+        open_audit(ws, NAME)
+
+
+def test_manual_approval_leaves_the_last_word_to_a_person(ws):
+    truth = windows(ws, policy=POLICY.replace("release: {", "release: {approval: manual, "))
+    version = register(ws)
+    audit = open_audit(ws, NAME)
+    done = answer(ws, audit, {key: truth[key] for key in audit.rows.index})
+    assert (done.verdict, done.promoted, stages(ws)[version]) == ("passed", False, "Staging")
+    assert "selfheal promote toy" in done.note and "a person" in tag(ws, version, "waits")
+
+
+def shifted(ws, by: float) -> int:
+    """A version that waits for an audit: it calls the last class more often (``by`` > 0) or less."""
+    return register(ws, Adapter(logit_offset=np.array([-by / 2, by / 2])))
+
+
+def test_who_is_right_more_often_may_still_cost_more(ws):
+    """Five false alarms less for one more miss: no gain at 1 : 5."""
+    policy = POLICY.replace("[2, 3]", "[9, 9]")
+    costs = "cost: {false_positive: 1, false_negative: 5}"
+    (ws.settings.rules / "toy.yaml").write_text(policy + costs)
+    send(ws, rows(200, 50), 0)
+    monitor(ws, NAME, FAR)
+    for text, verdict, stage in ((policy + costs, "refused", "Archived"), (policy, "passed", "Production")):
+        (ws.settings.rules / "toy.yaml").write_text(text)
+        version = shifted(ws, -3.0)
+        audit = open_audit(ws, NAME)
+        assert set(audit.said) == {(0, 1)}
+        done = answer(ws, audit, {key: int(i == 0) for i, key in enumerate(audit.rows.index[:6])})
+        assert (done.verdict, stages(ws)[version]) == (verdict, stage)
+        assert ("expected cost" in done.note) == (verdict == "refused")
+
+
+# ------------------------------------------------------------------ labels come
+
+
+def test_late_labels_promote_what_waits(ws):
+    windows(ws, labelled=60)
+    version = register(ws)
+    found = try_waiting(ws, NAME)
+    assert found is not None and (found.version, found.says, found.promoted) == (version, "better", True)
+    assert "log-loss gain" in tag(ws, version, "trial")
+    assert ws.registry.production(NAME) == [version]
+    assert try_waiting(ws, NAME) is None
+
+
+def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws):
+    """All labels are of rows on which both call the last class; the candidate is surer of it."""
+    policy = POLICY.replace("[2, 3]", "[9, 9]")
+    capped = policy.replace("max_changed: 0.9", "max_changed: 0.05")
+    costly = policy + "cost: {false_positive: 1, false_negative: 5}"
+    (ws.settings.rules / "toy.yaml").write_text(policy)
+    frame = rows(400, 50)
+    ids = send(ws, frame, 0)
+    monitor(ws, NAME, FAR)
+    score = toy().predict_proba(frame)[:, 1]
+    chosen = np.flatnonzero((score > 0.5) & (score < 0.97))
+    ws.table.add_labels(NAME, [ids[i] for i in chosen], [1] * len(chosen), ws.clock())
+    version = shifted(ws, 2.0)
+    for text, words in ((capped, "it changes 10% of predictions (max_changed 5%)"), (costly, "expected cost")):
+        (ws.settings.rules / "toy.yaml").write_text(text)
+        found = try_waiting(ws, NAME)
+        assert (found.says, stages(ws)[version]) == ("undecided", "Staging")
+        assert words in found.reason and tag(ws, version, "trial") == found.reason
+    (ws.settings.rules / "toy.yaml").write_text(policy)
+    assert try_waiting(ws, NAME).promoted, "without either they suffice"
+
+
+def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(ws):
+    windows(ws)
+    version = register(ws)
+    assert try_waiting(ws, NAME) is None, "no label yet"
+    frame = rows(200, 77)
+    ids = send(ws, frame, 400)
+    monitor(ws, NAME, FAR)
+    ws.table.add_labels(NAME, ids[:4], frame["y"].tolist()[:4], ws.clock())
+    assert try_waiting(ws, NAME).says == "undecided"
+    ws.table.add_labels(NAME, ids, frame["y"].tolist(), ws.clock())
+    monitor(ws, NAME, FAR)
+    assert stages(ws)[version] == "Archived", "in °F the map does harm"
+    assert len(labels_before(ws, NAME, 3)) == 1
+
+
+def test_what_was_fitted_to_labels_waits_for_later_ones_whatever_the_policy(ws):
+    for ambiguous in ("promote", "refuse"):
+        (ws.settings.rules / "toy.yaml").write_text(
+            POLICY.replace("release: {", f"release: {{ambiguous: {ambiguous}, ")
+        )
+        version = register(ws, **{"number.labels_fitted": 60})
+        assert stages(ws)[version] == "Staging" and tag(ws, version, "waits").startswith("labels")
+    windows(ws, 1, labelled=60)
+    register(ws, HEALS[1], **{"number.labels_fitted": 60, "labels_from": 1})
+    assert try_waiting(ws, NAME) is None, "it has seen these labels"
+    assert waiting(ws, NAME, last_look(ws, NAME))[0].version == max(stages(ws))
+
+
+def test_a_patch_that_labels_do_not_decide_on_is_dropped(ws):
+    windows(ws, 4, labelled=3)
+    version = register(ws, **{"number.labels_fitted": 60})
+    assert "4 windows of labels did not decide" in try_waiting(ws, NAME).reason
+    assert stages(ws)[version] == "Archived"
+
+
+def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
+    """Inputs as ever, labels flipped: only labels show it. The whole way, the heal in its own process."""
+    (ws.settings.rules / "toy.yaml").write_text(POLICY)
+    for k in range(2):
+        frame = rows(200, 60 + k)
+        ids = send(ws, frame, 200 * k)
+        ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
+        monitor(ws, NAME, FAR)
+    record = heal_window(ws, NAME, ws.table.window(NAME, 1))
+    assert (record.decision, record.promoted, record.failure) == ("audit", False, "")
+    version = record.version
+    assert tag(ws, version, "labels_from") == "2" and tag(ws, version, "waits").startswith("labels of the next windows")
+    again = heal_window(ws, NAME, ws.table.window(NAME, 1))
+    assert again.version == version
+    assert try_waiting(ws, NAME) is None, "it has seen every label there is"
+    frame = rows(200, 70)
+    ids = send(ws, frame, 400)
+    monitor(ws, NAME, FAR)
+    ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
+    assert try_waiting(ws, NAME).promoted
+    assert ws.registry.production(NAME) == [version]
+
+
+# ------------------------------------------------------------------ twins
+
+
+def posterior(x: np.ndarray) -> np.ndarray:
+    """Of class 1 at x, where class 1 lies at (2, 1), class 0 at (0, 0), both with unit spread, 30 % of class 1."""
+    odds = x @ np.array([2.0, 1.0]) - 2.5 + np.log(0.3 / 0.7)
+    p = 1 / (1 + np.exp(-odds))
+    return np.column_stack([1 - p, p])
+
+
+@pytest.mark.parametrize("twin", ["sensor", "population"])
+def test_twins_are_told_apart_by_at_most_twenty_labels(twin: str) -> None:
+    """The same p(x), 300 seeds: a sensor that moved by 1.5, or a population that did while the concept stayed."""
+    right, asked = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        clean = rng.normal(size=(1000, 2)) + np.outer(rng.random(1000) < 0.3, [2.0, 1.0])
+        seen = clean + np.array([1.5, 0.0])
+        incumbent, candidate = posterior(seen), posterior(clean)  # the candidate undoes the shift
+        truth = (rng.random(1000) < (candidate if twin == "sensor" else incumbent)[:, 1]).astype(int)
+        decided = candidate.argmax(axis=1), incumbent.argmax(axis=1)
+        chosen = telling(candidate, incumbent, decided[0] != decided[1], seed)
+        found = wald([int(truth[i] == decided[0][i]) - int(truth[i] == decided[1][i]) for i in chosen])
+        right.append(found.says == ("better" if twin == "sensor" else "worse"))
+        asked.append(found.answered)
+    assert np.mean(right) >= 0.95
+    assert max(asked) <= 20 and np.mean(asked) <= 11
+
+
+def test_rows_that_tell_most_come_first() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (np.column_stack([1 - p, p]) for p in (rng.random(500), rng.random(500)))
+    differ = a.argmax(axis=1) != b.argmax(axis=1)
+    chosen = telling(a, b, differ, seed=1)
+    assert len(chosen) == ROWS and differ[chosen].all()
+    apart = np.abs(a - b)[:, 1]
+    assert apart[chosen].min() >= np.sort(apart[differ])[-ROWS] - 0.1
+    assert chosen.tolist() != telling(a, b, differ, seed=2).tolist()
+    assert len(telling(a, b, np.zeros(500, dtype=bool), seed=1)) == 0

@@ -1,0 +1,96 @@
+"""A heal's process may die, hang or raise: each is said, none hurts the parent."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from selfheal.loop import heal_window, pending
+from selfheal.loop.forks import NICENESS, SERVER, ChildFailedError, serve
+from tests.steering.given import NAME, START, rows, send
+
+pytestmark = pytest.mark.xdist_group("loop")
+
+LONG = 60.0
+
+
+def die(task: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(task: object) -> None:
+    time.sleep(600)
+
+
+def fail(task: object) -> None:
+    raise ValueError("no such column")
+
+
+def niceness(task: object) -> int:
+    return os.nice(0)
+
+
+def test_it_runs_at_low_priority():
+    assert SERVER.call(niceness, None, LONG) == os.nice(0) + NICENESS
+
+
+@pytest.mark.parametrize(
+    ("work", "limit", "words"),
+    [(die, LONG, "exit code -9"), (hang, 0.2, "within 0.2 s"), (fail, LONG, "ValueError at test_child.py")],
+)
+def test_its_end_is_said(work, limit, words):
+    with pytest.raises(ChildFailedError, match=words):
+        SERVER.call(work, None, limit)
+
+
+def test_a_failed_heal_is_a_record(ws):
+    send(ws, rows(200, 1), 0)
+    (window,) = pending(ws, NAME, START.replace(year=2027))
+    record = heal_window(ws, NAME, window, limit=0.0)
+    assert record.decision == "failed" and "did not end within 0 s" in record.failure
+    assert record.version is None
+    assert ws.registry.production(NAME) == [1]
+
+
+def test_it_does_not_run_the_script_again(tmp_path, monkeypatch):
+    script = tmp_path / "monitors.py"  # without if __name__ == "__main__"
+    script.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('again')")
+    main = types.ModuleType("__main__")
+    main.__file__ = str(script)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert SERVER.call(niceness, None, LONG) == os.nice(0) + NICENESS
+    assert not (tmp_path / "ran").exists()
+
+
+def say_and_hang(place: Path) -> None:
+    place.with_suffix(".tmp").write_text(str(os.getpid()))
+    place.with_suffix(".tmp").rename(place)
+    time.sleep(600)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_it_dies_with_its_parent(tmp_path):
+    place = tmp_path / "child"
+    ours, its = mp.Pipe()
+
+    def alone() -> None:
+        ours.close()
+        serve(its.fileno())
+
+    server = mp.get_context("fork").Process(target=alone)
+    server.start()
+    its.close()
+    ours.send((say_and_hang, place, 600))
+    while not place.exists():
+        time.sleep(0.01)
+    ours.close()  # as the kernel does for a parent that died
+    server.join()
+    assert server.exitcode == 0
+    assert not Path(f"/proc/{place.read_text()}").exists()

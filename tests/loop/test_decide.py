@@ -1,0 +1,180 @@
+"""Patience, cooldown, baking and the yardstick: pure decisions on made-up histories."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfheal.drift.signals import Signal
+from selfheal.loop.decide import Decision, bakes, decided
+from selfheal.loop.heal import HealRecord
+from selfheal.loop.health import CLEARED_AT_MOST, health_of, released
+from selfheal.loop.inspect import YARDSTICK_WINDOWS, Inspection
+from selfheal.policy import Policy
+from selfheal.steering.look import Look
+from selfheal.steering.policies import PolicyOfRecord
+from selfheal.table import WindowRef
+from tests.steering.given import START
+
+HOUR = timedelta(hours=1)
+LOOK = Look(settled=2, lineage=(1,), stages={1: "Archived", 2: "Production"}, swap=7, actor="flow")
+
+
+def policy(**heal: Any) -> Policy:
+    return Policy.load({"heal": {"patience": [2, 3], "cooldown": "2h", **heal}, "monitor": {"window": "1h"}})
+
+
+def ref(index: int, *, joined: int = 1, too_few: bool = False) -> WindowRef:
+    return WindowRef("toy", index, START + index * HOUR, START + (index + 1) * HOUR, 600, joined, too_few)
+
+
+def seen(index: int, alarm: bool, *, rule: Policy | None = None, look: Look = LOOK, **more: Any) -> Inspection:
+    signals = (Signal("data", alarm, "score", 2.0 if alarm else 0.5, 1.0, "why"), Signal("rules", False, "", 0, 1, ""))
+    return Inspection(ref(index), 2, look, PolicyOfRecord(rule or policy()), signals=signals, own_share=1.0, **more)
+
+
+def cycle(index: int, alarm: bool, **more: Any) -> dict[str, Any]:
+    window = ref(index)
+    return {
+        "index": index, "start": window.start.isoformat(), "end": window.end.isoformat(), "swap": 7, "alarm": alarm,
+        "confirmed": False, "decision": "drift" if alarm else "stable", "own_share": 1.0, "heal": None, "watch": None,
+        "health": "waiting" if alarm else "healthy", **more,
+    }  # fmt: skip
+
+
+def history(*alarms: bool, first: int = 0) -> list[dict[str, Any]]:
+    return [cycle(first + i, alarm) for i, alarm in enumerate(alarms)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind"),
+    [
+        ([], True, "drift"),
+        ([False], False, "stable"),
+        ([False, True], True, "heal"),
+        ([True, False], True, "heal"),
+        ([True, False, False], True, "drift"),
+        ([True, True], False, "stable"),
+    ],
+)
+def test_patience(before, now, kind):
+    assert decided(seen(len(before), now), history(*before)).kind == kind
+
+
+def test_patience_of_one():
+    assert decided(seen(1, True, rule=policy(patience=[1, 1])), history(True)).kind == "heal"
+
+
+def test_alarms_under_another_version_do_not_count():
+    assert decided(seen(1, True), [cycle(0, True, swap=3)]).kind == "drift"
+
+
+def test_alarms_long_ago_in_event_time_do_not_count():
+    assert decided(seen(30, True), history(True)).kind == "drift"
+
+
+def test_windows_at_fault_or_too_small_are_passed_over():
+    between = [cycle(1, False, decision="data_fault"), cycle(2, False, decision="too_few")]
+    assert decided(seen(3, True), [cycle(0, True), *between]).kind == "heal"
+
+
+def test_only_the_newest_window_heals():
+    late = decided(seen(1, True), history(True), newest=False)
+    assert (late.kind, late.confirmed) == ("alarm", True)
+
+
+@pytest.mark.parametrize(("ago", "kind"), [(1, "alarm"), (2, "heal"), (3, "heal")])
+def test_cooldown_counts_event_time(ago, kind):
+    healed = [cycle(10 - ago, True, confirmed=True, heal={"failure": ""}, swap=7 if ago == 1 else 6)]
+    more = [cycle(9, True)] if ago > 1 else []
+    assert decided(seen(10, True), healed + more).kind == kind
+
+
+def test_a_failed_heal_starts_no_cooldown():
+    failed = [cycle(0, True), cycle(1, True, confirmed=True, heal={"failure": "the heal's process died"})]
+    assert decided(seen(2, True), failed).kind == "heal"
+
+
+def test_the_guards_come_first():
+    fault = decided(seen(1, False, problems=("column 'wind' is missing",)), history(True))
+    assert (fault.kind, fault.reasons) == ("data_fault", ("column 'wind' is missing",))
+
+
+def test_a_new_version_bakes_and_a_persons_choice_is_watched_to_the_end():
+    rule = Policy.load({"release": {"bake_windows": 1, "watch_windows": 3}})
+    by_flow, by_person = (
+        LOOK,
+        Look(settled=2, lineage=(1,), stages={1: "Archived", 2: "Production"}, swap=7, actor="ann"),
+    )
+    assert "0 of 1" in bakes(by_flow, [], rule)
+    assert bakes(by_flow, history(False), rule) == ""
+    assert "put there by ann, has served 2 of 3" in bakes(by_person, history(False, True), rule)
+    proven = [cycle(0, False, watch={"verdict": "better"})]
+    assert bakes(by_person, proven, rule) == ""
+    assert bakes(Look(settled=1, swap=1), [], rule) == "", "the first version has nothing to be compared with"
+    answered_by_the_one_before = [cycle(0, False, own_share=0.2)]
+    assert "0 of 1" in bakes(by_flow, answered_by_the_one_before, rule)
+
+
+def heal(decision: str, diagnosis: str) -> HealRecord:
+    return HealRecord(0, decision, diagnosis)
+
+
+def test_health():
+    quiet, first = Decision("stable", ()), Decision("drift", (), alarm=True)
+    confirmed = Decision("heal", (), alarm=True, confirmed=True)
+    assert health_of(quiet, None, [], rolled_back=False) == "healthy"
+    assert health_of(quiet, None, [], rolled_back=True) == "unhealthy"
+    assert health_of(first, None, [], rolled_back=False) == "waiting"
+    assert health_of(confirmed, heal("promote", "sensor"), [], rolled_back=False) == "unhealthy"
+    assert health_of(confirmed, heal("keep", "benign"), [], rolled_back=False) == "cleared"
+    assert health_of(confirmed, heal("refuse", "unknown"), [], rolled_back=False) == "unhealthy"
+    assert health_of(Decision("data_fault", ()), None, [], rolled_back=False) == "unhealthy"
+    assert health_of(Decision("too_few", ()), None, [], rolled_back=False) == "none"
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_cleared_windows_never_outnumber_the_others_in_the_yardstick(alarms):
+    confirmed = Decision("heal", (), alarm=True, confirmed=True)
+    past: list[dict[str, Any]] = []
+    for index, alarm in enumerate(alarms):
+        decision = confirmed if alarm else Decision("stable", ())
+        health = health_of(decision, heal("keep", "benign"), past, rolled_back=False)
+        past.append(cycle(index, alarm, health=health))
+        used = [c["health"] for c in past if c["health"] in ("healthy", "cleared")][-YARDSTICK_WINDOWS:]
+        assert used.count("cleared") <= CLEARED_AT_MOST
+
+
+def test_an_unconfirmed_alarm_is_cleared_once_it_can_not_be_confirmed_any_more():
+    past = history(False, True, False)
+    quiet = Decision("stable", (), needed=2, of=3)
+    assert released(seen(2, False), quiet, past[:2]) == []
+    assert released(seen(3, False), quiet, past) == [1]
+    assert released(seen(4, False), quiet, [*past, cycle(3, False)]) == [], "once"
+
+
+def test_an_alarm_that_was_confirmed_is_not():
+    past = [cycle(1, True), cycle(2, True, confirmed=True)]
+    assert released(seen(3, False), Decision("stable", (), needed=2, of=3), past) == []
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_every_alarm_ends_up_confirmed_or_released_exactly_once(alarms):
+    past: list[dict[str, Any]] = []
+    out: list[int] = []
+    for index, alarm in enumerate([*alarms, False, False, False]):
+        looked = seen(index, alarm)
+        decision = decided(looked, past, newest=False)
+        out += released(looked, decision, past)
+        past.append(
+            cycle(index, alarm, confirmed=decision.confirmed, health=health_of(decision, None, past, rolled_back=False))
+        )
+    assert len(out) == len(set(out))
+    for index, alarm in enumerate(alarms):
+        near = any(c["confirmed"] for c in past[index : index + 3])
+        waited = past[index]["health"] == "waiting"
+        assert (index in out) == (alarm and waited and not near)

@@ -1,0 +1,58 @@
+"""A small model in a real MLflow store and a real database: made once a session, copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from selfheal.registry.adoption import adopt_model
+from selfheal.steering.workspace import Workspace
+from tests.steering.given import HEALS, NAME, rows, toy, workspace_at
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with ``toy`` adopted and three heals of it in Staging."""
+    return adopted(tmp_path_factory.getbasetemp() / "adopted")
+
+
+@cache
+def adopted(home: Path) -> Path:
+    """Made once, however many folders of tests ask for it."""
+    ws = workspace_at(home)
+    model = toy()
+    adopt_model(NAME, model, ws.registry, ws.table)
+    sample = rows(200, 9).drop(columns="y")
+    for adapter in HEALS:
+        tags = {"diagnosis": "sensor", "verdict": "promote", "parent": 1, "window": -1}
+        ws.registry.register(NAME, model.with_adapter(adapter).adapter, tags=tags, sample=sample)
+    ws.table.close()
+    for name in ("mlflow.db", "selfheal.db"):
+        with sqlite3.connect(home / name) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    return home
+
+
+@pytest.fixture
+def home(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template: MLflow's store, the state database and the cached base."""
+    place = tmp_path / "home"
+    place.mkdir()
+    for name in ("mlflow.db", "selfheal.db"):
+        shutil.copyfile(template / name, place / name)
+    shutil.copytree(template / "cache", place / "cache")
+    return place
+
+
+@pytest.fixture
+def ws(home: Path) -> Iterator[Workspace]:
+    """The copy, opened."""
+    opened = workspace_at(home)
+    yield opened
+    opened.table.close()

@@ -1,0 +1,148 @@
+"""Whatever a process was doing when it died, the next start leaves exactly one version in Production."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from selfheal.registry.versions import FILES
+from selfheal.steering import promote, reconcile, recover, rollback
+from selfheal.steering.look import last_look
+from tests.steering.given import NAME, CrashError, Point, crashing, kinds, workspace_at
+
+#: intent, version moved in MLflow, that journaled, the old one moved, that journaled, pointer, aliases, done
+POINTS = range(8)
+
+
+@pytest.mark.parametrize("at", POINTS)
+def test_a_promotion_that_died_is_finished(ws, at):
+    reconcile(ws, NAME)
+    dying, point = crashing(ws, at)
+    with pytest.raises(CrashError):
+        promote(dying, NAME, 2, "ann", reason="looks right")
+    assert len(point.seen) == at + 1
+    assert ws.registry.production(NAME), "never none"
+    settled = recover(ws, NAME)
+    assert ws.registry.production(NAME) == [settled.version] == [2]
+    assert ws.table.pointer(NAME).version == 2
+    assert ws.registry.aliases(NAME)["champion"] == 2
+    assert ws.table.journal_open(NAME) == []
+    assert last_look(ws, NAME).actor == "ann"
+    assert kinds(ws) == ["adopted", "promote"], "finished, not taken for somebody else's doing"
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_rollback_that_died_is_finished(ws, at):
+    promote(ws, NAME, 2, "flow", over=1)
+    dying, _ = crashing(ws, at)
+    with pytest.raises(CrashError):
+        rollback(dying, NAME, "watch", reason="worse")
+    recover(ws, NAME)
+    assert ws.registry.production(NAME) == [1]
+    assert last_look(ws, NAME).quarantined == {2}
+
+
+@pytest.mark.parametrize("at", [0, 1, 3, 5])
+def test_a_person_who_acted_after_the_crash_wins(ws, at):
+    reconcile(ws, NAME)
+    dying, _ = crashing(ws, at)
+    with pytest.raises(CrashError):
+        promote(dying, NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 4, "Production")
+    recover(ws, NAME)
+    assert ws.registry.production(NAME) == [4]
+    assert ws.table.pointer(NAME).version == 4
+    assert kinds(ws)[-1] == "manual"
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_person_who_took_the_newcomer_away_after_the_crash_wins(ws, at):
+    reconcile(ws, NAME)
+    dying, _ = crashing(ws, at)
+    with pytest.raises(CrashError):
+        promote(dying, NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 2, "Archived")
+    recover(ws, NAME)
+    assert ws.registry.production(NAME) == [1]
+    assert last_look(ws, NAME).vetoed == {2}
+
+
+def test_a_newcomer_that_can_not_be_loaded_after_the_crash_is_undone(ws):
+    reconcile(ws, NAME)
+    dying, _ = crashing(ws, 2)
+    with pytest.raises(CrashError):
+        promote(dying, NAME, 2, "flow", over=1)
+    ws.models.clear()
+    ws.registry.set_tag(NAME, 2, FILES, "{}")
+    assert recover(ws, NAME).alarm
+    assert ws.registry.production(NAME) == [1]
+
+
+def test_a_manual_change_whose_settling_died_is_settled(ws):
+    reconcile(ws, NAME)
+    ws.registry.transition(NAME, 3, "Production")
+    for at in range(3):
+        dying, _ = crashing(ws, at)
+        with pytest.raises(CrashError):
+            reconcile(dying, NAME)
+    assert reconcile(ws, NAME).version == 3
+    assert ws.registry.production(NAME) == [3]
+
+
+def test_a_lease_left_behind_by_a_dead_process_runs_out(ws):
+    assert ws.table.acquire(f"stages:{NAME}", "somewhere:1:dead", timedelta(seconds=2))
+    busy = reconcile(ws, NAME)
+    assert "another process" in busy.reason
+    assert recover(ws, NAME).version == 1
+
+
+def test_a_lease_left_behind_by_a_clock_that_is_ahead_freezes_nothing(ws):
+    """A process of the release before whose clock was an hour ahead died with the lease."""
+    reconcile(ws, NAME)
+    row = ("INSERT INTO leases VALUES (?, ?, ?)", (f"stages:{NAME}", "ahead:1:dead", int((time.time() + 3600) * 1e6)))
+    with sqlite3.connect(ws.settings.home / "selfheal.db") as other:
+        other.execute(*row)
+    other.close()
+    ws.registry.transition(NAME, 3, "Production")
+    assert reconcile(ws, NAME).version == 3
+
+
+DIES = """
+import sys, os, signal
+from dataclasses import replace
+from tests.steering.given import NAME, Point, workspace_at
+from selfheal.steering import promote
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+ws = workspace_at(__import__("pathlib").Path(sys.argv[1]))
+promote(replace(ws, checkpoint=Point(int(sys.argv[2]), then=die)), NAME, 2, "ann")
+"""
+
+
+def test_kill_9_between_new_in_and_old_out(home, root):
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", DIES, str(home), "6"], cwd=root, timeout=120)
+    # Four acts make the first look, three more bring the newcomer in: both versions are in Production then.
+    assert ended.returncode == -signal.SIGKILL
+    ws = workspace_at(home)
+    assert ws.registry.production(NAME) == [1, 2]
+    assert len(ws.table.journal_open(NAME)) == 1
+    recover(ws, NAME)
+    assert ws.registry.production(NAME) == [2]
+    ws.table.close()
+
+
+def test_points_cover_every_act(ws):
+    reconcile(ws, NAME)
+    point = Point()
+    promote(replace(ws, checkpoint=point), NAME, 2, "ann")
+    assert point.seen == [
+        "intent", "2 moved", "2 Production", "1 moved", "1 Archived", "pointer", "labels", "done",
+    ]  # fmt: skip
+    assert len(point.seen) == len(POINTS)
