@@ -6,10 +6,12 @@ Rows are chosen and answers are read by the parts that `selfheal audit` uses; on
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from selfheal.board.trial import Trial
-from selfheal.healing.evidence import barred, held_against
+from selfheal.healing.labels.asked import ask
+from selfheal.healing.labels.trials import let_out, taken_back
 from selfheal.healing.outcome import Outcome
 from selfheal.healing.sequential import lead
 from selfheal.model import MonitoredModel
@@ -26,15 +28,13 @@ def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any
     """
     if outcome is None or outcome.decision != "audit" or outcome.adapter is None or trial.later:
         return None
-    from selfheal.loop.audit import Audit, questions  # the loop is heavy, and most drills have no audit
-
     window = trial.window.reset_index(drop=True)
-    rows, said = questions(trial.model, trial.model.with_adapter(outcome.adapter), window, seed)
-    if len(rows) < lead():
-        return {"passed": False, "labels": 0, "says": f"they differ on {len(rows)} rows, {lead()} are needed"}
-    answers = {i: trial.truth[i] for i in rows.index}
-    told = Audit("", 1, 0, tuple(trial.model.classes_.tolist()), rows, said, answers).told
-    return {"passed": told.says == "better", "labels": told.answered, "says": told.reason}
+    asked = ask(trial.model, trial.model.with_adapter(outcome.adapter), window, seed)
+    if len(asked.rows) < lead():
+        return {"passed": False, "labels": 0, "says": f"they differ on {len(asked.rows)} rows, {lead()} are needed"}
+    asked = replace(asked, answers={i: trial.truth[i] for i in asked.rows.index})
+    ruling, why = asked.ruling(trial.model.policy)
+    return {"passed": ruling == "passed", "labels": asked.wald.answered, "says": why}
 
 
 def judged(found: dict[str, Any] | None, before: Mapping[str, float] | None, waiting: Mapping[str, float] | None,
@@ -53,8 +53,6 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
     What waits goes out as soon as labels of the windows before prove it, and comes back as soon as they speak against
     it, by the tests of the loop; who answers nothing changes nothing.
     """
-    from selfheal.loop.watch import by_labels
-
     model = trial.model
     first = _at_once(trial, outcome)
     if outcome is None or outcome.adapter is None or not trial.later:
@@ -62,21 +60,15 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
     candidate, models, since = model.with_adapter(outcome.adapter), [first], 0
     for window in range(1, len(trial.later) + 1):
         if models[-1] is not model:
-            worse = by_labels(trial.later[since:window], model, candidate)[0] == "worse"
+            worse = taken_back(model, candidate, trial.later[since:window])[0] == "worse"
             models.append(model if worse else candidate)
         else:
             held = outcome.numbers.get("labels_held", 1.0)
             waits = outcome.decision == "audit" and not any(m is not model for m in models)
-            proven = waits and _proven(trial, candidate, window, held)
-            models.append(candidate if proven else model)
+            goes = waits and let_out(model, candidate, trial.later[:window], lambda: trial.window, held)[0] == "better"
+            models.append(candidate if goes else model)
             since = window
     return models
-
-
-def _proven(trial: Trial, candidate: MonitoredModel, windows: int, held: float) -> bool:
-    evidence = held_against(trial.model, candidate, trial.later[:windows])
-    told = evidence.trial(trial.model, held)
-    return told.says == "better" and not barred(trial.model, candidate, trial.window, evidence, told)
 
 
 def _at_once(trial: Trial, outcome: Outcome | None) -> MonitoredModel:

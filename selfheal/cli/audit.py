@@ -75,13 +75,13 @@ def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) ->
         found = loop.answer(ws, found, read_answers(answers))
     if out is not None and not found.verdict:
         write_rows(found, out)
-        click.echo(f"{len(found.open_rows)} rows written; fill in the column label, then: "
+        click.echo(f"{len(found.asked.open_rows)} rows written; fill in the column label, then: "
                    f"selfheal audit {found.name} --answers {out}")  # fmt: skip
     elif answers is None:
         while not found.verdict:
             given = _asked(found)
             if given is None:
-                click.echo(f"stopped; {len(found.answers)} answers are kept, selfheal audit {found.name} goes on")
+                click.echo(f"stopped; {len(found.asked.answers)} answers are kept, selfheal audit {found.name} goes on")
                 break
             found = loop.answer(ws, found, given)
     return found
@@ -89,12 +89,12 @@ def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) ->
 
 def _asked(found: Audit) -> dict[str, Any] | None:
     """One answer from the terminal; None when whoever sits there stops."""
-    rows = found.open_rows
+    rows = found.asked.open_rows
     key = str(rows.index[0])
-    click.echo(f"\n{key} ({len(found.answers) + 1} of at most {len(found.rows)})")
+    click.echo(f"\n{key} ({len(found.asked.answers) + 1} of at most {len(found.asked.rows)})")
     for column, value in rows.iloc[0].items():
         click.echo(f"  {column!s:<24} {_shown(value)}")
-    choices = [*map(str, found.classes), "stop"]
+    choices = [*map(str, found.asked.classes), "stop"]
     try:
         given = click.prompt("label", type=click.Choice(choices))
     except click.Abort:
@@ -110,11 +110,11 @@ def _shown(value: Any) -> str:
 
 def write_rows(found: Audit, path: Path) -> None:
     """The rows without an answer, as CSV with an empty column ``label``. What the versions say is left out."""
-    columns = [str(c) for c in found.rows.columns]
+    columns = [str(c) for c in found.asked.rows.columns]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["prediction_id", "label", *columns])
-        for key, row in found.open_rows.iterrows():
+        for key, row in found.asked.open_rows.iterrows():
             writer.writerow([_cell(key), "", *(_cell(v) for v in row.tolist())])
 
 
@@ -167,7 +167,7 @@ def _record(done: Audit) -> dict[str, Any]:
         "against": done.against,
         "verdict": done.verdict or "open",
         "promoted": done.promoted,
-        "answers": dict(done.answers),
-        "rows": done.rows.index.tolist(),
+        "answers": dict(done.asked.answers),
+        "rows": done.asked.rows.index.tolist(),
         "note": done.note,
     }

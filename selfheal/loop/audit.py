@@ -7,12 +7,10 @@ and answered is journaled as it happens, so an audit that was interrupted goes o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from selfheal.errors import InputError, RefusedError, nearest
 from selfheal.loop.decide import HISTORY, usable
@@ -28,15 +26,11 @@ from selfheal.steering.stages import archive, promote
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
-    from selfheal.healing.sequential import Audit as Told
+    from selfheal.healing.labels.asked import Asked
     from selfheal.model import MonitoredModel
     from selfheal.policy import Policy
 
 ACTOR = "audit"
-
-ROWS = 20
-"""Rows that are asked about at most: a lead of four is reached within 20 answers in 97 of 100 audits, and whatever is
-not by then makes too little difference to be worth a person's time."""
 
 WINDOWS = 4
 """Windows that rows are taken from: the version's own, and the newest after it."""
@@ -50,14 +44,8 @@ class Audit:
     ----------
     version, against
         The version in question, and the one that serves.
-    classes
-        What an answer may be.
-    rows : DataFrame [m, d], index prediction_id
-        Raw features of the rows that are asked about, in the order in which they are.
-    said : class labels [m, 2]
-        What the two versions say there: not shown to whoever answers.
-    answers
-        Prediction id → class.
+    asked
+        The rows that are asked about, indexed by prediction id, and the answers so far.
     verdict
         ``passed``, ``refused``, or empty while it is open.
     promoted
@@ -69,41 +57,10 @@ class Audit:
     name: str
     version: int
     against: int
-    classes: tuple[Any, ...]
-    rows: pd.DataFrame
-    said: tuple[tuple[Any, Any], ...]
-    answers: Mapping[str, Any] = field(default_factory=dict)
+    asked: Asked
     verdict: str = ""
     promoted: bool = False
     note: str = ""
-
-    @property
-    def open_rows(self) -> pd.DataFrame:
-        """Rows without an answer."""
-        return self.rows[~self.rows.index.isin(list(self.answers))]
-
-    @property
-    def told(self) -> Told:
-        """What the answers say so far, read in the order in which the rows are asked about."""
-        from selfheal.healing.sequential import audit
-
-        pairs = zip(self.rows.index, self.said, strict=True)
-        marks = [
-            int(self.answers[key] == candidate) - int(self.answers[key] == incumbent)
-            for key, (candidate, incumbent) in pairs
-            if key in self.answers
-        ]
-        return audit(marks)
-
-    def dearer(self, policy: Policy) -> str:
-        """Why the answers do not show that the version costs less, where the policy declares costs; else empty."""
-        from selfheal.healing.evidence import dearer
-
-        index = {label: i for i, label in enumerate(self.classes)}
-        pairs = zip(self.rows.index, self.said, strict=True)
-        known = [(self.answers[key], *said) for key, said in pairs if key in self.answers]
-        truth, candidate, incumbent = np.array([[index[label] for label in row] for row in known]).T
-        return dearer(policy, np.eye(len(index))[truth], incumbent, candidate)
 
 
 def open_audit(ws: Workspace, name: str, version: int | None = None, seed: int = 0) -> Audit | None:
@@ -153,53 +110,15 @@ def answer(ws: Workspace, audit: Audit, answers: Mapping[str, Any]) -> Audit:
     RefusedError
         Another version serves by now, so the answers compare with the wrong one.
     """
-    classes = {str(c): c for c in audit.classes}
+    asked = audit.asked
+    classes = {str(c): c for c in asked.classes}
     taken = {str(key): _class(audit, str(key), given, classes) for key, given in answers.items()}
     if not taken:
         raise InputError(f"no answers: fill the column label with one of {', '.join(classes)}")
-    fresh = {key: value for key, value in taken.items() if key not in audit.answers}
+    fresh = {key: value for key, value in taken.items() if key not in asked.answers}
     if fresh:
         _note(ws, audit, "answered", f"{len(fresh)} answers", answers=fresh)
-    return _settled(ws, replace(audit, answers={**audit.answers, **taken}))
-
-
-def questions(
-    serving: MonitoredModel, candidate: MonitoredModel, frame: pd.DataFrame, seed: int
-) -> tuple[pd.DataFrame, tuple[tuple[Any, Any], ...]]:
-    """The rows to ask about, and what the candidate and what serves say there.
-
-    Parameters
-    ----------
-    frame : DataFrame [n, >= d]
-        Raw rows without labels; those with numbers that the model can't read are left out.
-    seed
-        Of the order of rows that are equally telling.
-    """
-    from selfheal.healing.hygiene import usable
-
-    rows = usable(serving, frame)
-    theirs, ours = candidate.predict_proba(rows), serving.predict_proba(rows)
-    decided = candidate.decide(theirs), serving.decide(ours)
-    chosen = telling(theirs, ours, decided[0] != decided[1], seed)
-    labels = serving.classes_.tolist()
-    return rows.iloc[chosen], tuple((labels[decided[0][i]], labels[decided[1][i]]) for i in chosen)
-
-
-def telling(candidate: NDArray[np.float64], incumbent: NDArray[np.float64], differ: NDArray[np.bool_], seed: int,
-            rows: int = ROWS) -> NDArray[np.int64]:  # fmt: skip
-    """Positions of the rows to ask about: where decisions differ, those first on which both are sure.
-
-    Parameters
-    ----------
-    candidate, incumbent : float [n, k]
-        Probabilities.
-    differ : bool [n]
-        Where their decisions do.
-    """
-    apart = np.abs(candidate - incumbent).sum(axis=1) / 2
-    # In tenths: among rows that tell about as much, chance chooses, so that they are not all of one kind.
-    order = np.lexsort((np.random.default_rng(seed).random(len(apart)), -np.round(apart, 1)))
-    return np.asarray(order[differ[order]][:rows])
+    return _settled(ws, replace(audit, asked=replace(asked, answers={**asked.answers, **taken})))
 
 
 def _asked_for(ws: Workspace, name: str, look: Look, version: int | None) -> VersionInfo | None:
@@ -224,70 +143,72 @@ def _resumed(ws: Workspace, name: str, version: int, against: int) -> Audit | No
     rows = pd.DataFrame(begun["rows"]["values"], columns=begun["rows"]["columns"], index=begun["rows"]["ids"])
     classes = ws.table.schema(name).classes
     said = tuple((a, b) for a, b in begun["rows"]["said"])
-    return Audit(name, version, against, tuple(classes), rows.rename_axis("prediction_id"), said, answers)
+    from selfheal.healing.labels.asked import Asked
+
+    return Audit(name, version, against, Asked(tuple(classes), rows.rename_axis("prediction_id"), said, answers))
 
 
 def _begun(ws: Workspace, name: str, info: VersionInfo, against: int, seed: int) -> Audit:
     serving, candidate = (load_version(ws, name, v) for v in (against, info.version))
     policy = policy_of_record(ws, name, serving).policy
-    rows, said = _rows(ws, name, info, serving.with_policy(policy), candidate.with_policy(policy), seed)
+    asked = _asked(ws, name, info, serving.with_policy(policy), candidate.with_policy(policy), seed)
     from selfheal.healing.sequential import lead
 
+    rows = asked.rows
     if len(rows) < lead():
         raise RefusedError(
             f"versions {info.version} and {against} of {name!r} differ on {len(rows)} unlabelled rows of the last "
             f"windows (at least {lead()} are needed); wait for more traffic, or promote or archive it yourself"
         )
-    audit = Audit(name, info.version, against, tuple(ws.table.schema(name).classes), rows, said)
-    kept = {"ids": rows.index.tolist(), "columns": rows.columns.tolist(), "values": _plain(rows), "said": list(said)}
+    audit = Audit(name, info.version, against, asked)
+    kept = {
+        "ids": rows.index.tolist(), "columns": rows.columns.tolist(), "values": _plain(rows), "said": list(asked.said)
+    }  # fmt: skip
     _note(ws, audit, "asked", f"{len(rows)} rows on which versions {info.version} and {against} differ", rows=kept)
     return audit
 
 
-def _rows(
+def _asked(
     ws: Workspace, name: str, info: VersionInfo, serving: MonitoredModel, candidate: MonitoredModel, seed: int
-) -> tuple[pd.DataFrame, tuple[tuple[Any, Any], ...]]:
+) -> Asked:
+    from selfheal.healing.labels.asked import ask
+
     own = int(info.tags.get("window", 0))
     later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= own and usable(c)]
     read = [ws.table.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
-    if not read:
-        return candidate.reference.iloc[:0], ()
-    return questions(serving, candidate, pd.concat([w.frame[w.labels.isna()] for w in read]).drop_duplicates(), seed)
+    frames = [w.frame[w.labels.isna()] for w in read] or [candidate.reference.iloc[:0]]
+    return ask(serving, candidate, pd.concat(frames).drop_duplicates(), seed)
 
 
 def _class(audit: Audit, key: str, given: Any, classes: Mapping[str, Any]) -> Any:
     """The class that an answer names, if it answers a row of this audit and no earlier answer says otherwise."""
-    if key not in audit.rows.index:
+    asked = audit.asked
+    if key not in asked.rows.index:
         raise InputError(
-            f"{key!r} is no row of this audit{nearest(key, audit.rows.index)}; it is about version {audit.version} "
+            f"{key!r} is no row of this audit{nearest(key, asked.rows.index)}; it is about version {audit.version} "
             f"against {audit.against}: get its rows with selfheal audit {audit.name} --out rows.csv"
         )
     label = class_named(str(given).strip(), classes)
-    if label not in audit.classes:
+    if label not in asked.classes:
         raise InputError(f"label {given!r} of {key!r} is no class of {audit.name!r} (classes: {', '.join(classes)})")
-    if audit.answers.get(key, label) != label:
-        raise InputError(f"{key!r} was answered {audit.answers[key]!r} before; answers of an audit stand")
-    return next(c for c in audit.classes if c == label)
+    if asked.answers.get(key, label) != label:
+        raise InputError(f"{key!r} was answered {asked.answers[key]!r} before; answers of an audit stand")
+    return next(c for c in asked.classes if c == label)
 
 
 def _settled(ws: Workspace, audit: Audit) -> Audit:
     """Act on answers that decide."""
-    told, left = audit.told, len(audit.open_rows)
-    if told.says == "better":
-        return _passed(ws, audit, told.reason)
-    if told.says == "worse":
-        return _refused(ws, audit, told.reason)
-    if not left:
-        return _refused(ws, audit, f"{told.reason}; not shown to be better with all {len(audit.rows)} rows")
-    return replace(audit, note=f"{told.reason}; {left} rows are left")
-
-
-def _passed(ws: Workspace, audit: Audit, reason: str) -> Audit:
-    name, version = audit.name, audit.version
+    says, reason = audit.asked.ruling()
+    if says == "open":
+        return replace(audit, note=reason)
     _still_compared(ws, audit)
-    policy = policy_of_record(ws, name, load_version(ws, name, audit.against)).policy
-    if dear := audit.dearer(policy):
-        return _refused(ws, audit, f"{reason}; {dear}")
+    policy = policy_of_record(ws, audit.name, load_version(ws, audit.name, audit.against)).policy
+    says, reason = audit.asked.ruling(policy)
+    return _passed(ws, audit, policy, reason) if says == "passed" else _refused(ws, audit, reason)
+
+
+def _passed(ws: Workspace, audit: Audit, policy: Policy, reason: str) -> Audit:
+    name, version = audit.name, audit.version
     ws.registry.set_tag(name, version, AUDIT, f"passed: {reason}")
     _note(ws, audit, "decided", f"passed: {reason}")
     if policy.release.approval == "manual":
@@ -299,7 +220,6 @@ def _passed(ws: Workspace, audit: Audit, reason: str) -> Audit:
 
 
 def _refused(ws: Workspace, audit: Audit, reason: str) -> Audit:
-    _still_compared(ws, audit)
     ws.registry.set_tag(audit.name, audit.version, AUDIT, f"refused: {reason}")
     _note(ws, audit, "decided", f"refused: {reason}")
     archive(ws, audit.name, audit.version, ACTOR, reason=f"audit: {reason}")

@@ -107,17 +107,16 @@ def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried |
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
-    from selfheal.healing.evidence import barred, held_against
+    from selfheal.healing.labels.trials import let_out
 
-    evidence = held_against(serving, candidate, rows)
-    told, but = evidence.trial(serving, float(info.tags.get(LABELS_HELD, "1"))), ""
-    if told.says == "better":
-        sample = ws.registry.sample(name, info.version)
-        but = barred(serving, candidate, serving.reference if sample is None else sample, evidence, told)
-    says = "undecided" if but else told.says
+    def sample() -> pd.DataFrame:
+        kept = ws.registry.sample(name, info.version)
+        return serving.reference if kept is None else kept
+
+    says, told = let_out(serving, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
-    reason = "; ".join(filter(None, (told.reason, but, late)))
+    reason = "; ".join(filter(None, (told, late)))
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
     promoted = False

@@ -27,9 +27,6 @@ from selfheal.table import Window, WindowRef
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
-LABELLED = 30
-"""Labelled rows below which no test is made."""
-
 LATE_WINDOWS = 12
 """Windows after the watch in which labels of its windows are still waited for."""
 
@@ -101,7 +98,7 @@ def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] =
     pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
     speak = [w for w in pairs if w.labels.notna().any()]
     old, new = old.with_policy(policy), new.with_policy(policy)
-    found = by_labels([(w.frame, w.labels) for w in speak], old, new)
+    found = _by_labels(speak, old, new)
     recent = ws.table.recent(name, YARDSTICK_WINDOWS) or None
     if found[0] == "undecided":
         if window is None:
@@ -135,20 +132,15 @@ def _own_rows(window: Window, version: int) -> Window | None:
     )  # fmt: skip
 
 
-def by_labels(
-    known: Sequence[tuple[pd.DataFrame, pd.Series]], old: MonitoredModel, new: MonitoredModel
+def _by_labels(
+    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel
 ) -> tuple[Says, str, tuple[str, ...]]:
-    """The paired test on all labelled rows of the watched windows, which may be looked at after each of them.
+    """All labelled rows of the watched windows."""
+    from selfheal.healing.labels.trials import taken_back
 
-    Decisions come first: worse probabilities alone take back only what has not made decisions better.
-    """
-    if sum(int(labels.notna().sum()) for _, labels in known) < LABELLED:
-        return "undecided", "", ()
-    from selfheal.healing.evidence import held_against
-
-    told = held_against(old, new, known).trial(old)
-    says = told.nats.says if told.decisions.says == "undecided" else told.decisions.says
-    return says, "" if says == "undecided" else "labels", (f"labels: against the version before, {told.reason}",)
+    says, reason = taken_back(old, new, [(w.frame, w.labels) for w in windows])
+    told = (f"labels: against the version before, {reason}",) if reason else ()
+    return says, "" if says == "undecided" else "labels", told
 
 
 def _by_data(

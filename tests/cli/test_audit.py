@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from selfheal.cli import main
 from selfheal.cli.audit import read_answers, write_rows
 from selfheal.errors import InputError
+from selfheal.healing.labels.asked import Asked
 from selfheal.loop import Audit
 from tests.loop.test_audit import register, windows
 from tests.steering.conftest import home, template  # noqa: F401  the adopted home of the loop's tests
@@ -108,7 +109,7 @@ def test_bad_files_are_refused_by_name(tmp_path: Path, text: str, words: str) ->
 
 def test_texts_from_traffic_are_no_formulas(tmp_path: Path) -> None:
     frame = pd.DataFrame({"kind": ["=cmd()", "card"], "amount": [-1.5, 2.0]}, index=["-1", "b"])
-    found = Audit("m", 2, 1, (0, 1), frame, ((0, 1), (1, 0)))
+    found = Audit("m", 2, 1, Asked((0, 1), frame, ((0, 1), (1, 0))))
     write_rows(found, tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.reader(file))

@@ -11,10 +11,10 @@ from sklearn.impute import SimpleImputer
 
 from selfheal import Adapter, MonitoredModel
 from selfheal.errors import InputError, RefusedError
-from selfheal.healing.sequential import audit as wald
+from selfheal.healing.labels.asked import ROWS, ask
 from selfheal.healing.sequential import lead
 from selfheal.loop import answer, heal_window, monitor, open_audit, try_waiting
-from selfheal.loop.audit import ROWS, _plain, questions, telling
+from selfheal.loop.audit import _plain
 from selfheal.loop.trial import labels_before, waiting
 from selfheal.steering import promote, release
 from selfheal.steering.look import last_look
@@ -59,10 +59,10 @@ def test_right_answers_put_the_version_into_production_and_stop_early(ws):
     version = register(ws)
     audit = open_audit(ws, NAME)
     assert audit is not None and (audit.version, audit.against) == (version, 1)
-    assert lead() <= len(audit.rows) <= ROWS and not set(audit.rows.columns) & {"y", "label"}
+    assert lead() <= len(audit.asked.rows) <= ROWS and not set(audit.asked.rows.columns) & {"y", "label"}
     asked = 0
     while not audit.verdict:
-        key = audit.open_rows.index[0]
+        key = audit.asked.open_rows.index[0]
         audit = answer(ws, audit, {key: str(truth[key])})
         asked += 1
     assert (audit.verdict, audit.promoted) == ("passed", True) and lead() <= asked <= 8
@@ -76,7 +76,7 @@ def test_wrong_for_the_version_is_refused_and_its_like_is_known(ws):
     truth = windows(ws)
     version = register(ws)
     audit = open_audit(ws, NAME)
-    done = answer(ws, audit, {key: 1 - truth[key] for key in audit.rows.index})
+    done = answer(ws, audit, {key: 1 - truth[key] for key in audit.asked.rows.index})
     assert (done.verdict, stages(ws)[version]) == ("refused", "Archived")
     assert tag(ws, version, "audit").startswith("refused: of")
     assert last_look(ws, NAME).settled == 1 and version in last_look(ws, NAME).vetoed
@@ -87,23 +87,23 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(ws):
     truth = windows(ws)
     register(ws)
     first = open_audit(ws, NAME)
-    keys = first.rows.index[:2]
+    keys = first.asked.rows.index[:2]
     first = answer(ws, first, {keys[0]: truth[keys[0]]})
     assert "rows are left" in first.note
     again = open_audit(ws, NAME, seed=99)
-    assert again.rows.index.tolist() == first.rows.index.tolist() and again.said == first.said
-    pd.testing.assert_frame_equal(again.rows, first.rows, check_names=False)
-    assert again.answers == {keys[0]: truth[keys[0]]}
+    assert again.asked.rows.index.tolist() == first.asked.rows.index.tolist() and again.asked.said == first.asked.said
+    pd.testing.assert_frame_equal(again.asked.rows, first.asked.rows, check_names=False)
+    assert again.asked.answers == {keys[0]: truth[keys[0]]}
     with pytest.raises(InputError, match="answers of an audit stand"):
         answer(ws, again, {keys[0]: 1 - truth[keys[0]]})
-    assert answer(ws, again, {key: truth[key] for key in again.rows.index}).promoted
+    assert answer(ws, again, {key: truth[key] for key in again.asked.rows.index}).promoted
 
 
 def test_answers_that_decided_before_a_crash_are_acted_on(ws):
     truth = windows(ws)
     version = register(ws)
     audit = open_audit(ws, NAME)
-    given = {key: int(truth[key]) for key in audit.rows.index}
+    given = {key: int(truth[key]) for key in audit.asked.rows.index}
     intent = {"step": "answered", "version": version, "against": 1, "answers": given}
     ws.table.journal_done(ws.table.journal_begin(NAME, "audit", intent, ws.clock()), {})
     assert open_audit(ws, NAME).promoted
@@ -121,10 +121,10 @@ def test_bad_answers_are_refused_by_name_and_nothing_is_taken(ws, given, words):
     windows(ws)
     register(ws)
     audit = open_audit(ws, NAME)
-    keys = audit.rows.index
+    keys = audit.asked.rows.index
     with pytest.raises(InputError, match=words):
         answer(ws, audit, {keys[0]: "1", keys[1]: "rain"} if given is None else given)
-    assert open_audit(ws, NAME).answers == {}
+    assert open_audit(ws, NAME).asked.answers == {}
 
 
 def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_not():
@@ -134,9 +134,9 @@ def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_
     model = MonitoredModel(toy().backbone, toy().head, reference, target="y", preprocess=mean)
     frame = in_celsius(rows(200, 50), *COLUMNS).drop(columns="y").assign(wind=np.nan)
     frame.loc[:49, "dew"] = np.inf
-    asked, said = questions(model, model.with_adapter(HEALS[0]), frame, 0)
-    assert len(asked) == len(said) >= lead() and asked.index.min() >= 50
-    assert json.loads(json.dumps(_plain(asked), allow_nan=False))[0][2] is None
+    asked = ask(model, model.with_adapter(HEALS[0]), frame, 0)
+    assert len(asked.rows) == len(asked.said) >= lead() and asked.rows.index.min() >= 50
+    assert json.loads(json.dumps(_plain(asked.rows), allow_nan=False))[0][2] is None
 
 
 def test_what_can_not_be_audited(ws):
@@ -151,7 +151,7 @@ def test_what_can_not_be_audited(ws):
     audit = open_audit(ws, NAME)
     promote(ws, NAME, 3, "ann")
     with pytest.raises(RefusedError, match="version 3 of 'toy' serves by now"):
-        answer(ws, audit, dict.fromkeys(audit.rows.index, 1))
+        answer(ws, audit, dict.fromkeys(audit.asked.rows.index, 1))
     assert stages(ws)[version] == "Staging"
     promote(ws, NAME, 3, "ann", pin=True)
     with pytest.raises(RefusedError, match="is pinned"):
@@ -162,7 +162,7 @@ def test_manual_approval_leaves_the_last_word_to_a_person(ws):
     truth = windows(ws, policy=POLICY.replace("release: {", "release: {approval: manual, "))
     version = register(ws)
     audit = open_audit(ws, NAME)
-    done = answer(ws, audit, {key: truth[key] for key in audit.rows.index})
+    done = answer(ws, audit, {key: truth[key] for key in audit.asked.rows.index})
     assert (done.verdict, done.promoted, stages(ws)[version]) == ("passed", False, "Staging")
     assert "selfheal promote toy" in done.note and "a person" in tag(ws, version, "waits")
 
@@ -183,8 +183,8 @@ def test_who_is_right_more_often_may_still_cost_more(ws):
         (ws.settings.rules / "toy.yaml").write_text(text)
         version = shifted(ws, -3.0)
         audit = open_audit(ws, NAME)
-        assert set(audit.said) == {(0, 1)}
-        done = answer(ws, audit, {key: int(i == 0) for i, key in enumerate(audit.rows.index[:6])})
+        assert set(audit.asked.said) == {(0, 1)}
+        done = answer(ws, audit, {key: int(i == 0) for i, key in enumerate(audit.asked.rows.index[:6])})
         assert (done.verdict, stages(ws)[version]) == (verdict, stage)
         assert ("expected cost" in done.note) == (verdict == "refused")
 
@@ -280,44 +280,3 @@ def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
     ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
     assert try_waiting(ws, NAME).promoted
     assert ws.registry.production(NAME) == [version]
-
-
-# ------------------------------------------------------------------ twins
-
-
-def posterior(x: np.ndarray) -> np.ndarray:
-    """Of class 1 at x, where class 1 lies at (2, 1), class 0 at (0, 0), both with unit spread, 30 % of class 1."""
-    odds = x @ np.array([2.0, 1.0]) - 2.5 + np.log(0.3 / 0.7)
-    p = 1 / (1 + np.exp(-odds))
-    return np.column_stack([1 - p, p])
-
-
-@pytest.mark.parametrize("twin", ["sensor", "population"])
-def test_twins_are_told_apart_by_at_most_twenty_labels(twin: str) -> None:
-    """The same p(x), 300 seeds: a sensor that moved by 1.5, or a population that did while the concept stayed."""
-    right, asked = [], []
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        clean = rng.normal(size=(1000, 2)) + np.outer(rng.random(1000) < 0.3, [2.0, 1.0])
-        seen = clean + np.array([1.5, 0.0])
-        incumbent, candidate = posterior(seen), posterior(clean)  # the candidate undoes the shift
-        truth = (rng.random(1000) < (candidate if twin == "sensor" else incumbent)[:, 1]).astype(int)
-        decided = candidate.argmax(axis=1), incumbent.argmax(axis=1)
-        chosen = telling(candidate, incumbent, decided[0] != decided[1], seed)
-        found = wald([int(truth[i] == decided[0][i]) - int(truth[i] == decided[1][i]) for i in chosen])
-        right.append(found.says == ("better" if twin == "sensor" else "worse"))
-        asked.append(found.answered)
-    assert np.mean(right) >= 0.95
-    assert max(asked) <= 20 and np.mean(asked) <= 11
-
-
-def test_rows_that_tell_most_come_first() -> None:
-    rng = np.random.default_rng(0)
-    a, b = (np.column_stack([1 - p, p]) for p in (rng.random(500), rng.random(500)))
-    differ = a.argmax(axis=1) != b.argmax(axis=1)
-    chosen = telling(a, b, differ, seed=1)
-    assert len(chosen) == ROWS and differ[chosen].all()
-    apart = np.abs(a - b)[:, 1]
-    assert apart[chosen].min() >= np.sort(apart[differ])[-ROWS] - 0.1
-    assert chosen.tolist() != telling(a, b, differ, seed=2).tolist()
-    assert len(telling(a, b, np.zeros(500, dtype=bool), seed=1)) == 0

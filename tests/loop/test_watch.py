@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from selfheal.healing.labels.trials import LEAST
 from selfheal.loop import pending, watch
-from selfheal.loop.watch import LABELLED
 from selfheal.steering import promote
 from selfheal.steering.look import last_look
 from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send
@@ -38,7 +38,7 @@ def test_labels_that_say_better_do_not(ws):
 
 def test_too_few_labels_leave_it_to_the_data(ws):
     promote(ws, NAME, 2, "flow", over=1)
-    verdict = watch(ws, NAME, window_of(ws, rows(N, 1), LABELLED - 1))
+    verdict = watch(ws, NAME, window_of(ws, rows(N, 1), LEAST - 1))
     assert (verdict.verdict, verdict.by) == ("worse", "data")
 
 

@@ -1,0 +1,1 @@
+"""Labels that have come: the rows that they are of, and a patch that is fitted to them."""

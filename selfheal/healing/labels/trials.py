@@ -1,0 +1,54 @@
+"""What labels that come after a heal decide: whether what waits goes out, and whether what serves comes back.
+
+Both may be asked again whenever labels come (:mod:`selfheal.healing.sequential`), each time with all labels so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from selfheal.healing.evidence import barred, held_against
+from selfheal.healing.labelled import Earlier
+from selfheal.healing.sequential import Says
+from selfheal.model import MonitoredModel
+
+LEAST = 30
+"""Labelled rows below which nothing is taken back."""
+
+
+def let_out(
+    serving: MonitoredModel,
+    candidate: MonitoredModel,
+    windows: Earlier,
+    sample: Callable[[], pd.DataFrame],
+    held: float = 1.0,
+) -> tuple[Says, str]:
+    """What labels say of a version that waits beside what serves: ``better`` lets it out. And why.
+
+    Parameters
+    ----------
+    windows
+        Labelled rows that it was not fitted to, under the policy of record as both models have it.
+    sample
+        Gives raw rows [n, >= d] of the window that it was made for, of which the share of changed predictions is
+        counted; asked where the labels say ``better`` alone.
+    held
+        E-value for a better log-loss from labels before these.
+    """
+    evidence = held_against(serving, candidate, windows)
+    told = evidence.trial(serving, held)
+    but = barred(serving, candidate, sample(), evidence, told) if told.says == "better" else ""
+    return ("undecided", f"{told.reason}; {but}") if but else (told.says, told.reason)
+
+
+def taken_back(before: MonitoredModel, serving: MonitoredModel, windows: Earlier) -> tuple[Says, str]:
+    """What labels say of a version that serves beside the one before: ``worse`` takes it back. And why, empty for few.
+
+    Decisions come first: worse probabilities alone take back only what has not made decisions better.
+    """
+    if sum(int(labels.notna().sum()) for _, labels in windows) < LEAST:
+        return "undecided", ""
+    told = held_against(before, serving, windows).trial(before)
+    return told.nats.says if told.decisions.says == "undecided" else told.decisions.says, told.reason
