@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from selfheal.board import svg
+from selfheal.board.plots import bars, dumbbells, scatter
 from selfheal.board.score import Row
 from selfheal.board.summary import by_scenario
 from selfheal.board.table import number, seeds, told, totals
@@ -124,17 +124,17 @@ def _plots(rows: Sequence[Row], summary: Record) -> str:
     parts = [
         "<h2>Before and after</h2><p>Mean accuracy on rows that no healer saw. Grey: no healing. Green: after. "
         "Blue: the oracle, which knows the truth. Where a heal was rightly held back, the dots lie on each other.</p>",
-        f"<figure>{svg.dumbbells(bells, 0.0, 1.0, 'Accuracy before and after, by scenario')}</figure>" if bells else "",
+        f"<figure>{dumbbells(bells, 'Accuracy before and after, by scenario')}</figure>" if bells else "",
     ]
     if dots:
-        picture = svg.scatter(dots, 0.0, 1.0, "Random drifts: accuracy after over accuracy before")
+        picture = scatter(dots, "Random drifts: accuracy after over accuracy before")
         parts.append(
             "<h2>Random drifts</h2><p>One dot a drift. On the diagonal nothing was changed; green above it: healed; "
             f"red: harmful.</p><figure>{picture}</figure>"
         )
     parts.append(
         "<h2>Rivals</h2><p>Share of all rows in which a rival, used everywhere, loses over a point of accuracy or adds "
-        f".02 log-loss. The last one is given real labels.</p><figure>{svg.bars(harm, 1.0, 'Harm by rival')}</figure>"
+        f".02 log-loss. The last one is given real labels.</p><figure>{bars(harm, 'Harm by rival')}</figure>"
     )
     return "".join(parts)
 

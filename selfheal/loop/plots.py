@@ -5,12 +5,13 @@ Plain SVG, which MLflow shows in a run's artifacts; no drawing library is worth 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from selfheal.svg import picture, scale, tag, words
 
 BINS = 40
 WIDTH, HEIGHT, PAD = 360, 190, 34
@@ -34,20 +35,16 @@ def before_after(healthy: pd.DataFrame, before: pd.DataFrame, after: pd.DataFram
     moved = _most_moved(healthy, before)
     names = sorted(moved, key=lambda name: name != SCORE)[:MOST]
     cells = [_cell(name, [f[name].to_numpy(dtype=float) for f in (healthy, before, after)]) for name in names]
-    rows = -(-len(cells) // 2)
-    placed = "".join(
-        f'<g transform="translate({(i % 2) * WIDTH},{40 + (i // 2) * HEIGHT})">{cell}</g>'
+    parts = [
+        tag("rect", width="100%", height="100%", fill="white"),
+        words(title, PAD, 18, font_size=14, font_weight=600),
+    ]
+    parts += [words(w, PAD + 90 * i, 34, fill=colour, font_weight=600) for i, (w, colour) in enumerate(COLOURS)]
+    parts += [
+        tag("g", cell, transform=f"translate({(i % 2) * WIDTH},{40 + (i // 2) * HEIGHT})")
         for i, cell in enumerate(cells)
-    )
-    legend = "".join(
-        f'<text x="{PAD + 90 * i}" y="34" fill="{colour}" font-weight="600">{word}</text>'
-        for i, (word, colour) in enumerate(COLOURS)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{50 + rows * HEIGHT}" '
-        'font-family="system-ui,sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-        f'<text x="{PAD}" y="18" font-size="14" font-weight="600">{html.escape(title)}</text>{legend}{placed}</svg>'
-    )
+    ]
+    return picture(parts, 2 * WIDTH, 50 - (-len(cells) // 2) * HEIGHT, title)
 
 
 def _most_moved(healthy: pd.DataFrame, before: pd.DataFrame) -> list[str]:
@@ -68,23 +65,18 @@ def _cell(name: str, samples: Sequence[NDArray[np.float64]]) -> str:
     edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
     heights = [np.histogram(s, edges)[0] / max(len(s), 1) for s in finite]
     top = max(float(h.max()) for h in heights) or 1.0
-    lines = "".join(
-        f'<path d="{_steps(h / top)}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
-        for h, (_, colour) in zip(heights, COLOURS, strict=True)
-    )
-    base = HEIGHT - PAD
-    return (
-        f'<text x="{PAD}" y="14" font-weight="600">{html.escape(name[:48])}</text>'
-        f'<line x1="{PAD}" y1="{base}" x2="{WIDTH - 12}" y2="{base}" stroke="#c7d0d9"/>{lines}'
-        f'<text x="{PAD}" y="{base + 15}" fill="#5a6775">{edges[0]:.4g}</text>'
-        f'<text x="{WIDTH - 12}" y="{base + 15}" fill="#5a6775" text-anchor="end">{edges[-1]:.4g}</text>'
-    )
+    right, base = WIDTH - 12, HEIGHT - PAD
+    parts = [
+        words(name[:48], PAD, 14, font_weight=600),
+        words(f"{edges[0]:.4g}", PAD, base + 15, fill="#5a6775"),
+        words(f"{edges[-1]:.4g}", right, base + 15, fill="#5a6775", text_anchor="end"),
+        tag("line", x1=PAD, y1=base, x2=right, y2=base, stroke="#c7d0d9"),
+    ]
+    for h, (_, colour) in zip(heights, COLOURS, strict=True):
+        parts.append(tag("path", d=_steps(h / top, right, base), fill="none", stroke=colour, stroke_width=1.6))
+    return "".join(parts)
 
 
-def _steps(heights: NDArray[np.float64]) -> str:
-    wide, tall = (WIDTH - 12 - PAD) / BINS, HEIGHT - PAD - 24
-    points = [f"{PAD:.1f},{HEIGHT - PAD}"]
-    for i, h in enumerate(heights):
-        y = HEIGHT - PAD - h * tall
-        points += [f"{PAD + i * wide:.1f},{y:.1f}", f"{PAD + (i + 1) * wide:.1f},{y:.1f}"]
-    return "M" + " L".join([*points, f"{WIDTH - 12:.1f},{HEIGHT - PAD}"])
+def _steps(heights: NDArray[np.float64], right: float, base: float) -> str:
+    points = [(0.0, 0.0), *((i + side, h) for i, h in enumerate(heights) for side in (0, 1)), (float(BINS), 0.0)]
+    return "M" + " L".join(f"{scale(x, 0, BINS, PAD, right):.1f},{scale(h, 0, 1, base, 24):.1f}" for x, h in points)
