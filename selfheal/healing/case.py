@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement, Yardstick
-from selfheal.healing.label_shift import em_prior
-from selfheal.healing.labelled import Earlier, Labelled, labelled
+from selfheal.healing.labels.rows import Earlier, Labelled, labelled_rows
 from selfheal.model import MonitoredModel, softmax
+from selfheal.rules import Rule
 
 Memory = Sequence[tuple[int, Adapter, pd.DataFrame | None]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
         Earlier versions: (version, adapter, its own window raw or None).
     seed
         Of every random choice.
-    told
+    labelled_windows
         Windows whose labels have come, oldest first, this one last: raw rows, and labels on their index.
     """
 
@@ -45,7 +46,7 @@ class Case:
     stick: Yardstick
     memory: Memory = ()
     seed: int = 0
-    told: Earlier = ()
+    labelled_windows: Earlier = ()
 
     @cached_property
     def base(self) -> MonitoredModel:
@@ -56,6 +57,11 @@ class Case:
     def units(self) -> pd.DataFrame:
         """The window as the serving input map leaves it."""
         return self.model.model_units(self.raw)
+
+    @cached_property
+    def encoded(self) -> Floats:
+        """The window as it arrived, as the yardstick compares it: float [n, d]."""
+        return self.stick.encode(self.raw)
 
     @cached_property
     def judged(self) -> Judgement:
@@ -78,9 +84,19 @@ class Case:
         return halved(len(self.raw), self.seed)
 
     @cached_property
+    def others(self) -> Memory:
+        """The earlier versions that are not what serves."""
+        return [entry for entry in self.memory if entry[1].digest != self.model.adapter.digest]
+
+    @cached_property
+    def new_rules(self) -> list[Rule]:
+        """Rules about a pattern that the reference never saw."""
+        return [rule for rule in self.model.policy.rule_set if rule.knowledge == "new"]
+
+    @cached_property
     def labelled(self) -> Labelled:
         """The usable rows whose labels have come, of this window and of the ones before."""
-        return labelled(self.model, self.told)
+        return labelled_rows(self.model, self.labelled_windows)
 
     @cached_property
     def calibration(self) -> tuple[Floats, Floats]:
@@ -96,16 +112,6 @@ class Case:
     def pool_posterior(self) -> Floats:
         """Calibrated probabilities of the yardstick's pool, float [m, k]."""
         return self.calibrated(self.stick.pool_frame)
-
-    @cached_property
-    def pool_prior(self) -> Floats:
-        """Estimated class shares of the yardstick's pool, float [k]."""
-        return em_prior(self.pool_posterior, self.prior)
-
-    @cached_property
-    def block_priors(self) -> list[Floats]:
-        """Estimated class shares of every healthy window, float [k] each."""
-        return [em_prior(self.calibrated(block), self.prior) for block in self.stick.blocks]
 
     @cached_property
     def reference_posterior(self) -> Floats:
@@ -164,9 +170,27 @@ class Case:
         """Numeric columns."""
         return [c for c in self.model.features if self.model.dtypes[c] in ("float", "int")]
 
+    @cached_property
+    def known(self) -> dict[Callable[[Case], Any], Any]:
+        """What :func:`once_a_case` has computed."""
+        return {}
+
     def part(self, rows: NDArray[np.int64]) -> Case:
         """The case of some of the window's rows (their positions)."""
         return replace(self, raw=self.raw.iloc[rows])
+
+
+def once_a_case(compute: Callable[[Case], T]) -> Callable[[Case], T]:
+    """Of a function of a case: what several mechanisms ask is computed for the first of them and kept with the case."""
+
+    @wraps(compute)
+    def kept(case: Case) -> T:
+        if compute not in case.known:
+            case.known[compute] = compute(case)
+        known: T = case.known[compute]
+        return known
+
+    return kept
 
 
 def halved(n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

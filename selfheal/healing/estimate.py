@@ -22,9 +22,9 @@ from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Yardstick, cut
 from selfheal.healing.case import Case, calibrate
+from selfheal.healing.fits.label_shift import reweighted
 from selfheal.healing.hygiene import MIN_ROWS, clean
-from selfheal.healing.label_shift import reweighted
-from selfheal.healing.mechanisms import prior
+from selfheal.healing.mechanisms import of, prior
 from selfheal.healing.outcome import Finding, Outcome
 from selfheal.model import MonitoredModel, softmax
 from selfheal.policy import Cost
@@ -120,7 +120,7 @@ def of_window(model: MonitoredModel, frame: pd.DataFrame, stick: Yardstick, heal
 
 def noted(case: Case, winner: Finding | None, outcome: Outcome) -> Outcome:
     """The outcome with the accuracy to expect of what serves and of what is proposed, under the winner's mechanism."""
-    if winner is None or not winner.explained or winner.name not in ("measurement", "prior", "recall", "stable"):
+    if winner is None or not winner.explained or not of(winner).foretold:
         return outcome
     adapter = winner.adapter
     if adapter is None or adapter.reflexive is not None:

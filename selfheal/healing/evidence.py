@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.hygiene import usable
-from selfheal.healing.labelled import Earlier, decision_losses, labelled, log_losses
+from selfheal.healing.labels.rows import Earlier, decision_losses, labelled_rows, log_losses
 from selfheal.healing.sequential import Trial, trial
 from selfheal.model import MonitoredModel
 from selfheal.policy import Cost, Policy
@@ -59,7 +59,7 @@ class Evidence:
 
 def held_against(serving: MonitoredModel, candidate: MonitoredModel, windows: Earlier) -> Evidence:
     """Two models on labelled windows (raw rows, labels)."""
-    known, k = labelled(serving, windows), len(serving.classes_)
+    known, k = labelled_rows(serving, windows), len(serving.classes_)
     if not len(known):
         return Evidence(*(np.empty((0, k)) for _ in range(3)))
     return Evidence(np.eye(k)[known.truth], serving.predict_proba(known.rows), candidate.predict_proba(known.rows))

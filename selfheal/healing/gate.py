@@ -18,7 +18,7 @@ from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, halved
 from selfheal.healing.evidence import Evidence, costly, cross_entropy, too_much
-from selfheal.healing.labelled import log_losses
+from selfheal.healing.labels.rows import log_losses
 from selfheal.healing.outcome import Decision, Finding
 
 MIN_GAIN = 0.008

@@ -17,8 +17,8 @@ from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
-from selfheal.healing.labelled import Earlier, class_index
-from selfheal.healing.mechanisms import ORDER, late_labels
+from selfheal.healing.labels.rows import Earlier, class_index
+from selfheal.healing.mechanisms import every
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.model import MonitoredModel
@@ -89,7 +89,7 @@ def heal(
         case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole))
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
-        return by_labels(case, _concluded(asked, known), known)
+        return by_last_resort(case, _concluded(asked, known), known)
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def onset(case: Case) -> int:
     return int(walks[:, walks.max(axis=0).argmax()].argmax()) + 1
 
 
-def _ask(case: Case) -> _Asked:
+def _ask(case: Case, *, last_resort: bool = False) -> _Asked:
     """Every mechanism in order, until one explains the window and can be trusted to.
 
     One that could as well be another mechanism is taken only when none is left that could not.
     """
     findings: list[Finding] = []
-    for explain in ORDER:
-        finding = explain(case)
+    for mechanism in every():
+        finding = mechanism.ask(case) if mechanism.last_resort is last_resort else None
         if finding is not None:
             findings.append(finding)
             if finding.explained and finding.trusted:
@@ -151,7 +151,7 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
     case, findings, winner = asked.case, asked.findings, asked.winner
     table = candidates_table(case, findings, winner.teacher if winner else None)
     if winner is None:
-        tried = [f"{f.name}: {f.reason}" for f in findings if not f.explained and f.name != "stable"]
+        tried = [f"{f.name}: {f.reason}" for f in findings if f.decision != "keep"]
         decided, unnamed, why = describe(case, tried)
         return Outcome(decided, unnamed, why, table)
     verdict = gate(case, winner, None if labels is None else labels[-len(case.raw) :])
@@ -164,23 +164,24 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
     return noted(case, winner, outcome)
 
 
-def by_labels(case: Case, outcome: Outcome, labels: NDArray[np.float64] | None) -> Outcome:
-    """The outcome with a patch, where the data alone led nowhere and labels say that one helps.
+def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | None) -> Outcome:
+    """The outcome with what a mechanism of last resort builds, where the others led nowhere.
 
     A heal that was promoted, recalled or sent to audit stands; broken data are not learned from.
     """
     if outcome.decision not in ("keep", "refuse") or outcome.diagnosis == "data_fault":
         return outcome
-    finding = late_labels.explain(case)
-    if finding is None:
+    asked = _ask(case, last_resort=True)
+    if not asked.findings:
         return outcome
-    table = pd.concat([outcome.candidates, candidates_table(case, [finding], None)], ignore_index=True)
-    verdict = gate(case, finding, labels) if finding.explained else Verdict("keep", [])
-    told = [f"{finding.name}: {finding.reason}", *verdict.reasons]
-    if verdict.decision in ("keep", "refuse"):
-        return replace(outcome, candidates=table, reasons=[*outcome.reasons, *told])
-    reasons = [*told, *outcome.reasons]
-    return Outcome(verdict.decision, finding.diagnosis, reasons, table, finding.adapter, numbers=verdict.numbers)
+    winner = asked.winner
+    table = pd.concat([outcome.candidates, candidates_table(case, asked.findings, None)], ignore_index=True)
+    verdict = gate(case, winner, labels) if winner else Verdict("keep", [])
+    reasons = [f"{f.name}: {f.reason}" for f in ([winner] if winner else asked.findings)] + verdict.reasons
+    if winner is None or verdict.decision in ("keep", "refuse"):
+        return replace(outcome, candidates=table, reasons=[*outcome.reasons, *reasons])
+    reasons += outcome.reasons
+    return Outcome(verdict.decision, winner.diagnosis, reasons, table, winner.adapter, numbers=verdict.numbers)
 
 
 def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:

@@ -16,7 +16,7 @@ from selfheal import MonitoredModel
 from selfheal.adapter import ColumnMap
 from selfheal.drift.yardstick import Yardstick
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import fitting, measurement, prior
+from selfheal.healing.fits import lines, maps, shares
 from selfheal.model import softmax
 
 from . import worlds
@@ -50,19 +50,19 @@ def test_a_column_that_follows_others_comes_back_a_hundred_times_more_exactly_th
         return
     true = twisted(1000, 2)
     case = case_of(world, true.assign(sum=true["sum"] * factor + step))
-    maps = next(fitting.proposals(case, {}))
-    back = maps["sum"].apply(case.raw["sum"].to_numpy())
-    assert list(maps) == ["sum"]
+    made = next(lines.proposals(case, {}))
+    back = made["sum"].apply(case.raw["sum"].to_numpy())
+    assert list(made) == ["sum"]
     assert np.abs(back - true["sum"]).max() < 0.02
     # A fault with one parameter is told as one.
-    assert (maps["sum"].scale == 1.0) == (factor == 1.0)
-    assert (maps["sum"].offset == 0.0) == (step == 0.0)
+    assert (made["sum"].scale == 1.0) == (factor == 1.0)
+    assert (made["sum"].offset == 0.0) == (step == 0.0)
 
 
 def test_only_declared_columns_are_moved_where_any_is_declared(world: MonitoredModel) -> None:
     rows = twisted(1000, 3)
     case = case_of(world, rows.assign(a=rows["a"] + 3.0))
-    assert all(set(maps) <= {"sum"} for maps in fitting.proposals(case, {}))
+    assert all(set(made) <= {"sum"} for made in lines.proposals(case, {}))
 
 
 @given(scale=st.floats(0.1, 10), offset=st.floats(-5, 5))
@@ -83,20 +83,20 @@ def test_what_was_fitted_for_a_model_that_knows_little_is_audited() -> None:
     assert selfheal.heal(world.model.with_policy(declared), window).decision == "promote"
     outcome = selfheal.heal(dull.with_policy(declared), window)
     assert outcome.decision != "promote"
-    assert case_of(dull, window).skill < measurement.SKILL < case_of(world.model, window).skill
+    assert case_of(dull, window).skill < maps.SKILL < case_of(world.model, window).skill
 
 
 def test_the_offset_for_new_shares_is_the_best_one_on_the_labelled_reference() -> None:
     world = worlds.linear(0)
     case = case_of(world.model, world.draw(1000, 7, prior=0.4).drop(columns="y"))
-    shift = prior.Shift(case.prior, np.array([0.6, 0.4]), 0.0, 2.0)
+    shift = shares.Shift(case.prior, np.array([0.6, 0.4]), 0.0, 2.0)
     weights = (shift.window / case.prior)[case.truth]
 
     def loss(step: np.ndarray) -> float:
         p = softmax(case.base.logits_of_base(case.reference) + step)
         return float(-(weights * np.log(p[np.arange(len(p)), case.truth])).sum() / weights.sum())
 
-    found, closed = prior.offset(case, shift), np.log(shift.window / case.prior)
+    found, closed = shares.offset(case, shift), np.log(shift.window / case.prior)
     aside = np.array([0.05, -0.05])
     others = (closed, np.zeros(2), found + aside, found - aside)
     assert all(loss(found) <= loss(other) + 1e-6 for other in others)

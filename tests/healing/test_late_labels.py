@@ -17,12 +17,12 @@ from selfheal import Adapter, InputError, MonitoredModel
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift.yardstick import Yardstick
 from selfheal.healing.case import Case
+from selfheal.healing.fits.patch import Patch, Scaling, carried, fit, linear_head
 from selfheal.healing.gate import gate
-from selfheal.healing.heal import by_labels
-from selfheal.healing.labelled import decision_losses, labelled, log_losses
-from selfheal.healing.mechanisms import late_labels
+from selfheal.healing.heal import by_last_resort
+from selfheal.healing.labels.rows import decision_losses, labelled_rows, log_losses
+from selfheal.healing.mechanisms.late_labels import MECHANISM
 from selfheal.healing.outcome import Outcome
-from selfheal.healing.patch import Patch, Scaling, carried, fit, linear_head
 from selfheal.healing.sequential import trial
 from tests.healing.worlds import linear
 
@@ -80,7 +80,7 @@ def test_without_evidence_the_patch_is_the_identity() -> None:
 def case_of(model: MonitoredModel, told: list[tuple[pd.DataFrame, pd.Series]]) -> Case:
     """Of a window like the reference, with what has been told."""
     rows = linear(3).draw(300, 99).drop(columns="y")
-    return Case(model, rows, Yardstick(model, None, 300), told=told)
+    return Case(model, rows, Yardstick(model, None, 300), labelled_windows=told)
 
 
 def windows_of(per: int, seed: int, count: int = 3) -> list[tuple[pd.DataFrame, pd.Series]]:
@@ -92,7 +92,7 @@ def windows_of(per: int, seed: int, count: int = 3) -> list[tuple[pd.DataFrame, 
 def test_labels_that_show_a_loss_give_a_candidate_that_later_ones_prove() -> None:
     model = linear(3).with_policy()
     case = case_of(model, [(rows, 1.0 - y) for rows, y in windows_of(60, 1)])
-    finding = late_labels.explain(case) or pytest.fail("enough labels")
+    finding = MECHANISM.ask(case) or pytest.fail("enough labels")
     verdict = gate(case, finding)
     assert finding.explained and verdict.decision == "audit" and verdict.numbers["labels_held"] == 1
     assert finding.adapter is not None
@@ -112,7 +112,7 @@ def test_without_a_drift_later_labels_let_nothing_through() -> None:
     base = model.hidden_of_units(model.reference)
     scaling, through = Scaling.of(base.double().numpy()), 0
     for seed in range(40):
-        known = labelled(model, windows_of(20, 10 + seed))
+        known = labelled_rows(model, windows_of(20, 10 + seed))
         hidden = model.hidden_of_units(known.rows)
         patch = fit(model.logits_of_hidden(hidden), hidden.double().numpy(), known.truth, scaling)
         nats, decisions = [], []
@@ -133,16 +133,16 @@ def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() ->
         carried(model, Adapter(), Patch(8.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
     )
     case = case_of(sure, windows_of(250, 5, 4))
-    finding = late_labels.explain(case) or pytest.fail("enough labels")
+    finding = MECHANISM.ask(case) or pytest.fail("enough labels")
     assert finding.explained and "scale alone" in finding.reason
     verdict = gate(case, finding)
     assert verdict.decision == "promote" and verdict.numbers["labels_held"] >= 20, "three windows were foretold"
     case = case_of(sure, windows_of(120, 5, 1))
-    verdict = gate(case, late_labels.explain(case) or pytest.fail("enough labels"))
+    verdict = gate(case, MECHANISM.ask(case) or pytest.fail("enough labels"))
     assert (verdict.decision, verdict.numbers["labels_held"]) == ("audit", 1), "parts of one window prove nothing"
-    assert late_labels.explain(case_of(sure, windows_of(6, 5))) is None
+    assert MECHANISM.ask(case_of(sure, windows_of(6, 5))) is None
     at_least, fewer = ([(told, y[:n])] for n in (20, 19) for told, y in windows_of(20, 5, 1))
-    assert late_labels.explain(case_of(sure, at_least)) and not late_labels.explain(case_of(sure, fewer))
+    assert MECHANISM.ask(case_of(sure, at_least)) and not MECHANISM.ask(case_of(sure, fewer))
     rows = linear(3).draw(500, 7)
     assert finding.adapter is not None
     assert (model.with_adapter(finding.adapter).predict(rows) == model.predict(rows)).all()
@@ -151,8 +151,8 @@ def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() ->
 def test_a_window_is_foretold_by_the_ones_before_it_alone() -> None:
     model, told = linear(3).with_policy(), windows_of(60, 1)
     rows, y = told[-1]
-    finding = late_labels.explain(case_of(model, told)) or pytest.fail("enough labels")
-    turned = late_labels.explain(case_of(model, [*told[:-1], (rows, y.where(y.index > 2, 1 - y))]))
+    finding = MECHANISM.ask(case_of(model, told)) or pytest.fail("enough labels")
+    turned = MECHANISM.ask(case_of(model, [*told[:-1], (rows, y.where(y.index > 2, 1 - y))]))
     assert turned and finding.labels and turned.labels
     before, after = finding.labels.foretold, turned.labels.foretold
     assert (before.truth != after.truth).any() and (before.candidate == after.candidate).all()
@@ -160,9 +160,9 @@ def test_a_window_is_foretold_by_the_ones_before_it_alone() -> None:
 
 def test_what_helps_nothing_is_not_made_and_what_helps_can_be_made_again_from_its_rows() -> None:
     model, told = linear(3).with_policy(), windows_of(60, 1)
-    useless = late_labels.explain(case_of(model, told)) or pytest.fail("enough labels")
+    useless = MECHANISM.ask(case_of(model, told)) or pytest.fail("enough labels")
     assert (useless.explained, useless.adapter) == (False, None), useless.reason
-    finding = late_labels.explain(case_of(model, [(rows, 1.0 - y) for rows, y in told])) or pytest.fail("enough labels")
+    finding = MECHANISM.ask(case_of(model, [(rows, 1.0 - y) for rows, y in told])) or pytest.fail("enough labels")
     assert finding.adapter and finding.refit
     again, half = finding.refit(np.arange(180)), finding.refit(np.arange(90))
     assert again and half and again.to_bytes() == finding.adapter.to_bytes() != half.to_bytes()
@@ -178,14 +178,14 @@ def test_a_heal_that_stands_is_left_alone_and_a_refusal_gets_its_patch() -> None
         ("refuse", "data_fault"),
     ):
         stands = Outcome(decision, diagnosis, ["so"], pd.DataFrame())  # type: ignore[arg-type]
-        assert by_labels(case, stands, None) is stands
-    patched = by_labels(case, Outcome("refuse", "unknown", ["nothing explains it"], pd.DataFrame()), None)
+        assert by_last_resort(case, stands, None) is stands
+    patched = by_last_resort(case, Outcome("refuse", "unknown", ["nothing explains it"], pd.DataFrame()), None)
     assert (patched.decision, patched.diagnosis, patched.numbers["labels_fitted"]) == ("audit", "concept", 180)
     assert patched.reasons[-1] == "nothing explains it" and patched.candidates["name"].tolist() == ["late_labels"]
     assert patched.adapter is not None
 
 
-def test_a_label_flip_under_unchanged_inputs_is_seen_by_labels_alone() -> None:
+def test_a_label_flip_under_unchanged_inputs_is_seen_by_last_resort_alone() -> None:
     world = linear(3)
     model = world.with_policy()
     rows = world.draw(600, 21)
@@ -229,7 +229,7 @@ def test_labels_that_are_no_class_or_no_number_are_refused_or_left_out() -> None
     features.loc[3, "x1"] = "n/a"
     features.loc[4, "x2"] = np.inf
     labels = rows["y"].astype(float).where(rows.index < 10)
-    assert len(labelled(model, [(features, labels)])) == 8
+    assert len(labelled_rows(model, [(features, labels)])) == 8
     with pytest.raises(InputError, match="is no class of the model"):
-        labelled(model, [(features, labels.replace(1.0, 7.0).replace(0.0, 7.0))])
-    assert len(labelled(model, [])) == 0
+        labelled_rows(model, [(features, labels.replace(1.0, 7.0).replace(0.0, 7.0))])
+    assert len(labelled_rows(model, [])) == 0

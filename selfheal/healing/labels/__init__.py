@@ -1,1 +1,1 @@
-"""Labels that have come: the rows that they are of, and a patch that is fitted to them."""
+"""Labels that have come: the rows that they are of, what is asked of people, and what they decide."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from selfheal.healing.evidence import barred, held_against
-from selfheal.healing.labelled import Earlier
+from selfheal.healing.labels.rows import Earlier
 from selfheal.healing.sequential import Says
 from selfheal.model import MonitoredModel
 

@@ -1,40 +1,28 @@
 """The mechanisms: each asks of the window "is it this?", and if so builds what undoes it.
 
-A mechanism is a module with one function ``explain(case) -> Finding | None``; None means that it has nothing to say
-(no new rule is declared, say). To add one, write the module and put it into :data:`ORDER`.
+A mechanism is a module here with a :class:`~selfheal.healing.mechanism.Mechanism` that it calls ``MECHANISM``, and
+joins by existing. What leaves everything as it is has the lowest rank; what needs the least faith follows; a
+declaration of the owner has a high one, for it is believed and not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 
-from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import (
-    broken,
-    combined,
-    new_rule,
-    permuted,
-    prior,
-    recall,
-    senders,
-    stable,
-    stable_class,
-)
+from selfheal.healing.mechanism import Mechanism
+from selfheal.healing.members import members
 from selfheal.healing.outcome import Finding
 
-Mechanism = Callable[[Case], Finding | None]
 
-ORDER: tuple[Mechanism, ...] = (
-    stable.explain,
-    recall.explain,
-    new_rule.explain,
-    permuted.explain,
-    combined.measured,
-    senders.explain,
-    prior.explain,
-    combined.explain,
-    stable_class.explain,
-    broken.explain,
-)
-"""The first that explains the window wins. What leaves everything as it is comes first; what needs the least faith
-next; a declaration of the owner's last, for it is believed and not seen."""
+@cache
+def every() -> tuple[Mechanism, ...]:
+    """All mechanisms, in the order in which they are asked."""
+    return members(__name__, __path__, Mechanism)
+
+
+def of(finding: Finding) -> Mechanism:
+    """The mechanism whose finding it is."""
+    return next(mechanism for mechanism in every() if mechanism.name == finding.name)
+
+
+every()  # imported with the package: a heal's process is forked from one that has imported it

@@ -6,6 +6,7 @@ import numpy as np
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
 PILED = 0.05
@@ -24,9 +25,7 @@ UNKNOWN = 0.2
 
 def explain(case: Case) -> Finding | None:
     """Whether columns are clipped or recoded."""
-    if case.judged_raw.explained:
-        return None
-    x = case.stick.encode(case.raw)
+    x = case.encoded
     told = [fault for j in range(x.shape[1]) if (fault := _fault(case, x[:, j], j))]
     if not told:
         return None
@@ -77,3 +76,6 @@ def _cut_off(values: Floats, healthy: list[Floats], name: str, side: str) -> str
     return (
         f"column {name!r} is cut off {side} {shown:g}: {pile:.0%} of rows stand there, {beyond:.0%} used to lie beyond"
     )
+
+
+MECHANISM = Mechanism("broken column", rank=100, explain=explain, needs=(UNUSUAL_AS_SENT,))

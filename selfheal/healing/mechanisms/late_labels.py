@@ -24,12 +24,10 @@ from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import thinned
 from selfheal.healing.case import Case
 from selfheal.healing.evidence import Evidence
+from selfheal.healing.fits.patch import Patch, Scaling, carried, fit, fit_scale
+from selfheal.healing.mechanism import LABELS, Mechanism
 from selfheal.healing.outcome import ByLabels, Finding
-from selfheal.healing.patch import Patch, Scaling, carried, fit, fit_scale
 from selfheal.model import MonitoredModel
-
-MIN_LABELS = 20
-"""Fewer say nothing that a ridge of 4 pseudo-rows lets through."""
 
 PARTS = 4
 """Contiguous parts that stand for windows where the labels come from one window only. They propose, and prove nothing:
@@ -81,11 +79,9 @@ def start_of(model: MonitoredModel) -> Adapter:
     return serving if serving.reflexive is None else replace(serving, reflexive=None, logit_offset=None)
 
 
-def explain(case: Case) -> Finding | None:
-    """Whether labels say that a patch helps; None where there are too few to ask."""
+def explain(case: Case) -> Finding:
+    """Whether labels say that a patch helps."""
     model, known = case.model, case.labelled
-    if len(known) < MIN_LABELS:
-        return None
     start = start_of(model)
     bare = model.with_adapter(start)
     reference = bare.hidden_of_units(thinned(model.reference, REFERENCE_ROWS))
@@ -145,3 +141,6 @@ def _foretold(rows: _Known, window: NDArray[np.int64], full: bool) -> Evidence:
         served.append(rows.served[out])
         candidate.append(patch.apply(rows.logits[out], rows.hidden[out]))
     return Evidence(np.concatenate(truth), np.concatenate(served), np.concatenate(candidate))
+
+
+MECHANISM = Mechanism("late_labels", rank=110, explain=explain, needs=(LABELS,), last_resort=True)

@@ -12,9 +12,10 @@ from selfheal.adapter import Adapter
 from selfheal.drift.signals import new_rule_excess
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms.prior import band
+from selfheal.healing.fits.reflex import teach, with_share
+from selfheal.healing.fits.shares import band
+from selfheal.healing.mechanism import NEW_RULE, Mechanism
 from selfheal.healing.outcome import Finding
-from selfheal.healing.reflex import teach
 from selfheal.rules import Rule
 
 RULE_WEIGHT = 3.0
@@ -30,11 +31,9 @@ ANCHORS = 2000
 """Reference rows outside the rule that hold the layer to the frozen answers."""
 
 
-def explain(case: Case) -> Finding | None:
+def explain(case: Case) -> Finding:
     """Whether rules marked ``knowledge: new`` fire beyond chance, and everything else looks as it did."""
-    rules = [rule for rule in case.model.policy.rule_set if rule.knowledge == "new"]
-    if not rules:
-        return None
+    rules = case.new_rules
     excess = {rule.name: _excess(case, rule) for rule in rules}
     active = [rule for rule in rules if excess[rule.name] > 1.0]
     best = max(excess, key=lambda name: excess[name])
@@ -95,9 +94,7 @@ def taught(case: Case, rules: list[Rule], rows: pd.DataFrame) -> tuple[Floats, N
     for rule in rules:
         fired = rule.fires(rows)
         vote = int(np.flatnonzero(case.model.classes_ == rule.vote)[0])
-        others = np.delete(targets[fired], vote, axis=1)
-        others = others / np.maximum(others.sum(axis=1, keepdims=True), 1e-12) * (1 - rule.precision)
-        targets[fired] = np.insert(others, vote, rule.precision, axis=1)
+        targets[fired] = with_share(targets[fired], vote, np.full(int(fired.sum()), rule.precision))
         covered |= fired
     return targets, covered
 
@@ -112,3 +109,6 @@ def _learn(case: Case, rules: list[Rule]) -> Adapter:
     wanted = np.concatenate([targets, case.base.proba_of_units(anchors)])
     weights = np.r_[np.where(covered, RULE_WEIGHT, 1.0), np.ones(len(anchors))]
     return Adapter(reflexive=teach(case.base, hidden, wanted, weights, case.seed))
+
+
+MECHANISM = Mechanism("new_rule", rank=20, explain=explain, needs=(NEW_RULE,))

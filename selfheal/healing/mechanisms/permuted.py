@@ -13,10 +13,11 @@ from selfheal.adapter import InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms import matching
-from selfheal.healing.mechanisms.matching import NEARLY
-from selfheal.healing.mechanisms.measurement import DOMINANT, column_ratio
-from selfheal.healing.mechanisms.recorded import BACK, BESIDE, LEFT_GRID
+from selfheal.healing.fits import matching
+from selfheal.healing.fits.maps import DOMINANT, column_ratio
+from selfheal.healing.fits.matching import NEARLY
+from selfheal.healing.fits.recorded import BACK, BESIDE, LEFT_GRID
+from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
 EXPLAINS = 0.5
@@ -40,9 +41,7 @@ Moves = dict[int, int]
 
 def explain(case: Case) -> Finding | None:
     """Whether another order of the columns makes the window natural."""
-    if case.judged_raw.explained:
-        return None
-    x = case.stick.encode(case.raw)
+    x = case.encoded
     if twice := _copies(case):
         return Finding(
             "permuted columns", "data_fault", True, "columns", len(twice), 0.0, "; ".join(twice), decision="refuse"
@@ -70,7 +69,7 @@ def explain(case: Case) -> Finding | None:
 
 def _converted(case: Case, left: float) -> bool:
     """Whether known conversions leave less than another order does: two columns in °F may look like each other."""
-    maps = matching.pruned(case, matching.named(case))
+    maps = matching.conversions(case)
     return bool(maps) and case.stick.total(InputMap(maps).apply(case.raw)) < left
 
 
@@ -179,3 +178,6 @@ def marginals(x: Floats, pool: Floats) -> Floats:
 def below(values: Floats, at: Floats) -> Floats:
     """Share of ``values`` [n] that are not above each entry of ``at``: floats of its shape."""
     return np.asarray(np.searchsorted(np.sort(values), at, "right") / len(values))
+
+
+MECHANISM = Mechanism("permuted columns", rank=40, explain=explain, needs=(UNUSUAL_AS_SENT,))

@@ -9,8 +9,9 @@ import pandas as pd
 from selfheal.adapter import Adapter
 from selfheal.drift.yardstick import Judgement, Yardstick
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms.matching import NEARLY
-from selfheal.healing.mechanisms.measurement import DOMINANT, LEFT, column_ratio
+from selfheal.healing.fits.maps import DOMINANT, LEFT, column_ratio
+from selfheal.healing.fits.matching import NEARLY
+from selfheal.healing.mechanism import MEMORY, Mechanism
 from selfheal.healing.outcome import Finding
 
 
@@ -28,16 +29,10 @@ class _Remembered:
         return self.judged.distance.total
 
 
-def explain(case: Case) -> Finding | None:
+def explain(case: Case) -> Finding:
     """The version of memory that explains the window best, if one does."""
-    found = [
-        _remembered(case, version, adapter, sample)
-        for version, adapter, sample in case.memory
-        if adapter.digest != case.model.adapter.digest
-    ]
-    if not found:
-        return None
-    best = min(found, key=lambda f: (not f.natural, f.total))
+    remembered = [_remembered(case, version, adapter, sample) for version, adapter, sample in case.others]
+    best = min(remembered, key=lambda r: (not r.natural, r.total))
     name, ratio = best.judged.worst
     share = best.total / max(case.judged.distance.total, 1e-12)
     reason = (
@@ -77,3 +72,6 @@ def _remembered(case: Case, version: int, adapter: Adapter, sample: pd.DataFrame
     stick = Yardstick(case.model, [own.iloc[:half], own.iloc[half:], own.iloc[half:]], len(units), case.seed)
     judged = stick.judge(units)
     return _Remembered(version, adapter, judged, judged.explained)
+
+
+MECHANISM = Mechanism("recall", rank=10, explain=explain, needs=(MEMORY,), foretold=True)

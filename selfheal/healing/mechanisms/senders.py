@@ -13,8 +13,9 @@ from selfheal.drift import stats
 from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.conversions import CONVERSIONS
-from selfheal.healing.mechanisms.matching import NEARLY
+from selfheal.healing.fits.conversions import CONVERSIONS
+from selfheal.healing.fits.matching import NEARLY
+from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
 MIXED = (0.1, 0.9)
@@ -30,9 +31,7 @@ SEPARATES = 0.9
 
 def explain(case: Case) -> Finding | None:
     """Whether a known conversion of some of the rows makes an unusual column natural."""
-    if case.judged_raw.explained:
-        return None
-    x = case.stick.encode(case.raw)
+    x = case.encoded
     before, bounds = case.judged_raw.distance, case.stick.bounds
     told = []
     for j, column in enumerate(case.model.features):
@@ -91,3 +90,6 @@ def _places(foreign: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """When the two groups of rows arrived."""
     order = np.arange(len(foreign), dtype=np.float64)
     return order[foreign], order[~foreign]
+
+
+MECHANISM = Mechanism("two senders", rank=60, explain=explain, needs=(UNUSUAL_AS_SENT,))

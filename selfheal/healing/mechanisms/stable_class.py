@@ -14,18 +14,17 @@ from sklearn.preprocessing import PolynomialFeatures
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.fits.reflex import teach, with_share
+from selfheal.healing.mechanism import STABLE_CLASS, UNUSUAL_AS_SERVED, Mechanism
 from selfheal.healing.outcome import Finding
-from selfheal.healing.reflex import teach
 
 OVERFULL = 0.1
 """Share of rows whose probability would exceed 1: more means that the class does not look as declared."""
 
 
-def explain(case: Case) -> Finding | None:
+def explain(case: Case) -> Finding:
     """The posterior that the declaration implies, if it is one."""
     declared = case.model.policy.declare.stable_class
-    if declared is None:
-        return None
     index = int(np.flatnonzero(case.model.classes_ == declared)[0])
     share = float(case.prior[index])
     implied = share * density_ratio(case, index)
@@ -48,11 +47,7 @@ def _learn(case: Case, index: int) -> Adapter:
 def _teacher(case: Case, index: int) -> Floats:
     """The posterior [n, k] that the declaration implies; the other classes share the rest as the frozen model does."""
     posterior = np.clip(case.prior[index] * density_ratio(case, index), 1e-4, 1 - 1e-4)
-    frozen = case.base.proba_of_units(case.raw)
-    frozen[:, index] = 0.0
-    made = frozen / np.maximum(frozen.sum(axis=1, keepdims=True), 1e-12) * (1 - posterior)[:, None]
-    made[:, index] = posterior
-    return np.asarray(made)
+    return with_share(case.base.proba_of_units(case.raw), index, posterior)
 
 
 def density_ratio(case: Case, index: int) -> Floats:
@@ -68,3 +63,6 @@ def density_ratio(case: Case, index: int) -> Floats:
     fitted = LogisticRegression(C=1.0, max_iter=500).fit(x, side)
     odds = fitted.decision_function(features.transform(window))
     return np.asarray(np.exp(np.clip(odds, -12, 12)) * len(window) / len(member))
+
+
+MECHANISM = Mechanism("stable_class", rank=90, explain=explain, needs=(STABLE_CLASS, UNUSUAL_AS_SERVED))

@@ -10,8 +10,8 @@ import numpy as np
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
-from selfheal.healing.case import Case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion
+from selfheal.healing.case import Case, once_a_case
+from selfheal.healing.fits.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion
 
 Maps = dict[str, ColumnMap]
 
@@ -33,9 +33,15 @@ class _Fit:
     cost: float
 
 
-def named(case: Case) -> Maps:
+@once_a_case
+def conversions(case: Case) -> Maps:
+    """The known conversions that bring the window nearer to the healthy ones, of every column that moved."""
+    return pruned(case, _best(case))
+
+
+def _best(case: Case) -> Maps:
     """The best known conversion of every column that moved; columns prefer what their neighbours use."""
-    x = case.stick.encode(case.raw)
+    x = case.encoded
     bounds, before = case.stick.bounds, case.judged_raw.distance
     fits: dict[str, list[_Fit]] = {}
     for j, column in enumerate(case.model.features):

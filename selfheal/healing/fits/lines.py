@@ -19,7 +19,7 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.mechanisms.matching import Maps
+from selfheal.healing.fits.matching import Maps
 
 Form = Literal["line", "offset", "factor"]
 Lines = dict[int, tuple[float, float]]

@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 from selfheal.adapter import Adapter, ReflexiveLayer
 from selfheal.drift.stats import Floats
-from selfheal.healing.reflex import teach
+from selfheal.healing.fits.reflex import teach
 from selfheal.model import MonitoredModel, softmax
 
 RIDGE = 4.0

@@ -16,8 +16,8 @@ from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
-from selfheal.healing.conversions import Conversion
-from selfheal.healing.mechanisms import matching
+from selfheal.healing.fits import matching
+from selfheal.healing.fits.conversions import Conversion
 
 LEFT_GRID = 0.5
 """Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""

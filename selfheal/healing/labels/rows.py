@@ -40,7 +40,7 @@ class Labelled:
         return len(self.truth)
 
 
-def labelled(model: MonitoredModel, windows: Earlier) -> Labelled:
+def labelled_rows(model: MonitoredModel, windows: Earlier) -> Labelled:
     """The usable labelled rows of some windows, oldest first: every number finite where the reference's are.
 
     Raises

@@ -1,0 +1,1 @@
+"""Fits that mechanisms share: maps of columns, class shares, patches of logits, the ReflexiveLayer."""

@@ -1,0 +1,55 @@
+"""An input map and a logit offset at once: the instrument changed, and the classes come in other shares.
+
+Neither estimate is right before the other: the map is fitted to a pool that is drawn anew with the shifted prior,
+the prior is estimated on the mapped window, in turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from selfheal.adapter import Adapter, InputMap
+from selfheal.healing.case import Case, once_a_case
+from selfheal.healing.fits import lines, maps, matching
+from selfheal.healing.fits.shares import Shift, believed, estimate, offset, pool_weights
+from selfheal.healing.outcome import Finding
+
+ROUNDS = 4
+"""Turns of map and prior (HEALING used six; the estimates stand still after three)."""
+
+
+@once_a_case
+def finding(case: Case) -> Finding | None:
+    """Whether a map and a prior shift together make the window natural."""
+    known = matching.conversions(case)
+    tried = [_finding(case, known)] if known else []
+    for start in maps.starts(case, known):
+        for proposal in lines.proposals(case, start):
+            if tried and tried[-1].explained:
+                break
+            tried.append(_finding(case, proposal))
+    return maps.simplest(tried)
+
+
+def _finding(case: Case, columns: matching.Maps) -> Finding:
+    """The finding for a proposed map, once map and prior have settled."""
+    shifted, shift, adapter = _settled(case, case, columns)
+    alone = maps.finding(shifted, dict(adapter.input_map.columns))
+    failed = believed(case, shift, adapter.input_map.apply(case.raw))
+    shares = ", ".join(f"{v:.3f}" for v in shift.window)
+    return Finding(
+        "measurement and prior", "sensor", alone.explained and not failed, alone.measure, alone.value, alone.bound,
+        f"{alone.reason}; class shares → {shares}" + "".join(f"; {why}" for why in failed),
+        adapter=adapter, teacher=case.base.with_adapter(adapter).predict_proba(case.raw), trusted=alone.trusted,
+        refit=lambda rows: _settled(case, case.part(rows), dict(adapter.input_map.columns))[2],
+    )  # fmt: skip
+
+
+def _settled(case: Case, part: Case, columns: matching.Maps) -> tuple[Case, Shift, Adapter]:
+    """Map and prior of some of the rows, in turns; with them the case against the pool under that prior."""
+    input_map = InputMap(columns)
+    for _ in range(ROUNDS):
+        shift = estimate(case, input_map.apply(part.raw))
+        shifted = replace(part, stick=case.stick.resampled(pool_weights(case, shift)))
+        input_map = lines.refitted(shifted, columns).input_map
+    return shifted, shift, Adapter(input_map, logit_offset=offset(case, shift))

@@ -1,0 +1,52 @@
+"""What the house's page shows joins by existing: its files are put where they say, and nothing else is changed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import selfheal
+from selfheal.healing import mechanisms
+from tests.docs.markdown import ROOT, blocks
+from tests.healing.laws import LAWS
+from tests.healing.scenes import changed, clean
+
+FILES = {
+    block.text.split("\n", 1)[0].removeprefix("# "): block.text for block in blocks(ROOT / "docs/house.md", "python")
+}
+"""Path → the text of a file that the page shows."""
+
+
+@pytest.fixture
+def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The page's files beside the modules of their packages, for the length of a test."""
+    names = []
+    for path, text in FILES.items():
+        assert not (ROOT / path).exists() and (ROOT / path).parent.is_dir(), path
+        place = tmp_path / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        package = import_module(".".join(Path(path).parent.parts))
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
+        names.append(f"{package.__name__}.{place.stem}")
+    mechanisms.every.cache_clear()
+    yield
+    mechanisms.every.cache_clear()
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_a_mechanism_joins_and_keeps_the_laws(joined: None) -> None:
+    toy = next(m for m in mechanisms.every() if m.name == "lost signs")
+    assert [m.name for m in mechanisms.every()].index(toy.name) == 4
+    lost = changed(lambda rows: rows.assign(x2=rows["x2"].abs()))
+    for law in LAWS:
+        for of in (clean(), lost):
+            law(toy, of)
+    outcome = selfheal.heal(lost.model, lost.rows)
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault")
+    assert outcome.reasons[0] == "lost signs: no value of x2 lies below zero, where more than 20% did"
