@@ -23,20 +23,42 @@ decide a mean or a covariance of a thousand."""
 FEW_LEVELS = 60
 """A column with at most this many values is taken as a code, and a value off its levels as never seen."""
 
+ORDERED = 10
+"""Codes from which whole numbers without a gap are taken as counted or rounded."""
+
 
 def ks(x: Floats, pool: Floats, weights: Floats | None = None) -> float:
     """Two-sample Kolmogorov-Smirnov distance of two float vectors [n], [m]; the pool may be weighted.
 
+    How finely a value is written is a habit of the recorder: both are compared at the cell borders of the coarser one
+    (the one with fewer distinct values), the other's ties spread over their own cells.
+
     >>> ks(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     1.0
+    >>> ks(np.array([0.0, 1.0, 2.0]), np.array([-0.3, 0.3, 0.7, 1.3, 1.7, 2.3]))
+    0.0
     """
     if len(x) == 0 or len(pool) == 0:
         return 0.0
-    values, where = np.unique(np.concatenate([x, pool]), return_inverse=True)
-    mass = np.ones(len(pool)) if weights is None else weights
-    of_x = np.bincount(where[: len(x)], minlength=len(values)).cumsum() / len(x)
-    of_pool = np.bincount(where[len(x) :], weights=mass, minlength=len(values)).cumsum() / mass.sum()
-    return float(np.abs(of_x - of_pool).max())
+    ours, theirs = _cells(x, None), _cells(pool, weights)
+    coarse, fine = (ours, theirs) if len(ours[0]) <= len(theirs[0]) else (theirs, ours)
+    return float(np.abs(np.interp(coarse[0], *fine, left=0.0, right=1.0) - coarse[1]).max())
+
+
+def _cells(values: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Borders halfway between the distinct values, float [levels + 1], and the share of values below each of them."""
+    if weights is None:
+        levels, mass = np.unique(values, return_counts=True)
+    else:
+        levels, where = np.unique(values, return_inverse=True)
+        mass = np.bincount(where, weights=weights)
+    share = np.concatenate(([0.0], np.cumsum(mass) / mass.sum()))
+    if len(levels) == 1:
+        # One value has no cell of its own: as narrow as a float tells apart.
+        gap = np.maximum(np.abs(levels), 1.0) * 1e-9
+        return np.concatenate((levels - gap, levels + gap)), share
+    half = np.diff(levels) / 2
+    return np.concatenate((levels[:1] - half[0], levels[:-1] + half, levels[-1:] + half[-1])), share
 
 
 def ks_columns(x: Floats, pool: Floats, weights: Floats | None = None) -> Floats:
@@ -102,7 +124,11 @@ def gaussian_kl(scale: Scale, z: Floats) -> float:
 
 @dataclass(frozen=True)
 class Support:
-    """Which values each column has had: its codes if they are few, else its range with 25 % to spare, and its grid."""
+    """Which values each column has had: its codes if they are few, else its range with 25 % to spare.
+
+    ``grids`` are what the values were recorded on. To be off it is no value never seen: a recorder may write finer from
+    one day to the next.
+    """
 
     codes: tuple[Floats | None, ...]
     low: Floats
@@ -121,15 +147,25 @@ class Support:
         return np.array([self.outside_column(x[:, j], j) for j in range(x.shape[1])])
 
     def outside_column(self, values: Floats, j: int) -> float:
-        """Share of values [n] that column j has not had: an unknown code, out of range, or off its grid."""
+        """Share of values [n] that column j has not had: an unknown code, or out of range."""
         return float(1.0 - self.known(values, j).mean()) if len(values) else 0.0
 
     def known(self, values: Floats, j: int) -> NDArray[np.bool_]:
         """Which of the values [n] column j could have had."""
         codes = self.codes[j]
         if codes is not None:
-            return np.isin(np.round(values, 6), codes)
-        return np.asarray((values >= self.low[j]) & (values <= self.high[j]) & self.grids[j].on(values))
+            # Many whole numbers in a row are counted or rounded, not coded: a finer recorder writes what lies between.
+            ordered = len(codes) >= ORDERED and np.ptp(codes) == len(codes) - 1
+            return np.isin(np.round(values, 0 if ordered else 6), codes)
+        return np.asarray((values >= self.low[j]) & (values <= self.high[j]))
+
+    def recorded(self, values: Floats, j: int) -> NDArray[np.bool_]:
+        """Which of the values [n] column j could have had, as its recorder wrote them so far."""
+        return np.asarray(self.known(values, j) & self.grids[j].on(values))
+
+    def unrecorded(self, values: Floats, j: int) -> float:
+        """Share of values [n] that are none of :meth:`recorded`."""
+        return float(1.0 - self.recorded(values, j).mean()) if len(values) else 0.0
 
 
 def _codes(values: Floats) -> Floats | None:

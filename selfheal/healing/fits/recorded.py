@@ -13,6 +13,7 @@ import pandas as pd
 
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
+from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
@@ -34,12 +35,12 @@ FEWEST_VALUES = 5
 FEWEST_TELLING = 20
 """Rows that are not zero from which a column, or half a window of it, is asked."""
 
+FINER = 0.25
+"""A recorder's own step, converted, must be at most this part of the healthy step to say anything: what was written in
+steps of ten lies on a grid of ones under ×0.1, ×1 and ×10 alike, and one value in four on any grid four times finer."""
+
 FEWEST_ROWS = 3
 """Rows with values never seen from which a column asks for its neighbours' conversion: a pixel that is mostly dark."""
-
-COARSE = (2, 3, 5)
-"""A true conversion uses the whole grid. One that only ever hits each second, third or fifth mark of it, as ×100 does
-where there are tenths, would fit any column that is recorded so."""
 
 
 def recovered(case: Case) -> matching.Maps:
@@ -49,7 +50,8 @@ def recovered(case: Case) -> matching.Maps:
         informed = case.stick.support.codes[j] is not None or case.stick.support.grids[j].step > 0
         values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
         if len(values) >= FEWEST_TELLING and _lost(case, values, j) >= LEFT_GRID:
-            fits = [c for c in matching.plausible(case, j) if _back(case, c.map.apply(values), j)]
+            step = Grid.of(values).step
+            fits = [c for c in matching.plausible(case, j) if _back(case, c, values, step, j)]
             if fits and _alike(fits):
                 found[column] = min(fits, key=lambda c: c.rank).map
     return found
@@ -128,24 +130,16 @@ def _telling(case: Case, frame: pd.DataFrame, column: str) -> Floats:
 
 
 def _lost(case: Case, values: Floats, j: int) -> float:
-    return case.stick.support.outside_column(values, j)
+    return case.stick.support.unrecorded(values, j)
 
 
-def _back(case: Case, mapped: Floats, j: int) -> bool:
-    support = case.stick.support
-    known = mapped[support.known(mapped, j)]
+def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: int) -> bool:
+    """Whether a conversion brings values [n], recorded in steps of ``step``, back to those that the column has had."""
+    support, mapped = case.stick.support, conversion.map.apply(values)
+    known = mapped[support.recorded(mapped, j)]
     if len(known) < (1 - BACK) * len(mapped) or len(np.unique(np.round(known, 6))) < FEWEST_VALUES:
         return False
-    grid = support.grids[j]
-    if grid.step <= 0:
-        return True
-    marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
-    return all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
-
-
-def _one_rest(marks: Floats, m: int) -> float:
-    """Largest share of the marks with the same rest modulo m."""
-    return float(np.bincount((marks % m).astype(np.int64)).max() / len(marks))
+    return support.codes[j] is not None or abs(conversion.map.scale) * step <= FINER * support.grids[j].step
 
 
 def _alike(fits: list[Conversion]) -> bool:

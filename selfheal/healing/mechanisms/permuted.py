@@ -92,8 +92,8 @@ def _copies(case: Case) -> list[str]:
 def _recorded_so(case: Case, x: Floats, order: list[int], moved: list[int]) -> bool:
     """Whether columns hold values that they can not have had, and each of them known ones in the new order."""
     support = case.stick.support
-    before = [support.outside_column(x[:, i], i) for i in moved]
-    after = [support.outside_column(x[:, order[i]], i) for i in moved]
+    before = [support.unrecorded(x[:, i], i) for i in moved]
+    after = [support.unrecorded(x[:, order[i]], i) for i in moved]
     return max(before) >= LEFT_GRID and max(after) <= BACK and sum(after) <= EXPLAINS * sum(before)
 
 
@@ -111,7 +111,7 @@ def _best_order(case: Case, x: Floats) -> list[int]:
         return stays
 
     def apart(order: list[int]) -> float:
-        unknown = sum(case.stick.support.outside_column(x[:, i], j) for j, i in enumerate(order) if j != i)
+        unknown = sum(case.stick.support.unrecorded(x[:, i], j) for j, i in enumerate(order) if j != i)
         return stats.gaussian_kl(case.stick.scale, case.stick.scale.z(x[:, order])) + unknown
 
     best, least = stays, apart(stays)
@@ -127,7 +127,7 @@ def _orders(case: Case, x: Floats, odd: list[int], numeric: list[int]) -> Iterat
     d = x.shape[1]
     near = marginals(x, case.stick.pool)
     for j, i in itertools.product(numeric if d <= NARROW else odd[:NARROW], repeat=2):
-        near[j, i] += 2 * case.stick.support.outside_column(x[:, i], j)
+        near[j, i] += 2 * case.stick.support.unrecorded(x[:, i], j)
     for some in (odd, numeric):
         to, arrives = linear_sum_assignment(near[np.ix_(some, some)])
         yield {some[j]: some[i] for j, i in zip(to, arrives, strict=True)}
