@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -150,6 +151,22 @@ class Declare(_Section):
         None,
         description="range of the last class's share; without it the odds of no class may change more than sixfold",
     )
+    context: tuple[str, ...] = Field(
+        (), description="columns that place a window and hardly vary within it; calendar columns need not be named"
+    )
+    units: Mapping[str, Mapping[str, float]] = Field(
+        default_factory=dict, description="per column, units of your own and what one of each is worth in a common one"
+    )
+
+    @model_validator(mode="after")
+    def _worth(self) -> Declare:
+        for column, worth in self.units.items():
+            bad = [unit for unit, value in worth.items() if not (math.isfinite(value) and value > 0)]
+            if bad:
+                raise ValueError(f"units.{column}: {bad[0]!r} is worth {worth[bad[0]]}; write a finite number above 0")
+            if len(worth) < 2:
+                raise ValueError(f"units.{column} has {len(worth)} units; a conversion needs two, such as ct: 1, g: 0.2")
+        return self
 
     @model_validator(mode="after")
     def _band(self) -> Declare:
@@ -295,12 +312,14 @@ class Policy(_Section):
                         f"{nearest(column, columns)} (columns: {', '.join(columns)})"
                     )
             _check_class(rule.vote, classes, f"{where}: rule {rule.name!r} votes for")
-        for column in self.declare.measurement:
-            if column not in columns:
-                raise PolicyError(
-                    f"{where}: declare.measurement names column {column!r}, which the model does not have"
-                    f"{nearest(column, columns)}"
-                )
+        declared = self.declare
+        for key, named in (("measurement", declared.measurement), ("context", declared.context), ("units", declared.units)):
+            for column in named:
+                if column not in columns:
+                    raise PolicyError(
+                        f"{where}: declare.{key} names column {column!r}, which the model does not have"
+                        f"{nearest(column, columns)}"
+                    )
         if self.declare.stable_class is not None:
             _check_class(self.declare.stable_class, classes, f"{where}: declare.stable_class is")
         if self.cost is not None and len(classes) != 2:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from selfheal.drift.context import calendar
+
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
     from selfheal.table import Refusal
@@ -73,13 +75,14 @@ def problems(
     found = _too_few(frame, model.policy.monitor.min_rows)
     if frame.empty:
         return found
+    placing = {*calendar(model), *model.policy.declare.context}
     for name in model.features:
         if name not in frame:
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
             found.append(Problem("missing column", name, text))
             continue
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
-        found += _column(name, frame[name], natural, model.dtypes[name], slack)
+        found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in placing)
     return found
 
 
@@ -114,9 +117,12 @@ def _too_few(frame: pd.DataFrame, least: int) -> list[Problem]:
     return [Problem("too few rows", "", text)]
 
 
-def _column(name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: str, slack: float) -> list[Problem]:
+def _column(
+    name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: str, slack: float, may_stand: bool
+) -> list[Problem]:
     if dtype == "str":
-        return _nulls(name, values, natural, slack) + _stuck(name, values.dropna(), natural)
+        stuck = [] if may_stand else _stuck(name, values.dropna(), natural)
+        return _nulls(name, values, natural, slack) + stuck
     numbers = pd.to_numeric(values, errors="coerce")
     # Text is never natural, so by default a single such row counts.
     if (unread := numbers.isna() & values.notna()).mean() > slack - SLACK:
@@ -128,7 +134,7 @@ def _column(name: str, values: pd.Series, natural: Sequence[pd.Series], dtype: s
     if infinite.mean() > slack:
         text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {slack:.1%}); a division by zero?"
         found.append(Problem("non-finite", name, text))
-    return found + _stuck(name, numbers[~infinite].dropna(), natural)
+    return found if may_stand else found + _stuck(name, numbers[~infinite].dropna(), natural)
 
 
 def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series], slack: float) -> list[Problem]:

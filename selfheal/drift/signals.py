@@ -113,7 +113,7 @@ def signals(
     units = model.model_units(thinned(frame, SIGNAL_ROWS))
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
-        stick = yardstick or Yardstick(model, recent, len(units))
+        stick = yardstick or Yardstick(model, recent, len(units), window=units)
         return data_signal(stick, units), rules_signal(stick, units)
 
 
@@ -137,7 +137,7 @@ def share_ratio(stick: Yardstick, units: pd.DataFrame) -> float:
     the reference's level, so a slow walk adds up instead of being absorbed step by step, and that of healthy windows
     beyond it, which were cleared after an alarm or came before the watch.
     """
-    reference = softmax(stick.model.logits_of_base(stick.model.reference))
+    reference = softmax(stick.model.logits_of_base(stick.reference))
     now = _shares(stick, units)
     blocks = np.array([block.mean() for block in cut(pd.DataFrame(reference), stick.n)])
     recent = np.array([] if stick.from_reference else [_shares(stick, block) for block in stick.blocks])

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from selfheal.drift import stats
+from selfheal.drift import context, stats
 from selfheal.drift.stats import Floats
 from selfheal.model import MonitoredModel
 
@@ -86,9 +86,14 @@ class Yardstick:
         Healthy windows in model units, oldest first, or one frame that is cut into windows from its end.
     n
         Rows of the window to be judged.
+    window : DataFrame [n, d]
+        Those rows in model units. Without healthy windows they are held against reference rows of their context, and
+        what places them there (:func:`selfheal.drift.context.still`) is not compared.
 
     Attributes
     ----------
+    context
+        Columns that place the window, and are not compared.
     pool, pool_frame
         What a window is held against: float [m, d], and the same as a frame in model units.
     pool_labels
@@ -96,9 +101,16 @@ class Yardstick:
     """
 
     def __init__(
-        self, model: MonitoredModel, recent: Sequence[pd.DataFrame] | pd.DataFrame | None, n: int, seed: int = 0
+        self,
+        model: MonitoredModel,
+        recent: Sequence[pd.DataFrame] | pd.DataFrame | None,
+        n: int,
+        seed: int = 0,
+        window: pd.DataFrame | None = None,
     ) -> None:
         self.model, self.seed, self.n = model, seed, n
+        self.context = () if window is None else context.still(model, window)
+        self.reference = model.reference if window is None else self._in_context(model.reference, window)
         reference = model.reference
         self._levels = {
             c: {level: i for i, level in enumerate(reference[c].astype(str).value_counts().index)}
@@ -121,7 +133,9 @@ class Yardstick:
 
     def encode(self, units: pd.DataFrame) -> Floats:
         """Rows in model units as float [n, d]."""
-        return stats.encode(units[list(self.model.features)], self._levels, self._fill)
+        x = stats.encode(units[list(self.model.features)], self._levels, self._fill)
+        x[:, [j for j, c in enumerate(self.model.features) if c in self.context]] = 0.0
+        return x
 
     def margin(self, units: pd.DataFrame) -> Floats:
         """What the base model's decision hangs on, float [n, k - 1]: log-odds of each class against the first."""
@@ -134,8 +148,12 @@ class Yardstick:
         # One window has no spread to show: the reference joins until there are three.
         if len(healthy) >= 3:
             return healthy, False
-        blocks = cut(self.model.reference, self.n)[-REFERENCE_BLOCKS:]
+        blocks = cut(self.reference, self.n)[-REFERENCE_BLOCKS:]
         return [*blocks, *healthy][-max(len(blocks), 3) :], True
+
+    def _in_context(self, reference: pd.DataFrame, window: pd.DataFrame) -> pd.DataFrame:
+        """The reference's rows that are of the window's context, as they would be in it."""
+        return context.placed(context.alike(reference, window, self.context), window, self.context, self.seed)
 
     # ---------------------------------------------------------------- judging
 

@@ -44,7 +44,7 @@ def gate_roles(
     cleaned = clean(serving, window, windows(recent, len(window)), seed)
     if cleaned.faults or len(cleaned.rows) < MIN_ROWS:
         return Comparison(False, [*cleaned.faults, f"{len(cleaned.rows)} usable rows (at least {MIN_ROWS})"])
-    stick = Yardstick(serving, recent, len(cleaned.rows), seed)
+    stick = Yardstick(serving, recent, len(cleaned.rows), seed, serving.model_units(cleaned.rows))
     mine = stick.judge(serving.model_units(cleaned.rows))
     theirs = stick.judge(other.model_units(cleaned.rows))
     told = [

@@ -85,7 +85,7 @@ def heal(
     whole = [(pd.concat([rows for rows, _ in own]), pd.concat([known for _, known in own]))] if own else []
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
-        stick = Yardstick(model, recent, len(cleaned.rows), seed)
+        stick = Yardstick(model, recent, len(cleaned.rows), seed, model.model_units(cleaned.rows))
         case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole))
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
@@ -106,10 +106,10 @@ def _since(case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None) -> 
     start = onset(case)
     if len(case.raw) - start < MIN_SINCE or start < MIN_SINCE // 2:
         return None
-    if not Yardstick(case.model, recent, start, case.seed).judge(case.units.iloc[:start]).explained:
+    if not Yardstick(case.model, recent, start, case.seed, case.units).judge(case.units.iloc[:start]).explained:
         return None
     rows = case.raw.iloc[start:]
-    asked = _ask(replace(case, raw=rows, stick=Yardstick(case.model, recent, len(rows), case.seed)))
+    asked = _ask(replace(case, raw=rows, stick=Yardstick(case.model, recent, len(rows), case.seed, case.units)))
     winner = asked.winner
     if winner is None or not winner.trusted or winner.decision != "promote" or winner.value > SINCE_LEFT:
         return None

@@ -134,7 +134,7 @@ def _compared(
     if problems:
         return replace(seen, problems=problems)
     rows = thinned(window.frame, SIGNAL_ROWS)
-    stick = Yardstick(model, recent, len(rows))
+    stick = Yardstick(model, recent, len(rows), window=model.model_units(rows))
     found = tuple(signals(model, rows, recent, stick))
     return replace(
         seen,
