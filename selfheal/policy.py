@@ -155,7 +155,7 @@ class Declare(_Section):
         (), description="columns that place a window and hardly vary within it; calendar columns need not be named"
     )
     units: Mapping[str, Mapping[str, float]] = Field(
-        default_factory=dict, description="per column, units of your own and what one of each is worth in a common one"
+        default_factory=dict, description="per column, the same amount in units of your own, such as `{ct: 1, g: 0.2}`"
     )
 
     @model_validator(mode="after")
@@ -165,7 +165,9 @@ class Declare(_Section):
             if bad:
                 raise ValueError(f"units.{column}: {bad[0]!r} is worth {worth[bad[0]]}; write a finite number above 0")
             if len(worth) < 2:
-                raise ValueError(f"units.{column} has {len(worth)} units; a conversion needs two, such as ct: 1, g: 0.2")
+                raise ValueError(
+                    f"units.{column} has {len(worth)} units; a conversion needs two, such as ct: 1, g: 0.2"
+                )
         return self
 
     @model_validator(mode="after")
@@ -313,7 +315,11 @@ class Policy(_Section):
                     )
             _check_class(rule.vote, classes, f"{where}: rule {rule.name!r} votes for")
         declared = self.declare
-        for key, named in (("measurement", declared.measurement), ("context", declared.context), ("units", declared.units)):
+        for key, named in (
+            ("measurement", declared.measurement),
+            ("context", declared.context),
+            ("units", declared.units),
+        ):
             for column in named:
                 if column not in columns:
                     raise PolicyError(

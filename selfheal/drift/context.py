@@ -26,8 +26,8 @@ _CYCLES: Mapping[str, tuple[float, float]] = {
 """What a calendar column is called, and the whole numbers that it may hold."""
 
 _WORDS = (
-    frozenset("jan feb mar apr may jun jul aug sep oct nov dec".split()),
-    frozenset("mon tue wed thu fri sat sun".split()),
+    frozenset(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+    frozenset(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]),
 )
 
 STILL = 0.5
@@ -50,23 +50,24 @@ def calendar(model: MonitoredModel) -> frozenset[str]:
 
 def _of_the_calendar(name: str, values: pd.Series) -> bool:
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
-    spoken = {"".join(words).lower(), words[-1].lower() if words else ""}
-    known = values.dropna()
+    spoken = {"".join(words).lower(), words[-1].lower() if words else ""} & set(_CYCLES)
+    numeric = pd.api.types.is_numeric_dtype(values)
+    known = values.dropna() if spoken or not numeric else values.iloc[:0]
     if not len(known):
         return False
-    if not pd.api.types.is_numeric_dtype(known):
+    if not numeric:
         short = {str(level)[:3].lower() for level in known.unique()}
         return any(short <= whole and len(short) > 2 for whole in _WORDS)
     low, high = float(known.min()), float(known.max())
     whole = bool((known.astype(float) % 1 == 0).all())
-    return whole and any(name in _CYCLES and _CYCLES[name][0] <= low and high <= _CYCLES[name][1] for name in spoken)
+    return whole and any(_CYCLES[name][0] <= low and high <= _CYCLES[name][1] for name in spoken)
 
 
 def still(model: MonitoredModel, units: pd.DataFrame) -> tuple[str, ...]:
     """Context columns of a window in model units: the declared ones, and calendar columns that it hardly moves in."""
     declared = model.policy.declare.context
-    moved = [c for c in calendar(model) if c in units and not _stands(units[c], model.reference[c])]
-    return tuple(c for c in model.features if c in declared or (c in calendar(model) and c not in moved))
+    placing = {c for c in calendar(model) if c not in units or _stands(units[c], model.reference[c])}
+    return tuple(c for c in model.features if c in declared or c in placing)
 
 
 def _stands(values: pd.Series, usual: pd.Series) -> bool:
@@ -82,7 +83,7 @@ def alike(reference: pd.DataFrame, window: pd.DataFrame, columns: tuple[str, ...
     for radius in WIDER:
         near = apart <= radius
         if near.sum() >= least:
-            return reference[near]
+            return reference.iloc[np.flatnonzero(near)]
     return reference
 
 

@@ -58,9 +58,16 @@ class Grid:
         """The largest step of which nearly all values [n] are multiples, up to a common offset."""
         if len(values) == 0 or np.ptp(values) == 0:
             return cls()
-        plain = next((g for g in map(_decimal, DECIMALS) if np.ptp(values) > 3 * g.step and g.holds(values)), cls())
+        plain = cls.decimal(values)
         odd = _odd(values)
         return odd if odd.step > 1.5 * plain.step and odd.holds(values) else plain
+
+    @classmethod
+    def decimal(cls, values: Floats) -> Grid:
+        """The largest decimal step of which nearly all values [n] are multiples: how their recorder writes."""
+        if len(values) == 0:
+            return cls()
+        return next((g for g in map(_decimal, DECIMALS) if np.ptp(values) > 3 * g.step and g.holds(values)), cls())
 
     def on(self, values: Floats) -> Flags:
         """Which values [n] lie on it; all, where there is none."""

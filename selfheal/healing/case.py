@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.adapter import Adapter
+from selfheal.adapter import Adapter, ColumnMap
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement, Yardstick
+from selfheal.healing.facts import Fact
 from selfheal.healing.labels.rows import Earlier, Labelled, labelled_rows
 from selfheal.model import MonitoredModel, softmax
 from selfheal.rules import Rule
@@ -39,6 +40,8 @@ class Case:
         Of every random choice.
     labelled_windows
         Windows whose labels have come, oldest first, this one last: raw rows, and labels on their index.
+    facts
+        What the owner of the data has answered.
     """
 
     model: MonitoredModel
@@ -47,6 +50,7 @@ class Case:
     memory: Memory = ()
     seed: int = 0
     labelled_windows: Earlier = ()
+    facts: Sequence[Fact] = ()
 
     @cached_property
     def base(self) -> MonitoredModel:
@@ -114,6 +118,16 @@ class Case:
         return self.calibrated(self.stick.pool_frame)
 
     @cached_property
+    def healthy_posterior(self) -> Floats:
+        """Calibrated probabilities of every healthy window's rows, float [m, k]."""
+        return np.concatenate([self.calibrated(block) for block in self.stick.blocks])
+
+    @cached_property
+    def healthy_decisions(self) -> NDArray[np.int64]:
+        """What the base model decides on them, int [m]."""
+        return np.concatenate([self.base.decide(self.base.proba_of_units(block)) for block in self.stick.blocks])
+
+    @cached_property
     def reference_posterior(self) -> Floats:
         """Calibrated probabilities of the labelled reference, float [m, k]."""
         return self.calibrated(self.reference)
@@ -174,6 +188,10 @@ class Case:
     def known(self) -> dict[Callable[[Case], Any], Any]:
         """What :func:`once_a_case` has computed."""
         return {}
+
+    def answered(self, column: str, holds: bool) -> list[ColumnMap]:
+        """The maps of a column of which its owner has said that they hold, or that they do not."""
+        return [fact.columns[column] for fact in self.facts if fact.holds is holds and column in fact.columns]
 
     def part(self, rows: NDArray[np.int64]) -> Case:
         """The case of some of the window's rows (their positions)."""

@@ -15,6 +15,7 @@ from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
+from selfheal.healing.facts import Asks, Fact, about_labels
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
@@ -40,6 +41,7 @@ def heal(
     *,
     earlier: Earlier = (),
     unsampled: Earlier = (),
+    facts: Sequence[Fact] = (),
 ) -> Outcome:
     """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
 
@@ -64,6 +66,8 @@ def heal(
         foretold the next ones' labels better than what serves; else it goes to audit, for later labels to decide.
     unsampled
         Further labelled rows of this very window, if ``window`` is a sample of it.
+    facts
+        What its owner has answered of the columns' maps.
 
     Returns
     -------
@@ -86,10 +90,10 @@ def heal(
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
         stick = Yardstick(model, recent, len(cleaned.rows), seed, model.model_units(cleaned.rows))
-        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole))
+        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts))
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
-        return by_last_resort(case, _concluded(asked, known), known)
+        return _beside(cleaned, by_last_resort(case, _concluded(asked, known), known))
 
 
 @dataclass(frozen=True)
@@ -160,8 +164,18 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
     adapter = winner.adapter if verdict.decision in ("promote", "audit") else None
     recall = winner.recall if verdict.decision == "recall" else None
     diagnosis: Diagnosis = "benign" if verdict.decision == "keep" != winner.decision else winner.diagnosis
-    outcome = Outcome(verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers)
+    outcome = Outcome(
+        verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers, *_asked(case, winner, verdict)
+    )
     return noted(case, winner, outcome)
+
+
+def _asked(case: Case, winner: Finding, verdict: Verdict) -> tuple[str, tuple[str, ...], Asks]:
+    """Question, options and of whom, for an audit."""
+    if verdict.decision != "audit":
+        return "", (), ""
+    question = winner.question if winner.question.asks else about_labels(case.model.classes_.tolist())
+    return question.text, question.options, question.asks
 
 
 def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | None) -> Outcome:
@@ -181,7 +195,19 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
     if winner is None or verdict.decision in ("keep", "refuse"):
         return replace(outcome, candidates=table, reasons=[*outcome.reasons, *reasons])
     reasons += outcome.reasons
-    return Outcome(verdict.decision, winner.diagnosis, reasons, table, winner.adapter, numbers=verdict.numbers)
+    return Outcome(
+        verdict.decision, winner.diagnosis, reasons, table, winner.adapter, None, verdict.numbers,
+        *_asked(case, winner, verdict),
+    )  # fmt: skip
+
+
+def _beside(cleaned: Cleaned, outcome: Outcome) -> Outcome:
+    """The outcome with what was left out: rows that cannot be read are evidence, and a fault where the rest is fine."""
+    if not cleaned.parts:
+        return outcome
+    if outcome.decision == "keep" and not cleaned.nonsense:
+        return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[*cleaned.parts, *outcome.reasons])
+    return replace(outcome, reasons=[*outcome.reasons, *(f"left out: {part}" for part in cleaned.parts)])
 
 
 def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.guards import problems
+from selfheal.healing.segments import named
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -26,8 +27,17 @@ SLACK = 0.25
 """Share of rows without a usable value in a column that are dropped; more is a data fault (HEALING: a fifth of the
 window in gross poison costs nothing)."""
 
-REPEATS = 5
-"""More copies of one row than this, and than the reference has, are a replay: one is kept."""
+TAIL = (0.9995, 2.0)
+"""A value this many times as far out as the reference's quantile is odd, in interquartile ranges of its own ..."""
+
+ODD_COLUMNS = 2
+"""... and a row with so many of them is nonsense: a unit moves all rows alike, a new pattern is odd in one column."""
+
+NATURAL = 1.3
+"""The share of rows left out may exceed that of any healthy window by this factor, like every natural bound ..."""
+
+SLIGHT = (0.02, 4.0)
+"""... or be this share, and so many standard errors: then nothing is said of them."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +51,18 @@ class Cleaned:
         Share of rows left out.
     faults
         Broken columns, in words; any of them makes the window a data fault.
+    parts
+        The rows left out in words, where they are more than in any healthy window: how many, by which columns, and
+        what separates them from the others.
+    nonsense
+        Whether they are so in most columns and by nothing that separates them: noise, and no fault of a column.
     """
 
     rows: pd.DataFrame
     dropped: float
     faults: list[str]
+    parts: tuple[str, ...] = ()
+    nonsense: bool = False
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
@@ -62,13 +79,15 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
     frame = _typed(model, window)
-    good = _finite(model, frame) & ~_wild(frame[_numeric(model)].to_numpy(dtype=np.float64))
-    good &= ~_replayed(frame, _most_repeats(model.reference))
-    rows = frame[good]
+    read = _finite(model, frame)
+    wild = _wild(model, frame) & read
+    spare = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
+    rows = frame[read & ~wild & ~spare]
     if len(rows) > MAX_ROWS:
         chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False))
         rows = rows.iloc[chosen]
-    return Cleaned(rows, float(1 - good.mean()), [])
+    parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
+    return Cleaned(rows, float((~read | wild).mean()), [], *parts)
 
 
 def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -102,26 +121,75 @@ def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(~np.isinf(values).any(axis=1) & np.isfinite(strict).all(axis=1))
 
 
-def _wild(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        finite = np.where(np.isfinite(values), values, np.nan)
-        usable = ~np.isnan(finite).all(axis=0)
-        finite = finite[:, usable]
-        middle, low, high = np.nanquantile(finite, (0.5, 0.25, 0.75), axis=0)
-        wide = np.where(high > low, high - low, np.inf)
-        return np.asarray((np.abs(finite - middle) > WILD * wide).any(axis=1))
+def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows with one value that no unit explains, or with odd ones in several columns at once."""
+    far, usual = _far(model, frame), _far(model, model.reference)
+    tails = np.minimum(np.maximum(TAIL[1] * np.quantile(usual, TAIL[0], axis=0), 1.0), WILD)
+    odd = np.sort((usual > tails).sum(axis=1))
+    # As many odd columns as one row in a thousand of the reference has are none.
+    least = max(ODD_COLUMNS, int(odd[min(int(0.999 * len(odd)), len(odd) - 1)]) + 1)
+    return np.asarray((far > WILD).any(axis=1) | ((far > tails).sum(axis=1) >= least))
 
 
-def _copies(frame: pd.DataFrame) -> pd.Series:
-    return pd.util.hash_pandas_object(frame, index=False)
+def _far(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """How many interquartile ranges of its column every number lies from the middle, [n, d]; what is missing: 0."""
+    values = frame[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
+    known = np.where(np.isfinite(values), values, np.nan)
+    far = np.zeros(known.shape)
+    there = np.isfinite(known).any(axis=0)
+    middle, low, high = np.nanquantile(known[:, there], (0.5, 0.25, 0.75), axis=0)
+    wide = np.where(high > low, high - low, np.inf)
+    far[:, there] = np.nan_to_num(np.abs(known[:, there] - middle) / wide)
+    return far
 
 
-def _most_repeats(reference: pd.DataFrame) -> int:
-    return int(_copies(reference).value_counts().iloc[0]) if len(reference) else 1
+def _parts(
+    model: MonitoredModel, frame: pd.DataFrame, wild: NDArray[np.bool_], healthy: Sequence[pd.DataFrame]
+) -> tuple[tuple[str, ...], bool]:
+    """What is to be said of the wild rows, where they are more than natural; and whether they are mere nonsense."""
+    slight, deviations = SLIGHT
+    natural = max((float(_wild(model, past).mean()) for past in healthy), default=0.0)
+    bound = max(NATURAL * natural, slight + deviations * float(np.sqrt(slight / max(len(frame), 1))))
+    share = float(wild.mean())
+    if share <= bound:
+        return (), False
+    far = _far(model, frame)[wild]
+    odd = [c for c, each in zip(_numeric(model), far.T, strict=True) if (each > WILD).mean() > 0.25] or [
+        c for c, each in zip(_numeric(model), far.T, strict=True) if np.median(each) > 1
+    ]
+    where = named(frame, wild, odd)
+    told = f"{share:.0%} of rows hold values far from all others in {', '.join(odd)} (bound {bound:.1%})"
+    return (told + (f"; they are the rows where {where}" if where else ""),), not where and 2 * len(odd) > far.shape[1]
 
 
-def _replayed(frame: pd.DataFrame, usual: int) -> NDArray[np.bool_]:
-    """Rows that repeat another one beyond what is usual; the first of each is kept."""
-    codes = _copies(frame)
-    counts = codes.map(codes.value_counts())
-    return np.asarray((counts > max(REPEATS, usual)) & codes.duplicated())
+def _copies(frame: pd.DataFrame, shift: float) -> pd.Series:
+    """A code per row, the same for near-copies: numbers within a cell of a 100th to a 1000th of their spread."""
+    numbers = frame.select_dtypes("number")
+    wide = numbers.quantile(0.75) - numbers.quantile(0.25)
+    cell = 10.0 ** np.floor(np.log10(wide.where(wide > 0, 100.0) / 100))
+    return pd.util.hash_pandas_object(frame.assign(**np.floor(numbers / cell + shift)), index=False)
+
+
+def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> NDArray[np.bool_]:
+    """Rows that repeat another one, beyond what is usual: of each as many are kept as healthy rows have of it.
+
+    A client that retries, a log that is written twice. No number of copies is too small: sixty rows five times moved
+    the expected class shares by a tenth.
+    """
+    spare, n = np.zeros(len(frame), dtype=bool), len(frame)
+    usual = [past[0].iloc[start : start + n] for start in range(0, len(past[0]), n)] + list(past[1:])
+    for shift in (0.0, 0.5):
+        codes = _copies(frame, shift)
+        rate = float(codes.duplicated().mean())
+        slight, deviations = SLIGHT
+        if rate <= slight + deviations * float(np.sqrt(slight / n)):
+            continue
+        copies = [_copies(block, shift) for block in usual if len(block)]
+        if rate <= NATURAL * max(float(each.duplicated().mean()) for each in copies):
+            continue
+        known = pd.concat(copies)
+        expected = codes.map(known.value_counts()).fillna(0.0) * n / len(known)
+        spare |= (
+            codes.groupby(codes).cumcount() >= np.maximum(1, np.ceil(expected + 3 * np.sqrt(expected)))
+        ).to_numpy()
+    return spare

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.healing.evidence import Evidence
+from selfheal.healing.facts import NOTHING, Asks, Question
 
 Decision = Literal["promote", "recall", "audit", "keep", "refuse"]
 Diagnosis = Literal["stable", "benign", "data_fault", "sensor", "population", "prior", "concept", "unknown"]
@@ -52,6 +53,8 @@ class Finding:
         estimated.
     labels
         What labels say of it, where it was fitted to labels and not to the window; the gate then measures by them.
+    question
+        What to ask of whom, should it need an answer.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Finding:
     recall: int | None = None
     refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
     labels: ByLabels | None = None
+    question: Question = NOTHING
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,12 @@ class Outcome:
         A version of memory for recall, else None.
     numbers
         Figures for the run's record: gain, changed share, expected log-loss of candidate, incumbent and constant.
+    question
+        For audit: what to ask, in one line; else empty.
+    options
+        The answers there are; ``"unknown"`` is always one.
+    asks
+        ``"fact"`` (the owner of the data can answer), ``"labels"``, ``"approval"``, or empty.
     """
 
     decision: Decision
@@ -120,6 +130,9 @@ class Outcome:
     adapter: Adapter | None = None
     recall: int | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
+    question: str = ""
+    options: tuple[str, ...] = ()
+    asks: Asks = ""
 
     @property
     def changed_part(self) -> str:

@@ -131,6 +131,24 @@ def labels_turned() -> Scene:
     return replace(scene, labelled_windows=turned, healthy=False)
 
 
+def coded(rows: pd.DataFrame) -> pd.DataFrame:
+    """x9 as seven codes."""
+    usual = linear(20).model.reference["x9"]
+    return rows.assign(x9=((rows["x9"] - usual.mean()) / usual.std() * 1.5).round().clip(-3, 3))
+
+
+def newcomers() -> Scene:
+    """A quarter of the rows come with a code that nobody had seen."""
+    world = linear(20)
+    model, reference = world.model, coded(world.model.reference)
+    reference = reference.assign(**{world.model.target: world.model.reference_labels})
+    told = MonitoredModel(model.backbone, model.head, reference, model.target, model.preprocess, model.policy)
+    rows = coded(world.draw(ROWS, 100))
+    rows.loc[np.random.default_rng(3).random(ROWS) < 0.25, "x9"] = 9.0
+    scene = furnished(World(told, lambda *a: coded(world.draw(*a))), rows)
+    return scene
+
+
 BUILT: dict[str, Callable[[], Scene]] = {
     "clean": clean,
     "clean again": lambda: clean(101),
@@ -140,6 +158,8 @@ BUILT: dict[str, Callable[[], Scene]] = {
     "offset and prior": lambda: changed(moved, prior=0.4),
     "swapped": lambda: changed(lambda f: f.assign(x2=f["x6"], x6=f["x2"])),
     "two senders": lambda: changed(two_senders),
+    "piled": lambda: changed(lambda f: f.assign(x3=f["x3"].where(f["x6"] > f["x6"].quantile(0.2), 1.5))),
+    "newcomers": newcomers,
     "cut off": lambda: changed(lambda f: f.assign(x3=f["x3"].clip(upper=f["x3"].quantile(0.8)))),
     "new pattern": lambda: changed(pattern),
     "back": back,

@@ -57,8 +57,8 @@ def proba(log_odds: float | Floats, n: int = N) -> Floats:
     return sure(1 / (1 + np.exp(-np.asarray(log_odds, dtype=np.float64))), n)
 
 
-def finding(adapter: Adapter, teacher: Floats | None, **more: Any) -> Finding:
-    return Finding("m", "sensor", True, "measure", 0.0, 1.0, "so", adapter=adapter, teacher=teacher, **more)
+def finding(adapter: Adapter, teacher: Floats | None, diagnosis: Any = "sensor", **more: Any) -> Finding:
+    return Finding("m", diagnosis, True, "measure", 0.0, 1.0, "so", adapter=adapter, teacher=teacher, **more)
 
 
 def asked(case: Case, adapter: Adapter, teacher: Floats | None, **more: Any) -> Verdict:
@@ -86,7 +86,8 @@ def worth(gain: float, by: float) -> Floats:
 @pytest.mark.parametrize(
     ("bound", "more", "passes"),
     [
-        (0.008, {}, "promote"),
+        (0.008, {"diagnosis": "prior"}, "promote"),
+        (0.001, {}, "promote"),
         (0.02, {"trusted": False}, "audit"),
         (0.001, {"proven": True}, "promote"),
         (0.001, {"decision": "recall", "recall": 1}, "recall"),

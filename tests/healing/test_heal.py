@@ -91,11 +91,18 @@ def test_an_offset_is_promoted_where_declared_and_audited_where_not() -> None:
 
 
 def test_more_changed_predictions_than_the_policy_allows_go_to_a_person() -> None:
+    world = linear(30)
+    outcome = selfheal.heal(world.model.with_policy({"heal": {"max_changed": 0.001}}), world.draw(1000, 800, 0.4))
+    assert (outcome.decision, outcome.asks) == ("audit", "labels")
+    assert "max_changed 0%" in " ".join(outcome.reasons)
+
+
+def test_an_identified_change_that_restores_is_no_departure() -> None:
     model, days = weather()
     cautious = model.with_policy({"heal": {"max_changed": 0.02}})
     outcome = selfheal.heal(cautious, celsius(days.iloc[9000:9730]), recent=days.iloc[4620:9000])
-    assert outcome.decision == "audit"
-    assert "max_changed 2%" in " ".join(outcome.reasons)
+    assert outcome.decision == "promote", outcome.reasons
+    assert outcome.numbers["changed_share"] > 0.02
 
 
 # ------------------------------------------------------------------ prior, new rule, stable class

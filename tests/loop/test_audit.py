@@ -265,7 +265,7 @@ def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
     for k in range(2):
         frame = rows(200, 60 + k)
         ids = send(ws, frame, 200 * k)
-        ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
+        ws.table.add_labels(NAME, ids[:30], (1 - frame["y"]).tolist()[:30], ws.clock())
         monitor(ws, NAME, FAR)
     record = heal_window(ws, NAME, ws.table.window(NAME, 1))
     assert (record.decision, record.promoted, record.failure) == ("audit", False, "")

@@ -7,7 +7,10 @@ knots and miles per hour (1.15) look like two natural years, and in a first harn
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from selfheal.adapter import ColumnMap
 
@@ -80,6 +83,28 @@ def _table() -> tuple[Conversion, ...]:
 
 CONVERSIONS = _table()
 """Every conversion that may be recognised without a declaration."""
+
+
+def declared(units: Mapping[str, float]) -> tuple[Conversion, ...]:
+    """Conversions between units of the owner's own: the same amount, as a number in each.
+
+    >>> [c.map.scale for c in declared({"ct": 1.0, "g": 0.2}) if c.map.words == "g → ct"]
+    [5.0]
+    """
+    return tuple(
+        Conversion(ColumnMap(there / here, 0.0, f"{raw} → {model}"), 0)
+        for raw, here in units.items()
+        for model, there in units.items()
+        if raw != model
+    )
+
+
+def same(one: ColumnMap, other: ColumnMap) -> bool:
+    """Whether two maps do the same, under whatever names: minutes to hours, seconds to minutes."""
+    return bool(np.isclose(one.scale, other.scale) and np.isclose(one.offset, other.offset)) and (
+        (one.modulo, one.knots) == (other.modulo, other.knots)
+    )
+
 
 CODE_SHIFTS = tuple(Conversion(ColumnMap(1.0, float(k), f"code {k:+d}"), 3) for k in (-1, 1))
 """For columns that hold codes: counting from 0 instead of 1, or the other way round."""

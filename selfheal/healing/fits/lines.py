@@ -59,7 +59,13 @@ def proposals(case: Case, known: Maps) -> Iterator[Maps]:
 
 
 def _free(case: Case, column: str, declared: set[str]) -> bool:
-    return column in case.numeric and column not in case.code_columns and (column in declared or not declared)
+    if (
+        column not in case.numeric
+        or column in case.code_columns
+        or any(not m.words for m in case.answered(column, False))
+    ):
+        return False
+    return column in declared or not declared
 
 
 @dataclass(frozen=True)

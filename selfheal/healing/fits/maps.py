@@ -7,14 +7,19 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
-from selfheal.adapter import Adapter, InputMap
+from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
+from selfheal.healing.facts import about_units
 from selfheal.healing.fits import lines, matching
-from selfheal.healing.fits.matching import NEARLY
+from selfheal.healing.fits.conversions import same
+from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.outcome import Finding
 
 Rows = NDArray[np.int64]
@@ -31,8 +36,12 @@ STRONG = 2.0
 HALF_GAIN = 0.2
 """Each half in time must show at least this share of the whole gain: a fault that began mid-window waits."""
 
-AS_GOOD = (1.25, 0.01)
-"""A conversion stands against a fit if it leaves at most so much more: a line of two parameters also fits the noise."""
+LIKE = (0.005, 0.02)
+"""Nats (Kullback-Leibler) and share of predictions by which two maps may differ and be alike."""
+
+PROVEN = 10.0
+"""Natural bounds within which a window must lie once a conversion is undone that its values prove: the day may be
+unlike the days before. A wrong one that landed on the grid lay at 94."""
 
 SKILL = 1 / 3
 """A model that knows little more than the constant does not show a prior that moved too: a right line then made it
@@ -62,13 +71,23 @@ def simplest(tried: list[Finding]) -> Finding | None:
     return next(f for f in explained if f.value <= AS_GOOD[0] * least + AS_GOOD[1])
 
 
-def finding(case: Case, columns: matching.Maps) -> Finding:
-    """The finding for a proposed map; trusted where every column is a known conversion or declared."""
+def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) -> Finding:
+    """The finding for a proposed map; trusted where every column is a known conversion or declared.
+
+    Parameters
+    ----------
+    proven
+        Columns whose very values tell the conversion.
+    """
     maps = InputMap(columns)
     listed = all(m.words for m in columns.values())
-    failed, share = refused(case, maps, listed)
-    free = {c for c, m in columns.items() if not m.words}
+    failed, share = refused(case, maps, (PROVEN if proven else NEARLY) if listed else 1.0, set(proven))
+    sure = {*proven} | {
+        c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))
+    }
+    free = {c for c, m in columns.items() if not m.words} - sure
     undeclared = free - set(case.model.policy.declare.measurement)
+    others = _others(case, columns, sure)
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
@@ -76,6 +95,7 @@ def finding(case: Case, columns: matching.Maps) -> Finding:
         },
         f"fitted for a model that takes away {case.skill:.0%} of the constant's log-loss (at least {SKILL:.0%}), so a "
         "prior that moved too would not show": free if case.skill < SKILL else set(),
+        **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
     told = "; ".join(maps.describe())
     told += "".join(f"; {', '.join(sorted(which))}: {why}" for why, which in doubts.items() if which)
@@ -84,18 +104,50 @@ def finding(case: Case, columns: matching.Maps) -> Finding:
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)),
         trusted=not any(doubts.values()),
         refit=None if listed else lambda rows: lines.refitted(case.part(rows), columns),
+        question=about_units(columns, others, case.raw),
     )  # fmt: skip
 
 
-def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str], float]:
+def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[str, list[ColumnMap]]:
+    """Per column, known conversions that fit as well and would answer otherwise.
+
+    Not where another column, which could have been through one alone, says which it was.
+    """
+    found = {c: [] if c in sure or not m.words else matching.alternatives(case, columns, c) for c, m in columns.items()}
+    told = {m.words for c, m in columns.items() if m.words and not found[c]}
+    proba = case.base.proba_of_units(InputMap(columns).apply(case.raw))
+    return {
+        c: [] if columns[c].words in told else [m for m in maps if _matters(case, {**columns, c: m}, proba)]
+        for c, maps in found.items()
+    }
+
+
+def _matters(case: Case, columns: matching.Maps, proba: Floats) -> bool:
+    """Whether maps give other predictions than those [n, k]: 1000 and 1024 do not."""
+    other = case.base.proba_of_units(InputMap(columns).apply(case.raw))
+    nats = float((proba * (np.log(np.maximum(proba, 1e-12)) - np.log(np.maximum(other, 1e-12)))).sum(axis=1).mean())
+    return nats > LIKE[0] or float((case.model.decide(other) != case.model.decide(proba)).mean()) > LIKE[1]
+
+
+def _either(maps: list[ColumnMap]) -> str:
+    return " or ".join(one.describe() for one in maps)
+
+
+def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = ()) -> tuple[list[str], float]:
     """Why a map does not explain the window (empty if it does), and the share of the distance that it leaves.
 
-    A known conversion may leave some natural drift beside it (``NEARLY``); a fitted map could have absorbed it.
+    A known conversion may leave some natural drift beside it; a fitted map could have absorbed it.
+
+    Parameters
+    ----------
+    limit
+        Natural bounds within which columns and score must lie after it.
+    proven
+        Columns whose values show that they were converted, however little that moves them.
     """
     before, after = case.judged_raw, case.stick.judge(maps.apply(case.raw))
     share = after.distance.total / max(before.distance.total, 1e-12)
     own = _own(case, after, maps) / max(_own(case, before, maps), 1e-12)
-    limit = NEARLY if listed else 1.0
     # No fitted line can hit a recording grid; only a known conversion brings back the very values.
     still = [
         c for c, m in maps.columns.items()
@@ -106,14 +158,20 @@ def refused(case: Case, maps: InputMap, listed: bool = True) -> tuple[list[str],
     beside = {c for c, m in maps.columns.items() if m.scale < 0} | expected(case, dict(maps.columns))
     strength = max(before.columns[c] if c in beside else column_ratio(case, before, c) for c in maps.columns)
     checks = (
-        (strength >= STRONG, f"the columns were at {strength:.2f} of their bounds before it (at least {STRONG:g})"),
-        (min(share, own) <= LEFT, f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
+        (
+            strength >= STRONG or bool(proven),
+            f"the columns were at {strength:.2f} of their bounds before it (at least {STRONG:g})",
+        ),
+        (min(share, own) <= LEFT or bool(proven), f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
         (not still, f"still unusual after it: {', '.join(still)}"),
         (after.ratios["score"] <= limit, f"the model's score stays at {after.ratios['score']:.2f} (bound {limit:g})"),
-        (after.ratios[whole] <= 1.0 or share <= DOMINANT, f"{whole} stays at {after.ratios[whole]:.2f} of its bound"),
+        (
+            after.ratios[whole] <= max(1.0, limit / NEARLY) or share <= DOMINANT,
+            f"{whole} stays at {after.ratios[whole]:.2f} of its bound",
+        ),
     )
     failed = [why for ok, why in checks if not ok]
-    if not failed and (least := min(_half_gains(case, maps))) < HALF_GAIN:
+    if not failed and not proven and (least := min(_half_gains(case, maps))) < HALF_GAIN:
         failed.append(f"one half of the window shows {least:.0%} of the gain (bound {HALF_GAIN:.0%})")
     return failed, min(share, own)
 

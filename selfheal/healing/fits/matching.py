@@ -11,7 +11,7 @@ from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.fits.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion
+from selfheal.healing.fits.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
 
 Maps = dict[str, ColumnMap]
 
@@ -21,6 +21,9 @@ HALVED = 0.5
 NEARLY = 1.5
 """A conversion is proposed while the column's KS is below this many natural bounds: other columns' maps, or a prior
 that moved too, may still bring it down. The whole proposal is held to the bounds themselves."""
+
+AS_GOOD = (1.25, 0.01)
+"""A map leaves as little as another if it leaves at most so much more: a line of two parameters also fits the noise."""
 
 TIE = 0.03
 """Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
@@ -39,8 +42,21 @@ def conversions(case: Case) -> Maps:
     return pruned(case, _best(case))
 
 
-def _best(case: Case) -> Maps:
-    """The best known conversion of every column that moved; columns prefer what their neighbours use."""
+def alternatives(case: Case, columns: Maps, column: str) -> list[ColumnMap]:
+    """Other known conversions of a column that leave the window as near to the healthy ones as the chosen one does."""
+    chosen = columns[column]
+    left = case.stick.total(InputMap(columns).apply(case.raw))
+    others = [fit.conversion.map for fit in _candidates(case).get(column, ())]
+    return [
+        one for one in dict.fromkeys(others)
+        if not same(one, chosen)
+        and case.stick.total(InputMap({**columns, column: one}).apply(case.raw)) <= AS_GOOD[0] * left + AS_GOOD[1]
+    ]  # fmt: skip
+
+
+@once_a_case
+def _candidates(case: Case) -> dict[str, list[_Fit]]:
+    """The known conversions that fit a moved column alike, the nearest first."""
     x = case.encoded
     bounds, before = case.stick.bounds, case.judged_raw.distance
     fits: dict[str, list[_Fit]] = {}
@@ -54,12 +70,19 @@ def _best(case: Case) -> Maps:
             good = [f for f in found if f.cost <= min(enough, found[0].cost + tie)]
             if good:
                 fits[column] = good
+    return fits
+
+
+def _best(case: Case) -> Maps:
+    """The best known conversion of every column that moved; columns prefer what their neighbours use."""
+    fits = _candidates(case)
     used = Counter(f.conversion.map.words for good in fits.values() for f in good)
     chosen = {
         column: min(good, key=lambda f: (-used[f.conversion.map.words], f.conversion.rank, f.cost)).conversion.map
         for column, good in fits.items()
     }
-    return _signs(case, chosen)
+    answered = {column: maps[-1] for column in case.numeric if (maps := case.answered(column, True))}
+    return _signs(case, {**chosen, **answered})
 
 
 def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
@@ -78,7 +101,17 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
 
 
 def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
-    """Conversions that the column could have gone through: of codes and hours where it holds such."""
+    """Conversions that the column could have gone through: its owner's units; of codes and hours where it holds such.
+
+    Not those of which its owner has said that they are not so.
+    """
+    column = case.model.features[j]
+    ruled_out = case.answered(column, False)
+    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
+    return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
+
+
+def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:
     codes = case.stick.support.codes[j]
     if codes is None:
         return CONVERSIONS

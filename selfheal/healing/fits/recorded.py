@@ -13,12 +13,12 @@ import pandas as pd
 
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
-from selfheal.drift.grid import Grid
+from selfheal.drift.grid import DECIMALS, Grid
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
 from selfheal.healing.fits import matching
-from selfheal.healing.fits.conversions import Conversion
+from selfheal.healing.fits.conversions import Conversion, same
 
 LEFT_GRID = 0.5
 """Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""
@@ -39,6 +39,10 @@ FINER = 0.25
 """A recorder's own step, converted, must be at most this part of the healthy step to say anything: what was written in
 steps of ten lies on a grid of ones under ×0.1, ×1 and ×10 alike, and one value in four on any grid four times finer."""
 
+COARSE = (2, 3, 5)
+"""A true conversion uses the whole grid. One that only ever hits each second, third or fifth mark of it, as 3.6 does
+with whole °F in °C, would fit any column that is recorded so."""
+
 FEWEST_ROWS = 3
 """Rows with values never seen from which a column asks for its neighbours' conversion: a pixel that is mostly dark."""
 
@@ -50,7 +54,7 @@ def recovered(case: Case) -> matching.Maps:
         informed = case.stick.support.codes[j] is not None or case.stick.support.grids[j].step > 0
         values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
         if len(values) >= FEWEST_TELLING and _lost(case, values, j) >= LEFT_GRID:
-            step = Grid.of(values).step
+            step = Grid.decimal(values).step
             fits = [c for c in matching.plausible(case, j) if _back(case, c, values, step, j)]
             if fits and _alike(fits):
                 found[column] = min(fits, key=lambda c: c.rank).map
@@ -139,15 +143,25 @@ def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: in
     known = mapped[support.recorded(mapped, j)]
     if len(known) < (1 - BACK) * len(mapped) or len(np.unique(np.round(known, 6))) < FEWEST_VALUES:
         return False
-    return support.codes[j] is not None or abs(conversion.map.scale) * step <= FINER * support.grids[j].step
+    grid = support.grids[j]
+    if support.codes[j] is not None or grid.step <= 0:
+        return True
+    # Decimals land on decimals; an odd grid, whole tenths of °C in °F, is hit by the true conversion alone.
+    if (
+        any(np.isclose(grid.step, decimal) for decimal in DECIMALS)
+        and abs(conversion.map.scale) * step > FINER * grid.step
+    ):
+        return False
+    marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
+    whole = all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
+    return whole and len(np.unique(marks)) >= FEWEST_VALUES
+
+
+def _one_rest(marks: Floats, m: int) -> float:
+    """Largest share of the marks with the same rest modulo m."""
+    return float(np.bincount((marks % m).astype(np.int64)).max() / len(marks))
 
 
 def _alike(fits: list[Conversion]) -> bool:
     """Whether they are one map under several names: minutes to hours, seconds to minutes."""
-    return all(_same(fit.map, fits[0].map) for fit in fits)
-
-
-def _same(one: ColumnMap, other: ColumnMap) -> bool:
-    return bool(np.isclose(one.scale, other.scale) and np.isclose(one.offset, other.offset)) and (
-        one.modulo == other.modulo
-    )
+    return all(same(fit.map, fits[0].map) for fit in fits)

@@ -41,7 +41,7 @@ def _finding(case: Case, columns: matching.Maps) -> Finding:
         "measurement and prior", "sensor", alone.explained and not failed, alone.measure, alone.value, alone.bound,
         f"{alone.reason}; class shares → {shares}" + "".join(f"; {why}" for why in failed),
         adapter=adapter, teacher=case.base.with_adapter(adapter).predict_proba(case.raw), trusted=alone.trusted,
-        refit=lambda rows: _settled(case, case.part(rows), dict(adapter.input_map.columns))[2],
+        refit=lambda rows: _settled(case, case.part(rows), dict(adapter.input_map.columns))[2], question=alone.question,
     )  # fmt: skip
 
 

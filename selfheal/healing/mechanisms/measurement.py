@@ -39,10 +39,18 @@ def _alone(case: Case) -> Finding | None:
     beside = _likely(replace(case, raw=InputMap(known).apply(case.raw)))
     more = beside.adapter.input_map.columns if beside and beside.adapter and beside.explained and beside.trusted else {}
     columns = {**more, **known}
-    return replace(
-        maps.finding(case, columns), explained=True, proven=not more, reason="; ".join(InputMap(columns).describe())
-        + f"; the values of {', '.join(sure)} are known ones again, and under no other known conversion",
-    )  # fmt: skip
+    found = maps.finding(case, columns, proven=known)
+    told = (
+        "; ".join(InputMap(columns).describe()) + f"; the values of {', '.join(sure)} are known ones again, and under "
+    )
+    told += "no other known conversion"
+    if found.explained:
+        return replace(found, proven=not more, reason=told)
+    # The grid alone proves nothing: a fact that its owner can tell, where the conversion helps at all.
+    likely = _likely(case)
+    if likely and likely.explained:
+        return likely
+    return replace(found, explained=True, trusted=False, reason=f"{told}, but {found.reason}")
 
 
 def _likely(case: Case) -> Finding | None:

@@ -24,6 +24,9 @@ RULE_WEIGHT = 3.0
 DOUBT_P = 0.01
 """Binomial tail below which the reference rows that a new rule covers speak against its declared precision."""
 
+OLD = 0.15
+"""Share of what a rule covers now that it covered before, from which its record says something of the whole."""
+
 CONTRADICTED = 0.5
 """Share of a new rule's rows on which an older rule votes otherwise, from which a person is asked."""
 
@@ -74,9 +77,12 @@ def _against(case: Case, rule: Rule) -> list[str]:
     doubts = []
     known = case.truth[rule.fires(case.reference)]
     right = int((case.model.classes_[known] == rule.vote).sum())
-    if len(known) and binom.cdf(right, len(known), rule.precision) < DOUBT_P:
+    # What fired before goes on firing; only of the excess nothing is known.
+    before = min(1.0, len(known) / len(case.truth) / max(float(rule.fires(case.raw).mean()), 1e-9))
+    if before > OLD and binom.cdf(right, len(known), rule.precision) < DOUBT_P:
         doubts.append(
-            f"{rule.name}: right on {right} of the {len(known)} reference rows it covers, declared {rule.precision:g}"
+            f"{rule.name}: right on {right} of the {len(known)} reference rows it covers, declared {rule.precision:g}, "
+            f"and {before:.0%} of the rows that it covers now are of their kind (bound {OLD:.0%})"
         )
     covered = case.raw[rule.fires(case.raw)]
     for other in case.model.policy.rule_set:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from selfheal.adapter import Adapter
 from selfheal.healing.case import Case
+from selfheal.healing.fits.fair import cut_at_decision
 from selfheal.healing.fits.shares import believed, estimate, offset, pool_weights
 from selfheal.healing.mechanism import Mechanism
 from selfheal.healing.outcome import Finding
@@ -18,6 +19,9 @@ def explain(case: Case) -> Finding | None:
     name = max(judged, key=lambda k: judged[k])
     ratio = judged[name]
     failed = believed(case, shift, case.raw)
+    decided = case.base.decide(case.base.proba_of_units(case.raw))
+    cut = cut_at_decision(case.calibrated(case.raw), case.healthy_posterior, decided, case.healthy_decisions)
+    failed += [cut] if cut else []
     failed += [f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"] if ratio > 1.0 else []
     adapter = Adapter(logit_offset=offset(case, shift))
     return Finding(

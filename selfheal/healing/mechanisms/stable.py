@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from selfheal.healing.case import Case
+from selfheal.healing.fits import recorded
 from selfheal.healing.mechanism import Mechanism
 from selfheal.healing.outcome import Finding
 
@@ -11,7 +14,12 @@ def explain(case: Case) -> Finding:
     """Whether what serves now explains the window."""
     name, ratio = case.judged.worst
     words = f"{name} is {ratio:.2f} of its natural bound"
-    return Finding("stable", "stable", case.judged.explained, f"{name} ratio", ratio, 1.0, words, decision="keep")
+    # A day's winds in another unit may lie within what is natural between days; their grid tells.
+    converted = case.judged.explained and recorded.recovered(replace(case, raw=case.units))
+    words += f"; {', '.join(converted)} left their grid and come back under one known conversion" if converted else ""
+    return Finding(
+        "stable", "stable", case.judged.explained and not converted, f"{name} ratio", ratio, 1.0, words, decision="keep"
+    )
 
 
 MECHANISM = Mechanism("stable", rank=0, explain=explain, foretold=True)

@@ -1,0 +1,81 @@
+"""Many rows stand on one value that few rows ever had: a default, a mean put in, a look-up that missed, a sensor stuck.
+
+It may lie anywhere, in the middle of the range too. What such rows held before is lost, so they are named and refused.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from selfheal.drift.stats import Floats
+from selfheal.healing.case import Case
+from selfheal.healing.fits.columns import cut_off
+from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
+from selfheal.healing.outcome import Finding
+from selfheal.healing.segments import named
+
+SHARE = 0.05
+"""Share of rows on one value, beyond what healthy windows have there, from which it is a pile."""
+
+GROWTH = 3.0
+"""It must be this many times the largest share that any value has had which comes and goes, and that this window has
+on any other: an hour's one reading of the weather stands on all flights of it, and a coarse recorder piles up all."""
+
+LASTING = 0.5
+"""A value that stands out in every healthy window, by at least this part of the largest there, does not come and go."""
+
+
+def explain(case: Case) -> Finding | None:
+    """Whether columns have piles that they never had."""
+    columns = [c for c in case.numeric if c not in case.code_columns and not cut_off(case, c)]
+    piles = {c: pile for c in columns if (pile := _pile(case, c))}
+    if not piles:
+        return None
+    part = np.logical_and.reduce(
+        [case.raw[c].to_numpy(dtype=np.float64, na_value=np.nan) == v for c, (v, _) in piles.items()]
+    )
+    told = [
+        f"column {c!r} is {value:g} in {share:.0%} of rows, which few ever were: a default, a value put in, or stuck?"
+        for c, (value, share) in piles.items()
+    ]
+    where = named(case.raw, part, piles)
+    told += [f"they are the rows where {where}"] if where else []
+    return Finding("piled column", "data_fault", True, "columns", len(piles), 0.0, "; ".join(told), decision="refuse")
+
+
+def _pile(case: Case, column: str) -> tuple[float, float] | None:
+    """The value on which a column piles up, and the share of rows there; None if it does not."""
+    levels, shares = _shares(case.present(case.raw, column))
+    if len(levels) < 3:
+        return None
+    order = np.argsort(shares)[::-1]
+    value, share = float(levels[order[0]]), float(shares[order[0]])
+    if share < SHARE:
+        return None
+    healthy = [_shares(case.present(block, column)) for block in case.stick.blocks]
+    lasting = _lasting(healthy)
+    for at in order[:2]:
+        value, share = float(levels[at]), float(shares[at])
+        usual = max((float(s[lv == value].sum()) for lv, s in healthy), default=0.0)
+        fleeting = max((float(s[~np.isin(lv, lasting)].max(initial=0.0)) for lv, s in healthy), default=0.0)
+        other = float(shares[~np.isin(levels, [*lasting, value])].max(initial=0.0))
+        if share - usual >= SHARE and share >= GROWTH * max(usual, fleeting, other):
+            return value, share
+    return None
+
+
+def _shares(values: Floats) -> tuple[Floats, Floats]:
+    levels, counts = np.unique(values, return_counts=True)
+    return levels, counts / max(len(values), 1)
+
+
+def _lasting(healthy: list[tuple[Floats, Floats]]) -> Floats:
+    """Values that stand out in every healthy window: the zeros of rain."""
+    outstanding = [levels[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for levels, shares in healthy]
+    lasting = outstanding[0] if outstanding else np.empty(0)
+    for values in outstanding[1:]:
+        lasting = np.intersect1d(lasting, values)
+    return lasting
+
+
+MECHANISM = Mechanism("piled column", rank=30, explain=explain, needs=(UNUSUAL_AS_SENT,))

@@ -1,0 +1,82 @@
+"""Which rows are they? A part of a window, named by the columns and values that hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.tree import DecisionTreeClassifier
+
+FAITHFUL = 0.9
+"""A name must hold this share of the rows, and this share of the rows that it holds must be of them."""
+
+DEPTH = 2
+"""Conditions of a name: a third would be remembered by nobody."""
+
+MOST_WORDS = 30
+"""Words of a column that are asked for, the most frequent first."""
+
+FEWEST = 10
+"""Rows from which a part is worth a name."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A yes-or-no question about rows: a number above a threshold, or a word."""
+
+    column: str
+    values: NDArray[np.float64]
+    word: str | None = None
+
+    def answered(self, yes: bool, at: float) -> str:
+        """The rows that answer it so, in words."""
+        if self.word is not None:
+            return f"{self.column} {'=' if yes else '<>'} {self.word!r}"
+        return f"{self.column} {'>' if yes else '<='} {at:g}"
+
+
+def named(rows: pd.DataFrame, part: NDArray[np.bool_], without: Collection[str] = ()) -> str:
+    """The rows ``part`` [n] of a frame in words, such as ``country = 'IT'``; empty where no simple words hold them.
+
+    Parameters
+    ----------
+    without
+        Columns that may not be used: those that are broken in these rows.
+    """
+    questions = [q for c in rows.columns if c not in without for q in _questions(rows[c])]
+    if not questions or not FEWEST <= part.sum() <= len(part) - FEWEST:
+        return ""
+    asked = np.column_stack([q.values for q in questions])
+    tree = DecisionTreeClassifier(max_depth=DEPTH, min_impurity_decrease=1e-3, class_weight="balanced", random_state=0)
+    leaves = tree.fit(asked, part).apply(asked)
+    for leaf in np.unique(leaves):
+        held = leaves == leaf
+        if part[held].sum() >= FAITHFUL * part.sum() and part[held].mean() >= FAITHFUL:
+            return " and ".join(questions[j].answered(yes, at) for j, yes, at in _way(tree, int(leaf)))
+    return ""
+
+
+def _questions(values: pd.Series) -> list[_Question]:
+    name = str(values.name)
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        known = numbers[np.isfinite(numbers)]
+        return [_Question(name, np.where(np.isfinite(numbers), numbers, np.median(known)))] if len(known) else []
+    text = values.astype(object).map(str)
+    levels = text.value_counts().index[:MOST_WORDS]
+    return [_Question(name, (text == level).to_numpy(dtype=np.float64), level) for level in levels]
+
+
+def _way(tree: DecisionTreeClassifier, leaf: int) -> list[tuple[int, bool, float]]:
+    """How a leaf is reached from the root: (question, answer, threshold) at every turn."""
+    inner = tree.tree_
+    way: list[tuple[int, bool, float]] = []
+    while leaf:
+        yes = leaf in inner.children_right
+        parent = int(np.flatnonzero((inner.children_right if yes else inner.children_left) == leaf)[0])
+        way.insert(0, (int(inner.feature[parent]), yes, float(inner.threshold[parent])))
+        leaf = parent
+    return way

@@ -1,0 +1,74 @@
+"""A fact is asked for before labels: one question, whose answer decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import selfheal
+from selfheal.adapter import ColumnMap
+from selfheal.healing.facts import Fact
+from selfheal.healing.fits.conversions import declared
+from tests.healing.worlds import World, linear
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return linear(20)
+
+
+def moved(world: World, seed: int = 700) -> pd.DataFrame:
+    rows = world.draw(1000, seed)
+    return rows.assign(x0=rows["x0"] + 2 * world.model.reference["x0"].std())
+
+
+def test_a_free_fit_asks_for_a_fact_that_names_the_column(world: World) -> None:
+    outcome = selfheal.heal(world.model, moved(world))
+    assert (outcome.decision, outcome.asks) == ("audit", "fact")
+    assert "`x0`" in outcome.question and outcome.options == ("yes", "no", "unknown")
+    assert "\n" not in outcome.question
+    assert selfheal.heal(world.model, world.draw(1000, 3)).asks == ""
+
+
+def test_yes_is_trusted_and_no_is_not_asked_again(world: World) -> None:
+    first = selfheal.heal(world.model, moved(world))
+    assert first.adapter is not None
+    asked = dict(first.adapter.input_map.columns)
+    model = world.with_policy()
+    told = selfheal.heal(model, moved(world, 701), facts=[Fact(asked, holds=True)])
+    assert (told.decision, told.asks) == ("promote", "")
+    denied = selfheal.heal(model, moved(world, 701), facts=[Fact(asked, holds=False)])
+    assert denied.decision != "promote"
+    assert denied.adapter is None or "x0" not in denied.adapter.input_map.columns
+
+
+def test_an_index_of_times_says_when(world: World) -> None:
+    rows = moved(world)
+    rows.index = pd.date_range("2026-03-03 08:00", periods=len(rows), freq="1s")
+    assert "at 2026-03-03 08:00" in selfheal.heal(world.model, rows).question
+
+
+def test_units_of_the_owner_are_known_conversions(world: World) -> None:
+    factor = 0.2
+    rows = world.draw(1000, 5)
+    rows = rows.assign(x1=rows["x1"] * factor)
+    model = world.with_policy(declare={"units": {"x1": {"ct": 1.0, "g": factor}}})
+    outcome = selfheal.heal(model, rows)
+    assert outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.describe() == ["x1: g → ct"]
+    assert {c.map.words for c in declared({"a": 1.0, "b": 2.0})} == {"a → b", "b → a"}
+
+
+def test_a_conversion_denied_is_not_proposed(world: World) -> None:
+    rows = world.draw(1000, 5)
+    rows = rows.assign(x1=rows["x1"] / 25.4)
+    first = selfheal.heal(world.with_policy(), rows)
+    assert first.adapter is not None
+    assert first.adapter.describe() == ["x1: inches → millimetres"]
+    no = Fact({"x1": ColumnMap(25.4, 0.0, "inches → millimetres")}, holds=False)
+    second = selfheal.heal(world.with_policy(), rows, facts=[no])
+    assert second.decision != "promote" or "inches → millimetres" not in str(
+        second.adapter and second.adapter.describe()
+    )
+    assert np.isfinite(second.numbers.get("gain", 0.0))

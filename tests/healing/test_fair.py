@@ -1,0 +1,60 @@
+"""Who decided which rows are seen? A cut at the decision, a retry, labels that come sooner for one class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfheal.healing.fits.fair import cut_at_decision
+from selfheal.healing.hygiene import clean
+from selfheal.healing.labels.fair import selected
+from tests.healing.worlds import linear
+
+
+def scores(n: int, seed: int, prior: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Posteriors [n, 2] under a prior of .2 of rows whose classes come in the share ``prior``; and the classes."""
+    rng = np.random.default_rng(seed)
+    y = rng.random(n) < prior
+    p = 1 / (1 + np.exp(-(2 * rng.normal(2 * y - 1.0, 1.0) + np.log(0.25))))
+    return np.column_stack([1 - p, p]), y
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cut_at_the_decision_is_told_from_other_shares(seed: int) -> None:
+    pool, _ = scores(12_000, 99)
+    usual = pool.argmax(axis=1)
+    shifted, _ = scores(2000, seed, prior=0.4)
+    assert cut_at_decision(shifted, pool, shifted.argmax(axis=1), usual) == ""
+    whole, _ = scores(3000, seed)
+    kept = whole[(whole.argmax(axis=1) == 0) | (np.random.default_rng(seed).random(3000) < 0.1)]
+    assert "are all rows logged" in cut_at_decision(kept, pool, kept.argmax(axis=1), usual)
+
+
+@pytest.mark.parametrize("times", [2, 5, 20])
+def test_rows_that_are_sent_again_count_once(times: int) -> None:
+    world = linear(0)
+    rows = world.draw(1500, 5).drop(columns="y")
+    again = pd.concat([rows, *[rows.head(60)] * times], ignore_index=True)
+    kept = clean(world.model, again)
+    assert len(kept.rows) == pytest.approx(1500, abs=15)
+    assert kept.dropped == 0.0
+    assert len(clean(world.model, rows).rows) == len(rows)
+
+
+def test_near_copies_count_once_too() -> None:
+    world = linear(0)
+    rows = world.draw(1500, 5).drop(columns="y")
+    noise = 1e-5 * rows.std().to_numpy() * np.random.default_rng(0).normal(size=(60, rows.shape[1]))
+    again = pd.concat([rows, *[rows.head(60) + k * noise for k in range(1, 6)]], ignore_index=True)
+    assert len(clean(world.model, again).rows) <= 1530
+
+
+def test_labels_that_come_sooner_for_one_class_are_seen() -> None:
+    world = linear(0)
+    rows = world.draw(1500, 5)
+    y, u = rows.pop("y").astype(float), np.random.default_rng(0).random(1500)
+    fair, unfair = y.where(u < 0.3), y.where(u < np.where(y == 1, 0.05, 0.4))
+    assert selected(world.model, [(rows, fair)]) == ""
+    assert "no fair draw" in selected(world.model, [(rows, unfair)])
+    assert selected(world.model, [(rows, y)]) == ""  # all of them are
