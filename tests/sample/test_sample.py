@@ -18,7 +18,7 @@ QUICK = {
     "synthetic | conversion °F → °C | 700 | 300 labels against it": "measurement",
     "synthetic | conversion °F → °C | 700 | at most 5 % changed": "measurement",
     "synthetic | clean | 700 | a column is away": "column 'x0' is missing",
-    "synthetic | clean | 700 | 60 labels": "late_labels",
+    "synthetic | clean | 700 | 60 labels": "stable",
     "synthetic | label flip | 700 | labels before": "late_labels",
     "synthetic | prior up | 700": "prior",
     "synthetic | prior down | 700 | costs 1 : 5": "prior",
