@@ -301,11 +301,11 @@ def _known_already(
     trying = [v.version for v in staged if LABELS_FITTED in v.tags]
     if "labels_fitted" in result.numbers and trying:
         return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
-    same = like_of(ws, name, healed, result.diagnosis, window.frame, [v.version for v in staged])
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, staged)
     if same is not None:
         done = release(ws, name, same)
         return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
-    refused = [v.version for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
+    refused = [v for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
     same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)
     return None if same is None else Released(same, False, f"an audit has refused the same heal, version {same}")
 

@@ -170,7 +170,8 @@ def _acted(
         text = f"it was better on window {proven}, so the data changed since: the monitor decides"
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, text)})
     try:
-        rollback(ws, name, WATCH, reason=f"window {verdict.window}: {'; '.join(verdict.reasons)}", turned=turned)
+        reason = f"window {verdict.window}: {'; '.join(verdict.reasons)}"
+        rollback(ws, name, WATCH, over=verdict.version, reason=reason, turned=turned)
     except RefusedError as error:
         return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, str(error))})
     # What was seen through a wrong map is no yardstick.

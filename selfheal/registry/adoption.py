@@ -180,19 +180,17 @@ def _forget(name: str, table: InferenceTable) -> None:
 
 def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     """Write the first pointer; later ones are the reconciler's."""
-    version = registry.production(name)[-1]
-    table.set_pointer(
-        name, pointer_of(registry, name, version, registry.adapter(name, version), at=dt.datetime.now(dt.UTC))
-    )
+    info = registry.version(name, registry.production(name)[-1])
+    table.set_pointer(name, pointer_of(registry, name, info, registry.adapter(name, info), at=dt.datetime.now(dt.UTC)))
 
 
 def pointer_of(
-    registry: Registry, name: str, version: int, adapter: Adapter, *, at: dt.datetime, pinned: bool = False
+    registry: Registry, name: str, version: VersionInfo, adapter: Adapter, *, at: dt.datetime, pinned: bool = False
 ) -> Pointer:
     """The pointer that lets replicas serve a version, whose adapter has been read and checked."""
     return Pointer(
         model=name,
-        version=version,
+        version=version.version,
         base_version=adapter.base_version or 0,
         base_digest=adapter.base_digest,
         adapter=adapter.to_bytes(),

@@ -253,7 +253,7 @@ class Registry(RunLog):
             )
         return self.fetch_base(base_name, info.version, info.tags["base_digest"], info.tags["manifest"])
 
-    def manifest(self, name: str, version: int) -> str:
+    def manifest(self, name: str, version: int | VersionInfo) -> str:
         """The manifest digest of the base that a version belongs to.
 
         Raises
@@ -263,7 +263,7 @@ class Registry(RunLog):
         ArtifactError
             The base is another one than when the version was registered.
         """
-        return self._base_of_version(name, self.version(name, version)).tags.get("manifest", "")
+        return self._base_of_version(name, self._info(name, version)).tags.get("manifest", "")
 
     def _base_of_version(self, name: str, info: VersionInfo) -> VersionInfo:
         base = self.version(_base_name(name), _of_ours(info, name))

@@ -13,10 +13,10 @@ from typing import Any
 
 from selfheal.errors import BusyError, NotFoundError
 from selfheal.registry.adoption import pointer_of
-from selfheal.registry.versions import VersionInfo
-from selfheal.steering.leases import Lease
-from selfheal.steering.look import ARCHIVED, PRODUCTION, Look, stages_of
+from selfheal.steering.leases import StagesLease
+from selfheal.steering.look import ARCHIVED, PRODUCTION, Look
 from selfheal.steering.models import verified
+from selfheal.steering.stand import Stand, means
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
@@ -91,13 +91,15 @@ class Change:
         return cls(**{**record, **sets, "archive": tuple(record["archive"])})
 
 
-def carry_out(ws: Workspace, name: str, lease: Lease, change: Change, before: Look) -> Look:
+def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) -> Look:
     """Journal the intent of a change, do it, journal that it is done.
 
     Parameters
     ----------
+    stand
+        What is there now.
     before
-        The last look with the stages that the change was made from.
+        The look, with the stages that the change was made from: what moves meanwhile is for the next look to find.
 
     Returns
     -------
@@ -111,37 +113,47 @@ def carry_out(ws: Workspace, name: str, lease: Lease, change: Change, before: Lo
     BusyError
         Somebody else moved it meanwhile, or took the lease; the next look settles what is there.
     """
-    pointer = pointer_to(ws, name, change.to, pinned=change.pin)
+    ws = lease.ws
+    pointer = pointer_to(ws, stand, change.to, pinned=change.pin)
     intent = {"change": change.to_json(), "before": before.to_json()}
-    number = ws.table.journal_begin(name, change.kind, intent, ws.clock())
+    number = ws.table.journal_begin(lease.model, change.kind, intent, ws.clock())
     ws.checkpoint("intent")
-    return finish(ws, name, lease, JournalEntry(number, name, change.kind, ws.clock(), intent, [], None), pointer)
+    entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)
+    return finish(lease, entry, pointer, stand.pointer)
 
 
-def finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, pointer: Pointer) -> Look:
-    """Do what an open entry intends and has not done yet, and close it."""
+def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, held: Pointer | None) -> Look:
+    """Do what an open entry intends and has not done yet, and close it.
+
+    Parameters
+    ----------
+    held
+        What replicas follow now. Only the holder of the lease writes it, so it was read once.
+    """
+    ws = lease.ws
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
-    stages = _move(ws, name, lease, entry, change, before)
+    stages = _move(lease, entry, change, before)
     look = change.settled(before, stages, entry.id)
     lease.renew()
-    point(ws, name, pointer)
+    if pointer != held:
+        ws.table.set_pointer(lease.model, pointer)
     ws.checkpoint("pointer")
-    _label(ws, name, change, before, look)
+    _label(lease, change, before, look)
     ws.checkpoint("labels")
     ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
     ws.checkpoint("done")
     return look
 
 
-def _move(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, change: Change, before: Look) -> dict[int, str]:
+def _move(lease: StagesLease, entry: JournalEntry, change: Change, before: Look) -> dict[int, str]:
     """Move the stages; the result holds our own moves only, so that the next look finds anybody else's."""
-    stages = dict(before.stages)
+    ws, stages = lease.ws, dict(before.stages)
     for version, stage in change.moves(before):
         act = {"version": version, "stage": stage}
         if stages.get(version) != stage and act not in entry.acts:
             lease.renew()
             try:
-                _transition(ws, name, version, stage, change.to)
+                _transition(lease, version, stage, change.to)
             except NotFoundError:
                 if version == change.to:
                     raise
@@ -154,44 +166,38 @@ def _move(ws: Workspace, name: str, lease: Lease, entry: JournalEntry, change: C
     return stages
 
 
-def _transition(ws: Workspace, name: str, version: int, stage: str, to: int) -> None:
+def _transition(lease: StagesLease, version: int, stage: str, to: int) -> None:
     """Move one version; an old one goes out only while the new one is in."""
+    registry, name = lease.ws.registry, lease.model
     if version != to:
-        found = stages_of(ws, name).get(to)
+        found = next((info.stage for info in registry.versions(name) if info.version == to), None)
         if found != PRODUCTION:
             raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
-    ws.registry.transition(name, version, stage)
+    registry.transition(name, version, stage)
 
 
-def _label(ws: Workspace, name: str, change: Change, before: Look, look: Look) -> None:
+def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None:
     """Aliases follow stages; a tag says what is in quarantine."""
-    ws.registry.sync_aliases(name, champion=change.to)
+    registry = lease.ws.registry
+    registry.sync_aliases(lease.model, champion=change.to)
     fresh = dict.fromkeys(look.quarantined - before.quarantined, change.reason[:500])
     lifted = dict.fromkeys(before.quarantined - look.quarantined, "lifted")
     for version, text in sorted((fresh | lifted).items()):
         if version in look.stages:
             with suppress(NotFoundError):  # deleted meanwhile
-                ws.registry.set_tag(name, version, QUARANTINE_TAG, text)
+                registry.set_tag(lease.model, version, QUARANTINE_TAG, text)
 
 
-def pointer_to(ws: Workspace, name: str, version: int, *, pinned: bool) -> Pointer:
-    """The pointer that names a version. Whatever has to be read for it is read here, before anything is moved."""
-    held = ws.table.pointer(name)
-    if held is not None and means(held, ws.registry.version(name, version)):
+def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Pointer:
+    """The pointer that names a version. Whatever has to be read for it is read here, before anything is moved.
+
+    Raises
+    ------
+    ArtifactError, NotFoundError, UnavailableError
+        The version can't be served.
+    """
+    info, held = stand.version(version), stand.pointer
+    if held is not None and means(held, info):
         return replace(held, pinned=pinned)
-    return pointer_of(ws.registry, name, version, verified(ws, name, version), at=ws.clock(), pinned=pinned)
-
-
-def point(ws: Workspace, name: str, pointer: Pointer) -> None:
-    """Let replicas follow a pointer; one that stands already is not written again."""
-    if ws.table.pointer(name) != pointer:
-        ws.table.set_pointer(name, pointer)
-
-
-def means(pointer: Pointer, info: VersionInfo) -> bool:
-    """Whether a pointer names this version, and MLflow still means the same adapter and base by its number."""
-    return (
-        pointer.version == info.version
-        and pointer.adapter_digest == info.tags.get("adapter_digest")
-        and pointer.base_manifest == info.tags.get("manifest", pointer.base_manifest)
-    )
+    adapter = verified(ws, stand.name, info)
+    return pointer_of(ws.registry, stand.name, info, adapter, at=ws.clock(), pinned=pinned)

@@ -105,6 +105,30 @@ def _keep(lease: Lease, done: threading.Event) -> None:
             lease.renew()
 
 
+@dataclass(frozen=True)
+class StagesLease:
+    """The right to change the stages of a model: who has none can't."""
+
+    lease: Lease
+    model: str
+
+    @property
+    def ws(self) -> Workspace:
+        """Where the lease is held."""
+        return self.lease.ws
+
+    def renew(self) -> None:
+        """Before every act, see :meth:`Lease.renew`."""
+        self.lease.renew()
+
+
+@contextmanager
+def hold_stages(ws: Workspace, model: str, wait: float | None = 0.0) -> Iterator[StagesLease]:
+    """:func:`hold` the lease of a model's stages."""
+    with hold(ws, stages_lease(model), ttl=STAGES_TTL, wait=wait) as lease:
+        yield StagesLease(lease, model)
+
+
 def stages_lease(name: str) -> str:
     """The lease under which the stages of model ``name`` are changed."""
     return f"stages:{name}"

@@ -119,14 +119,3 @@ def last_look(ws: Workspace, name: str) -> Look | None:
     # null where the model was adopted anew: what was seen before is not of it
     look = entry.outcome["look"] if entry is not None and entry.outcome is not None else None
     return None if look is None else Look.from_json(look)
-
-
-def stages_of(ws: Workspace, name: str) -> dict[int, str]:
-    """Version → stage as MLflow has them now.
-
-    Raises
-    ------
-    NotFoundError
-        When it has none.
-    """
-    return {v.version: v.stage for v in ws.registry.versions(name)}

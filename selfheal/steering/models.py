@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.registry.versions import VersionInfo
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Pointer
 
@@ -17,26 +18,33 @@ KEPT = 12
 """Loaded models kept at hand. Those of one base share it, so each further one is an adapter's kilobytes."""
 
 
-def load_version(ws: Workspace, name: str, version: int) -> MonitoredModel:
-    """Version ``version`` as registered, its frozen parts checked against their digest.
+def load_version(ws: Workspace, name: str, version: int | VersionInfo) -> MonitoredModel:
+    """A version as registered, its frozen parts checked against their digest.
+
+    Parameters
+    ----------
+    version
+        Its number, or what MLflow said of it: then MLflow is not asked again.
 
     Raises
     ------
     NotFoundError, ArtifactError, UnavailableError
         No such version; its files are not what was registered; MLflow can't be reached.
     """
-    info = ws.registry.version(name, version)
+    info = version if isinstance(version, VersionInfo) else ws.registry.version(name, version)
     key = (info.tags.get("adapter_digest", ""), info.tags.get("manifest", ""))
     if key not in ws.models:
         base = _held_base(ws, key[1])
-        fresh = base.with_adapter(ws.registry.adapter(name, info)) if base else ws.registry.load(name, version=version)
-        _keep(ws, key, fresh)
+        if base is None:
+            _keep(ws, key, ws.registry.load(name, version=info.version))
+        else:
+            _keep(ws, key, base.with_adapter(ws.registry.adapter(name, info)))
     model = ws.models[key]
     model.check_unchanged()
     return model
 
 
-def verified(ws: Workspace, name: str, version: int) -> Adapter:
+def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
     """The adapter of a version that can serve, from its file: one that was loaded before may be damaged by now.
 
     Raises
@@ -49,11 +57,11 @@ def verified(ws: Workspace, name: str, version: int) -> Adapter:
     load_version(ws, name, version)
     adapter = ws.registry.adapter(name, version)
     if adapter.base_version is None:
-        raise ArtifactError(f"version {version} of {name!r} names no version of its base; promote another one")
+        raise ArtifactError(f"version {version.version} of {name!r} names no version of its base; promote another one")
     return adapter
 
 
-def cannot_load(ws: Workspace, name: str, version: int) -> SelfhealError | None:
+def cannot_load(ws: Workspace, name: str, version: VersionInfo) -> SelfhealError | None:
     """Why a version can't be loaded; None when it can. An :class:`ArtifactError` condemns it, but for a FormatError."""
     try:
         verified(ws, name, version)

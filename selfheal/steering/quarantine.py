@@ -21,37 +21,29 @@ ALIKE = 0.02
 
 
 def like_of(
-    ws: Workspace, name: str, model: MonitoredModel, diagnosis: str, rows: pd.DataFrame, among: Iterable[int]
+    ws: Workspace, name: str, model: MonitoredModel, diagnosis: str, rows: pd.DataFrame, among: Iterable[VersionInfo]
 ) -> int | None:
     """The version among ``among`` that predicts like ``model`` on ``rows`` (raw) and was healed for the same reason.
 
     A version without a diagnosis (registered by hand) is compared by its predictions alone.
     """
-    diagnoses = {v.version: v.tags.get("diagnosis", "") for v in ws.registry.versions(name)}
     said = model.predict(rows)
-    for version in sorted(set(among) & diagnoses.keys(), reverse=True):
-        if diagnoses[version] not in ("", diagnosis):
+    for info in sorted(among, key=lambda info: -info.version):
+        if info.tags.get("diagnosis", "") not in ("", diagnosis):
             continue
         try:
-            other = load_version(ws, name, version)
+            other = load_version(ws, name, info)
         except (ArtifactError, NotFoundError, UnavailableError):
             continue
         if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
-            return version
+            return info.version
     return None
 
 
 def like_on_its_window(
-    ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, among: Iterable[int]
+    ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, among: Iterable[VersionInfo]
 ) -> int | None:
     """:func:`like_of` for a registered version, on the rows of its own window; without any, on the reference."""
     rows = ws.registry.sample(name, info)
     rows = model.reference if rows is None else rows
     return like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, among)
-
-
-def twins(ws: Workspace, name: str, version: int) -> frozenset[int]:
-    """The version, and those registered with the same bytes: a person's word about one is about them all."""
-    digests = {v.version: v.tags.get("adapter_digest") for v in ws.registry.versions(name)}
-    own = digests.get(version)
-    return frozenset(v for v, digest in digests.items() if own and digest == own) | {version}

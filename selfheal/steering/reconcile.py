@@ -7,17 +7,19 @@ the higher number and says nothing; here the one that was not there at the last 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from selfheal.errors import ArtifactError, BusyError, FormatError
+from selfheal.errors import ArtifactError, BusyError, FormatError, SelfhealError
+from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import PERSON, RECONCILER
-from selfheal.steering.change import Change, carry_out, means, point, pointer_to
-from selfheal.steering.leases import STAGES_TTL, Lease, hold, stages_lease
-from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look, last_look, stages_of
+from selfheal.steering.change import Change, carry_out, pointer_to
+from selfheal.steering.leases import STAGES_TTL, StagesLease, hold_stages
+from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look
 from selfheal.steering.models import cannot_load
-from selfheal.steering.quarantine import twins
 from selfheal.steering.recover import finish_open
+from selfheal.steering.stand import Stand, stand_of
 from selfheal.steering.workspace import Workspace
 
 _log = logging.getLogger("selfheal.steering")
@@ -29,8 +31,8 @@ class Settled:
 
     Attributes
     ----------
-    version
-        The version that serves.
+    stand
+        Where the stages stand now.
     kind
         The kind of journal entry that was written, or empty when nothing had changed.
     reason
@@ -39,17 +41,22 @@ class Settled:
         Whether Production was empty or could not be loaded.
     """
 
-    version: int | None
+    stand: Stand
     kind: str = ""
     reason: str = ""
     alarm: bool = False
+
+    @property
+    def version(self) -> int | None:
+        """The version that serves."""
+        return None if self.stand.look is None else self.stand.look.settled
 
 
 def reconcile(ws: Workspace, name: str) -> Settled:
     """Compare MLflow's stages with the last journaled look and settle what changed.
 
-    Cheap when nothing did (two reads), and safe to call from any process at any time: where another one is changing
-    the stages just now, nothing is done.
+    Cheap when nothing did (:func:`stand_of`), and safe to call from any process at any time: where another one is
+    changing the stages just now, nothing is done.
 
     Raises
     ------
@@ -58,24 +65,14 @@ def reconcile(ws: Workspace, name: str) -> Settled:
     UnavailableError
         MLflow or the database can't be reached; what was begun is finished by a later call.
     """
-    look, pointer = last_look(ws, name), ws.table.pointer(name)
-    versions = {info.version: info for info in ws.registry.versions(name)}
-    if (
-        look is not None
-        and look.awaited is None
-        and not ws.table.journal_open(name)
-        and pointer is not None
-        and pointer.version == look.settled in versions
-        and pointer.pinned == look.pinned
-        and means(pointer, versions[pointer.version])
-        and look.stages == {version: info.stage for version, info in versions.items()}
-    ):
-        return Settled(look.settled)
+    stand = stand_of(ws, name)
+    if stand.is_settled:
+        return Settled(stand)
     try:
-        with hold(ws, stages_lease(name), ttl=STAGES_TTL) as lease:
-            return settle(ws, name, lease)
+        with hold_stages(ws, name) as lease:
+            return settle(lease)
     except BusyError:
-        return Settled(None if look is None else look.settled, reason="another process is changing the stages")
+        return Settled(stand, reason="another process is changing the stages")
 
 
 def recover(ws: Workspace, name: str) -> Settled:
@@ -86,40 +83,54 @@ def recover(ws: Workspace, name: str) -> Settled:
     BusyError
         If the lease is still held after its time to live: then its holder is alive.
     """
-    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=STAGES_TTL.total_seconds() + 1) as lease:
-        return settle(ws, name, lease)
+    with hold_stages(ws, name, wait=STAGES_TTL.total_seconds() + 1) as lease:
+        return settle(lease)
 
 
-def settle(ws: Workspace, name: str, lease: Lease) -> Settled:
+def settle(lease: StagesLease) -> Settled:
     """Like :func:`reconcile`, for whoever holds the lease of the stages already."""
-    finish_open(ws, name, lease)
-    look = last_look(ws, name)
-    stages = stages_of(ws, name)
-    change = _first(ws, name, stages) if look is None else _difference(ws, name, look, stages)
+    ws, name = lease.ws, lease.model
+    stand = stand_of(ws, name)
+    while stand.open:
+        stand = finish_open(lease, stand)
+    change = _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, name))
     if change is None:
-        if look is not None and look.settled is not None:
-            point(ws, name, pointer_to(ws, name, look.settled, pinned=look.pinned))
-        return Settled(None if look is None else look.settled)
+        return Settled(_pointed(ws, stand))
     if change.alarm:
         _log.error("%s: %s", name, change.reason)
-    # The stages that the change was made from: what moves meanwhile is for the next look to find.
-    carry_out(ws, name, lease, change, replace(look or Look(), stages=stages))
-    return Settled(change.to, change.kind, change.reason, change.alarm)
+    carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages))
+    return Settled(stand_of(ws, name), change.kind, change.reason, change.alarm)
 
 
-def _first(ws: Workspace, name: str, stages: Mapping[int, str]) -> Change:
+def _pointed(ws: Workspace, stand: Stand) -> Stand:
+    """What replicas follow, put right where it does not say what was settled."""
+    look = stand.look
+    if look is None or look.settled is None:
+        return stand
+    pointer = pointer_to(ws, stand, look.settled, pinned=look.pinned)
+    if pointer != stand.pointer:
+        ws.table.set_pointer(stand.name, pointer)
+    return replace(stand, pointer=pointer)
+
+
+def _first(stand: Stand) -> Change:
     """Nobody has looked before: what the pointer says, if it is in Production; else the newest that is."""
-    pointer = ws.table.pointer(name)
-    there = [v for v, stage in stages.items() if stage == PRODUCTION] or list(stages)
-    to: int = pointer.version if pointer is not None and pointer.version in there else max(there)
+    there = [v for v, stage in stand.stages.items() if stage == PRODUCTION] or list(stand.versions)
+    pointed = None if stand.pointer is None else stand.pointer.version
+    to: int = pointed if pointed in there else max(there)
     return Change("adopted", to, RECONCILER, f"version {to} is the first that the journal sees in Production")
 
 
-def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str]) -> Change | None:
+Fault = Callable[[VersionInfo], SelfhealError | None]
+"""Why a version can't be loaded, see :func:`cannot_load`."""
+
+
+def _difference(stand: Stand, look: Look, fault_of: Fault) -> Change | None:
     """What to do about stages that somebody else changed since ``look``; None when nobody did."""
+    stages = stand.stages
     came = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
     waits = [v for v in (look.awaited,) if v is not None and not came and stages.get(v) == look.stages.get(v)]
-    faults = {v: cannot_load(ws, name, v) for v in came or waits}
+    faults = {v: fault_of(stand.version(v)) for v in came or waits}
     sound = [v for v in faults if faults[v] is None]
     if look.stages == stages and not sound:
         return None
@@ -128,12 +139,12 @@ def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str])
     vetoed = _vetoed(look, stages, replaced=bool(came))
     quarantined = look.quarantined | condemned
     if sound:
-        to = _latest(ws, name, sound)
+        to = _latest(stand.among(sound))
         others = [v for v in sound if v != to]
         also = f" (and {others}, which were changed earlier)" if others else ""
         late = " and can be read by now" if waits else ""
         reason = f"version {to} was moved to Production{also}{late}"
-        lifted = twins(ws, name, to)
+        lifted = stand.twins(to)
         return Change("manual", to, PERSON, reason, vetoed=vetoed - lifted, quarantined=quarantined - lifted)
     awaited = unread[-1] if unread else None
     words = "; ".join(
@@ -151,7 +162,7 @@ def _difference(ws: Workspace, name: str, look: Look, stages: Mapping[int, str])
         return Change(
             kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined, awaited=awaited
         )
-    to = _comes_back(ws, name, look, stages, vetoed | quarantined, replaced=bool(came))
+    to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=bool(came))
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
     pin = look.pinned and to == settled
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
@@ -171,15 +182,12 @@ def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozens
     return frozenset((look.vetoed | withdrawn) - back) & frozenset(stages)
 
 
-def _latest(ws: Workspace, name: str, versions: list[int]) -> int:
+def _latest(newcomers: Sequence[VersionInfo]) -> int:
     """Of several newcomers since one look, the one that was changed last."""
-    updated = {v.version: v.updated for v in ws.registry.versions(name)}
-    return int(max(versions, key=lambda v: (updated[v], v)))
+    return max(newcomers, key=lambda info: (info.updated, info.version)).version
 
 
-def _comes_back(
-    ws: Workspace, name: str, look: Look, stages: Mapping[int, str], barred: frozenset[int], *, replaced: bool
-) -> int:
+def _comes_back(stand: Stand, look: Look, barred: frozenset[int], fault_of: Fault, *, replaced: bool) -> int:
     """The version that fills an empty Production: the journal's previous one that can be loaded.
 
     The one that served comes first if it left only because another came (MLflow's box archives it), last if somebody
@@ -188,14 +196,14 @@ def _comes_back(
     """
     here = () if look.settled is None else (look.settled,)
     served: tuple[int, ...] = (*here, *look.lineage) if replaced else (*look.lineage, *here)
-    order: list[int] = [v for v in dict.fromkeys((*served, *sorted(stages))) if v in stages]
+    order: list[int] = [v for v in dict.fromkeys((*served, *sorted(stand.versions))) if v in stand.versions]
     order.sort(key=lambda v: (v not in served, v in barred))
     for version in order:
-        if cannot_load(ws, name, version) is None:
+        if fault_of(stand.version(version)) is None:
             return version
     raise ArtifactError(
-        f"Production of {name!r} is empty and none of its versions {sorted(stages)} can be loaded; replicas keep "
-        "serving what they have. Restore the artifact store, or adopt the model anew"
+        f"Production of {stand.name!r} is empty and none of its versions {sorted(stand.versions)} can be loaded; "
+        "replicas keep serving what they have. Restore the artifact store, or adopt the model anew"
     )
 
 

@@ -8,46 +8,45 @@ from typing import Any
 
 from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
 from selfheal.steering.change import Change, finish, pointer_to
-from selfheal.steering.leases import Lease
-from selfheal.steering.look import PRODUCTION, Look, stages_of
-from selfheal.steering.workspace import Workspace
+from selfheal.steering.leases import StagesLease
+from selfheal.steering.look import PRODUCTION, Look
+from selfheal.steering.stand import Stand, stand_of
 from selfheal.table import JournalEntry
 
 
-def finish_open(ws: Workspace, name: str, lease: Lease) -> int:
-    """Close every open entry of a model; the caller holds its lease, so whoever began them is gone.
+def finish_open(lease: StagesLease, stand: Stand) -> Stand:
+    """Close the first open entry of a model; who holds its lease knows that whoever began it is gone.
 
     Returns
     -------
-    int
-        How many there were.
+    Stand
+        Read anew.
     """
-    entries = ws.table.journal_open(name)
-    for entry in entries:
-        if "change" in entry.intent:
-            _finish(ws, name, lease, entry)
-        else:  # the release before noted in two steps
-            ws.table.journal_done(entry.id, {"result": "undone", "reason": "it was only to be noted"})
-    return len(entries)
+    entry = stand.open[0]
+    if "change" in entry.intent:
+        _finish(lease, entry, stand)
+    else:  # the release before noted in two steps
+        lease.ws.table.journal_done(entry.id, {"result": "undone", "reason": "it was only to be noted"})
+    return stand_of(lease.ws, lease.model)
 
 
-def _finish(ws: Workspace, name: str, lease: Lease, entry: JournalEntry) -> None:
+def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
-    stages = stages_of(ws, name)
+    stages = stand.stages
     begun = {"version": change.to, "stage": PRODUCTION} in entry.acts
     why_not = _moved(change, before, stages, begun=begun)
     if not why_not:
         try:
-            pointer = pointer_to(ws, name, change.to, pinned=change.pin)
+            pointer = pointer_to(lease.ws, stand, change.to, pinned=change.pin)
         except (ArtifactError, NotFoundError, UnavailableError) as error:
             why_not = str(error)
         else:
-            finish(ws, name, lease, entry, pointer)
+            finish(lease, entry, pointer, stand.pointer)
             return
     outcome: dict[str, Any] = {"result": "undone", "reason": why_not}
     if before.settled is not None:
         outcome["look"] = replace(before, stages=_left(change, before, stages, begun=begun)).to_json()
-    ws.table.journal_done(entry.id, outcome)
+    lease.ws.table.journal_done(entry.id, outcome)
 
 
 def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> str:

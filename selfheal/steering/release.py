@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from selfheal.errors import RefusedError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import PRODUCTION, STAGING, last_look
 from selfheal.steering.models import load_version
@@ -45,8 +49,9 @@ def release(ws: Workspace, name: str, version: int) -> Released:
         return Released(version, True, f"version {version} is in Production already")
     if info.stage != STAGING:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
-    policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
-    waits = _waits(policy, info) or _in_quarantine(ws, name, info, policy)
+    model = load_version(ws, name, info)
+    policy = policy_of_record(ws, name, model).policy
+    waits = _waits(policy, info) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
         return _wait(ws, name, version, waits)
     parent = info.tags.get("parent", "")
@@ -87,12 +92,12 @@ def _waits(policy: Policy, info: VersionInfo) -> str:
     return ""
 
 
-def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, policy: Policy) -> str:
+def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel) -> str:
     look = last_look(ws, name)
     if look is None or not look.quarantined:
         return ""
-    model = load_version(ws, name, info.version).with_policy(policy)
-    like = like_on_its_window(ws, name, info, model, look.quarantined)
+    barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
+    like = like_on_its_window(ws, name, info, model, barred)
     if like is None:
         return ""
     return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"

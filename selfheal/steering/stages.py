@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, NotFoundError, RefusedError
+from selfheal.errors import ArtifactError, RefusedError
+from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import is_person
 from selfheal.steering.change import Change, carry_out
-from selfheal.steering.leases import STAGES_TTL, Lease, hold, stages_lease
-from selfheal.steering.look import Look, last_look
+from selfheal.steering.leases import hold_stages
+from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
-from selfheal.steering.quarantine import like_on_its_window, twins
+from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconcile import settle
+from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 
 WAIT_SECONDS = 20.0
@@ -49,30 +51,39 @@ def promote(
     BusyError
         Another process keeps changing the stages.
     """
-    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
-        look = _settled(ws, name, lease)
-        if version not in look.stages:
-            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+    with hold_stages(ws, name, WAIT_SECONDS) as lease:
+        stand = settle(lease).stand
+        look = stand.look or Look()
+        info = stand.version(version)
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
-            _no_like_of_withdrawn(ws, look, name, version)
+            _no_like_of_withdrawn(ws, stand, look, info)
         if look.settled == version and look.pinned == pin:
             return look
-        load_version(ws, name, version)
-        lifted = twins(ws, name, version) if is_person(actor) else frozenset()
+        load_version(ws, name, info)
+        lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
         )  # fmt: skip
-        return carry_out(ws, name, lease, change, look)
+        return carry_out(lease, change, stand, look)
 
 
 def rollback(
-    ws: Workspace, name: str, actor: str, to: int | None = None, *, reason: str = "", turned: bool = False
+    ws: Workspace,
+    name: str,
+    actor: str,
+    to: int | None = None,
+    *,
+    over: int | None = None,
+    reason: str = "",
+    turned: bool = False,
 ) -> Look:
     """Put the version before into Production again (or ``to``), and the one that serves into quarantine.
 
     Parameters
     ----------
+    over
+        The version that the evidence is about: if another serves by now, it is void.
     turned
         The world is as it was before: that says nothing against the version that goes, which is not put into
         quarantine and may be recalled when its own drift comes again.
@@ -80,26 +91,28 @@ def rollback(
     Raises
     ------
     RefusedError
-        Nothing to go back to, or the watch asks and a person has pinned Production.
+        Nothing to go back to, ``over`` does not serve, or the watch asks and a person has pinned Production.
     UnavailableError
         The version before can't be read now; nothing was changed.
     """
-    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
-        look = _settled(ws, name, lease)
+    with hold_stages(ws, name, WAIT_SECONDS) as lease:
+        stand = settle(lease).stand
+        look = stand.look or Look()
         if look.pinned and not is_person(actor):
             raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may roll it back")
-        target = _target(ws, name, look) if to is None else to
-        if target not in look.stages:
-            raise NotFoundError(f"{name!r} has no version {target} (versions: {_known(look)})")
+        if over is not None and over != look.settled:
+            raise RefusedError(f"version {over} of {name!r} is to be replaced, but {look.settled} serves by now")
+        target = _target(ws, stand, look) if to is None else to
+        info = stand.version(target)
         if target == look.settled:
             raise RefusedError(f"version {target} of {name!r} serves already; name another to go back to")
-        load_version(ws, name, target)
+        load_version(ws, name, info)
         gone = {look.settled or 0} if not turned else set()
         quarantined = frozenset((look.quarantined | gone) - {target, 0})
         change = Change(
             "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=quarantined, turned=turned
         )
-        return carry_out(ws, name, lease, change, look)
+        return carry_out(lease, change, stand, look)
 
 
 def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str = "") -> Look:
@@ -110,21 +123,15 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
     RefusedError
         If it serves: promote another one instead.
     """
-    with hold(ws, stages_lease(name), ttl=STAGES_TTL, wait=WAIT_SECONDS) as lease:
-        look = _settled(ws, name, lease)
-        if version not in look.stages:
-            raise NotFoundError(f"{name!r} has no version {version} (versions: {_known(look)})")
+    with hold_stages(ws, name, WAIT_SECONDS) as lease:
+        stand = settle(lease).stand
+        look = stand.look or Look()
+        stand.version(version)
         if version == look.settled or look.settled is None:
             raise RefusedError(f"version {version} of {name!r} serves; promote another one, which archives it")
         vetoed = look.vetoed | ({version} if is_person(actor) else set())
         change = Change("archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined)
-        return carry_out(ws, name, lease, change, look)
-
-
-def _settled(ws: Workspace, name: str, lease: Lease) -> Look:
-    """The look after whatever a person did meanwhile was settled first."""
-    settle(ws, name, lease)
-    return last_look(ws, name) or Look()
+        return carry_out(lease, change, stand, look)
 
 
 def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> None:
@@ -141,30 +148,28 @@ def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> 
         )
 
 
-def _no_like_of_withdrawn(ws: Workspace, look: Look, name: str, version: int) -> None:
+def _no_like_of_withdrawn(ws: Workspace, stand: Stand, look: Look, info: VersionInfo) -> None:
     """What a person took out does not come back under another number."""
     if not look.vetoed:
         return
-    like = max(twins(ws, name, version) & look.vetoed, default=None)
+    like = max(stand.twins(info.version) & look.vetoed, default=None)
     if like is None:
-        info, model = ws.registry.version(name, version), load_version(ws, name, version)
-        like = like_on_its_window(ws, name, info, model, look.vetoed)
+        model = load_version(ws, stand.name, info)
+        like = like_on_its_window(ws, stand.name, info, model, stand.among(look.vetoed))
     if like is not None:
         raise RefusedError(
-            f"version {version} of {name!r} predicts like version {like}, which a person withdrew; only a person may "
-            "promote it"
+            f"version {info.version} of {stand.name!r} predicts like version {like}, which a person withdrew; only a "
+            "person may promote it"
         )
 
 
-def _target(ws: Workspace, name: str, look: Look) -> int:
+def _target(ws: Workspace, stand: Stand, look: Look) -> int:
     for version in look.fallbacks:
-        error = cannot_load(ws, name, version)
+        error = cannot_load(ws, stand.name, stand.version(version))
         if error is None:
             return version
         if not isinstance(error, ArtifactError):
             raise error  # it may be read again: a step further back would serve an older world
-    raise RefusedError(f"{name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to")
-
-
-def _known(look: Look) -> str:
-    return ", ".join(map(str, sorted(look.stages)))
+    raise RefusedError(
+        f"{stand.name!r} has no version before {look.settled} to go back to; name one: selfheal rollback --to"
+    )

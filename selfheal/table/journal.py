@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -61,8 +63,7 @@ def note(
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
     """Add an act to an open entry."""
     _check_open(connection, entry)
-    done = sa.select(sa.func.count()).where(JOURNAL_ACTS.c.journal_id == entry)
-    number = connection.execute(done).scalar_one()
+    number = sa.select(sa.func.count()).where(JOURNAL_ACTS.c.journal_id == entry).scalar_subquery()
     connection.execute(JOURNAL_ACTS.insert().values(journal_id=entry, number=number, act=to_json(what)))
 
 
@@ -97,22 +98,23 @@ def entries(
         query = query.where(JOURNAL.c.kind == kind)
     if state is not None:
         query = query.where(JOURNAL.c.state == state)
-    rows = connection.execute(query).mappings().fetchall()[::-1]
-    acts: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
-    if rows:
-        of_these = JOURNAL_ACTS.c.journal_id.in_(query.with_only_columns(JOURNAL.c.id))
-        ordered = sa.select(JOURNAL_ACTS).where(of_these).order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)
-        for row in connection.execute(ordered).mappings():
-            acts.setdefault(row["journal_id"], []).append(json.loads(row["act"]))
-    return [
-        JournalEntry(
-            id=row["id"],
-            model=row["model"],
-            kind=row["kind"],
-            at=from_us(row["at"]),
-            intent=json.loads(row["intent"]),
-            acts=acts[row["id"]],
-            outcome=None if row["outcome"] is None else json.loads(row["outcome"]),
-        )
-        for row in rows
-    ]
+    chosen = query.subquery()
+    with_acts = sa.select(chosen, JOURNAL_ACTS.c.number, JOURNAL_ACTS.c.act).outerjoin_from(
+        chosen, JOURNAL_ACTS, JOURNAL_ACTS.c.journal_id == chosen.c.id
+    )
+    rows = sorted(connection.execute(with_acts).mappings(), key=lambda row: (row["id"], row["number"] or 0))
+    return [_entry(list(same)) for _, same in groupby(rows, key=lambda row: row["id"])]
+
+
+def _entry(rows: Sequence[sa.RowMapping]) -> JournalEntry:
+    """An entry out of a row for each of its acts, or one without an act."""
+    row = rows[0]
+    return JournalEntry(
+        id=row["id"],
+        model=row["model"],
+        kind=row["kind"],
+        at=from_us(row["at"]),
+        intent=json.loads(row["intent"]),
+        acts=[json.loads(each["act"]) for each in rows if each["act"] is not None],
+        outcome=None if row["outcome"] is None else json.loads(row["outcome"]),
+    )

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from selfheal.errors import NotFoundError
 from selfheal.table.cycles import amend_cycle
 from selfheal.table.schema import SAMPLES
+from selfheal.table.state import insert_into
 from selfheal.table.windows import spread
 
 SAMPLE_ROWS = 2_000
@@ -27,14 +28,19 @@ def keep(connection: sa.Connection, model: str, index: int, frame: pd.DataFrame,
     buffer = io.BytesIO()
     rows = frame.iloc[spread(len(frame), SAMPLE_ROWS)].reset_index(drop=True)
     rows.to_parquet(buffer, engine="pyarrow", index=False)
-    connection.execute(SAMPLES.delete().where(_here(model, index)))
-    connection.execute(
-        SAMPLES.insert().values(model=model, window_index=index, healthy=healthy, parquet=buffer.getvalue())
-    )
-    for kind in (True, False):
-        of_kind = (SAMPLES.c.model == model) & (SAMPLES.c.healthy == kind)
-        kept = sa.select(SAMPLES.c.window_index).where(of_kind).order_by(SAMPLES.c.window_index.desc())
-        connection.execute(SAMPLES.delete().where(of_kind, SAMPLES.c.window_index.not_in(kept.limit(SAMPLES_KEPT))))
+    values = {"model": model, "window_index": index, "healthy": healthy, "parquet": buffer.getvalue()}
+    insert = insert_into(connection, SAMPLES).values(values)
+    key = [SAMPLES.c.model, SAMPLES.c.window_index]
+    connection.execute(insert.on_conflict_do_update(index_elements=key, set_={k: insert.excluded[k] for k in values}))
+    kinds = (SAMPLES.c.healthy.is_(True), SAMPLES.c.healthy.is_(False))
+    old = sa.or_(*(kind & SAMPLES.c.window_index.not_in(_newest(model, kind)) for kind in kinds))
+    connection.execute(SAMPLES.delete().where(SAMPLES.c.model == model, old))
+
+
+def _newest(model: str, kind: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    """The windows of a kind whose samples are kept."""
+    newest = sa.select(SAMPLES.c.window_index).where(SAMPLES.c.model == model, kind)
+    return newest.order_by(SAMPLES.c.window_index.desc()).limit(SAMPLES_KEPT)
 
 
 def recent(connection: sa.Connection, model: str, windows: int) -> list[pd.DataFrame]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from selfheal.errors import NotFoundError
+from selfheal.errors import NotFoundError, RefusedError
 from selfheal.registry.versions import FILES
 from selfheal.steering import archive, promote, reconcile, rollback
 from selfheal.steering.look import last_look
@@ -143,3 +143,11 @@ def test_refusals_name_what_is_there(ws):
         reconcile(ws, "tou")
     archive(ws, NAME, 4, "ann")
     assert last_look(ws, NAME).vetoed == {4}
+
+
+def test_evidence_about_one_version_rolls_back_no_other(ws):
+    promote(ws, NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 4, "Production")  # after the watch judged version 2
+    with pytest.raises(RefusedError, match="version 2 of 'toy' is to be replaced, but 4 serves by now"):
+        rollback(ws, NAME, "watch", over=2, reason="worse")
+    assert ws.registry.production(NAME) == [4] and last_look(ws, NAME).quarantined == frozenset()

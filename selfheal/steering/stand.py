@@ -1,0 +1,103 @@
+"""Where the stages of a model stand, read once: what the journal settled, what replicas are told, what MLflow has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from selfheal.errors import NotFoundError
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.look import Look, last_look
+from selfheal.steering.workspace import Workspace
+from selfheal.table import JournalEntry, Pointer
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The stages of one model, as the database and MLflow have them.
+
+    Attributes
+    ----------
+    name
+        The model's.
+    look
+        What the journal settled last; None before the first look.
+    pointer
+        What replicas follow; None before adoption.
+    versions
+        Number → version, as MLflow has them now.
+    open
+        Entries that were begun and not closed: what a crash left behind.
+    """
+
+    name: str
+    look: Look | None
+    pointer: Pointer | None
+    versions: Mapping[int, VersionInfo]
+    open: Sequence[JournalEntry] = ()
+
+    @property
+    def stages(self) -> dict[int, str]:
+        """Version → stage."""
+        return {number: info.stage for number, info in self.versions.items()}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything says the same, so that nothing is to be done."""
+        look, pointer = self.look, self.pointer
+        return (
+            look is not None
+            and look.awaited is None
+            and not self.open
+            and pointer is not None
+            and pointer.version == look.settled in self.versions
+            and pointer.pinned == look.pinned
+            and means(pointer, self.versions[pointer.version])
+            and look.stages == self.stages
+        )
+
+    def version(self, number: int) -> VersionInfo:
+        """One version.
+
+        Raises
+        ------
+        NotFoundError
+            Names those that there are.
+        """
+        if number not in self.versions:
+            known = ", ".join(map(str, sorted(self.versions)))
+            raise NotFoundError(f"{self.name!r} has no version {number} (versions: {known})")
+        return self.versions[number]
+
+    def among(self, numbers: Collection[int]) -> list[VersionInfo]:
+        """Those of ``numbers`` that there are, oldest first."""
+        return [self.versions[number] for number in sorted(numbers) if number in self.versions]
+
+    def twins(self, number: int) -> frozenset[int]:
+        """The version, and those registered with the same bytes: a person's word about one is about them all."""
+        digests = {v: info.tags.get("adapter_digest") for v, info in self.versions.items()}
+        own = digests.get(number)
+        return frozenset(v for v, digest in digests.items() if own and digest == own) | {number}
+
+
+def stand_of(ws: Workspace, name: str) -> Stand:
+    """Three reads of the database and one of MLflow.
+
+    Raises
+    ------
+    NotFoundError
+        MLflow has no such model.
+    UnavailableError
+        MLflow or the database can't be reached.
+    """
+    look, pointer, entries = last_look(ws, name), ws.table.pointer(name), ws.table.journal_open(name)
+    return Stand(name, look, pointer, {info.version: info for info in ws.registry.versions(name)}, entries)
+
+
+def means(pointer: Pointer, info: VersionInfo) -> bool:
+    """Whether a pointer names this version, and MLflow still means the same adapter and base by its number."""
+    return (
+        pointer.version == info.version
+        and pointer.adapter_digest == info.tags.get("adapter_digest")
+        and pointer.base_manifest == info.tags.get("manifest", pointer.base_manifest)
+    )
