@@ -6,7 +6,6 @@ from prefect import flow
 
 from flows.runs import alone, ended, step, workspace
 from selfheal import loop, steering
-from selfheal.errors import InputError
 
 
 @flow(name="release", flow_run_name="{model} release v{version}")
@@ -20,8 +19,8 @@ def release(model: str, version: int) -> steering.Released:
     """
     ws = workspace()
     with alone(ws, model):
-        settle_stages(ws, model)
-        done = release_version(ws, model, version)
+        step(loop.settle_stages)(ws, model)
+        done = step(steering.release)(ws, model, version)
     return ended("Promoted" if done.promoted else "Waiting", done.note, done)
 
 
@@ -38,15 +37,7 @@ def watch(model: str) -> loop.WatchVerdict:
     """
     ws = workspace()
     with alone(ws, model):
-        done = ws.table.cycles(model, last=1)
-        if not done:
-            raise InputError(f"no window of {model!r} was processed yet; the monitor comes first")
-        verdict = watch_window(ws, model, ws.table.window(model, done[-1]["index"]), problems=done[-1]["problems"])
+        verdict = step(loop.watch_again)(ws, model)
     name = "Rolled back" if verdict.rolled_back else verdict.verdict.capitalize()
     reasons = "; ".join(verdict.reasons) or "the window says nothing about this version"
     return ended(name, f"v{verdict.version} against v{verdict.against}: {reasons}", verdict)
-
-
-settle_stages = step("settle the stages")(loop.settle_stages)
-release_version = step("release")(steering.release)
-watch_window = step("watch", "{ref.index}")(loop.watch)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from httpx import HTTPError
-from prefect import Flow, Task, get_client, runtime, task
+from prefect import Flow, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, State
 
 from selfheal.errors import BusyError
+from selfheal.loop import Context
 from selfheal.settings import Settings
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 
@@ -116,9 +117,18 @@ def called(recipe: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return state.result()
 
 
-def step(name: str, window: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
-    """A task out of a function of the loop: nothing cached, named after its window."""
-    return task(name=name, task_run_name=f"{name} window {window}" if window else name, cache_policy=NO_CACHE)
+def step(what: Callable[P, R], /) -> Callable[P, R]:
+    """A step of the loop as a task: nothing cached, named after what it does and its window.
+
+    The task has no parameters: Prefect would walk through all that a pass knows, in search of other runs' results.
+    """
+
+    def taken(*args: P.args, **kwargs: P.kwargs) -> R:
+        name = what.__name__.replace("_", " ")
+        window = f" window {args[0].ref.index}" if args and isinstance(args[0], Context) else ""
+        return task(name=name, task_run_name=name + window, cache_policy=NO_CACHE)(partial(what, *args, **kwargs))()
+
+    return taken
 
 
 @contextmanager

@@ -1,45 +1,41 @@
-"""The loop: inspect, watch, decide, heal, record. One function per step.
+"""The loop: a pass over a window is inspect, watch, decide, heal, record.
 
-A step reads and writes through a :class:`~selfheal.steering.Workspace` and returns a frozen record; :func:`monitor` is
-all of them in order. Flows call the same functions, one task each. What goes to Production, steering decides.
+What a pass knows is a :class:`Context`, read once; each step takes it and returns it with what it found. :func:`run` is
+one pass, :func:`monitor` a run over all windows that closed. What goes to Production, steering decides.
 """
 
 from selfheal.loop.audit import Audit, answer, open_audit
-from selfheal.loop.decide import Decision, decide
-from selfheal.loop.heal import HealRecord, heal_window
+from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
-from selfheal.loop.inspect import Inspection, inspect
 from selfheal.loop.labels import add_labels
-from selfheal.loop.monitor import cycle, monitor, pending, settle_stages, watch_window
-from selfheal.loop.record import Cycle, record
+from selfheal.loop.monitor import monitor, passes, pending, settle_stages
+from selfheal.loop.records import Cycle, Decision, HealRecord, Inspection, WatchVerdict
+from selfheal.loop.run import run
 from selfheal.loop.status import status
-from selfheal.loop.trial import Tried, try_waiting
-from selfheal.loop.tries import attempt
-from selfheal.loop.watch import WatchVerdict, watch
+from selfheal.loop.watch import watch_again
 
 __all__ = [
     "Audit",
+    "Context",
     "Cycle",
     "Decision",
     "HealRecord",
     "Inspection",
-    "Tried",
+    "Serving",
     "WatchVerdict",
     "add_labels",
     "answer",
-    "attempt",
     "clear",
-    "cycle",
-    "decide",
+    "heal",
     "heal_window",
-    "inspect",
+    "load",
     "monitor",
     "open_audit",
+    "passes",
     "pending",
-    "record",
+    "run",
     "settle_stages",
     "status",
-    "try_waiting",
-    "watch",
-    "watch_window",
+    "watch_again",
 ]

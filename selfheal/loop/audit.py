@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from selfheal.errors import InputError, RefusedError, nearest
-from selfheal.loop.decide import HISTORY, usable
-from selfheal.loop.inspect import SAMPLE_ROWS
+from selfheal.loop.context import HISTORY, SAMPLE_ROWS
+from selfheal.loop.decide import usable
 from selfheal.loop.labels import class_named
 from selfheal.loop.trial import AUDIT, waiting
 from selfheal.registry.versions import VersionInfo
@@ -123,7 +123,7 @@ def answer(ws: Workspace, audit: Audit, answers: Mapping[str, Any]) -> Audit:
 
 def _asked_for(ws: Workspace, name: str, look: Look, version: int | None) -> VersionInfo | None:
     if version is None:
-        return next(iter(waiting(ws, name, look)), None)
+        return next(iter(waiting(ws.registry.versions(name), look)), None)
     info = ws.registry.version(name, version)
     if info.stage != STAGING:
         raise RefusedError(f"version {version} of {name!r} is in {info.stage}; only one in Staging can be audited")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from selfheal.loop.inspect import Inspection
+from selfheal.loop.context import Context
+from selfheal.loop.records import Decision, Inspection, Kind
 from selfheal.policy import Policy
 from selfheal.steering.actors import is_person
 from selfheal.steering.look import Look
-from selfheal.steering.workspace import Workspace
-from selfheal.table import WindowRef
-
-Kind = Literal["stable", "drift", "alarm", "heal", "data_fault", "too_few", "failed"]
 
 NOT_COMPARED = frozenset({"data_fault", "too_few", "failed"})
 """Decisions about windows that say nothing about drift."""
@@ -26,64 +23,21 @@ MAX_JOINED = 3
 """Base windows that one window may span (DESIGN); bounds the time in which alarms belong together."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a window asks for.
-
-    Attributes
-    ----------
-    kind
-        ``stable``; ``drift`` (reported: harmless, or an alarm that is not confirmed yet); ``alarm`` (confirmed, but no
-        heal now); ``heal``; ``data_fault``; ``too_few``; ``failed`` (it could not be handled).
-    reasons
-        In words: measure, value, bound.
-    alarm, confirmed
-        Whether a signal alarms, and whether patience is reached with it.
-    count, needed, of
-        Alarms among the last ``of`` windows, and how many patience asks for.
-    """
-
-    kind: Kind
-    reasons: tuple[str, ...]
-    alarm: bool = False
-    confirmed: bool = False
-    count: int = 0
-    needed: int = 0
-    of: int = 0
+def decide(ctx: Context) -> Context:
+    """Decide about a window in the light of the ones before it."""
+    return replace(ctx, decision=decided(ctx))
 
 
-def decide(ws: Workspace, name: str, seen: Inspection, *, newest: bool = True, rolled_back: bool = False) -> Decision:
-    """Decide about a window in the light of the ones before it.
-
-    Parameters
-    ----------
-    newest
-        Whether no later window has closed: after a pause only the newest may heal.
-    rolled_back
-        Whether the watch has just rolled the version back: then the window says nothing about the one that serves now.
-    """
-    history = ws.table.cycles(name, last=HISTORY)
-    earlier = [c for c in history if c["index"] < seen.ref.index]
-    return decided(seen, earlier, newest=newest, rolled_back=rolled_back)
-
-
-HISTORY = 512
-"""Cycles that are looked back on; patience and watch need a few, the cooldown the one of the last heal (a cooldown of
-a day, windows of five minutes: 288)."""
-
-
-def decided(
-    seen: Inspection, history: Sequence[dict[str, Any]], *, newest: bool = True, rolled_back: bool = False
-) -> Decision:
-    """The pure part of :func:`decide`; ``history`` holds the cycles before the window, oldest first."""
-    policy = seen.policy.policy
+def decided(ctx: Context) -> Decision:
+    """The decision. Pure."""
+    seen, ref, policy = ctx.seen, ctx.ref, ctx.policy
     need, of = policy.heal.patience
     if seen.problems:
         return Decision("data_fault", seen.problems, needed=need, of=of)
-    if seen.ref.too_few:
-        text = f"{seen.ref.rows} rows in {seen.ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
+    if ref.too_few:
+        text = f"{ref.rows} rows in {ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
         return Decision("too_few", (text,), needed=need, of=of)
-    near = counted(history, seen.look, seen.ref, policy)
+    near = counted(ctx)
     count = int(seen.alarm) + sum(bool(c["alarm"]) for c in near[max(0, len(near) - of + 1) :])
     reasons = tuple(f"{s.name}: {s.reason}" for s in seen.signals if s.alarm)
     if not seen.alarm:
@@ -91,7 +45,7 @@ def decided(
     if count < need:
         unconfirmed = (*reasons, f"not confirmed yet: {count} alarm(s), patience asks for {need} of {of} windows")
         return Decision("drift", unconfirmed, alarm=True, count=count, needed=need, of=of)
-    held = "the watch has just rolled back" if rolled_back else _held(seen, history, newest)
+    held = _held(ctx)
     kind: Kind = "alarm" if held else "heal"
     return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
 
@@ -105,26 +59,28 @@ def _quiet(seen: Inspection) -> tuple[Kind, tuple[str, ...]]:
     return "stable", quiet
 
 
-def counted(history: Sequence[dict[str, Any]], look: Look, ref: WindowRef, policy: Policy) -> list[dict[str, Any]]:
+def counted(ctx: Context) -> list[dict[str, Any]]:
     """The cycles that patience counts: compared, under the version that serves, and near enough in event time."""
-    near = [c for c in history if c["swap"] == look.swap and c["decision"] not in NOT_COMPARED]
-    duration = policy.monitor.window.duration
+    near = [c for c in ctx.cycles if c["swap"] == ctx.look.swap and c["decision"] not in NOT_COMPARED]
+    duration = ctx.policy.monitor.window.duration
     if duration is None:
         return near
-    reach = policy.heal.patience[1] * MAX_JOINED * duration
-    return [c for c in near if ref.start - datetime.fromisoformat(c["end"]) < reach]
+    reach = ctx.policy.heal.patience[1] * MAX_JOINED * duration
+    return [c for c in near if ctx.ref.start - datetime.fromisoformat(c["end"]) < reach]
 
 
-def _held(seen: Inspection, history: Sequence[dict[str, Any]], newest: bool) -> str:
+def _held(ctx: Context) -> str:
     """Why a confirmed alarm does not heal now; empty when it does."""
-    if not newest:
+    if ctx.verdict is not None and ctx.verdict.rolled_back:  # the window says nothing about what serves now
+        return "the watch has just rolled back"
+    if not ctx.newest:
         return "a later window has closed: only the newest may heal"
-    baking = bakes(seen.look, history, seen.policy.policy)
+    baking = bakes(ctx.look, ctx.cycles, ctx.policy)
     if baking:
         return baking
-    cooldown = seen.policy.policy.heal.cooldown
-    last = next((datetime.fromisoformat(c["end"]) for c in reversed(history) if _was_healed(c)), None)
-    if last is not None and seen.ref.end - last < cooldown:
+    cooldown = ctx.policy.heal.cooldown
+    last = next((datetime.fromisoformat(c["end"]) for c in reversed(ctx.cycles) if _was_healed(c)), None)
+    if last is not None and ctx.ref.end - last < cooldown:
         return f"cooldown of {_words(cooldown)} since the heal of {last:%Y-%m-%d %H:%M} (event time)"
     return ""
 

@@ -1,17 +1,12 @@
-"""The accuracy to expect without labels, and what labels said of it when they came."""
+"""The accuracy to expect of a window without labels."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-
-from selfheal.errors import SelfhealError
-from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
     from selfheal.drift.yardstick import Yardstick
@@ -20,14 +15,6 @@ if TYPE_CHECKING:
 
 JUDGED = 12
 """Windows whose estimate is held against labels that come late, and that may refute the next one."""
-
-LABELLED = 30
-"""Labels of a window below which they say nothing about an estimate."""
-
-ERRORS = 2.0
-"""Standard errors of the labels' accuracy that an estimate's interval is widened by before labels refute it."""
-
-_log = logging.getLogger("selfheal.loop")
 
 
 @dataclass(frozen=True)
@@ -80,44 +67,6 @@ def as_entry(found: Expected | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {**asdict(found.shown), "judged": found.judged, "labels_say": None, "labelled": 0, "held": None}
-
-
-def back_test(ws: Workspace, name: str, model: MonitoredModel) -> int:
-    """Hold the estimates of the last windows against labels that have come since; the result joins their records.
-
-    Returns
-    -------
-    int
-        How many windows were judged now.
-    """
-    judged = 0
-    for cycle in ws.table.cycles(name, last=JUDGED):
-        entry = cycle.get("estimate")
-        if not entry or entry["judged"] is None:
-            continue
-        window = ws.table.labelled(ws.table.window(name, cycle["index"]))
-        count = len(window.frame)
-        if count < LABELLED or count == entry["labelled"]:
-            continue
-        said = model.classes_[model.decide(window.probabilities)]
-        accuracy = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
-        slack = ERRORS * float(np.sqrt(max(accuracy * (1 - accuracy), 1 / count) / count))
-        _, low, high = entry["judged"]
-        held = low - slack <= accuracy <= high + slack
-        told = {**entry, "labels_say": accuracy, "labelled": count, "held": bool(held)}
-        ws.table.amend_cycle(name, cycle["index"], estimate=told)
-        _log_error(ws, name, cycle, accuracy - entry["judged"][0])
-        judged += 1
-    return judged
-
-
-def _log_error(ws: Workspace, name: str, cycle: Mapping[str, Any], error: float) -> None:
-    """On the watch run, at the window's step; MLflow being away loses a point of a plot and nothing else."""
-    try:
-        run = ws.registry.watch_run(name, cycle["version"])
-        ws.registry.log_metrics(run, {"estimate error": error}, cycle["index"], None)
-    except SelfhealError as error_:
-        _log.warning("%s, window %d: the estimate's error was not logged: %s", name, cycle["index"], error_)
 
 
 def metrics_of(found: Expected | None) -> dict[str, float]:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from selfheal.loop.decide import NOT_COMPARED, Decision, counted
-from selfheal.loop.heal import HealRecord
-from selfheal.loop.inspect import YARDSTICK_WINDOWS, Inspection
+from selfheal.loop.context import YARDSTICK_WINDOWS, Context
+from selfheal.loop.decide import NOT_COMPARED, counted
+from selfheal.loop.records import Decision, HealRecord
 from selfheal.steering.workspace import Workspace
 
 Health = Literal["healthy", "waiting", "cleared", "unhealthy", "none"]
@@ -58,12 +58,11 @@ def health_of(
     return "unhealthy"
 
 
-def released(seen: Inspection, decision: Decision, history: Sequence[dict[str, Any]]) -> list[int]:
+def released(ctx: Context, decision: Decision) -> list[int]:
     """Indexes of waiting windows whose alarm can't be confirmed any more, now that this one is decided."""
-    of = decision.of
-    compared = counted(history, seen.look, seen.ref, seen.policy.policy)
     if decision.kind in NOT_COMPARED:
         return []
+    of, compared = decision.of, counted(ctx)
     confirmed = [bool(c["confirmed"]) for c in compared] + [decision.confirmed]
     return [
         c["index"]

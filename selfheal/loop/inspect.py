@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,10 @@ import pandas as pd
 
 from selfheal.drift.guards import guards, refused_rows
 from selfheal.drift.yardstick import thinned
-from selfheal.loop.expected import JUDGED, Expected, expected
-from selfheal.steering.look import Look, last_look
-from selfheal.steering.models import serving_model
-from selfheal.steering.policies import PolicyOfRecord, policy_of_record
-from selfheal.steering.workspace import Workspace
-from selfheal.table import Refusal, Window, WindowRef
+from selfheal.loop.context import SAMPLE_ROWS, YARDSTICK_WINDOWS, Context
+from selfheal.loop.expected import JUDGED, expected
+from selfheal.loop.records import Inspection
+from selfheal.table import Window, spread
 
 if TYPE_CHECKING:
     from selfheal.drift.report import DriftReport
@@ -27,97 +25,35 @@ if TYPE_CHECKING:
 REPORT_ROWS = 5_000
 """Rows of each side that Evidently sees; the signals read all of them."""
 
-SAMPLE_ROWS = 2_000
-"""What the table keeps of a window, and what a heal works on."""
-
-YARDSTICK_WINDOWS = 6
-"""Recent healthy windows that drift is judged against (HEALING.md: its relative test was measured with six)."""
-
 _log = logging.getLogger("selfheal.loop")
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """What was seen in a window.
-
-    Attributes
-    ----------
-    ref
-        The window.
-    version, look
-        The version whose model units it is seen in, and the look that settled it.
-    policy
-        The policy in force, with what is wrong with its file.
-    problems
-        What the guards found: columns that make it a data fault.
-    refused
-        Rows of its time that the service refused: no window holds them.
-    signals
-        What the data say and what the rules say; empty when the guards found something.
-    report
-        Evidently's report, for people; None when there is nothing to compare.
-    own_share
-        Share of the rows that ``version`` itself answered.
-    accuracy, labelled
-        Of the served answers where labels have come (NaN without any), and how many have.
-    estimate
-        What accuracy to expect without labels, or why nothing is said; None when nothing was compared.
-    latency
-        p50 and p99 of the requests' milliseconds.
-    sample
-        Up to 2,000 rows in model units, spread over the window: the yardstick's, if it is healthy.
-    """
-
-    ref: WindowRef
-    version: int
-    look: Look
-    policy: PolicyOfRecord
-    problems: tuple[str, ...] = ()
-    refused: tuple[Refusal, ...] = ()
-    signals: tuple[Signal, ...] = ()
-    report: DriftReport | None = field(default=None, repr=False)
-    own_share: float = 0.0
-    accuracy: float = float("nan")
-    labelled: int = 0
-    estimate: Expected | None = None
-    latency: tuple[float, float] = (float("nan"), float("nan"))
-    sample: pd.DataFrame | None = field(default=None, repr=False)
-
-    @property
-    def alarm(self) -> bool:
-        """Whether either signal alarms."""
-        return any(s.alarm for s in self.signals)
-
-
-def inspect(ws: Workspace, name: str, ref: WindowRef) -> Inspection:
+def inspect(ctx: Context) -> Context:
     """Read a window and compare it with this model's own recent healthy ones. Needs no MLflow.
 
     Raises
     ------
-    NotFoundError
-        No such model.
     UnavailableError
         The database can't be reached.
     """
-    loaded, version = serving_model(ws, name)
-    record = policy_of_record(ws, name, loaded)
-    model = loaded.with_policy(record.policy)
-    look = last_look(ws, name) or Look(settled=version)
-    refused = tuple(ws.table.refusals.between(name, ref.start, ref.end))
-    problems = tuple(str(p) for p in refused_rows(refused, ref.rows))
+    table, ref, model = ctx.ws.table, ctx.ref, ctx.model
+    refused = tuple(table.refusals.between(ctx.name, ref.start, ref.end))
+    seen = Inspection(tuple(str(p) for p in refused_rows(refused, ref.rows)), refused)
     if ref.too_few:
-        return Inspection(ref, version, look, record, problems, refused)
-    window = ws.table.read(ref)
-    recent = ws.table.recent(name, YARDSTICK_WINDOWS)
+        return replace(ctx, seen=seen)
+    window = table.read(ref)
+    recent = table.recent(ctx.name, YARDSTICK_WINDOWS)
     accuracy, labelled = accuracy_of(window, model)
-    p50, p99 = np.percentile(ws.table.latencies(ref), [50, 99])
-    seen = Inspection(
-        ref, version, look, record, problems, refused,
-        own_share=float(np.mean(window.versions == version)), accuracy=accuracy, labelled=labelled,
+    p50, p99 = np.percentile(table.latencies(ref), [50, 99])
+    seen = replace(
+        seen,
+        own_share=float(np.mean(window.versions == ctx.version)),
+        accuracy=accuracy,
+        labelled=labelled,
         latency=(float(p50), float(p99)),
-    )  # fmt: skip
-    history = [c for c in ws.table.cycles(name, last=JUDGED) if c["index"] < ref.index]
-    return _compared(seen, model, window, recent, history)
+    )
+    sample = window.take(spread(len(window.frame), SAMPLE_ROWS))
+    return replace(ctx, window=sample, recent=recent, seen=_compared(seen, model, window, recent, ctx.cycles[-JUDGED:]))
 
 
 def _compared(
@@ -125,7 +61,7 @@ def _compared(
     model: MonitoredModel,
     window: Window,
     recent: list[pd.DataFrame],
-    history: Sequence[dict[str, Any]],
+    history: Sequence[Mapping[str, Any]],
 ) -> Inspection:
     from selfheal.drift.signals import SIGNAL_ROWS, signals
     from selfheal.drift.yardstick import Yardstick

@@ -1,54 +1,37 @@
-"""One monitor run: every closed window in order, each step a function that a flow can call by itself."""
+"""One monitor run: the stages are settled, then every closed window is handled in order."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
 from selfheal.errors import SelfhealError, UnavailableError
-from selfheal.loop.decide import Decision, decide
-from selfheal.loop.expected import back_test
-from selfheal.loop.heal import HealRecord, heal_window
-from selfheal.loop.inspect import Inspection, inspect
-from selfheal.loop.record import Cycle, record
+from selfheal.loop.backtest import back_test
+from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.records import Cycle
+from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.trial import try_waiting
 from selfheal.loop.tries import attempt
-from selfheal.loop.watch import WatchVerdict, watch
-from selfheal.steering.leases import MONITOR_TTL, hold, monitor_lease
-from selfheal.steering.models import serving_model
+from selfheal.policy import Policy
+from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.reconcile import reconcile
+from selfheal.steering.stand import stand_of
 from selfheal.steering.workspace import Workspace
 from selfheal.table import WindowRef
 
 _log = logging.getLogger("selfheal.loop")
 
-Healer = Callable[[Workspace, str, WindowRef, Inspection], HealRecord]
 
-
-def pending(ws: Workspace, name: str, until: datetime) -> list[WindowRef]:
-    """Windows that closed before ``until`` (minus the policy's lateness) and were not processed yet, in order.
-
-    Raises
-    ------
-    NotFoundError
-        No such model.
-    """
-    spec = policy_of_record(ws, name).policy.monitor
-    return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
-
-
-def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = None) -> list[Cycle]:
-    """Settle the stages, then inspect, watch, decide, heal and record every closed window in order.
+def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
+    """Settle the stages, then handle every closed window in order, see :func:`run`.
 
     Parameters
     ----------
     until
         The clock: the wall's for a schedule, its own for a replay.
-    heal
-        What heals a window; by default :func:`heal_window` on it. A flow passes its subflow.
 
     Raises
     ------
@@ -62,61 +45,79 @@ def monitor(ws: Workspace, name: str, until: datetime, *, heal: Healer | None = 
         What handling a window raised, see :func:`attempt`.
     """
     with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
-        settle_stages(ws, name)
-        refs = pending(ws, name, until)
-        cycles = []
-        for ref in refs:
-            lease.renew()
-            newest = ref == refs[-1]
-            cycles.append(attempt(ws, name, ref, partial(cycle, ws, name, ref, newest=newest, heal=heal)))
-        return cycles
+        serving = settle_stages(ws, name)
+        return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 
 
-def cycle(ws: Workspace, name: str, ref: WindowRef, *, newest: bool = True, heal: Healer | None = None) -> Cycle:
-    """One window through all steps."""
-    seen = inspect(ws, name, ref)
-    verdict = watch_window(ws, name, seen)
-    decision = decide(ws, name, seen, newest=newest, rolled_back=verdict is not None and verdict.rolled_back)
-    healed = (heal or _heal)(ws, name, ref, seen) if decision.kind == "heal" else None
-    return record(ws, name, seen, decision, healed, verdict)
-
-
-def settle_stages(ws: Workspace, name: str) -> str:
+def settle_stages(ws: Workspace, name: str) -> Serving:
     """Reconcile before a run; let labels that have come decide about what waits, and judge what was estimated.
 
-    Returns
-    -------
-    str
-        What kept it from doing so, or empty. The loop goes on with what serves.
+    Where MLflow is away the loop goes on with what serves.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
     """
     try:
-        reconcile(ws, name)
+        serving = load(ws, name, reconcile(ws, name).stand)
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
-        return str(error)
+        return load(ws, name)
     try:
-        try_waiting(ws, name)
-        model, _ = serving_model(ws, name)
-        back_test(ws, name, model.with_policy(policy_of_record(ws, name, model).policy))
+        tried = try_waiting(serving)
+        if tried is not None and (tried.promoted or tried.archived):
+            serving = load(ws, name, stand_of(ws, name))
+        return back_test(serving)
     except SelfhealError:
         raise
-    except Exception as error:  # whatever old rows may raise: the new windows are handled all the same
+    except Exception:  # whatever old rows may raise: the new windows are handled all the same
         _log.exception("%s: labels that came late were not read", name)
-        return str(error)
-    return ""
+        return serving
 
 
-def watch_window(ws: Workspace, name: str, seen: Inspection) -> WatchVerdict | None:
-    """The watch on an inspected window; None when MLflow is away (the next window asks again)."""
-    try:
-        return watch(ws, name, seen.ref, problems=seen.problems)
-    except SelfhealError as error:
-        _log.warning("%s, window %d: not watched: %s", name, seen.ref.index, error)
-        return None
+def pending(ws: Workspace, name: str, until: datetime, policy: Policy | None = None) -> list[WindowRef]:
+    """Windows that closed before ``until`` (minus the policy's lateness) and were not processed yet, in order.
+
+    Parameters
+    ----------
+    policy
+        By default the one of record.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    """
+    spec = (policy or policy_of_record(ws, name).policy).monitor
+    return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
 
 
-def _heal(ws: Workspace, name: str, ref: WindowRef, seen: Inspection) -> HealRecord:
-    return heal_window(ws, name, ref, report=seen.report)
+def passes(
+    lease: Lease,
+    serving: Serving,
+    refs: Sequence[WindowRef],
+    *,
+    step: Step = plainly,
+    healer: Callable[[Context], Context] | None = None,
+    passing: tuple[type[Exception], ...] = (),
+) -> Iterator[Cycle]:
+    """Handle windows one by one, as far as they are asked for.
 
-
-__all__ = ["Decision", "Healer", "cycle", "monitor", "pending", "settle_stages", "watch_window"]
+    Parameters
+    ----------
+    lease
+        The monitor's, renewed before each window.
+    serving
+        What serves before the first window; before each later one it is read anew.
+    step, healer
+        See :func:`run`.
+    passing
+        See :func:`attempt`.
+    """
+    for place, ref in enumerate(refs):
+        lease.renew()
+        if place:
+            serving = load(lease.ws, serving.name, versions=serving.versions)
+        ctx = serving.at(ref, newest=ref == refs[-1])
+        yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)

@@ -9,7 +9,8 @@ from typing import Any
 
 from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
-from selfheal.loop.decide import HISTORY, verdict_of, watched
+from selfheal.loop.context import HISTORY
+from selfheal.loop.decide import verdict_of, watched
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer

@@ -7,17 +7,18 @@ nothing is kept between looks: each one reads all labels that the version was no
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from selfheal.errors import RefusedError, SelfhealError
+from selfheal.loop.context import Context, Serving
 from selfheal.loop.decide import usable
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
-from selfheal.steering.look import STAGING, Look, last_look
+from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
-from selfheal.steering.policies import policy_of_record
 from selfheal.steering.release import LABELS_FITTED, WAITS
 from selfheal.steering.stages import archive, promote
 from selfheal.steering.workspace import Workspace
@@ -61,6 +62,8 @@ class Tried:
         Whether it serves now.
     reason
         Measure, value, bound.
+    archived
+        Whether it is out.
     """
 
     version: int
@@ -68,13 +71,14 @@ class Tried:
     says: str
     promoted: bool
     reason: str
+    archived: bool = False
 
 
-def waiting(ws: Workspace, name: str, look: Look) -> list[VersionInfo]:
+def waiting(versions: Iterable[VersionInfo], look: Look) -> list[VersionInfo]:
     """Versions in Staging that were compared with what serves and that labels or an audit must decide, newest first."""
     found = [
         info
-        for info in ws.registry.versions(name)
+        for info in versions
         if info.stage == STAGING
         and info.tags.get("parent") == str(look.settled)
         and info.version not in look.vetoed | look.quarantined
@@ -83,7 +87,7 @@ def waiting(ws: Workspace, name: str, look: Look) -> list[VersionInfo]:
     return sorted(found, key=lambda info: -info.version)
 
 
-def try_waiting(ws: Workspace, name: str) -> Tried | None:
+def try_waiting(serving: Serving) -> Tried | None:
     """Hold the newest version that waits against labels; promote or archive it where they decide.
 
     Returns
@@ -91,40 +95,40 @@ def try_waiting(ws: Workspace, name: str) -> Tried | None:
     Tried or None
         None when nothing waits, no label has come, or a store is away, which is logged: a later run asks again.
     """
+    if serving.look.settled is None:
+        return None
     try:
-        look = last_look(ws, name)
-        found = waiting(ws, name, look) if look is not None and look.settled is not None else []
-        return _tried(ws, name, found[0], look.settled) if look is not None and look.settled and found else None
+        found = waiting(serving.registered().values(), serving.look)
+        return _tried(serving, found[0], serving.look.settled) if found else None
     except SelfhealError as error:
-        _log.warning("%s: what waits in Staging was not tried: %s", name, error)
+        _log.warning("%s: what waits in Staging was not tried: %s", serving.name, error)
         return None
 
 
-def _tried(ws: Workspace, name: str, info: VersionInfo, against: int) -> Tried | None:
-    serving, candidate = (load_version(ws, name, version) for version in (against, info.version))
-    policy = policy_of_record(ws, name, serving).policy
-    serving, candidate = serving.with_policy(policy), candidate.with_policy(policy)
+def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
+    ws, name, policy = serving.ws, serving.name, serving.policy
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
+    old, candidate = (load_version(ws, name, each).with_policy(policy) for each in (serving.info(against), info))
     from selfheal.healing.labels.trials import let_out
 
     def sample() -> pd.DataFrame:
-        kept = ws.registry.sample(name, info.version)
-        return serving.reference if kept is None else kept
+        kept = ws.registry.sample(name, info)
+        return old.reference if kept is None else kept
 
-    says, told = let_out(serving, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
+    says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
     reason = "; ".join(filter(None, (told, late)))
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
-    promoted = False
+    promoted, archived = False, says == "worse" or stale
     if says == "better":
         promoted = _released(ws, name, info.version, against, reason, manual=policy.release.approval == "manual")
-    elif says == "worse" or stale:
+    elif archived:
         archive(ws, name, info.version, FLOW, reason=reason)
-    return Tried(info.version, against, says, promoted, reason)
+    return Tried(info.version, against, says, promoted, reason, archived)
 
 
 def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
@@ -153,12 +157,9 @@ def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.
     return found
 
 
-def labels_before(ws: Workspace, name: str, index: int) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
-    """Labelled rows of the last :data:`BEFORE` windows before ``index`` that have any, oldest first."""
-    found: list[tuple[pd.DataFrame, pd.Series]] = []
-    earlier = [c["index"] for c in ws.table.cycles(name, last=2 * BEFORE + 2) if c["index"] < index]
-    for before in reversed(earlier):
-        window = ws.table.labelled(ws.table.window(name, before))
-        if len(window.frame) and len(found) < BEFORE:
-            found.append((window.frame, window.labels))
-    return tuple(reversed(found))
+def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
+    """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
+    table, near = ctx.ws.table, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
+    known = sorted(table.labelled_windows(ctx.name, near))[-BEFORE:]
+    found = [table.labelled(table.window(ctx.name, index)) for index in known]
+    return tuple((window.frame, window.labels) for window in found)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from selfheal.errors import BusyError, UnavailableError
-from selfheal.loop.record import Cycle, record_failed
-from selfheal.steering.workspace import Workspace
-from selfheal.table import WindowRef
+from selfheal.loop.context import Context
+from selfheal.loop.record import record_failed
+from selfheal.loop.records import Cycle
 
 TRY = "try"
 """Kind of the journal entries that say how handling a window failed; so tries are counted across processes."""
@@ -21,14 +21,7 @@ TRIES = 3
 _log = logging.getLogger("selfheal.loop")
 
 
-def attempt(
-    ws: Workspace,
-    name: str,
-    ref: WindowRef,
-    handle: Callable[[], Cycle],
-    *,
-    passing: tuple[type[Exception], ...] = (),
-) -> Cycle:
+def attempt(ctx: Context, handle: Callable[[Context], Cycle], *, passing: tuple[type[Exception], ...] = ()) -> Cycle:
     """Handle a window; what it raises ends the run, until in the third it is recorded as failed and later ones go on.
 
     A store that is away and a lease that is lost are no try, nor is what interrupts the process.
@@ -47,15 +40,16 @@ def attempt(
     """
     no_try: tuple[type[Exception], ...] = (UnavailableError, BusyError, *passing)
     try:
-        return handle()
+        return handle(ctx)
     except no_try:
         raise
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
-        ws.table.journal_note(name, TRY, {"window": ref.index, "reasons": [reason]}, "raised", ws.clock())
-        tries = sum(e.kind == TRY and e.intent["window"] == ref.index for e in ws.table.journal(name))
-        _log.exception("%s, window %d: try %d of %d", name, ref.index, tries, TRIES)
+        ws, name, index = ctx.ws, ctx.name, ctx.ref.index
+        ws.table.journal_note(name, TRY, {"window": index, "reasons": [reason]}, "raised", ws.clock())
+        tries = sum(e.intent["window"] == index for e in ws.table.journal(name, kind=TRY))
+        _log.exception("%s, window %d: try %d of %d", name, index, tries, TRIES)
         if tries < TRIES:
             raise
-        return record_failed(ws, name, ref, f"it raised in {tries} runs, at last {reason}")
+        return record_failed(ctx, f"it raised in {tries} runs, at last {reason}")

@@ -5,24 +5,24 @@ Nothing lies on the request path: the rows are replayed from the log. Labels, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.errors import ArtifactError, NotFoundError, RefusedError
-from selfheal.loop.decide import HISTORY, OWN_SHARE, verdict_of, watched
-from selfheal.loop.inspect import SAMPLE_ROWS, YARDSTICK_WINDOWS
+from selfheal.errors import ArtifactError, InputError, NotFoundError, RefusedError, SelfhealError
+from selfheal.loop.context import HISTORY, SAMPLE_ROWS, Context, load
+from selfheal.loop.decide import OWN_SHARE, verdict_of, watched
+from selfheal.loop.records import Inspection, Says, WatchVerdict
 from selfheal.steering.actors import WATCH, is_person
-from selfheal.steering.look import Look, last_look
 from selfheal.steering.models import load_version
-from selfheal.steering.policies import policy_of_record
 from selfheal.steering.stages import rollback
 from selfheal.steering.workspace import Workspace
-from selfheal.table import Window, WindowRef
+from selfheal.table import Window
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -30,90 +30,90 @@ if TYPE_CHECKING:
 LATE_WINDOWS = 12
 """Windows after the watch in which labels of its windows are still waited for."""
 
-Says = Literal["better", "worse", "undecided", "none"]
+_log = logging.getLogger("selfheal.loop")
 
 
-@dataclass(frozen=True)
-class WatchVerdict:
-    """What a window says about the version that serves.
+def watch(ctx: Context) -> Context:
+    """The watch on an inspected window, before it is decided about, so that a roll-back keeps it from healing.
 
-    Attributes
-    ----------
-    version, against
-        The version, and the one that served before.
-    window
-        Index of the window.
-    verdict
-        ``better``, ``worse`` or ``undecided``; ``none`` when it does not speak about this version.
-    by
-        ``data`` or ``labels``.
-    reasons
-        Measure, value, bound.
-    rolled_back
-        Whether the stages went back.
+    A store that is away changes nothing and leaves the verdict None: the next window asks again.
     """
-
-    version: int
-    against: int | None
-    window: int
-    verdict: Says
-    by: str = ""
-    reasons: tuple[str, ...] = ()
-    rolled_back: bool = False
+    try:
+        return replace(ctx, verdict=watched_over(ctx))
+    except SelfhealError as error:
+        _log.warning("%s, window %d: not watched: %s", ctx.name, ctx.ref.index, error)
+        return ctx
 
 
-def watch(ws: Workspace, name: str, ref: WindowRef, *, problems: Sequence[str] = ()) -> WatchVerdict:
+def watch_again(ws: Workspace, name: str) -> WatchVerdict:
+    """Ask of the last processed window anew: for labels that came late.
+
+    Raises
+    ------
+    InputError
+        No window was processed yet.
+    UnavailableError
+        A store is away; nothing was changed.
+    """
+    serving = load(ws, name)
+    if not serving.cycles:
+        raise InputError(f"no window of {name!r} was processed yet; the monitor comes first")
+    last = serving.cycles[-1]
+    ctx = serving.at(ws.table.window(name, last["index"]))
+    return watched_over(replace(ctx, seen=Inspection(problems=tuple(last["problems"]))))
+
+
+def watched_over(ctx: Context) -> WatchVerdict:
     """Ask of a window after the swap whether the version before would serve it better; roll back if so.
-
-    Call it after :func:`inspect` and before :func:`decide`, so that a roll-back keeps the window from healing.
-
-    Parameters
-    ----------
-    problems
-        What the guards found: a window at fault says nothing about a version.
 
     Raises
     ------
     UnavailableError
-        A store is away; nothing was changed, a later window asks again.
+        A store is away; nothing was changed.
     """
-    look = last_look(ws, name)
-    if look is None or look.settled is None or look.previous is None:
-        return WatchVerdict(0 if look is None else look.settled or 0, None, ref.index, "none")
-    silent = WatchVerdict(look.settled, look.previous, ref.index, "none")
-    history = [c for c in ws.table.cycles(name, last=HISTORY) if c["index"] < ref.index]
-    before = watched(look, history)
-    try:
-        old, new = (load_version(ws, name, v) for v in (look.previous, look.settled))
-    except (ArtifactError, NotFoundError) as error:
-        return WatchVerdict(look.settled, look.previous, ref.index, "none", reasons=(str(error),))
-    policy = policy_of_record(ws, name, new).policy
-    over = len(before) >= policy.release.watch_windows
-    if ref.too_few or problems or (over and len(before) >= policy.release.watch_windows + LATE_WINDOWS):
+    look = ctx.look
+    if look.settled is None or look.previous is None:
+        return WatchVerdict(look.settled or 0, None, ctx.ref.index, "none")
+    silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
+    rule, before = ctx.policy.release, watched(look, ctx.cycles)
+    # A window at fault says nothing about a version.
+    if ctx.ref.too_few or ctx.seen.problems or len(before) >= rule.watch_windows + LATE_WINDOWS:
         return silent
-    window = None if over else _own_rows(ws.table.read(ref, SAMPLE_ROWS), look.settled)
-    late = [
-        ws.table.read(ws.table.window(name, c["index"]), SAMPLE_ROWS) for c in before[: policy.release.watch_windows]
-    ]
-    pairs = [w for w in (*(_own_rows(w, look.settled) for w in late), window) if w is not None]
-    speak = [w for w in pairs if w.labels.notna().any()]
-    old, new = old.with_policy(policy), new.with_policy(policy)
+    sample, healthy = ctx.sampled()
+    recent = list(healthy) or None
+    window = None if len(before) >= rule.watch_windows else _own_rows(sample, look.settled)
+    late = _labelled(ctx, [c["index"] for c in before[: rule.watch_windows]])
+    own = [w for w in (_own_rows(w, look.settled) for w in late) if w is not None] + ([window] if window else [])
+    speak = [w for w in own if w.labels.notna().any()]
+    if window is None and not speak:
+        return silent
+    try:
+        old, new = (load_version(ctx.ws, ctx.name, ctx.info(v)) for v in (look.previous, look.settled))
+    except (ArtifactError, NotFoundError) as error:
+        return replace(silent, reasons=(str(error),))
+    old, new = old.with_policy(ctx.policy), new.with_policy(ctx.policy)
     found = _by_labels(speak, old, new)
-    recent = ws.table.recent(name, YARDSTICK_WINDOWS) or None
     if found[0] == "undecided":
         if window is None:
             return silent
         found, speak = _by_data(window, old, new, recent, found[2]), [window]
-    verdict = WatchVerdict(look.settled, look.previous, ref.index, *found)
+    verdict = WatchVerdict(look.settled, look.previous, ctx.ref.index, *found)
     if verdict.verdict != "worse":
         return verdict
     # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
     turned = not is_person(look.actor) and _turned_back(speak, old, new, recent)
-    return _acted(ws, name, verdict, look, before, turned=turned)
+    return _acted(ctx, verdict, before, turned=turned)
+
+
+def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
+    """Samples of those of these windows whose labels have begun to come."""
+    table = ctx.ws.table
+    known = table.labelled_windows(ctx.name, indexes)
+    return [table.read(table.window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
 
 
 def _turned_back(
-    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel, recent: Sequence[pd.DataFrame] | None
+    windows: Sequence[Window], old: MonitoredModel, new: MonitoredModel, recent: list[pd.DataFrame] | None
 ) -> bool:
     """Whether every window that speaks against a version is natural under the one before: its own drift is over."""
     from selfheal.healing import gate_roles
@@ -126,10 +126,7 @@ def _own_rows(window: Window, version: int) -> Window | None:
     own: NDArray[np.bool_] = window.versions == version
     if float(np.mean(own)) < OWN_SHARE:
         return None
-    return Window(
-        window.ref, window.frame[own], window.probabilities[own], window.versions[own],
-        window.event_times[own], window.labels[own],
-    )  # fmt: skip
+    return window.take(np.flatnonzero(own))
 
 
 def _by_labels(
@@ -147,7 +144,7 @@ def _by_data(
     window: Window,
     old: MonitoredModel,
     new: MonitoredModel,
-    recent: Sequence[pd.DataFrame] | None,
+    recent: list[pd.DataFrame] | None,
     before: tuple[str, ...],
 ) -> tuple[Says, str, tuple[str, ...]]:
     """The gate with the roles swapped: is the version that serves worse than the one before?"""
@@ -161,21 +158,20 @@ def _by_data(
     return says, "data", (*before, *asked.reasons)
 
 
-def _acted(
-    ws: Workspace, name: str, verdict: WatchVerdict, look: Look, before: Sequence[dict[str, Any]], *, turned: bool
-) -> WatchVerdict:
+def _acted(ctx: Context, verdict: WatchVerdict, before: Sequence[Mapping[str, Any]], *, turned: bool) -> WatchVerdict:
     """Roll back, unless the version was better on an earlier window: then the world changed, not the version."""
     proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
     if verdict.by == "data" and proven is not None:
         text = f"it was better on window {proven}, so the data changed since: the monitor decides"
-        return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, text)})
+        return replace(verdict, reasons=(*verdict.reasons, text))
     try:
         reason = f"window {verdict.window}: {'; '.join(verdict.reasons)}"
-        rollback(ws, name, WATCH, over=verdict.version, reason=reason, turned=turned)
+        rollback(ctx.ws, ctx.name, WATCH, over=verdict.version, reason=reason, turned=turned)
     except RefusedError as error:
-        return WatchVerdict(**{**vars(verdict), "reasons": (*verdict.reasons, str(error))})
+        return replace(verdict, reasons=(*verdict.reasons, str(error)))
     # What was seen through a wrong map is no yardstick.
     good = ("healthy", "cleared", "waiting")
-    seen = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["swap"] == look.swap and c["health"] in good]
-    ws.table.set_health(name, seen, "unhealthy", was=good)
-    return WatchVerdict(**{**vars(verdict), "rolled_back": True})
+    cycles = ctx.ws.table.cycles(ctx.name, last=HISTORY)  # the window itself among them where it is asked again
+    seen = [c["index"] for c in cycles if c["swap"] == ctx.look.swap and c["health"] in good]
+    ctx.ws.table.set_health(ctx.name, seen, "unhealthy", was=good)
+    return replace(verdict, rolled_back=True)

@@ -92,15 +92,20 @@ def base_place(ws: Workspace, pointer: Pointer) -> Path:
     return place if place.exists() else ws.registry.base_dir(pointer.model, pointer.base_version)
 
 
-def serving_model(ws: Workspace, name: str) -> tuple[MonitoredModel, int]:
+def serving_model(ws: Workspace, name: str, pointer: Pointer | None = None) -> tuple[MonitoredModel, int]:
     """What replicas serve now, and its version. Needs no MLflow where the base has been fetched before.
+
+    Parameters
+    ----------
+    pointer
+        What names it, where it was read just now.
 
     Raises
     ------
     NotFoundError
         If no such model was adopted.
     """
-    pointer = serving_pointer(ws, name)
+    pointer = pointer or serving_pointer(ws, name)
     key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
     held = ws.models.get(key)
     if held is None:

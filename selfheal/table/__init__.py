@@ -15,7 +15,7 @@ from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.refusals import MINUTE_US, Refusal
 from selfheal.table.state import Pointer
-from selfheal.table.windows import Window, WindowRef
+from selfheal.table.windows import Window, WindowRef, spread
 
 __all__ = [
     "MINUTE_US",
@@ -28,4 +28,5 @@ __all__ = [
     "Trouble",
     "Window",
     "WindowRef",
+    "spread",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -190,17 +190,63 @@ def amend_cycle(
 
 def first_labelled(connection: sa.Connection, schema: ModelSchema, first: int) -> int | None:
     """Index of the first processed window from ``first`` on with a row whose label has come."""
-    rows = schema.table.c
-    if connection.execute(sa.select(LABELS.c.model).where(LABELS.c.model == schema.model).limit(1)).first() is None:
+    if not _sizes(connection, schema, ())[0]:
         return None
-    inside = sa.and_(rows.event_time >= CYCLES.c.start_us, rows.event_time < CYCLES.c.end_us)
-    arrived = sa.and_(rows.seq > CYCLES.c.after_seq, rows.seq <= CYCLES.c.last_seq)
-    label = sa.exists().where(LABELS.c.model == schema.model, LABELS.c.prediction_id == rows.prediction_id)
-    known = sa.exists().where(inside, sa.or_(CYCLES.c.last_seq.is_(None), arrived), label)
     query = sa.select(CYCLES.c.window_index).where(
-        CYCLES.c.model == schema.model, CYCLES.c.window_index >= first, CYCLES.c.record.is_not(None), known
+        CYCLES.c.model == schema.model,
+        CYCLES.c.window_index >= first,
+        CYCLES.c.record.is_not(None),
+        sa.exists().where(_inside(schema), _has_label(schema)),
     )
     return connection.execute(query.order_by(CYCLES.c.window_index).limit(1)).scalar()
+
+
+def labelled_windows(
+    connection: sa.Connection, schema: ModelSchema, indexes: Collection[int], most: int
+) -> dict[int, int]:
+    """Of these windows those that have rows whose label has come: index → how many, counted up to ``most``."""
+    labels, rows = _sizes(connection, schema, indexes)
+    if not labels or not rows:
+        return {}
+    index, table = CYCLES.c.window_index, schema.table
+    if labels < min(MANY_LABELS, rows * PER_LABEL):  # from the labels to their rows
+        same = (LABELS.c.model == schema.model) & (LABELS.c.prediction_id == table.c.prediction_id)
+        joined = CYCLES.join(table, _inside(schema)).join(LABELS, same)
+        query = sa.select(index, sa.func.count()).select_from(joined).group_by(index)
+    else:
+        inside = sa.select(sa.literal(1)).where(_inside(schema), _has_label(schema)).limit(most).correlate(CYCLES)
+        query = sa.select(index, sa.select(sa.func.count()).select_from(inside.subquery()).scalar_subquery())
+    found = connection.execute(query.where(CYCLES.c.model == schema.model, index.in_(indexes)))
+    return {int(number): min(int(count), most) for number, count in found if count}
+
+
+MANY_LABELS = 50_000
+"""Labels that are counted, to choose where a search begins."""
+PER_LABEL = 0.05
+"""A row whose label is looked for costs 0.7 µs, a label whose row is looked for 15 to 25."""
+
+
+def _sizes(connection: sa.Connection, schema: ModelSchema, indexes: Collection[int]) -> tuple[int, int]:
+    """How many labels there are, up to :data:`MANY_LABELS`, and how many rows these windows had."""
+    some = sa.select(LABELS.c.model).where(LABELS.c.model == schema.model).limit(MANY_LABELS).subquery()
+    labels = sa.select(sa.func.count()).select_from(some).scalar_subquery()
+    here = (CYCLES.c.model == schema.model) & CYCLES.c.window_index.in_(indexes)
+    rows = sa.select(sa.func.coalesce(sa.func.sum(CYCLES.c.row_count), 0)).where(here).scalar_subquery()
+    found = connection.execute(sa.select(labels, rows)).one()
+    return int(found[0]), int(found[1])
+
+
+def _inside(schema: ModelSchema) -> sa.ColumnElement[bool]:
+    """The rows of a window."""
+    rows = schema.table.c
+    dated = sa.and_(rows.event_time >= CYCLES.c.start_us, rows.event_time < CYCLES.c.end_us)
+    arrived = sa.and_(rows.seq > CYCLES.c.after_seq, rows.seq <= CYCLES.c.last_seq)
+    return sa.and_(dated, sa.or_(CYCLES.c.last_seq.is_(None), arrived))
+
+
+def _has_label(schema: ModelSchema) -> sa.ColumnElement[bool]:
+    """A row whose label has come."""
+    return sa.exists().where(LABELS.c.model == schema.model, LABELS.c.prediction_id == schema.table.c.prediction_id)
 
 
 def recorded(

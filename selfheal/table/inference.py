@@ -25,6 +25,9 @@ from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
 
+LABELLED_ROWS = 10_000
+"""Labelled rows of a window that are read, and counted, at most."""
+
 
 class InferenceTable:
     """One SQL database by its URL; safe to share between threads and to hand to a child process.
@@ -154,9 +157,8 @@ class InferenceTable:
 
     def append_rows(self, model: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Log rows that are already tuples in the order of ``schema(model).written``; one transaction, unchecked."""
-        schema = self.schema(model)
         with self._database.write() as connection:
-            predictions.insert_rows(connection, schema, rows)
+            predictions.insert_rows(connection, self.schema(model), rows)
 
     # Labels
 
@@ -196,27 +198,28 @@ class InferenceTable:
 
     def read(self, ref: WindowRef, limit: int | None = None) -> Window:
         """A window's rows, with the labels that have come; at most ``limit``, spread evenly over it."""
-        schema = self.schema(ref.model)
         with self._database.read() as connection:
-            return reading.read_window(connection, schema, ref, limit)
+            return reading.read_window(connection, self.schema(ref.model), ref, limit)
 
-    def labelled(self, ref: WindowRef, limit: int = 10_000) -> Window:
+    def labelled(self, ref: WindowRef, limit: int = LABELLED_ROWS) -> Window:
         """Those of a window's rows whose label has come; the first ``limit`` by arrival."""
-        schema = self.schema(ref.model)
         with self._database.read() as connection:
-            return reading.read_labelled(connection, schema, ref, limit)
+            return reading.read_labelled(connection, self.schema(ref.model), ref, limit)
+
+    def labelled_windows(self, model: str, indexes: Collection[int]) -> dict[int, int]:
+        """Of these windows those with labelled rows: index → how many :meth:`labelled` would read."""
+        with self._database.read() as connection:
+            return cycles.labelled_windows(connection, self.schema(model), indexes, LABELLED_ROWS)
 
     def first_labelled(self, model: str, first: int) -> int | None:
         """Index of the first processed window from ``first`` on that has labelled rows; None where none has."""
-        schema = self.schema(model)
         with self._database.read() as connection:
-            return cycles.first_labelled(connection, schema, first)
+            return cycles.first_labelled(connection, self.schema(model), first)
 
     def latencies(self, ref: WindowRef, limit: int = 20_000) -> npt.NDArray[np.float64]:
         """Milliseconds float64 ``[<= limit]`` that the requests of a window's rows took."""
-        schema = self.schema(ref.model)
         with self._database.read() as connection:
-            return reading.read_latencies(connection, schema, ref, limit)
+            return reading.read_latencies(connection, self.schema(ref.model), ref, limit)
 
     def record_cycle(
         self,

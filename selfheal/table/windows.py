@@ -79,6 +79,13 @@ class Window:
     event_times: pd.DatetimeIndex
     labels: pd.Series
 
+    def take(self, places: npt.NDArray[np.int64]) -> Window:
+        """Some of its rows, by their places in it."""
+        return Window(
+            self.ref, self.frame.iloc[places], self.probabilities[places], self.versions[places],
+            self.event_times[places], self.labels.iloc[places],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Span:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,9 @@ from selfheal import Adapter, MonitoredModel
 from selfheal.errors import InputError, RefusedError
 from selfheal.healing.labels.asked import ROWS, ask
 from selfheal.healing.sequential import lead
-from selfheal.loop import answer, heal_window, monitor, open_audit, try_waiting
+from selfheal.loop import answer, heal_window, load, monitor, open_audit
 from selfheal.loop.audit import _plain
-from selfheal.loop.trial import labels_before, waiting
+from selfheal.loop.trial import labels_before, try_waiting, waiting
 from selfheal.steering import promote, release
 from selfheal.steering.look import last_look
 from tests.steering.given import HEALS, NAME, POLICY, START, in_celsius, kinds, rows, send, stages, toy
@@ -195,11 +196,11 @@ def test_who_is_right_more_often_may_still_cost_more(ws):
 def test_late_labels_promote_what_waits(ws):
     windows(ws, labelled=60)
     version = register(ws)
-    found = try_waiting(ws, NAME)
+    found = try_waiting(load(ws, NAME))
     assert found is not None and (found.version, found.says, found.promoted) == (version, "better", True)
     assert "log-loss gain" in tag(ws, version, "trial")
     assert ws.registry.production(NAME) == [version]
-    assert try_waiting(ws, NAME) is None
+    assert try_waiting(load(ws, NAME)) is None
 
 
 def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws):
@@ -217,26 +218,26 @@ def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws
     version = shifted(ws, 2.0)
     for text, words in ((capped, "it changes 10% of predictions (max_changed 5%)"), (costly, "expected cost")):
         (ws.settings.rules / "toy.yaml").write_text(text)
-        found = try_waiting(ws, NAME)
+        found = try_waiting(load(ws, NAME))
         assert (found.says, stages(ws)[version]) == ("undecided", "Staging")
         assert words in found.reason and tag(ws, version, "trial") == found.reason
     (ws.settings.rules / "toy.yaml").write_text(policy)
-    assert try_waiting(ws, NAME).promoted, "without either they suffice"
+    assert try_waiting(load(ws, NAME)).promoted, "without either they suffice"
 
 
 def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(ws):
     windows(ws)
     version = register(ws)
-    assert try_waiting(ws, NAME) is None, "no label yet"
+    assert try_waiting(load(ws, NAME)) is None, "no label yet"
     frame = rows(200, 77)
     ids = send(ws, frame, 400)
     monitor(ws, NAME, FAR)
     ws.table.add_labels(NAME, ids[:4], frame["y"].tolist()[:4], ws.clock())
-    assert try_waiting(ws, NAME).says == "undecided"
+    assert try_waiting(load(ws, NAME)).says == "undecided"
     ws.table.add_labels(NAME, ids, frame["y"].tolist(), ws.clock())
     monitor(ws, NAME, FAR)
     assert stages(ws)[version] == "Archived", "in °F the map does harm"
-    assert len(labels_before(ws, NAME, 3)) == 1
+    assert len(labels_before(load(ws, NAME).at(replace(ws.table.window(NAME, 2), index=3)))) == 1
 
 
 def test_what_was_fitted_to_labels_waits_for_later_ones_whatever_the_policy(ws):
@@ -248,14 +249,14 @@ def test_what_was_fitted_to_labels_waits_for_later_ones_whatever_the_policy(ws):
         assert stages(ws)[version] == "Staging" and tag(ws, version, "waits").startswith("labels")
     windows(ws, 1, labelled=60)
     register(ws, HEALS[1], **{"number.labels_fitted": 60, "labels_from": 1})
-    assert try_waiting(ws, NAME) is None, "it has seen these labels"
-    assert waiting(ws, NAME, last_look(ws, NAME))[0].version == max(stages(ws))
+    assert try_waiting(load(ws, NAME)) is None, "it has seen these labels"
+    assert waiting(ws.registry.versions(NAME), last_look(ws, NAME))[0].version == max(stages(ws))
 
 
 def test_a_patch_that_labels_do_not_decide_on_is_dropped(ws):
     windows(ws, 4, labelled=3)
     version = register(ws, **{"number.labels_fitted": 60})
-    assert "4 windows of labels did not decide" in try_waiting(ws, NAME).reason
+    assert "4 windows of labels did not decide" in try_waiting(load(ws, NAME)).reason
     assert stages(ws)[version] == "Archived"
 
 
@@ -273,10 +274,10 @@ def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
     assert tag(ws, version, "labels_from") == "2" and tag(ws, version, "waits").startswith("labels of the next windows")
     again = heal_window(ws, NAME, ws.table.window(NAME, 1))
     assert again.version == version
-    assert try_waiting(ws, NAME) is None, "it has seen every label there is"
+    assert try_waiting(load(ws, NAME)) is None, "it has seen every label there is"
     frame = rows(200, 70)
     ids = send(ws, frame, 400)
     monitor(ws, NAME, FAR)
     ws.table.add_labels(NAME, ids[:60], (1 - frame["y"]).tolist()[:60], ws.clock())
-    assert try_waiting(ws, NAME).promoted
+    assert try_waiting(load(ws, NAME)).promoted
     assert ws.registry.production(NAME) == [version]

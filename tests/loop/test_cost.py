@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from selfheal.loop.heal import _memory
-from selfheal.loop.monitor import pending
-from selfheal.loop.status import status
+from selfheal.loop import load, pending, status
+from selfheal.loop.heal import memory
 from selfheal.registry import archive, store
 from selfheal.registry.versions import VersionStore
 from selfheal.steering.look import Look
@@ -19,6 +19,7 @@ from selfheal.steering.models import load_version, serving_model
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.reconcile import reconcile
 from selfheal.steering.workspace import Workspace
+from selfheal.table import WindowRef
 from tests.steering.given import NAME, POLICY, START, stages
 
 
@@ -42,10 +43,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def test_a_heals_memory_reads_only_what_may_be_recalled(ws: Workspace, asked: Counter[str]) -> None:
-    model, _ = serving_model(ws, NAME)
-    served = Look(settled=1, lineage=(3,), stages=stages(ws))
+    served = replace(load(ws, NAME), look=Look(settled=1, lineage=(3,), stages=stages(ws)))
     asked.clear()
-    assert [version for version, _, _ in _memory(ws, NAME, model, served)] == [3, 1]
+    window = WindowRef(NAME, 0, START, START, 0, 1, too_few=False)
+    assert [version for version, _, _ in memory(served.at(window))] == [3, 1]
     assert asked == {"adapters": 2, "searches": 1}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfheal.drift.signals import Signal
-from selfheal.loop.decide import Decision, bakes, decided
-from selfheal.loop.heal import HealRecord
+from selfheal.loop.context import YARDSTICK_WINDOWS, Context
+from selfheal.loop.decide import bakes, decided
 from selfheal.loop.health import CLEARED_AT_MOST, health_of, released
-from selfheal.loop.inspect import YARDSTICK_WINDOWS, Inspection
+from selfheal.loop.records import Decision, HealRecord, Inspection
 from selfheal.policy import Policy
 from selfheal.steering.look import Look
 from selfheal.steering.policies import PolicyOfRecord
@@ -32,9 +33,17 @@ def ref(index: int, *, joined: int = 1, too_few: bool = False) -> WindowRef:
     return WindowRef("toy", index, START + index * HOUR, START + (index + 1) * HOUR, 600, joined, too_few)
 
 
-def seen(index: int, alarm: bool, *, rule: Policy | None = None, look: Look = LOOK, **more: Any) -> Inspection:
+def looked(
+    index: int, alarm: bool, past: Sequence[dict[str, Any]] = (), *, rule: Policy | None = None,
+    newest: bool = True, problems: tuple[str, ...] = (),
+) -> Context:  # fmt: skip
+    """An inspected window. No decision asks a store for anything, or for the model."""
     signals = (Signal("data", alarm, "score", 2.0 if alarm else 0.5, 1.0, "why"), Signal("rules", False, "", 0, 1, ""))
-    return Inspection(ref(index), 2, look, PolicyOfRecord(rule or policy()), signals=signals, own_share=1.0, **more)
+    return Context(
+        ws=None, name="toy", look=LOOK, version=2, model=None, of_record=PolicyOfRecord(rule or policy()),
+        cycles=tuple(past), versions=None, ref=ref(index), newest=newest,
+        seen=Inspection(problems, signals=signals, own_share=1.0),
+    )  # fmt: skip
 
 
 def cycle(index: int, alarm: bool, **more: Any) -> dict[str, Any]:
@@ -62,28 +71,28 @@ def history(*alarms: bool, first: int = 0) -> list[dict[str, Any]]:
     ],
 )
 def test_patience(before, now, kind):
-    assert decided(seen(len(before), now), history(*before)).kind == kind
+    assert decided(looked(len(before), now, history(*before))).kind == kind
 
 
 def test_patience_of_one():
-    assert decided(seen(1, True, rule=policy(patience=[1, 1])), history(True)).kind == "heal"
+    assert decided(looked(1, True, history(True), rule=policy(patience=[1, 1]))).kind == "heal"
 
 
 def test_alarms_under_another_version_do_not_count():
-    assert decided(seen(1, True), [cycle(0, True, swap=3)]).kind == "drift"
+    assert decided(looked(1, True, [cycle(0, True, swap=3)])).kind == "drift"
 
 
 def test_alarms_long_ago_in_event_time_do_not_count():
-    assert decided(seen(30, True), history(True)).kind == "drift"
+    assert decided(looked(30, True, history(True))).kind == "drift"
 
 
 def test_windows_at_fault_or_too_small_are_passed_over():
     between = [cycle(1, False, decision="data_fault"), cycle(2, False, decision="too_few")]
-    assert decided(seen(3, True), [cycle(0, True), *between]).kind == "heal"
+    assert decided(looked(3, True, [cycle(0, True), *between])).kind == "heal"
 
 
 def test_only_the_newest_window_heals():
-    late = decided(seen(1, True), history(True), newest=False)
+    late = decided(looked(1, True, history(True), newest=False))
     assert (late.kind, late.confirmed) == ("alarm", True)
 
 
@@ -91,16 +100,16 @@ def test_only_the_newest_window_heals():
 def test_cooldown_counts_event_time(ago, kind):
     healed = [cycle(10 - ago, True, confirmed=True, heal={"failure": ""}, swap=7 if ago == 1 else 6)]
     more = [cycle(9, True)] if ago > 1 else []
-    assert decided(seen(10, True), healed + more).kind == kind
+    assert decided(looked(10, True, healed + more)).kind == kind
 
 
 def test_a_failed_heal_starts_no_cooldown():
     failed = [cycle(0, True), cycle(1, True, confirmed=True, heal={"failure": "the heal's process died"})]
-    assert decided(seen(2, True), failed).kind == "heal"
+    assert decided(looked(2, True, failed)).kind == "heal"
 
 
 def test_the_guards_come_first():
-    fault = decided(seen(1, False, problems=("column 'wind' is missing",)), history(True))
+    fault = decided(looked(1, False, history(True), problems=("column 'wind' is missing",)))
     assert (fault.kind, fault.reasons) == ("data_fault", ("column 'wind' is missing",))
 
 
@@ -152,14 +161,14 @@ def test_cleared_windows_never_outnumber_the_others_in_the_yardstick(alarms):
 def test_an_unconfirmed_alarm_is_cleared_once_it_can_not_be_confirmed_any_more():
     past = history(False, True, False)
     quiet = Decision("stable", (), needed=2, of=3)
-    assert released(seen(2, False), quiet, past[:2]) == []
-    assert released(seen(3, False), quiet, past) == [1]
-    assert released(seen(4, False), quiet, [*past, cycle(3, False)]) == [], "once"
+    assert released(looked(2, False, past[:2]), quiet) == []
+    assert released(looked(3, False, past), quiet) == [1]
+    assert released(looked(4, False, [*past, cycle(3, False)]), quiet) == [], "once"
 
 
 def test_an_alarm_that_was_confirmed_is_not():
     past = [cycle(1, True), cycle(2, True, confirmed=True)]
-    assert released(seen(3, False), Decision("stable", (), needed=2, of=3), past) == []
+    assert released(looked(3, False, past), Decision("stable", (), needed=2, of=3)) == []
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
@@ -167,9 +176,9 @@ def test_every_alarm_ends_up_confirmed_or_released_exactly_once(alarms):
     past: list[dict[str, Any]] = []
     out: list[int] = []
     for index, alarm in enumerate([*alarms, False, False, False]):
-        looked = seen(index, alarm)
-        decision = decided(looked, past, newest=False)
-        out += released(looked, decision, past)
+        ctx = looked(index, alarm, past, newest=False)
+        decision = decided(ctx)
+        out += released(ctx, decision)
         past.append(
             cycle(index, alarm, confirmed=decision.confirmed, health=health_of(decision, None, past, rolled_back=False))
         )

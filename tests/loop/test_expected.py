@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from selfheal.cli.standing import standing
-from selfheal.loop import monitor, settle_stages, status
-from selfheal.loop.expected import LABELLED, back_test
+from selfheal.loop import load, monitor, settle_stages, status
+from selfheal.loop.backtest import LEAST, back_test
 from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, toy
 
 FAR = START.replace(year=2027)
+
+
+def judged_now(ws) -> int:
+    """How many windows labels say something new of."""
+    before = load(ws, NAME)
+    return sum(a != b for a, b in zip(before.cycles, back_test(before).cycles, strict=True))
 
 
 def test_expected_shown_logged_and_judged(ws):
@@ -21,10 +27,10 @@ def test_expected_shown_logged_and_judged(ws):
     state = status(ws, NAME)
     assert any(line.startswith(f"  expected  accuracy {value:.3f}") for line in standing(state))
     model = toy()
-    ws.table.add_labels(NAME, ids[: LABELLED - 1], truth["y"].tolist()[: LABELLED - 1], ws.clock())
-    assert back_test(ws, NAME, model) == 0, "too few labels say nothing"
+    ws.table.add_labels(NAME, ids[: LEAST - 1], truth["y"].tolist()[: LEAST - 1], ws.clock())
+    assert judged_now(ws) == 0, "too few labels say nothing"
     ws.table.add_labels(NAME, ids, truth["y"].tolist(), ws.clock())
-    assert (back_test(ws, NAME, model), back_test(ws, NAME, model)) == (1, 0)
+    assert (judged_now(ws), judged_now(ws)) == (1, 0)
     judged = ws.table.cycles(NAME)[0]["estimate"]
     accuracy = float((model.predict(truth) == truth["y"]).mean())
     assert (judged["labels_say"], judged["labelled"], judged["held"]) == (accuracy, 200, True)

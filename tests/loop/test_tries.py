@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selfheal.errors import BusyError, UnavailableError
-from selfheal.loop import attempt, monitor, pending, status
-from selfheal.loop.tries import TRIES
+from selfheal.loop import load, monitor, pending, status
+from selfheal.loop.tries import TRIES, attempt
 from tests.steering.given import NAME, POLICY, START, kinds, rows, send, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")
@@ -49,12 +49,12 @@ def test_what_is_no_fault_of_the_window_is_no_try(ws, error):
     send(ws, rows(200, 1), 0)
     (ref,) = pending(ws, NAME, FAR)
 
-    def handle():
+    def handle(ctx):
         raise error
 
     for _ in range(TRIES + 1):
         with pytest.raises(type(error)):
-            attempt(ws, NAME, ref, handle)
+            attempt(load(ws, NAME).at(ref), handle)
     assert "try" not in kinds(ws) and ws.table.processed(NAME) == set()
 
 

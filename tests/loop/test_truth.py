@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from selfheal.errors import NotFoundError
-from selfheal.loop import clear, pending, try_waiting
-from selfheal.loop.expected import back_test
+from selfheal.loop import clear, load, pending
+from selfheal.loop.backtest import back_test
+from selfheal.loop.trial import try_waiting
 from selfheal.steering import reconcile
 from selfheal.table import InferenceTable
 from tests.loop.test_audit import register
-from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, stages, toy
+from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, stages
 
 FAR = START.replace(year=2027)
 ESTIMATE = {"accuracy": [0.9, 0.1, 1.0], "judged": [0.9, 0.1, 1.0], "labels_say": None, "labelled": 0, "held": None}
@@ -49,7 +50,7 @@ def test_the_back_test_leaves_what_a_person_cleared_meanwhile(ws, monkeypatch):
         return read(self, *args)
 
     monkeypatch.setattr(InferenceTable, "labelled", while_a_person_clears)
-    assert back_test(ws, NAME, toy()) == 1
+    back_test(load(ws, NAME))
     (cycle,) = ws.table.cycles(NAME)
     assert (cycle["health"], cycle["estimate"]["held"]) == ("cleared", True)
     assert truth(ws) == [("cleared", True)]
@@ -85,9 +86,9 @@ def test_what_waits_is_decided_by_labels_that_begin_late(ws):
     ids = closed(ws, frames)
     version = register(ws, window=0, labels_from=0)
     assert stages(ws)[version] == "Staging"
-    assert try_waiting(ws, NAME) is None, "no label has come"
+    assert try_waiting(load(ws, NAME)) is None, "no label has come"
     ws.table.add_labels(NAME, ids[13], frames[13]["y"].tolist(), ws.clock())
-    tried = try_waiting(ws, NAME)
+    tried = try_waiting(load(ws, NAME))
     assert tried is not None and tried.version == version and tried.says == "better"
 
 
@@ -97,7 +98,7 @@ def test_few_labels_a_window_decide_in_the_end(ws):
     register(ws, window=0, labels_from=0)
     for k in range(12):
         ws.table.add_labels(NAME, ids[k][:1], frames[k]["y"].tolist()[:1], ws.clock())
-    assert try_waiting(ws, NAME).says == "undecided"
+    assert try_waiting(load(ws, NAME)).says == "undecided"
     for k in range(12, 20):
         ws.table.add_labels(NAME, ids[k][:40], frames[k]["y"].tolist()[:40], ws.clock())
-    assert try_waiting(ws, NAME).says == "better"
+    assert try_waiting(load(ws, NAME)).says == "better"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from selfheal.errors import ArtifactError, BusyError, RefusedError, UnavailableError
-from selfheal.loop import pending, watch
+from selfheal.loop import load, pending
+from selfheal.loop.watch import watched_over
 from selfheal.registry.store import Registry
 from selfheal.steering import archive, promote, reconcile, recover, release, rollback
 from selfheal.steering.actors import MACHINES, is_person
@@ -77,7 +78,7 @@ def test_only_what_was_wrong_is_barred(ws, drifted: bool, actor: str, barred: bo
     if drifted:  # both columns are in other units: undoing one of them is not it, and natural it is under neither
         frame = frame.assign(temperature=frame["temperature"] + 40)
     send(ws, frame, 0)
-    verdict = watch(ws, NAME, pending(ws, NAME, FAR)[-1])
+    verdict = watched_over(load(ws, NAME).at(pending(ws, NAME, FAR)[-1]))
     assert (verdict.verdict, verdict.by, verdict.rolled_back) == ("worse", "data", True)
     look = last_look(ws, NAME)
     assert look.settled == 1
@@ -98,7 +99,7 @@ def test_labels_of_its_own_drift_bar_a_heal_though_the_world_turned_back_since(w
     cycle = {"index": first.index, "swap": last_look(ws, NAME).swap, "own_share": 1.0, "health": "unhealthy"}
     ws.table.record_cycle(NAME, first.index, cycle)
     ws.table.add_labels(NAME, ids, drifted["y"].tolist(), ws.clock())
-    verdict = watch(ws, NAME, last)
+    verdict = watched_over(load(ws, NAME).at(last))
     assert (verdict.verdict, verdict.by, verdict.rolled_back) == ("worse", "labels", True)
     assert last_look(ws, NAME).quarantined == {2}
 

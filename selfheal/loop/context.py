@@ -1,0 +1,165 @@
+"""What a pass over a window knows: read once, immutable. Each step takes it and returns it with what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
+from selfheal.policy import Policy
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.look import Look, last_look
+from selfheal.steering.models import serving_model, serving_pointer
+from selfheal.steering.policies import PolicyOfRecord, policy_of_record
+from selfheal.steering.stand import Stand
+from selfheal.steering.workspace import Workspace
+from selfheal.table import Window, WindowRef
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+HISTORY = 512
+"""Cycles that are looked back on; patience and watch need a few, the cooldown the one of the last heal (a cooldown of
+a day, windows of five minutes: 288)."""
+
+SAMPLE_ROWS = 2_000
+"""Rows of a window that its table keeps, and that watch and heal work on."""
+
+YARDSTICK_WINDOWS = 6
+"""Recent healthy windows that drift is judged against (the relative test was measured with six: docs/notes.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What serves a model now, and what was found in its windows.
+
+    Attributes
+    ----------
+    ws, name
+        The installation, and the model in it.
+    look
+        The last look at the stages.
+    version, model
+        The version that replicas serve, under the policy of record.
+    of_record
+        The policy of record, and what is wrong with its file.
+    cycles
+        Records of the last windows, oldest first.
+    versions
+        Registered versions by number, as MLflow had them at the look; None where it was not asked.
+    """
+
+    ws: Workspace
+    name: str
+    look: Look
+    version: int
+    model: MonitoredModel
+    of_record: PolicyOfRecord
+    cycles: tuple[dict[str, Any], ...]
+    versions: Mapping[int, VersionInfo] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.of_record.policy
+
+    def registered(self) -> Mapping[int, VersionInfo]:
+        """The registered versions; asked of MLflow where it was not asked yet.
+
+        Raises
+        ------
+        UnavailableError
+            It is away.
+        """
+        if self.versions is not None:
+            return self.versions
+        return {info.version: info for info in self.ws.registry.versions(self.name)}
+
+    def info(self, number: int) -> VersionInfo:
+        """One registered version, which may be younger than the look.
+
+        Raises
+        ------
+        NotFoundError, UnavailableError
+        """
+        known = (self.versions or {}).get(number)
+        return self.ws.registry.version(self.name, number) if known is None else known
+
+    def at(self, ref: WindowRef, *, newest: bool = True) -> Context:
+        """The pass over one window; only the cycles before it count.
+
+        Parameters
+        ----------
+        newest
+            Whether no later window has closed: after a pause only the newest may heal.
+        """
+        before = tuple(c for c in self.cycles if c["index"] < ref.index)
+        return Context(**{**vars(self), "cycles": before}, ref=ref, newest=newest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Serving):
+    """One window's pass.
+
+    Attributes
+    ----------
+    ref, newest
+        The window, and whether no later one has closed.
+    window, recent
+        A sample of its rows (raw), and those of the last healthy windows (model units): once they were read.
+    seen, verdict, decision, healed
+        What inspect, watch, decide and heal found; the verdict is None where a store was away.
+    """
+
+    ref: WindowRef
+    newest: bool = True
+    window: Window | None = None
+    recent: Sequence[pd.DataFrame] | None = None
+    seen: Inspection = field(default_factory=Inspection)
+    verdict: WatchVerdict | None = None
+    decision: Decision | None = None
+    healed: HealRecord | None = None
+
+    def sampled(self) -> tuple[Window, Sequence[pd.DataFrame]]:
+        """A sample of the window's rows, and of the last healthy ones; read where the inspection has not left them."""
+        window = self.window or self.ws.table.read(self.ref, SAMPLE_ROWS)
+        recent = self.ws.table.recent(self.name, YARDSTICK_WINDOWS) if self.recent is None else self.recent
+        return window, recent
+
+
+def load(
+    ws: Workspace, name: str, stand: Stand | None = None, versions: Mapping[int, VersionInfo] | None = None
+) -> Serving:
+    """Read what serves a model: the pointer and the look, the policy, the last cycles. Needs no MLflow.
+
+    Parameters
+    ----------
+    stand
+        Where the stages stand, if that was read just now.
+    versions
+        As MLflow had them before, where nothing newer is needed.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    UnavailableError
+        The database can't be reached.
+    """
+    pointer = (stand and stand.pointer) or serving_pointer(ws, name)
+    look = stand.look if stand is not None else last_look(ws, name)
+    model, version = serving_model(ws, name, pointer)
+    record = policy_of_record(ws, name, model)
+    return Serving(
+        ws=ws,
+        name=name,
+        look=look or Look(settled=version),
+        version=version,
+        model=model.with_policy(record.policy),
+        of_record=record,
+        cycles=tuple(ws.table.cycles(name, last=HISTORY)),
+        versions=versions if stand is None else stand.versions,
+    )

@@ -1,0 +1,115 @@
+"""What becomes of a heal: registered and released, recalled, or left a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selfheal.loop.child import HealResult
+from selfheal.loop.context import Context
+from selfheal.loop.records import HealRecord
+from selfheal.loop.trial import AUDIT, LABELS_FROM
+from selfheal.steering.look import STAGING
+from selfheal.steering.models import load_version
+from selfheal.steering.quarantine import like_of
+from selfheal.steering.release import LABELS_FITTED, Released, recall, release
+from selfheal.table import Window
+
+if TYPE_CHECKING:
+    from selfheal.adapter import Adapter
+    from selfheal.model import MonitoredModel
+
+PARTS = ("input map", "ReflexiveLayer", "logit offset")
+
+
+def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealRecord:
+    """Register what the gate accepted or sent to audit, recall what it recognised, leave the rest a run."""
+    model = ctx.model
+    record = HealRecord(
+        ctx.ref.index, result.decision, result.diagnosis, result.reasons, result.changed_part,
+        numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
+    )  # fmt: skip
+    if result.decision == "recall" and result.recall is not None:
+        done = recall(ctx.ws, ctx.name, result.recall, ctx.version, "; ".join(result.reasons)[:1000])
+        adapter = load_version(ctx.ws, ctx.name, ctx.info(result.recall)).adapter
+        record = replace(record, changed_part=changed(model.adapter, adapter))
+    elif result.decision in ("promote", "audit") and result.adapter is not None:
+        from selfheal.adapter import Adapter
+
+        # Of bases with the same weights it belongs to the one that was healed.
+        adapter = Adapter.from_bytes(result.adapter).belonging_to(model.digest, model.adapter.base_version)
+        done = _registered(ctx, model.with_adapter(adapter), window, result, run)
+    else:
+        return record
+    return replace(
+        record, version=done.version, promoted=done.promoted, note=done.note, words=tuple(adapter.describe())
+    )  # fmt: skip
+
+
+def changed(before: Adapter, after: Adapter) -> str:
+    """The parts that differ between two adapters, named as :attr:`selfheal.Adapter.changed_part` does.
+
+    A ReflexiveLayer counts as changed whenever either has one: two that were fitted apart are never the same.
+    """
+    either = [part for part in PARTS if part in {*before.parts, *after.parts}]
+    same = {
+        "input map": before.input_map == after.input_map,
+        "logit offset": before.logit_offset is not None
+        and after.logit_offset is not None
+        and bool((before.logit_offset == after.logit_offset).all()),
+    }
+    return " + ".join(part for part in either if not same.get(part, False)) or "none"
+
+
+def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, run: str) -> Released:
+    known = _known_already(ctx, healed, window, result)
+    if known is not None:
+        return known
+    ref = ctx.ref
+    labels_used = "labels_fitted" in result.numbers and bool(window.labels.notna().any())
+    tags = {
+        "parent": ctx.version,
+        "window": ref.index,
+        "window_start": ref.start.isoformat(),
+        "window_end": ref.end.isoformat(),
+        "diagnosis": result.diagnosis,
+        "verdict": result.decision,
+        LABELS_FROM: ref.index + labels_used,
+        "policy_digest": healed.policy.digest,
+        "heal_run": run,
+        **{f"number.{key}": value for key, value in result.numbers.items()},
+    }
+    text = "; ".join(healed.adapter.describe()) + "\n\n" + "\n".join(f"- {line}" for line in result.reasons)
+    version = ctx.ws.registry.register(
+        ctx.name, healed.adapter, tags=tags, run_id=run, sample=window.frame, description=text
+    )  # fmt: skip
+    ctx.ws.checkpoint("registered")
+    return release(ctx.ws, ctx.name, version)
+
+
+def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult) -> Released | None:
+    """A version that need not be registered again: it waits in Staging, or an audit has refused its like.
+
+    MLflow is asked anew: a heal takes its time, and people may have moved versions meanwhile.
+    """
+    ws, name = ctx.ws, ctx.name
+    versions = [v for v in ws.registry.versions(name) if v.tags.get("parent") == str(ctx.version)]
+    # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
+    staged = [v for v in versions if v.stage == STAGING and v.tags.get("verdict") == result.decision]
+    trying = [v.version for v in staged if LABELS_FITTED in v.tags]
+    if "labels_fitted" in result.numbers and trying:
+        return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, staged)
+    if same is not None:
+        done = release(ws, name, same)
+        return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
+    refused = [v for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
+    same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)
+    return None if same is None else Released(same, False, f"an audit has refused the same heal, version {same}")
+
+
+def _rows(candidates: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
+    return tuple({str(k): v for k, v in row.items()} for row in candidates.to_dict("records"))
