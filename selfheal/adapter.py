@@ -232,7 +232,7 @@ class Adapter:
             tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
             header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
             _check_version(header)
-            maps = {name: _column_map(entry) for name, entry in header["input_map"].items()}
+            maps = {name: column_map(entry) for name, entry in header["input_map"].items()}
             return cls(
                 InputMap(maps), _layer(tensors, header), tensors.get("logit_offset"),
                 header["base_digest"], header["base_version"],
@@ -264,9 +264,10 @@ def _check_version(header: dict[str, Any]) -> None:
         raise ValueError(f"version {int(number)} of the format has no {sorted(unknown)[0]!r}")
 
 
-def _column_map(entry: dict[str, Any]) -> ColumnMap:
-    knots = entry.pop("knots", None)
-    return ColumnMap(**entry, knots=None if knots is None else (tuple(knots[0]), tuple(knots[1])))
+def column_map(entry: Mapping[str, Any]) -> ColumnMap:
+    """A column's map from its fields, as JSON has them."""
+    knots = entry.get("knots")
+    return ColumnMap(**{**entry, "knots": None if knots is None else (tuple(knots[0]), tuple(knots[1]))})
 
 
 def _layer(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> ReflexiveLayer | None:

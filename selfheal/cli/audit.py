@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from selfheal.cli import question
 from selfheal.cli.output import Example, json_option, progress, write_json
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
-    from selfheal.loop import Audit
+    from selfheal.loop import Answered, Audit, Question
     from selfheal.steering import Workspace
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
 
 
+def _user() -> str:
+    """Who is logged in: an answer is journaled under a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user of that number
+        return "nobody"
+
+
 @click.command(
     cls=Example,
-    short_help="Settle by a few labels what data cannot.",
-    epilog="selfheal audit fraud --out rows.csv\nselfheal audit fraud --answers rows.csv",
+    short_help="Answer what data cannot tell: a fact, or a few labels.",
+    epilog="selfheal audit fraud --yes --as ada\nselfheal audit fraud --out rows.csv\n"
+    "selfheal audit fraud --answers rows.csv",
 )
 @click.argument("name")
 @click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE",
@@ -31,6 +42,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @click.option("--answers", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Take the labels from that CSV.")  # fmt: skip
 @click.option("--ask", is_flag=True, help="Ask here, row by row; what happens on a terminal anyway.")
+@click.option("--yes", "given", flag_value="yes", help="It is so.")
+@click.option("--no", "given", flag_value="no", help="It is not: the next explanation is asked for, or labels.")
+@click.option("--unknown", "given", flag_value="unknown", help="Who answers does not know: labels are asked for.")
+@click.option("--answer", "text", metavar="TEXT", help="Another answer, as the question names it.")
+@click.option("--as", "actor", default=_user, metavar="NAME", help="Who answers; by default who is logged in.")
 @click.option("--version", type=int, metavar="V", help="This version in Staging; by default the newest that waits.")
 @json_option
 @click.pass_context
@@ -40,19 +56,33 @@ def audit(
     out: Path | None,
     answers: Path | None,
     ask: bool,
+    given: str | None,
+    text: str | None,
+    actor: str,
     version: int | None,
     json_file: Path | None,
 ) -> None:
-    """Label the few rows on which a waiting version and the one that serves differ; some eight answers decide.
+    """Answer what data cannot tell: a question about the data, or the labels of a few rows.
 
-    Without --out and --answers it asks on the terminal. What was answered is kept, so an audit may be interrupted.
-    The version goes to Production, or is archived. Exit status 1 when it was refused.
+    Whether a column changed its unit its owner knows: --yes, --no or --unknown settles it in a word. Where nobody
+    knows, some eight labels of the rows on which a waiting version and the one that serves differ decide; --out and
+    --answers take them by file. On a terminal it asks. What was answered is kept, so an audit may be interrupted. The
+    version goes to Production, or is archived. Exit status 1 when it was refused.
     """
     from selfheal import loop, steering
 
+    if sum(one is not None for one in (out, answers, given, text)) > 1:
+        raise InputError("give one of --yes, --no, --unknown, --answer, --out and --answers")
+    ws = steering.open_workspace()
+    if (said := given or text) is not None:
+        _settle(json_file, question.answer(ws, name, said, actor))
+        return
+    open_ = None if out or answers or version else loop.open_question(ws, name)
+    if open_ is not None:
+        _put(ws, open_, actor, json_file, ask=ask or sys.stdin.isatty())
+        return
     if out is None and answers is None and not ask and not sys.stdin.isatty():
         raise InputError("there is no terminal to ask on; write the rows with --out rows.csv, then --answers rows.csv")
-    ws = steering.open_workspace()
     with progress(f"looking for what waits of {name}"):
         found = loop.open_audit(ws, name, version)
     if found is None and answers is not None:
@@ -66,6 +96,22 @@ def audit(
     write_json(json_file, _record(done))
     if done.verdict == "refused":
         ctx.exit(1)
+
+
+def _put(ws: Workspace, open_: Question, actor: str, json_file: Path | None, *, ask: bool) -> None:
+    """Show a question; ask it where somebody sits."""
+    click.echo("\n".join(question.shown(open_)))
+    given = question.asked(open_) if ask else None
+    if given is not None:
+        _settle(json_file, question.answer(ws, open_.name, given, actor))
+        return
+    click.echo(f"answer it: {open_.command}")
+    write_json(json_file, open_)
+
+
+def _settle(json_file: Path | None, done: Answered) -> None:
+    click.echo(question.outcome(done))
+    write_json(json_file, question.as_record(done))
 
 
 def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) -> Audit:

@@ -24,7 +24,9 @@ def standing(state: Record) -> list[str]:
         *_windows(state["cycles"]),
         *_refused(state["refused"]),
     ]
-    if state["audit_pending"]:
+    if state["question"]:
+        shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
+    elif state["audit_pending"]:
         shown.append(f"  audit     versions {_listed(state['audit_pending'])} wait for labels or a person")
     if state["quarantine"]:
         shown.append(f"  barred    versions {_listed(state['quarantine'])} were rolled back")

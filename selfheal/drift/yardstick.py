@@ -8,7 +8,7 @@ the next), and never lies below what chance alone gives at this sample size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -267,6 +267,15 @@ class Yardstick:
             "auc": (found.auc - 0.5) / (bound.auc - 0.5),
         }
         return Judgement(found, ratios, dict(zip(self.model.features, map(float, per_column), strict=True)))
+
+    def alone(self, units: pd.DataFrame, columns: Iterable[str]) -> dict[str, float]:
+        """How far columns of rows in model units lie by themselves (KS, unseen values), over natural bounds."""
+        places = {c: self.model.features.index(c) for c in columns}
+        if not places:
+            return {}
+        x, bound = self.encode(units), self.bounds
+        ratios = np.maximum(stats.ks_columns(x, self.pool) / bound.marginal, self.support.outside(x) / bound.outside)
+        return {c: float(ratios[j]) for c, j in places.items()}
 
 
 def windows(recent: Sequence[pd.DataFrame] | pd.DataFrame | None, n: int) -> list[pd.DataFrame]:

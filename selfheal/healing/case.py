@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property, wraps
 from typing import Any, TypeVar
 
@@ -42,6 +43,8 @@ class Case:
         Windows whose labels have come, oldest first, this one last: raw rows, and labels on their index.
     facts
         What the owner of the data has answered.
+    times
+        Event times on the rows' index, where they are known.
     """
 
     model: MonitoredModel
@@ -51,6 +54,7 @@ class Case:
     seed: int = 0
     labelled_windows: Earlier = ()
     facts: Sequence[Fact] = ()
+    times: pd.Series | None = None
 
     @cached_property
     def base(self) -> MonitoredModel:
@@ -188,6 +192,14 @@ class Case:
     def known(self) -> dict[Callable[[Case], Any], Any]:
         """What :func:`once_a_case` has computed."""
         return {}
+
+    @property
+    def when(self) -> str:
+        """When its first row came, in words."""
+        first = self.raw.index[0]
+        if self.times is not None:
+            first = self.times[first]
+        return f"on {first:%Y-%m-%d %H:%M}" if isinstance(first, datetime) else f"in these {len(self.raw)} rows"
 
     def answered(self, column: str, holds: bool) -> list[ColumnMap]:
         """The maps of a column of which its owner has said that they hold, or that they do not."""

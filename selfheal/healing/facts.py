@@ -7,16 +7,18 @@ which of the two happened.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-import pandas as pd
-
-from selfheal.adapter import ColumnMap
+from selfheal.adapter import ColumnMap, column_map
 
 Asks = Literal["", "fact", "labels", "approval"]
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
+
+QUESTIONS = 2
+"""Facts that are asked of one change; after so many a ``no`` labels are asked for: who denies twice knows of no change
+of units, and a third guess would cost more patience than the handful of labels that settle it."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,26 @@ class Fact:
     columns
         What was asked.
     holds
-        Whether it is so.
+        Whether it is so; None where who was asked does not know.
+    question
+        The question that it answers, if one was asked: facts of one question count as one.
     """
 
     columns: Mapping[str, ColumnMap]
-    holds: bool
+    holds: bool | None
+    question: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON record."""
+        columns = {name: asdict(one) for name, one in self.columns.items()}
+        return {"columns": columns, "holds": self.holds, "question": self.question}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Fact:
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            {name: column_map(entry) for name, entry in record["columns"].items()}, record["holds"], record["question"]
+        )
 
 
 @dataclass(frozen=True)
@@ -47,41 +64,43 @@ class Question:
         ``"fact"``: of the owner of the data; ``"labels"``: of one who knows the truth of a few rows.
     options
         The answers there are; ``"unknown"`` is always one.
+    answers
+        What each answer says of the columns, for the next heal of this window; empty where labels are asked for.
     """
 
     text: str = ""
     asks: Asks = ""
     options: tuple[str, ...] = ()
+    answers: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
 
 
 NOTHING = Question()
 """Nothing is asked."""
 
 
-def about_units(
-    columns: Mapping[str, ColumnMap], others: Mapping[str, Sequence[ColumnMap]], rows: pd.DataFrame
-) -> Question:
+def about_units(columns: Mapping[str, ColumnMap], others: Mapping[str, Sequence[ColumnMap]], when: str) -> Question:
     """Whether columns changed as their maps say.
 
     Parameters
     ----------
     others
         Per column, conversions that the data cannot tell from the proposed one.
-    rows
-        Of the window; an index of times says when.
+    when
+        When they did, in words.
     """
-    when = (
-        f"at {rows.index[0]:%Y-%m-%d %H:%M}"
-        if isinstance(rows.index, pd.DatetimeIndex)
-        else f"in these {len(rows)} rows"
-    )
-    asked = "; ".join(_asked(column, one, when) for column, one in columns.items())
     open_ = {column: maps for column, maps in others.items() if maps}
     if len(columns) == 1 and open_:
         (column, one), *_ = columns.items()
-        options = tuple(dict.fromkeys(m.describe() for m in (one, *open_[column])))
-        return Question(f"How did `{column}` change {when}: {' or '.join(options)}?", "fact", (*options, NO, UNKNOWN))
-    return Question(asked, "fact", (YES, NO, UNKNOWN))
+        named = {m.describe(): {column: m} for m in (one, *open_[column])}
+        return _fact(f"How did `{column}` change {when}: {' or '.join(named)}?", columns, named)
+    return _fact("; ".join(_asked(column, one, when) for column, one in columns.items()), columns, {YES: columns})
+
+
+def _fact(text: str, columns: Mapping[str, ColumnMap], so: Mapping[str, Mapping[str, ColumnMap]]) -> Question:
+    """A question of which each answer but ``no`` and ``unknown`` names the maps that hold."""
+    answers: dict[str, tuple[Fact, ...]] = {words: (Fact(maps, True, text),) for words, maps in so.items()}
+    answers |= {NO: tuple(Fact(maps, False, text) for maps in so.values()), UNKNOWN: (Fact(columns, None, text),)}
+    return Question(text, "fact", tuple(answers), answers)
 
 
 def _asked(column: str, one: ColumnMap, when: str) -> str:
@@ -95,3 +114,19 @@ def about_labels(classes: Sequence[object]) -> Question:
     """Which class a few rows are of."""
     text = "Of which class are the rows on which both versions disagree? A handful of labels decides"
     return Question(text, "labels", (*map(str, classes), UNKNOWN))
+
+
+def next_question(asked: Question, facts: Sequence[Fact], classes: Sequence[object]) -> Question:
+    """What is asked, given what was answered before: a fact its owner does not know, or one too many, is not asked.
+
+    Parameters
+    ----------
+    asked
+        What the finding would ask.
+    """
+    columns = {column for facts_ in asked.answers.values() for fact in facts_ for column in fact.columns}
+    unknown = any(fact.holds is None and columns & fact.columns.keys() for fact in facts)
+    denied = len({fact.question or id(fact) for fact in facts if fact.holds is False})
+    if asked.asks != "fact" or unknown or denied >= QUESTIONS:
+        return about_labels(classes)
+    return asked

@@ -15,7 +15,7 @@ from selfheal.drift.yardstick import Yardstick, windows
 from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
-from selfheal.healing.facts import Asks, Fact, about_labels
+from selfheal.healing.facts import Fact, next_question
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
@@ -42,6 +42,7 @@ def heal(
     earlier: Earlier = (),
     unsampled: Earlier = (),
     facts: Sequence[Fact] = (),
+    times: pd.Series | None = None,
 ) -> Outcome:
     """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
 
@@ -67,7 +68,9 @@ def heal(
     unsampled
         Further labelled rows of this very window, if ``window`` is a sample of it.
     facts
-        What its owner has answered of the columns' maps.
+        What its owner has answered: of :attr:`Outcome.answers` those that were given.
+    times
+        Event times on the window's index, for questions that say when; a DatetimeIndex says it by itself.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def heal(
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
         stick = Yardstick(model, recent, len(cleaned.rows), seed, model.model_units(cleaned.rows))
-        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts))
+        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times)
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
         return _beside(cleaned, by_last_resort(case, _concluded(asked, known), known))
@@ -164,18 +167,16 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
     adapter = winner.adapter if verdict.decision in ("promote", "audit") else None
     recall = winner.recall if verdict.decision == "recall" else None
     diagnosis: Diagnosis = "benign" if verdict.decision == "keep" != winner.decision else winner.diagnosis
-    outcome = Outcome(
-        verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers, *_asked(case, winner, verdict)
-    )
-    return noted(case, winner, outcome)
+    outcome = Outcome(verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers)
+    return noted(case, winner, _asking(case, winner, verdict, outcome))
 
 
-def _asked(case: Case, winner: Finding, verdict: Verdict) -> tuple[str, tuple[str, ...], Asks]:
-    """Question, options and of whom, for an audit."""
+def _asking(case: Case, winner: Finding, verdict: Verdict, outcome: Outcome) -> Outcome:
+    """The outcome with what must be answered first, where it is an audit."""
     if verdict.decision != "audit":
-        return "", (), ""
-    question = winner.question if winner.question.asks else about_labels(case.model.classes_.tolist())
-    return question.text, question.options, question.asks
+        return outcome
+    asked = next_question(winner.question, case.facts, case.model.classes_.tolist())
+    return replace(outcome, question=asked.text, options=asked.options, asks=asked.asks, answers=asked.answers)
 
 
 def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | None) -> Outcome:
@@ -195,10 +196,8 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
     if winner is None or verdict.decision in ("keep", "refuse"):
         return replace(outcome, candidates=table, reasons=[*outcome.reasons, *reasons])
     reasons += outcome.reasons
-    return Outcome(
-        verdict.decision, winner.diagnosis, reasons, table, winner.adapter, None, verdict.numbers,
-        *_asked(case, winner, verdict),
-    )  # fmt: skip
+    found = Outcome(verdict.decision, winner.diagnosis, reasons, table, winner.adapter, None, verdict.numbers)
+    return _asking(case, winner, verdict, found)
 
 
 def _beside(cleaned: Cleaned, outcome: Outcome) -> Outcome:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.healing.evidence import Evidence
-from selfheal.healing.facts import NOTHING, Asks, Question
+from selfheal.healing.facts import NOTHING, Asks, Fact, Question
 
 Decision = Literal["promote", "recall", "audit", "keep", "refuse"]
 Diagnosis = Literal["stable", "benign", "data_fault", "sensor", "population", "prior", "concept", "unknown"]
@@ -121,6 +121,8 @@ class Outcome:
         The answers there are; ``"unknown"`` is always one.
     asks
         ``"fact"`` (the owner of the data can answer), ``"labels"``, ``"approval"``, or empty.
+    answers
+        Of a fact: what each option says of the columns, to be handed to the next heal as ``facts``.
     """
 
     decision: Decision
@@ -133,6 +135,7 @@ class Outcome:
     question: str = ""
     options: tuple[str, ...] = ()
     asks: Asks = ""
+    answers: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
 
     @property
     def changed_part(self) -> str:

@@ -4,34 +4,40 @@ What a pass knows is a :class:`Context`, read once; each step takes it and retur
 one pass, :func:`monitor` a run over all windows that closed. What goes to Production, steering decides.
 """
 
+from selfheal.loop.answers import Answered, answer_question
 from selfheal.loop.audit import Audit, answer, open_audit
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
 from selfheal.loop.labels import add_labels
 from selfheal.loop.monitor import monitor, passes, pending, settle_stages
+from selfheal.loop.questions import Question, open_question
 from selfheal.loop.records import Cycle, Decision, HealRecord, Inspection, WatchVerdict
 from selfheal.loop.run import run
 from selfheal.loop.status import status
 from selfheal.loop.watch import watch_again
 
 __all__ = [
+    "Answered",
     "Audit",
     "Context",
     "Cycle",
     "Decision",
     "HealRecord",
     "Inspection",
+    "Question",
     "Serving",
     "WatchVerdict",
     "add_labels",
     "answer",
+    "answer_question",
     "clear",
     "heal",
     "heal_window",
     "load",
     "monitor",
     "open_audit",
+    "open_question",
     "passes",
     "pending",
     "run",

@@ -6,8 +6,9 @@ What travels is plain: paths, bytes and frames, both ways over a pipe between th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -23,7 +24,7 @@ class HealTask:
     """What a child needs.
 
     ``memory`` holds (version, adapter file, its own window in raw units, if it has one), ``earlier`` the labelled rows
-    of windows before.
+    of windows before, ``times`` the rows' event times, ``facts`` what the owner of the data has answered.
     """
 
     base: Path
@@ -38,11 +39,13 @@ class HealTask:
     seed: int
     earlier: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
     unsampled: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
+    facts: tuple[Mapping[str, Any], ...] = ()
+    times: pd.Series | None = None
 
 
 @dataclass(frozen=True)
 class HealResult:
-    """The outcome of :func:`selfheal.heal`, its adapter as a file."""
+    """The outcome of :func:`selfheal.heal`, its adapter as a file, the facts of its answers as JSON records."""
 
     decision: str
     diagnosis: str
@@ -52,6 +55,10 @@ class HealResult:
     recall: int | None
     changed_part: str
     numbers: Mapping[str, float]
+    question: str = ""
+    options: tuple[str, ...] = ()
+    asks: str = ""
+    answers: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def heal_in_child(task: HealTask, limit: float = LIMIT_SECONDS) -> HealResult:
@@ -81,6 +88,7 @@ def _heal(task: HealTask) -> HealResult:
 
     from selfheal.adapter import Adapter
     from selfheal.healing import heal
+    from selfheal.healing.facts import Fact
     from selfheal.registry.archive import load_base
 
     torch.set_num_threads(1)
@@ -90,7 +98,8 @@ def _heal(task: HealTask) -> HealResult:
         memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
         outcome = heal(
             model, task.window, task.recent or None, task.labels, memory, task.seed,
-            earlier=task.earlier, unsampled=task.unsampled,
+            earlier=task.earlier, unsampled=task.unsampled, facts=[Fact.from_json(fact) for fact in task.facts],
+            times=task.times,
         )  # fmt: skip
         model.check_unchanged()
     return HealResult(
@@ -102,4 +111,8 @@ def _heal(task: HealTask) -> HealResult:
         recall=outcome.recall,
         changed_part=outcome.changed_part,
         numbers=dict(outcome.numbers),
+        question=outcome.question,
+        options=outcome.options,
+        asks=outcome.asks,
+        answers={option: [fact.to_json() for fact in facts] for option, facts in outcome.answers.items()},
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +16,7 @@ from selfheal.loop.child import LIMIT_SECONDS, HealTask, heal_in_child
 from selfheal.loop.context import SAMPLE_ROWS, Context, load
 from selfheal.loop.evidence import begun, ended, log_evidence
 from selfheal.loop.keep import keep
+from selfheal.loop.questions import ask, facts
 from selfheal.loop.records import FAILED, HealRecord
 from selfheal.loop.trial import labels_before
 from selfheal.registry.archive import base_folder
@@ -54,7 +57,9 @@ def heal(ctx: Context, *, seed: int = 0, limit: float = LIMIT_SECONDS) -> Contex
     """
     began = time.perf_counter()
     try:
-        record = _resumed(ctx) or _healed(ctx, seed, limit)
+        known = facts(ctx)
+        # Answers that have come since speak of another heal than the one that was registered.
+        record = (None if known else _resumed(ctx)) or _healed(ctx, known, seed, limit)
     except SelfhealError as error:
         _log.error("%s, window %d: the heal failed: %s", ctx.name, ctx.ref.index, error)
         record = HealRecord(ctx.ref.index, FAILED, failure=f"{type(error).__name__}: {error}")
@@ -76,7 +81,7 @@ def _resumed(ctx: Context) -> HealRecord | None:
     return None
 
 
-def _healed(ctx: Context, seed: int, limit: float) -> HealRecord:
+def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:
     window, recent = ctx.sampled()
     model = ctx.model
     task = HealTask(
@@ -92,6 +97,8 @@ def _healed(ctx: Context, seed: int, limit: float) -> HealRecord:
         seed=seed,
         earlier=labels_before(ctx),
         unsampled=tuple(_own_labels(ctx, window)),
+        facts=known,
+        times=pd.Series(window.event_times, index=window.frame.index),
     )
     result = heal_in_child(task, limit)
     run = begun(ctx, seed, len(window.frame))
@@ -99,6 +106,7 @@ def _healed(ctx: Context, seed: int, limit: float) -> HealRecord:
         # The page first: whoever finds the version in Production finds its evidence too.
         log_evidence(ctx, run, window, recent, result)
         record = keep(ctx, window, result, run)
+        ask(ctx, record, result)
     except BaseException:
         with suppress(SelfhealError):
             ctx.ws.registry.end_run(run, "FAILED")

@@ -26,17 +26,15 @@ CLEARED_AT_MOST = YARDSTICK_WINDOWS // 2
 """Cleared windows among those of the yardstick."""
 
 
-def health_of(
-    decision: Decision, heal: HealRecord | None, history: Sequence[dict[str, Any]], *, rolled_back: bool
-) -> Health:
+def health_of(decision: Decision, heal: HealRecord | None, history: Sequence[dict[str, Any]], *, off: bool) -> Health:
     """What a window is to the yardstick.
 
     Parameters
     ----------
     history
         The cycles before it, oldest first.
-    rolled_back
-        Whether the watch rolled back on its evidence: then it was seen through a wrong map.
+    off
+        Whether it was seen through a wrong map: the watch rolled back on its evidence, or a mapped column is not back.
 
     Returns
     -------
@@ -45,7 +43,7 @@ def health_of(
     """
     if decision.kind == "too_few":
         return "none"
-    if rolled_back or decision.kind in NOT_COMPARED:
+    if off or decision.kind in NOT_COMPARED:
         return "unhealthy"
     if not decision.alarm:
         return "healthy"

@@ -20,10 +20,15 @@ from selfheal.table import Window, spread
 if TYPE_CHECKING:
     from selfheal.drift.report import DriftReport
     from selfheal.drift.signals import Signal
+    from selfheal.drift.yardstick import Yardstick
     from selfheal.model import MonitoredModel
 
 REPORT_ROWS = 5_000
 """Rows of each side that Evidently sees; the signals read all of them."""
+
+OFF = 5.0
+"""Natural bounds beyond which a mapped column is not brought back, whatever the season: half of the rows displaced at
+1,000 rows. A wrong conversion that passed for proven lay at 94 afterwards, under a status that said healthy."""
 
 _log = logging.getLogger("selfheal.loop")
 
@@ -74,10 +79,23 @@ def _compared(
     found = tuple(signals(model, rows, recent, stick))
     return replace(
         seen,
+        failed=failed_heal(model, stick, rows),
         signals=found,
         estimate=expected(model, rows, stick, recent, history),
         report=drift_report(model, window, found),
         sample=model.model_units(thinned(window.frame, SAMPLE_ROWS)),
+    )
+
+
+def failed_heal(model: MonitoredModel, stick: Yardstick, rows: pd.DataFrame) -> tuple[str, ...]:
+    """Columns that the serving map was to bring back and that lie off the healthy windows, and by how much."""
+    maps = model.adapter.input_map.columns
+    off = stick.alone(model.model_units(rows), [c for c in maps if c in model.features])
+    return tuple(
+        f"{column} lies at {ratio:.1f} of its natural bound (at most {OFF:g}) under {maps[column].describe()}: "
+        "the heal failed, or its unit changed again"
+        for column, ratio in off.items()
+        if ratio > OFF
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from selfheal.loop.child import HealResult
 from selfheal.loop.context import Context
 from selfheal.loop.records import HealRecord
 from selfheal.loop.trial import AUDIT, LABELS_FROM
+from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
 from selfheal.steering.models import load_version
 from selfheal.steering.quarantine import like_of
-from selfheal.steering.release import LABELS_FITTED, Released, recall, release
+from selfheal.steering.release import ASKS, LABELS_FITTED, Released, recall, release
 from selfheal.table import Window
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealReco
     record = HealRecord(
         ctx.ref.index, result.decision, result.diagnosis, result.reasons, result.changed_part,
         numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
+        question=result.question, options=result.options, asks=result.asks,
     )  # fmt: skip
     if result.decision == "recall" and result.recall is not None:
         done = recall(ctx.ws, ctx.name, result.recall, ctx.version, "; ".join(result.reasons)[:1000])
@@ -77,6 +79,7 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         "window_end": ref.end.isoformat(),
         "diagnosis": result.diagnosis,
         "verdict": result.decision,
+        ASKS: result.asks,
         LABELS_FROM: ref.index + labels_used,
         "policy_digest": healed.policy.digest,
         "heal_run": run,
@@ -100,6 +103,9 @@ def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result:
     # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
     staged = [v for v in versions if v.stage == STAGING and v.tags.get("verdict") == result.decision]
     trying = [v.version for v in staged if LABELS_FITTED in v.tags]
+    if result.decision == "promote" and (asked := _asked_for(versions, healed)) is not None:
+        ws.registry.set_tag(name, asked, "verdict", result.decision)
+        return release(ws, name, asked)
     if "labels_fitted" in result.numbers and trying:
         return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
     same = like_of(ws, name, healed, result.diagnosis, window.frame, staged)
@@ -109,6 +115,13 @@ def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result:
     refused = [v for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
     same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)
     return None if same is None else Released(same, False, f"an audit has refused the same heal, version {same}")
+
+
+def _asked_for(versions: Sequence[VersionInfo], healed: MonitoredModel) -> int | None:
+    """The version that waited for an answer and is the very one that is now accepted."""
+    digest = healed.adapter.digest
+    found = [v for v in versions if v.stage == STAGING and v.tags.get("adapter_digest") == digest]
+    return next((v.version for v in found if v.tags.get(ASKS) == "fact"), None)
 
 
 def _rows(candidates: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:

@@ -32,7 +32,7 @@ def record(ctx: Context) -> Cycle:
     assert decision is not None  # noqa: S101  a step before this one
     rolled_back = ctx.verdict is not None and ctx.verdict.rolled_back
     entry = _entry(ctx, decision)
-    entry["health"] = health_of(decision, heal, ctx.cycles, rolled_back=rolled_back)
+    entry["health"] = health_of(decision, heal, ctx.cycles, off=rolled_back or bool(ctx.seen.failed))
     entry["faults"] = [ctx.of_record.fault] if ctx.of_record.fault else []
     fault = faults(decision, heal)
     said = alert(ctx, "data fault", fault) if fault else ""
@@ -79,6 +79,7 @@ def _entry(ctx: Context, decision: Decision) -> dict[str, Any]:
         "confirmed": decision.confirmed,
         "patience": [decision.count, decision.needed, decision.of],
         "problems": list(seen.problems),
+        "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
         "signals": [_plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else _plain(seen.report.values),

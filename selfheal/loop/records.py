@@ -32,6 +32,8 @@ class Inspection:
         What the guards found: columns that make it a data fault.
     refused
         Rows of its time that the service refused: no window holds them.
+    failed
+        Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
         What the data say and what the rules say; empty when the guards found something.
     report
@@ -50,6 +52,7 @@ class Inspection:
 
     problems: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    failed: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     report: DriftReport | None = field(default=None, repr=False)
     own_share: float = 0.0
@@ -140,6 +143,8 @@ class HealRecord:
         The heal run in MLflow.
     failure
         Why there is no outcome, or why it could not be kept; empty otherwise.
+    question, options, asks
+        Those of :class:`selfheal.Outcome`.
     """
 
     window: int
@@ -156,6 +161,9 @@ class HealRecord:
     run_id: str = ""
     failure: str = ""
     seconds: float = 0.0
+    question: str = ""
+    options: tuple[str, ...] = ()
+    asks: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON record; NaN as null."""

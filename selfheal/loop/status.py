@@ -11,6 +11,7 @@ from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
+from selfheal.loop.questions import open_question
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
@@ -33,8 +34,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, production, versions, cycles, refused, drift, estimate, patience, watch, quarantine,
-        withdrawn, audit_pending, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty and
-        ``mlflow`` says why. ``refused``: rows that the service refused since the last window.
+        withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty
+        and ``mlflow`` says why. ``refused``: rows that the service refused since the last window.
 
     Raises
     ------
@@ -84,11 +85,18 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         },
         "quarantine": sorted(look.quarantined),
         "withdrawn": sorted(look.vetoed),
+        "question": _waiting(ws, name),
         "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
         "policy": {"digest": record.policy.digest, "fault": record.fault},
         "journal": [_entry(e) for e in journal],
         "mlflow": away,
     }
+
+
+def _waiting(ws: Workspace, name: str) -> str:
+    """The question that the owner of the data could answer, or empty."""
+    asked = open_question(ws, name)
+    return "" if asked is None else asked.text
 
 
 def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
@@ -119,7 +127,11 @@ def _ills(newest: Mapping[str, Any]) -> list[str]:
     elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
     elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
-        found.append(f"confirmed drift in window {newest['index']}: {'; '.join(newest['reasons'])}")
+        found.append(
+            f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
+        )
+    if newest.get("failed_heal") and not heal.get("promoted"):
+        found.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):
         found.append(f"window {newest['index']} has no drift report; the log says why")
     if heal.get("failure"):

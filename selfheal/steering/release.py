@@ -22,6 +22,9 @@ from selfheal.steering.workspace import Workspace
 WAITS = "waits"
 """Tag of a version in Staging: what it waits for."""
 
+ASKS = "asks"
+"""Tag of a version that waits: ``fact`` where the owner of the data can answer, or ``labels``."""
+
 LABELS_FITTED = "number.labels_fitted"
 """Tag of a version that was fitted to labels: how many. Unless they have proven it already, window by window, later
 labels decide about it, whatever the policy makes of what data can't decide."""
@@ -87,6 +90,8 @@ def _waits(policy: Policy, info: VersionInfo) -> str:
     if LABELS_FITTED in info.tags and info.tags.get("verdict") != "promote":
         return "labels of the next windows: it was fitted to earlier ones"
     # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
+    if info.tags.get("verdict") == "audit" and info.tags.get(ASKS) == "fact":
+        return "an answer (selfheal audit), or a person"
     if info.tags.get("verdict") == "audit":
         return "an audit or a person: the gate asks for labels"
     return ""

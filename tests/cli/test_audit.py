@@ -16,7 +16,8 @@ from selfheal.cli import main
 from selfheal.cli.audit import read_answers, write_rows
 from selfheal.errors import InputError
 from selfheal.healing.labels.asked import Asked
-from selfheal.loop import Audit
+from selfheal.loop import Audit, load
+from selfheal.loop.questions import FACT
 from tests.loop.test_audit import register, windows
 from tests.steering.conftest import home, template  # noqa: F401  the adopted home of the loop's tests
 from tests.steering.given import NAME, START, workspace_at
@@ -118,3 +119,49 @@ def test_texts_from_traffic_are_no_formulas(tmp_path: Path) -> None:
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     assert read_answers(tmp_path / "rows.csv") == {"-1": "1"}
+
+
+# ------------------------------------------------------------------ a fact, before labels
+
+
+@pytest.fixture
+def asking(home: Path) -> Path:  # noqa: F811
+    """A home in which a question waits."""
+    ws = workspace_at(home)
+    told = load(ws, NAME)
+    fact = {"columns": {"wind": {"scale": 1.852, "offset": 0.0, "words": "knots → km/h"}}, "question": "?"}
+    intent = {
+        "step": "asked", "window": 7, "start": "2026-03-03T08:00", "end": "2026-03-03T09:00", "version": 2,
+        "against": told.version, "manifest": told.model.manifest, "reasons": ["Did `wind` change from km/h to knots?"],
+        "options": ["yes", "no", "unknown"], "run_id": "abc",
+        "answers": {o: [fact | {"holds": holds}] for o, holds in (("yes", True), ("no", False), ("unknown", None))},
+        "evidence": {"wind": {"before": [1, 9.5, 20], "now": [0.5, 5.1, 11], "after": [1, 9.5, 20]}},
+    }  # fmt: skip
+    ws.table.journal_note(NAME, FACT, intent, "asked", ws.clock())
+    ws.table.close()
+    return home
+
+
+def test_a_question_is_shown_with_what_to_type(asking: Path, tmp_path: Path) -> None:
+    done = invoke(asking, NAME, "--json", str(tmp_path / "question.json"))
+    assert done.exit_code == 0, done.output
+    first, where, *_ = done.output.splitlines()
+    assert first == "Did `wind` change from km/h to knots?"
+    assert "2026-03-03T08:00 to 2026-03-03T09:00; version 2 waits" in where
+    assert "after" in done.output and "5.1" in done.output
+    assert "answer it: selfheal audit toy [--yes | --no | --unknown] --as NAME" in done.output
+    assert json.loads((tmp_path / "question.json").read_text())["options"] == ["yes", "no", "unknown"]
+
+
+def test_it_is_asked_on_the_spot_and_stopping_answers_nothing(asking: Path) -> None:
+    assert "answer it:" in invoke(asking, NAME, "--ask", given="stop\n").output
+    done = invoke(asking, NAME, "--ask", "--as", "ada", given="perhaps\nunknown\n")
+    assert (done.exit_code, "toy: unknown (by ada); labels can tell too" in done.output) == (0, True), done.output
+    assert invoke(asking, NAME, "--yes").exit_code == 1, "it was answered"
+
+
+def test_answers_that_cannot_be_are_refused(asking: Path) -> None:
+    both = invoke(asking, NAME, "--yes", "--out", "rows.csv")
+    assert (both.exit_code, "give one of --yes" in both.output) == (2, True)
+    odd = invoke(asking, NAME, "--answer", "miles")
+    assert (odd.exit_code, "'miles' is no answer to" in odd.output) == (2, True), odd.output

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import selfheal
 from selfheal.adapter import ColumnMap
-from selfheal.healing.facts import Fact
+from selfheal.healing.facts import Fact, about_units
 from selfheal.healing.fits.conversions import declared
 from tests.healing.worlds import World, linear
 
@@ -34,19 +37,43 @@ def test_a_free_fit_asks_for_a_fact_that_names_the_column(world: World) -> None:
 def test_yes_is_trusted_and_no_is_not_asked_again(world: World) -> None:
     first = selfheal.heal(world.model, moved(world))
     assert first.adapter is not None
-    asked = dict(first.adapter.input_map.columns)
     model = world.with_policy()
-    told = selfheal.heal(model, moved(world, 701), facts=[Fact(asked, holds=True)])
+    told = selfheal.heal(model, moved(world, 701), facts=first.answers["yes"])
     assert (told.decision, told.asks) == ("promote", "")
-    denied = selfheal.heal(model, moved(world, 701), facts=[Fact(asked, holds=False)])
+    denied = selfheal.heal(model, moved(world, 701), facts=first.answers["no"])
     assert denied.decision != "promote"
     assert denied.adapter is None or "x0" not in denied.adapter.input_map.columns
+
+
+def test_who_does_not_know_or_denied_twice_is_asked_for_labels(world: World) -> None:
+    asked = selfheal.heal(world.model, moved(world))
+    assert selfheal.heal(world.model, moved(world), facts=asked.answers["unknown"]).asks == "labels"
+    denials = [Fact({"x5": ColumnMap(scale)}, holds=False, question=f"{scale}?") for scale in (2.0, 3.0)]
+    assert selfheal.heal(world.model, moved(world), facts=denials[:1]).asks == "fact"
+    assert selfheal.heal(world.model, moved(world), facts=denials).asks == "labels"
+    same = [replace(one, question="one question, two conversions") for one in denials]
+    assert selfheal.heal(world.model, moved(world), facts=same).asks == "fact"
+
+
+def test_conversions_that_fit_alike_are_the_options_and_a_no_denies_them_all() -> None:
+    miles, knots = ColumnMap(1.609, 0.0, "miles → km"), ColumnMap(1.852, 0.0, "nautical miles → km")
+    asked = about_units({"x": miles}, {"x": [knots]}, "on Tuesday")
+    assert asked.text == "How did `x` change on Tuesday: miles → km or nautical miles → km?"
+    assert asked.options == ("miles → km", "nautical miles → km", "no", "unknown")
+    assert [fact.columns["x"] for fact in asked.answers["no"]] == [miles, knots]
+    assert asked.answers["nautical miles → km"][0].columns == {"x": knots}
+
+
+def test_a_fact_survives_json() -> None:
+    curve = ColumnMap(words="", knots=((0.0, 1.0), (2.0, 5.0)))
+    fact = Fact({"x": curve, "y": ColumnMap(1.8, 32.0, "°C → °F", modulo=24.0)}, holds=None, question="?")
+    assert Fact.from_json(json.loads(json.dumps(fact.to_json()))) == fact
 
 
 def test_an_index_of_times_says_when(world: World) -> None:
     rows = moved(world)
     rows.index = pd.date_range("2026-03-03 08:00", periods=len(rows), freq="1s")
-    assert "at 2026-03-03 08:00" in selfheal.heal(world.model, rows).question
+    assert "on 2026-03-03 08:00" in selfheal.heal(world.model, rows).question
 
 
 def test_units_of_the_owner_are_known_conversions(world: World) -> None:

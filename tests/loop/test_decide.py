@@ -136,14 +136,16 @@ def heal(decision: str, diagnosis: str) -> HealRecord:
 def test_health():
     quiet, first = Decision("stable", ()), Decision("drift", (), alarm=True)
     confirmed = Decision("heal", (), alarm=True, confirmed=True)
-    assert health_of(quiet, None, [], rolled_back=False) == "healthy"
+    assert health_of(quiet, None, [], off=False) == "healthy"
     assert health_of(quiet, None, [], rolled_back=True) == "unhealthy"
-    assert health_of(first, None, [], rolled_back=False) == "waiting"
-    assert health_of(confirmed, heal("promote", "sensor"), [], rolled_back=False) == "unhealthy"
-    assert health_of(confirmed, heal("keep", "benign"), [], rolled_back=False) == "cleared"
-    assert health_of(confirmed, heal("refuse", "unknown"), [], rolled_back=False) == "unhealthy"
-    assert health_of(Decision("data_fault", ()), None, [], rolled_back=False) == "unhealthy"
-    assert health_of(Decision("too_few", ()), None, [], rolled_back=False) == "none"
+    assert health_of(first, None, [], off=False) == "waiting"
+    assert health_of(confirmed, heal("promote", "sensor"), [], off=False) == "unhealthy"
+    assert health_of(confirmed, heal("keep", "benign"), [], off=False) == "cleared"
+    assert health_of(confirmed, heal("keep", "benign"), [], off=True) == "unhealthy", "seen through a wrong map"
+    assert health_of(quiet, None, [], off=True) == "unhealthy"
+    assert health_of(confirmed, heal("refuse", "unknown"), [], off=False) == "unhealthy"
+    assert health_of(Decision("data_fault", ()), None, [], off=False) == "unhealthy"
+    assert health_of(Decision("too_few", ()), None, [], off=False) == "none"
 
 
 @given(st.lists(st.booleans(), max_size=40))
@@ -152,7 +154,7 @@ def test_cleared_windows_never_outnumber_the_others_in_the_yardstick(alarms):
     past: list[dict[str, Any]] = []
     for index, alarm in enumerate(alarms):
         decision = confirmed if alarm else Decision("stable", ())
-        health = health_of(decision, heal("keep", "benign"), past, rolled_back=False)
+        health = health_of(decision, heal("keep", "benign"), past, off=False)
         past.append(cycle(index, alarm, health=health))
         used = [c["health"] for c in past if c["health"] in ("healthy", "cleared")][-YARDSTICK_WINDOWS:]
         assert used.count("cleared") <= CLEARED_AT_MOST
@@ -180,7 +182,7 @@ def test_every_alarm_ends_up_confirmed_or_released_exactly_once(alarms):
         decision = decided(ctx)
         out += released(ctx, decision)
         past.append(
-            cycle(index, alarm, confirmed=decision.confirmed, health=health_of(decision, None, past, rolled_back=False))
+            cycle(index, alarm, confirmed=decision.confirmed, health=health_of(decision, None, past, off=False))
         )
     assert len(out) == len(set(out))
     for index, alarm in enumerate(alarms):

@@ -104,7 +104,7 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)),
         trusted=not any(doubts.values()),
         refit=None if listed else lambda rows: lines.refitted(case.part(rows), columns),
-        question=about_units(columns, others, case.raw),
+        question=about_units(columns, others, case.when),
     )  # fmt: skip
 
 
