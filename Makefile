@@ -13,6 +13,8 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Every process imports torch, MLflow and more: without cached bytecode each of them compiles those anew, twice the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types contracts docs unit prove bench lock clean

@@ -212,7 +212,6 @@ def new_pattern(stage: Stage, display: Display, checks: Checks) -> Played:
 
 def logger_fault(stage: Stage, display: Display, checks: Checks) -> Played:
     """Every value arrives one column to the right: nothing to heal, somebody must be told."""
-    stage.person_comes()  # for the next act; their program imports MLflow meanwhile
     before = stage.settled("rain")
     days = stage.cast["rain"].stream.take(2, data.rotated)
     with display.step("two years arrive with their columns rotated by one"):

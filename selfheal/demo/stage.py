@@ -64,7 +64,6 @@ class Stage:
     settings: Settings
     workspace: Workspace
     cast: dict[str, Cast] = field(default_factory=dict)
-    _person: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------------ setting up and clearing away
 
@@ -89,9 +88,6 @@ class Stage:
 
     def close(self) -> None:
         """Stop the services."""
-        if self._person is not None:
-            self._person.kill()
-            self._person.wait()
         for member in self.cast.values():
             member.client.close()
             member.process.terminate()
@@ -141,18 +137,9 @@ class Stage:
         cycles = self.workspace.table.cycles(name, None)
         return [cycle for cycle in cycles if datetime.fromisoformat(cycle["start"]) >= slice_.rows.times[0]]
 
-    def person_comes(self) -> None:
-        """A person sits down at a program of their own that has MLflow's client; importing it takes seconds."""
-        self._person = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _PERSON], stdin=subprocess.PIPE)
-
     def person_promotes(self, name: str, version: int) -> None:
-        """Move a version to Production as a person would: by that program, over MLflow's client API."""
-        if self._person is None:
-            self.person_comes()
-        assert self._person is not None  # noqa: S101  it came just now
-        self._person.communicate(f"{name} {version}".encode())
-        if self._person.returncode:
-            raise UnavailableError(f"the person's program ended with status {self._person.returncode}; see above")
+        """Move a version to Production as a person would: past the journal, over MLflow's client API."""
+        self.workspace.registry.transition(name, version, "Production")
 
     def wait_served(self, name: str, version: int) -> int | None:
         """Wait until the service answers with ``version``, at most :data:`SWAP_SECONDS`; what it answers with then."""
@@ -224,13 +211,6 @@ class Stage:
             frame = pd.concat([answer.frame for answer in own], ignore_index=True)
             torn += mixed(own, version, self.model(name, version).predict_proba(frame))
         return torn
-
-
-_PERSON = """
-from mlflow import MlflowClient
-name, version = input().split()
-MlflowClient().transition_model_version_stage(name, version, stage="Production")
-"""
 
 
 def _serve(name: str, port: int, settings: Settings) -> subprocess.Popen[bytes]:

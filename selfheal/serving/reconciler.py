@@ -52,18 +52,14 @@ class Rounds:
 
     def _look(self) -> str:
         """Settle the stages; why Production can't be served, or empty."""
-        from selfheal.steering.models import serving_model
         from selfheal.steering.reconcile import reconcile
 
         try:
             pointer = self.ws.table.pointer(self.model)
-            other = pointer is not None and (pointer.base_digest, pointer.base_manifest) != self._fetched
-            if pointer is not None and other:
+            if pointer is not None and (pointer.base_digest, pointer.base_manifest) != self._fetched:
                 self.ws.registry.base_dir(self.model, pointer.base_version)
                 self._fetched = (pointer.base_digest, pointer.base_manifest)
             reconcile(self.ws, self.model)
-            if other:  # opened now, for what that imports (5 s of CPU) the first stage change would have to wait
-                serving_model(self.ws, self.model)
         except (ArtifactError, NotFoundError) as error:
             return str(error)
         return ""

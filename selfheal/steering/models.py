@@ -47,6 +47,9 @@ def load_version(ws: Workspace, name: str, version: int | VersionInfo) -> Monito
 def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
     """The adapter of a version that can serve, from its file: one that was loaded before may be damaged by now.
 
+    A base that serves already is not opened for it: that takes seconds of imports, and a helper that only settles
+    stages would hold them for nothing.
+
     Raises
     ------
     ArtifactError
@@ -54,7 +57,9 @@ def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
     NotFoundError, UnavailableError
         It is not there, or can't be read now.
     """
-    load_version(ws, name, version)
+    pointer = ws.table.pointer(name)
+    if pointer is None or not pointer.base_manifest or pointer.base_manifest != version.tags.get("manifest"):
+        load_version(ws, name, version)
     adapter = ws.registry.adapter(name, version)
     if adapter.base_version is None:
         raise ArtifactError(f"version {version.version} of {name!r} names no version of its base; promote another one")

@@ -60,7 +60,6 @@ def promote(
             _no_like_of_withdrawn(ws, stand, look, info)
         if look.settled == version and look.pinned == pin:
             return look
-        load_version(ws, name, info)
         lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
@@ -103,10 +102,9 @@ def rollback(
         if over is not None and over != look.settled:
             raise RefusedError(f"version {over} of {name!r} is to be replaced, but {look.settled} serves by now")
         target = _target(ws, stand, look) if to is None else to
-        info = stand.version(target)
+        stand.version(target)
         if target == look.settled:
             raise RefusedError(f"version {target} of {name!r} serves already; name another to go back to")
-        load_version(ws, name, info)
         gone = {look.settled or 0} if not turned else set()
         quarantined = frozenset((look.quarantined | gone) - {target, 0})
         change = Change(

@@ -126,9 +126,9 @@ def test_a_pinned_one_is_not(natural):
     assert cycle.watch.verdict == "worse" and not cycle.watch.rolled_back
     assert "pinned" in " ".join(cycle.watch.reasons)
     # Before patience has confirmed anything: through a wrong map nothing is healthy.
-    assert cycle.record["failed_heal"][0].startswith("temperature lies at ") and not cycle.decision.confirmed
+    assert cycle.record["failed_heal"][0].startswith("dew lies at ") and not cycle.decision.confirmed
     assert cycle.record["health"] == "unhealthy"
-    assert any(ill.startswith("degraded: window 6: temperature") for ill in status(ws, NAME)["health"])
+    assert any(ill.startswith("degraded: window 6: dew lies") for ill in status(ws, NAME)["health"])
     assert ws.registry.production(NAME) == [2]
 
 

@@ -7,7 +7,7 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from selfheal.healing.facts import about_units
 from selfheal.healing.fits import lines, matching
 from selfheal.healing.fits.conversions import same
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
+from selfheal.healing.fits.placed import NEAR, TOLD, Placed, placed
 from selfheal.healing.outcome import Finding
 
 Rows = NDArray[np.int64]
@@ -88,6 +89,10 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     free = {c for c, m in columns.items() if not m.words} - sure
     undeclared = free - set(case.model.policy.declare.measurement)
     others = _others(case, columns, sure)
+    dim = {
+        c: where.width for c, where in _places(case, columns, sure).items()
+        if where.width > TOLD and abs(np.log(abs(columns[c].scale))) < NEAR
+    }  # fmt: skip
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
@@ -95,6 +100,7 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
         },
         f"fitted for a model that takes away {case.skill:.0%} of the constant's log-loss (at least {SKILL:.0%}), so a "
         "prior that moved too would not show": free if case.skill < SKILL else set(),
+        **{f"known to {width:.0%} of its width, so a line near it would not show": {c} for c, width in dim.items()},
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
     told = "; ".join(maps.describe())
@@ -153,6 +159,7 @@ def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = 
         c for c, m in maps.columns.items()
         if (column_ratio(case, after, c) if m.words else _marginal(case, after, c)) > limit
     ]  # fmt: skip
+    slopes = {c: where.ratio for c, where in _places(case, maps.columns, proven).items()}
     whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
     # A flipped sign, and what its owner expects, may show beside the others only; the rest could be the season.
     beside = {c for c, m in maps.columns.items() if m.scale < 0} | expected(case, dict(maps.columns))
@@ -164,6 +171,11 @@ def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = 
         ),
         (min(share, own) <= LEFT or bool(proven), f"{share:.0%} of the distance is left (bound {LEFT:.0%})"),
         (not still, f"still unusual after it: {', '.join(still)}"),
+        (
+            max(slopes.values(), default=0.0) <= 1.0,
+            "not back in place and width: "
+            + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in slopes.items() if z > 1),
+        ),
         (after.ratios["score"] <= limit, f"the model's score stays at {after.ratios['score']:.2f} (bound {limit:g})"),
         (
             after.ratios[whole] <= max(1.0, limit / NEARLY) or share <= DOMINANT,
@@ -174,6 +186,16 @@ def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = 
     if not failed and not proven and (least := min(_half_gains(case, maps))) < HALF_GAIN:
         failed.append(f"one half of the window shows {least:.0%} of the gain (bound {HALF_GAIN:.0%})")
     return failed, min(share, own)
+
+
+def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str]) -> dict[str, Placed]:
+    """Where columns lie after known conversions that their values do not prove.
+
+    A conversion has nothing that could fit itself to the window: what does not lie as before went through another.
+    """
+    codes = case.code_columns
+    held = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
+    return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in held.items()}
 
 
 def _own(case: Case, judged: Judgement, maps: InputMap) -> float:
