@@ -21,7 +21,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.release import WAITS
+from selfheal.steering.releases import WAITS
 from selfheal.steering.stages import archive, promote
 from selfheal.steering.workspace import Workspace
 

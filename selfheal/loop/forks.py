@@ -25,7 +25,7 @@ from typing import Any
 
 from selfheal.errors import SelfhealError
 
-PRELOAD = ("selfheal.healing", "skops.io", "torch.export.pt2_archive", "torch.export._trace")
+PRELOAD = ("selfheal.healing.heal", "skops.io", "torch.export.pt2_archive", "torch.export._trace")
 """What is imported once: the healing code, and what opening a base imports on first use. Without the last three each
 child spent 4 s of CPU on them, against 0.2 s on the heal of a year of weather."""
 

@@ -15,7 +15,7 @@ from selfheal.loop.trial import AUDIT, LABELS_FROM
 from selfheal.steering.look import STAGING
 from selfheal.steering.models import load_version
 from selfheal.steering.quarantine import like_of
-from selfheal.steering.release import LABELS_FITTED, Released, recall, release
+from selfheal.steering.releases import LABELS_FITTED, Released, recall, release
 from selfheal.table import Window
 
 if TYPE_CHECKING:
