@@ -28,7 +28,7 @@ WARM = 6
 """Healthy windows before the watch begins."""
 
 ROWS = 500
-"""Rows of a synthetic window (HEALING: the same)."""
+"""Rows of a synthetic window (the prototypes' too, docs/notes.md)."""
 
 QUIET_WINDOWS, HORIZON, RAMP = 40, 10, 6
 """Windows without a change; windows after one; windows over which a gradual change grows to its full size."""

@@ -16,7 +16,7 @@ from selfheal.healing.evidence import Evidence
 from selfheal.healing.outcome import Finding
 
 MIN_GAIN = 0.008
-"""Expected log-loss (nats per row) that a heal must bring; less is noise or benign (HEALING)."""
+"""Expected log-loss (nats per row) that a heal must bring; less is noise or benign (docs/notes.md)."""
 
 PROVEN_GAIN = 0.001
 """The same where the mechanism is proven and not estimated: only rounding could be mistaken for a gain. Of 29 windows

@@ -1,6 +1,6 @@
 """Micro-audit: a person labels the few rows on which a waiting version and the one that serves differ.
 
-The data cannot tell a sensor that moved from a population that did (HEALING); some ten answers can. What was asked
+The data cannot tell a sensor that moved from a population that did; some ten answers can. What was asked
 and answered is journaled as it happens, so an audit that was interrupted goes on where it stopped.
 """
 

@@ -30,7 +30,7 @@ PRELOAD = ("selfheal.healing.heal", "skops.io", "torch.export.pt2_archive", "tor
 child spent 4 s of CPU on them, against 0.2 s on the heal of a year of weather."""
 
 NICENESS = 10
-"""With it a heal beside the scoring service raised its p50 by at most 6 % (FACTS.md)."""
+"""With it a heal beside the scoring service raised its p50 by at most 6 % (docs/notes.md)."""
 
 _CLOSING_SECONDS = 5.0
 

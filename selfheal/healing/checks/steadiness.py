@@ -7,7 +7,7 @@ from selfheal.healing.case import halved
 from selfheal.healing.check import Candidate, Check, Refusal, differing
 
 STEADY = (0.03, 0.6)
-"""Adapters from two halves may disagree on this share of rows, or on this share of what changes (HEALING)."""
+"""Adapters from two halves may disagree on this share of rows, or on this share of what changes (docs/notes.md)."""
 
 
 def ask(candidate: Candidate) -> Refusal | None:
