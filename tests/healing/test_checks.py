@@ -11,8 +11,10 @@ import pytest
 
 from selfheal.healing import checks
 from selfheal.healing.check import Candidate, Check, Refusal
+from selfheal.healing.gate import gate
+from selfheal.healing.outcome import Decision
 from tests.healing import check_laws as laws
-from tests.healing.candidates import RIGHT, STOPPED, little_gained
+from tests.healing.candidates import RIGHT, STOPPED, N, case_of, finding, little_gained, shift, worth
 
 MADE = {**STOPPED, **RIGHT}
 
@@ -33,6 +35,16 @@ def test_what_fails_one_check_is_stopped_by_it(name: str) -> None:
 def test_every_check_stops_a_candidate() -> None:
     """Else the laws would say little of it: add what it stops to the candidates."""
     assert [check.name for check in checks.every()] == list(STOPPED)
+
+
+def test_only_what_proposes_a_change_is_brought_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Candidate] = []
+    monkeypatch.setattr(checks, "every", lambda: (Check("witness", 1, seen.append),))
+    proposals: dict[Decision, int] = {"keep": 0, "refuse": 0, "promote": 1, "recall": 1, "audit": 1}
+    for decision, times in proposals.items():
+        seen.clear()
+        gate(case_of(np.zeros(N)), finding(shift(1.0), worth(0.05, 1.0), decision=decision))
+        assert len(seen) == times, decision
 
 
 # ------------------------------------------------------------------ what breaks a law
