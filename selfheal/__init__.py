@@ -41,7 +41,7 @@ _HOME = {
     "SelfhealError": "errors",
     "UnavailableError": "errors",
     "Outcome": "healing",
-    "heal": "healing",
+    "heal": "healing.heal",
     "MonitoredModel": "model",
     "Policy": "policy",
     "adopt": "registry",

@@ -20,7 +20,7 @@ from selfheal.board.mixed import CALM, CONTINUOUS, HEALTHY, SCORED, WINDOW, Mixe
 from selfheal.board.random_drifts import apply, undo
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, UNSEEN, right
 from selfheal.board.trial import Right, Scenario, Trial, without
-from selfheal.board.worlds import in_words, told
+from selfheal.board.worlds import in_words, under_policy
 
 Change = Callable[[pd.DataFrame, np.random.Generator], pd.DataFrame]
 
@@ -50,7 +50,7 @@ def trial(seed: int, name: str) -> Trial:
     unseen = (kind.served or kind.change)(clean, np.random.default_rng([87, seed, place]))
     declare: dict[str, Any] = {"measurement": list(kind.declared)} if kind.declared else {}
     return Trial(
-        told(world.model, declare=declare), without(logged, "y"), logged["y"].to_numpy(), without(unseen, "y"),
+        under_policy(world.model, declare=declare), without(logged, "y"), logged["y"].to_numpy(), without(unseen, "y"),
         unseen["y"].to_numpy(), kind.answer, recent=without(calm, "y"), oracle=kind.oracle,
         undrifted=without(clean, "y") if len(unseen) == len(clean) else None, declared=in_words(declare),
     )  # fmt: skip

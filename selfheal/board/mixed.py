@@ -20,7 +20,7 @@ from selfheal.adapter import Adapter, InputMap
 from selfheal.board.random_drifts import BIG_FACTORS, apply, undo
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, UNSEEN, Change, right
 from selfheal.board.trial import Floats, Right, Scenario, Trial, without
-from selfheal.board.worlds import in_words, told, trained
+from selfheal.board.worlds import in_words, trained, under_policy
 from selfheal.model import MonitoredModel
 
 ROWS, TRAINED_ON, FIRST_UNSEEN = 60_000, 8_000, 15_000
@@ -124,7 +124,8 @@ def trial(seed: int, name: str) -> Trial:
     declare: dict[str, Any] = {"measurement": list(drift.declared)} if drift.declared else {}
     changed, unseen = drift.change(window), drift.change(clean)
     return Trial(
-        told(world.model, declare=declare), without(changed, "y"), changed["y"].to_numpy(), without(unseen, "y"),
+        under_policy(world.model, declare=declare), without(changed, "y"),
+        changed["y"].to_numpy(), without(unseen, "y"),
         unseen["y"].to_numpy(), drift.answer, recent=without(calm, "y") if (seed + place) % 2 else None,
         oracle=drift.oracle, undrifted=without(clean, "y"), declared=in_words(declare),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from selfheal.board.plots import bars, dumbbells, scatter
 from selfheal.board.score import Row
 from selfheal.board.summary import by_scenario
-from selfheal.board.table import number, seeds, told, totals
+from selfheal.board.table import number, seeds, tally, totals
 from selfheal.board.triggers import tabulated
 
 Record = Mapping[str, Any]
@@ -152,7 +152,7 @@ def _table(rows: Sequence[Row]) -> str:
             before, after = r["before"], r["after"]
             yield [
                 _cell(r["name"]), _cell(f"{r['right']}/{r['rows']}", "" if r["right"] == r["rows"] else "bad"),
-                _cell(told(r["decisions"]), "words"), _cell(r["declared"] or "–", "words"),
+                _cell(tally(r["decisions"]), "words"), _cell(r["declared"] or "–", "words"),
                 _cell(number(before["accuracy"])), _cell(number(after["accuracy"])),
                 _cell(number(r["oracle"]["accuracy"])), _cell(number(after["balanced_accuracy"])),
                 _cell(number(after["f1"])), _cell(number(after["average_precision"])),

@@ -12,7 +12,7 @@ import pandas as pd
 from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
 from selfheal.board.trial import Right, Scenario, Trial, without
-from selfheal.board.worlds import Small, breast_cancer, digits, in_words, rotated_images, told
+from selfheal.board.worlds import Small, breast_cancer, digits, in_words, rotated_images, under_policy
 
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
 
@@ -27,7 +27,7 @@ def shifted(
     made = [_changed(part, change, seed + i) for i, part in enumerate((small.window, small.unseen, small.train))]
     window, unseen, train = made
     return Trial(
-        told(small.model, declare=declare), without(window, "y"), window["y"].to_numpy(), without(unseen, "y"),
+        under_policy(small.model, declare=declare), without(window, "y"), window["y"].to_numpy(), without(unseen, "y"),
         unseen["y"].to_numpy(), answer, oracle=exact if exact is not None else train,
         undrifted=without(small.unseen, "y"), declared=in_words(declare),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.board.trial import HELD_BACK, Mechanism, Right, Scenario, Trial, without
-from selfheal.board.worlds import COLUMNS, Linear, article, article_rows, in_words, linear, told
+from selfheal.board.worlds import COLUMNS, Linear, article, article_rows, in_words, linear, under_policy
 from selfheal.model import MonitoredModel
 
 ROWS, UNSEEN, LABELLED = 1000, 5000, 5500
@@ -39,7 +39,7 @@ def changed(
     window, unseen = change(world.draw(rows, seed + 10, prior)), change(clean)
     exact = oracle if oracle is not None else change(world.draw(LABELLED, seed + 12, prior))
     return Trial(
-        told(world.model, declare=declare, **policy), without(window, "y"), window["y"].to_numpy(),
+        under_policy(world.model, declare=declare, **policy), without(window, "y"), window["y"].to_numpy(),
         without(unseen, "y"), unseen["y"].to_numpy(), answer, oracle=exact,
         undrifted=without(clean, "y") if len(unseen) == len(clean) else None, declared=in_words(declare),
     )  # fmt: skip
@@ -290,7 +290,8 @@ def published(seed: int, declare: bool, cost: bool = False) -> Trial:
     answer = right(PROMOTE if promotes else REFUSE | AUDIT, "", "concept", known=promotes)
     words = in_words(declared) + ("; costs 1 : 5" if cost else "")
     return Trial(
-        told(article(seed), rules=rules, declare=declared, **price), without(window, "y"), window["y"].to_numpy(),
+        under_policy(article(seed), rules=rules, declare=declared, **price), without(window, "y"),
+        window["y"].to_numpy(),
         without(unseen, "y"), unseen["y"].to_numpy(), answer, oracle=article_rows(LABELLED, seed + 12, True),
         declared=words,
     )  # fmt: skip

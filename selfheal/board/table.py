@@ -22,10 +22,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def told(decisions: Mapping[str, int]) -> str:
+def tally(decisions: Mapping[str, int]) -> str:
     """Decisions with how often they came.
 
-    >>> told({"promote": 4, "audit": 1})
+    >>> tally({"promote": 4, "audit": 1})
     'promote 4, audit 1'
     """
     return ", ".join(f"{name} {n}" for name, n in decisions.items())
@@ -54,7 +54,7 @@ def _scenarios(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             f"{r['name']:<{NAME}} {r['right']:>3}/{r['rows']:<3}  {number(r['before']['accuracy']):>6} "
             f"{number(r['after']['accuracy']):>6} {number(r['oracle']['accuracy']):>6}  {loss:>15}  "
-            f"{number(r['gap'], 2):>5} {r['harmful'] or '':>4}  {told(r['decisions'])}"
+            f"{number(r['gap'], 2):>5} {r['harmful'] or '':>4}  {tally(r['decisions'])}"
         )
 
 

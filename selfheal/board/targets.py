@@ -13,7 +13,7 @@ LOST = 0.03
 """Where a unit change costs less accuracy than this, a share of it says little: then the heal must be near clean."""
 
 GAINS = {50: (0.019, 0.16), 100: (0.023, 0.24)}
-"""Labels a window → mean gain in accuracy and nats (HEALING: elec and flights; 20 labels for the 50 here)."""
+"""Labels a window → mean gain in accuracy and nats (docs/notes.md: elec and flights; 20 labels for the 50 here)."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _stream(name: str, rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _late_labels(rows: Sequence[Row]) -> Iterator[Line]:
-    """Gains over all windows of the sets where labels come in time; the goals are what HEALING measured."""
+    """Gains over all windows of the sets where labels come in time; the goals are from docs/notes.md."""
     labelled = [r for r in rows if r["kind"] == "labels" and r["before"] and r["after"]]
     for budget in sorted({r["labels"] for r in labelled}):
         part = [r for r in labelled if r["labels"] == budget]
@@ -201,7 +201,7 @@ HEALABLE = frozenset({"offset of 2 sd", "positives 15 → 40 %", "positives 15 �
 
 
 def trigger_targets(watched: Sequence[Row]) -> list[Line]:
-    """HEALING, with windows of 500: 1.6 % false alarms, nothing healable missed, abrupt changes seen at once."""
+    """Windows of 500 (docs/notes.md): 1.6 % false alarms, nothing healable missed, abrupt changes seen at once."""
     quiet = [r for r in watched if r["change"] == "none"]
     lines = []
     for name, goal, part in (

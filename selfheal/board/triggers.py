@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from selfheal.board.streams import SETS, Set, stream
 from selfheal.board.synthetic import mapped
 from selfheal.board.trial import without
-from selfheal.board.worlds import Linear, linear, told
+from selfheal.board.worlds import Linear, linear, under_policy
 from selfheal.drift.signals import signals
 from selfheal.model import MonitoredModel
 
@@ -28,7 +28,7 @@ WARM = 6
 """Healthy windows before the watch begins."""
 
 ROWS = 500
-"""Rows of a synthetic window (HEALING: the same)."""
+"""Rows of a synthetic window (the prototypes' too, docs/notes.md)."""
 
 QUIET_WINDOWS, HORIZON, RAMP = 40, 10, 6
 """Windows without a change; windows after one; windows over which a gradual change grows to its full size."""
@@ -122,7 +122,7 @@ def synthetic(seed: int, windows: int = QUIET_WINDOWS) -> Iterator[dict[str, Any
     world = linear(seed)
     column = world.telling[0]
     edge = round(float(world.model.reference[column].quantile(0.9)), 3)
-    model = told(world.model, rules=[{"name": "high", "when": f"{column} > {edge}", "vote": 1}])
+    model = under_policy(world.model, rules=[{"name": "high", "when": f"{column} > {edge}", "vote": 1}])
     calm = [_window(world, seed * 100 + i, 0.0) for i in range(WARM + windows)]
     with threadpool_limits(1):
         yield quiet("synthetic", seed, watch(model, calm))

@@ -8,7 +8,7 @@ import numpy as np
 
 from selfheal.board.synthetic import AUDIT, LABELLED, REFUSE, ROWS, UNSEEN, mapped, right
 from selfheal.board.trial import Scenario, Trial, without
-from selfheal.board.worlds import linear, told
+from selfheal.board.worlds import linear, under_policy
 
 
 def twin(seed: int, sensor: bool) -> Trial:
@@ -25,7 +25,8 @@ def twin(seed: int, sensor: bool) -> Trial:
     answer = right(AUDIT | REFUSE, "", "sensor" if sensor else "population", known=False)
     window, unseen = made["window"], made["unseen"]
     return Trial(
-        told(world.model), without(window, "y"), window["y"].to_numpy(), without(unseen, "y"), unseen["y"].to_numpy(),
+        under_policy(world.model), without(window, "y"), window["y"].to_numpy(),
+        without(unseen, "y"), unseen["y"].to_numpy(),
         answer, oracle=exact if sensor else made["labelled"],
     )  # fmt: skip
 

@@ -47,7 +47,7 @@ def trained(
     return MonitoredModel(body, head, reference, target=target, preprocess=fitted, policy=ANY_SHARE)
 
 
-def told(model: MonitoredModel, **policy: Any) -> MonitoredModel:
+def under_policy(model: MonitoredModel, **policy: Any) -> MonitoredModel:
     """The model under another policy, any share of predictions free to change."""
     return model.with_policy({**ANY_SHARE, **policy})
 

@@ -92,7 +92,7 @@ def audit(
         write_json(json_file, {"model": name, "version": None, "verdict": "nothing waits"})
         return
     done = _run(ws, found, out, answers)
-    click.echo(told(done))
+    click.echo(summary(done))
     write_json(json_file, _record(done))
     if done.verdict == "refused":
         ctx.exit(1)
@@ -197,7 +197,7 @@ def read_answers(path: Path) -> dict[str, str]:
     return found
 
 
-def told(done: Audit) -> str:
+def summary(done: Audit) -> str:
     """Where the audit stands, in a line."""
     if done.promoted:
         return f"{done.name} version {done.version} passed and serves: {done.note}"

@@ -49,7 +49,7 @@ CONFLICT_VOTES = 10
 """Fewer votes in a window make no share of conflict."""
 
 NEW_RULE_P = 1e-4
-"""Binomial tail below which a rule about a new pattern fires too often for chance (HEALING: the mechanism gate)."""
+"""Binomial tail below which a rule about a new pattern fires too often for chance (docs/notes.md)."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from selfheal.drift.stats import Floats
 from selfheal.model import MonitoredModel
 
 MARGIN = 1.3
-"""A bound lies 30 % above the largest natural value seen (HEALING: max of about four pairs underestimates the next)."""
+"""A bound lies 30 % above the largest natural value seen (docs/notes.md): of about four
+pairs, the largest underestimates the next."""
 
 POOL_WINDOWS = 2
 """The pool is the last two windows: recent enough to be alike, large enough to be quiet."""
@@ -240,7 +241,7 @@ class Yardstick:
         # KS: Bonferroni p = 1e-3 over the columns, asymptotic two-sample law.
         column = np.sqrt(-np.log(1e-3 / d / 2) / 2) * noise
         score = np.sqrt(-np.log(1e-3 / 2) / 2) * noise
-        auc = 0.5 + max(3 * np.sqrt((n + m + 1) / (12 * n * m)), 0.045)  # z < 3, or AUC < .545 (HEALING)
+        auc = 0.5 + max(3 * np.sqrt((n + m + 1) / (12 * n * m)), 0.045)  # z < 3, or AUC < .545 (docs/notes.md)
         joint = 1.5 * (d + 3) / 4 * (1 / n + 1 / m) * 2
         seen = self.natural
         return Distance(

@@ -1,7 +1,6 @@
-"""Healing: the mechanisms, the test whether one explains the window, the gate, and :func:`heal`."""
+"""Healing: mechanisms, the test whether one explains the window, the gate; :mod:`selfheal.healing.heal` asks all."""
 
 from selfheal.healing.compare import Comparison, gate_roles
-from selfheal.healing.heal import heal
 from selfheal.healing.outcome import Finding, Outcome
 
-__all__ = ["Comparison", "Finding", "Outcome", "gate_roles", "heal"]
+__all__ = ["Comparison", "Finding", "Outcome", "gate_roles"]

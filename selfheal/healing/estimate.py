@@ -5,7 +5,7 @@ to what it decides (confidence-based performance estimation; Guillory et al. 202
 matter. So the estimate names the mechanism that it assumes (the window is like the healthy ones, or only the prior
 moved, or a map undoes what moved), takes its interval from how wrong it was on blocks of the labelled reference, and is
 silent where nothing explains the window. It is shown, and never used to choose: as a selector it promoted 166 worse
-candidates for two better ones (HEALING).
+candidates for two better ones (docs/notes.md).
 """
 
 from __future__ import annotations

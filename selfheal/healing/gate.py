@@ -2,13 +2,13 @@
 
 The one exit of a heal: whatever found the candidate (a mechanism, in the whole window or from some row on; memory;
 labels), only what passes here is promoted or recalled. It is measured by :class:`~selfheal.healing.evidence.Evidence`:
-rows that the candidate was not fitted to, under the accepted explanation or by their labels.
+rows that the candidate was not fitted to, under the accepted explanation or by their labels. What may speak against it
+is a module each in :mod:`selfheal.healing.checks`; what the owner's policy makes of it stands here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -16,39 +16,15 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
-from selfheal.healing.case import Case, halved
-from selfheal.healing.evidence import Evidence, costly, cross_entropy, too_much
-from selfheal.healing.labels.rows import log_losses
+from selfheal.healing import checks
+from selfheal.healing.case import Case
+from selfheal.healing.check import Candidate, differing
+from selfheal.healing.evidence import Evidence, cross_entropy, too_much
 from selfheal.healing.outcome import Decision, Finding
 from selfheal.healing.restoring import restores
 
-MIN_GAIN = 0.008
-"""Expected log-loss (nats per row) that a heal must bring; less is noise or benign (HEALING)."""
-
-PROVEN_GAIN = 0.001
-"""The same where the mechanism is proven and not estimated: only rounding could be mistaken for a gain. Of 29 windows
-of flights in other units that 0.008 held back, 11 lay over a point of accuracy or .05 nats from clean."""
-
-DECLARED_GAIN = 0.003
-"""The same for lines of columns that their owner declared: a gain of 1.25 on one of six columns was worth .006."""
-
-AUDITED_GAIN = 0.02
-"""The same where a person would have to label rows for it: what is called harm in this project, and no less."""
-
-WORSE = 0.02
-"""Nats by which a candidate may lie above the constant, which it need not beat: at a tie nothing is left to know."""
-
-STEADY = (0.03, 0.6)
-"""Adapters from two halves may disagree on this share of rows, or on this share of what changes (HEALING)."""
-
 CANDIDATE_COLUMNS = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
 """Of :attr:`selfheal.Outcome.candidates`."""
-
-LABEL_Z = 1.64
-"""One-sided 5 %: labels of the window on which the candidate is this much worse stop it."""
-
-MIN_LABELS = 20
-"""Labels of the window below which they stop nothing."""
 
 
 @dataclass(frozen=True)
@@ -60,28 +36,6 @@ class Verdict:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """What the checks read: the finding, its probabilities [n, k] of the window's rows, what it is measured by."""
-
-    case: Case
-    finding: Finding
-    proba: Floats
-    evidence: Evidence
-    labels: NDArray[np.float64] | None
-
-    @cached_property
-    def gain(self) -> float:
-        """Expected nats a row over what serves."""
-        losses = self.evidence.losses
-        return losses["incumbent"] - losses["candidate"]
-
-    @cached_property
-    def changed(self) -> float:
-        """Share of the window's predictions that it changes."""
-        return _differing(self.case, self.proba, self.case.served)
-
-
 def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None) -> Verdict:
     """Hold a finding that explains the window against what serves now, the trivial rivals, itself and the policy.
 
@@ -91,19 +45,19 @@ def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None
     """
     if finding.decision in ("keep", "refuse"):
         return Verdict(finding.decision, [])
-    candidate = _candidate(case, finding, labels)
+    candidate = candidate_of(case, finding, labels)
     losses = candidate.evidence.losses
     numbers = {f"expected_log_loss_{k}": v for k, v in losses.items()}
     numbers |= {"changed_share": candidate.changed, "gain": candidate.gain} | _of_labels(case, finding)
     what = "expected log-loss" if finding.labels is None else "log-loss on labels it had not seen"
     reasons = [
         f"{what} {losses['incumbent']:.3f} → {losses['candidate']:.3f} (gain {candidate.gain:.3f}, bound "
-        f"{_least(finding)}); the constant's is {losses['constant']:.3f}"
+        f"{candidate.least_gain}); the constant's is {losses['constant']:.3f}"
     ]
-    for check in (_gain, _rivals, _steady, _cost, _labels):
-        refusal = check(candidate)
+    for check in checks.every():
+        refusal = check.ask(candidate)
         if refusal is not None:
-            return Verdict(refusal[0], [refusal[1], *reasons], numbers)
+            return Verdict(refusal.decision, [refusal.reason, *reasons], numbers)
     decided = case.model.decide(candidate.proba)
     if np.ptp(decided) == 0:
         only = case.model.classes_.tolist()[decided[0]]
@@ -115,12 +69,13 @@ def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None
     return Verdict(decision, [*why, *reasons], numbers)
 
 
-def _candidate(case: Case, finding: Finding, labels: NDArray[np.float64] | None) -> _Candidate:
+def candidate_of(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None) -> Candidate:
+    """What the checks are asked of: the finding, as it does on rows that it was not fitted to."""
     proba = held_out(case, finding)
     # Without a teacher nothing speaks for a change: measured against itself, the incumbent cannot be beaten.
     teacher = case.served if finding.teacher is None else finding.teacher
     evidence = Evidence(teacher, case.served, proba) if finding.labels is None else finding.labels.foretold
-    return _Candidate(case, finding, proba, evidence, labels)
+    return Candidate(case, finding, proba, evidence, labels)
 
 
 def held_out(case: Case, finding: Finding) -> Floats:
@@ -137,66 +92,7 @@ def held_out(case: Case, finding: Finding) -> Floats:
     return proba
 
 
-_Refusal = tuple[Decision, str] | None
-
-
-def _gain(candidate: _Candidate) -> _Refusal:
-    gain, least = candidate.gain, _least(candidate.finding)
-    if gain < least:
-        return "keep", f"what it would change is worth {gain:.4f} nats a row (bound {least}): benign, left alone"
-    return None
-
-
-def _least(finding: Finding) -> float:
-    if finding.proven or finding.recall is not None:
-        return PROVEN_GAIN
-    if finding.trusted and finding.diagnosis == "sensor" and finding.labels is None:
-        return PROVEN_GAIN if finding.refit is None else DECLARED_GAIN
-    return MIN_GAIN if finding.trusted else AUDITED_GAIN
-
-
-def _rivals(candidate: _Candidate) -> _Refusal:
-    losses = candidate.evidence.losses
-    # Foretold on labels a patch gains, so that only what serves can be the reason to lie above the constant.
-    if candidate.finding.labels is None and losses["candidate"] > losses["constant"] + WORSE:
-        return "refuse", f"worse than the constant: {losses['candidate']:.3f} against {losses['constant']:.3f} nats"
-    return None
-
-
-def _steady(candidate: _Candidate) -> _Refusal:
-    case, finding = candidate.case, candidate.finding
-    if finding.refit is None:
-        return None
-    halves = case.halves if finding.labels is None else halved(finding.labels.fitted, case.seed)
-    first, second = (
-        case.base.with_adapter(finding.refit(half) or Adapter()).predict_proba(case.raw) for half in halves
-    )
-    apart = _differing(case, first, second)
-    bound = max(STEADY[0], STEADY[1] * candidate.changed)
-    if apart > bound:
-        return "refuse", f"unstable: adapters from two halves disagree on {apart:.1%} of rows (bound {bound:.1%})"
-    return None
-
-
-def _cost(candidate: _Candidate) -> _Refusal:
-    told = costly(candidate.case.model, candidate.evidence)
-    return ("refuse", told) if told else None
-
-
-def _labels(candidate: _Candidate) -> _Refusal:
-    labels = candidate.labels
-    if labels is None or np.isfinite(labels).sum() < MIN_LABELS:
-        return None
-    known = np.isfinite(labels)
-    truth = labels[known].astype(np.int64)
-    gap = log_losses(candidate.case.served[known], truth) - log_losses(candidate.proba[known], truth)
-    z = float(gap.mean() / max(gap.std(ddof=1) / np.sqrt(len(gap)), 1e-9))
-    if z < -LABEL_Z:
-        return "refuse", f"{len(truth)} labels speak against it: paired log-loss z {z:.1f} (bound -{LABEL_Z})"
-    return None
-
-
-def _policy(candidate: _Candidate) -> tuple[Decision, list[str]]:
+def _policy(candidate: Candidate) -> tuple[Decision, list[str]]:
     """What the owner's policy makes of a heal that is worth it, and why."""
     model, finding = candidate.case.model, candidate.finding
     told = None if finding.labels is None else candidate.evidence.trial(model)
@@ -252,9 +148,4 @@ def _rival_answers(case: Case, teacher: Floats) -> dict[str, Floats]:
 
 
 def _changed(case: Case, proba: Floats | None) -> float:
-    return 0.0 if proba is None else _differing(case, proba, case.served)
-
-
-def _differing(case: Case, one: Floats, other: Floats) -> float:
-    """Share of decisions that differ."""
-    return float((case.model.decide(one) != case.model.decide(other)).mean())
+    return 0.0 if proba is None else differing(case, proba, case.served)

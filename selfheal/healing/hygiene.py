@@ -24,8 +24,8 @@ WILD = 50.0
 unit: the quartiles stand while less than a quarter of the rows is broken."""
 
 SLACK = 0.25
-"""Share of rows without a usable value in a column that are dropped; more is a data fault (HEALING: a fifth of the
-window in gross poison costs nothing)."""
+"""Share of rows without a usable value in a column that are dropped; more is a data fault (a fifth of the window in
+gross poison costs nothing, docs/notes.md)."""
 
 TAIL = (0.9995, 2.0)
 """A value this many times as far out as the reference's quantile is odd, in interquartile ranges of its own ..."""

@@ -36,7 +36,7 @@ STAKES: Floats = np.geomspace(0.05, 0.9, 8)
 a dozen do. All below 1, so that no row can ruin a bet."""
 
 RIGHT = 0.75
-"""Share of right answers, where the two differ, of the one that the mechanism made for this world (HEALING); the
+"""Share of right answers, where the two differ, of the one that the mechanism made for this world (docs/notes.md); the
 other's is a quarter. In between, either choice costs little."""
 
 ERROR = 0.0125

@@ -1,6 +1,6 @@
 """Micro-audit: a person labels the few rows on which a waiting version and the one that serves differ.
 
-The data cannot tell a sensor that moved from a population that did (HEALING); some ten answers can. What was asked
+The data cannot tell a sensor that moved from a population that did; some ten answers can. What was asked
 and answered is journaled as it happens, so an audit that was interrupted goes on where it stopped.
 """
 
@@ -21,7 +21,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.release import WAITS
+from selfheal.steering.releases import WAITS
 from selfheal.steering.stages import archive, promote
 from selfheal.steering.workspace import Workspace
 

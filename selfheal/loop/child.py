@@ -87,8 +87,8 @@ def _heal(task: HealTask) -> HealResult:
     from threadpoolctl import threadpool_limits
 
     from selfheal.adapter import Adapter
-    from selfheal.healing import heal
     from selfheal.healing.facts import Fact
+    from selfheal.healing.heal import heal
     from selfheal.registry.archive import load_base
 
     torch.set_num_threads(1)

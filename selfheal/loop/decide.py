@@ -20,7 +20,7 @@ WIDELY = 0.5
 """Share of columns away from the reference from which a quiet window is still reported as drift (Evidently's own)."""
 
 MAX_JOINED = 3
-"""Base windows that one window may span (DESIGN); bounds the time in which alarms belong together."""
+"""Base windows that one window may span (docs/concepts.md); bounds the time in which alarms belong together."""
 
 
 def decide(ctx: Context) -> Context:

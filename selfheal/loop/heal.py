@@ -21,7 +21,7 @@ from selfheal.loop.records import FAILED, HealRecord
 from selfheal.loop.trial import labels_before
 from selfheal.registry.archive import base_folder
 from selfheal.steering.look import STAGING
-from selfheal.steering.release import release
+from selfheal.steering.releases import release
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Window, WindowRef
 

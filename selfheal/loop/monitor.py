@@ -17,7 +17,7 @@ from selfheal.loop.tries import attempt
 from selfheal.policy import Policy
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.reconcile import reconcile
+from selfheal.steering.reconciler import reconcile
 from selfheal.steering.stand import stand_of
 from selfheal.steering.workspace import Workspace
 from selfheal.table import WindowRef

@@ -16,7 +16,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
 from selfheal.steering.policies import POLICY, policy_of_record
-from selfheal.steering.release import WAITS
+from selfheal.steering.releases import WAITS
 from selfheal.steering.troubles import JOURNALED, troubles
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry

@@ -19,7 +19,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
-from selfheal.steering.release import LABELS_FITTED, WAITS
+from selfheal.steering.releases import LABELS_FITTED, WAITS
 from selfheal.steering.stages import archive, promote
 from selfheal.steering.workspace import Workspace
 

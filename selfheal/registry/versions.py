@@ -131,7 +131,7 @@ class VersionStore:
         """Move one version to a stage.
 
         With `archive_others` MLflow archives the stage's other versions in the same call, but not atomically
-        (FACTS: concurrent calls leave several). A caller that must know makes single transitions.
+        (docs/notes.md: concurrent calls leave several). A caller that must know makes single transitions.
 
         Raises
         ------

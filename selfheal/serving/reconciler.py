@@ -52,7 +52,7 @@ class Rounds:
 
     def _look(self) -> str:
         """Settle the stages; why Production can't be served, or empty."""
-        from selfheal.steering.reconcile import reconcile
+        from selfheal.steering.reconciler import reconcile
 
         try:
             pointer = self.ws.table.pointer(self.model)

@@ -4,8 +4,8 @@ Everything here works through a :class:`Workspace` and needs nothing of the loop
 command line and the loop call the same functions.
 """
 
-from selfheal.steering.reconcile import Settled, reconcile, recover
-from selfheal.steering.release import Released, release
+from selfheal.steering.reconciler import Settled, reconcile, recover
+from selfheal.steering.releases import Released, release
 from selfheal.steering.stages import archive, promote, rollback
 from selfheal.steering.workspace import Workspace, open_workspace
 

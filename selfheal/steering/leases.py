@@ -84,7 +84,7 @@ def _acquire(lease: Lease, wait: float | None) -> None:
     deadline = time.monotonic() + (ttl + 1 if wait is None else wait)
     first: tuple[str, int] | None = None
     while not lease.ws.table.acquire(lease.name, lease.holder, lease.ttl):
-        held = lease.ws.table.held(lease.name)
+        held = lease.ws.table.lease_holder(lease.name)
         lives = wait is None and first is not None and held not in (None, first)
         whose = f"held by another process ({held[0] if held else 'just now'})"
         if lives or time.monotonic() >= deadline:

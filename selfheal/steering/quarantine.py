@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from selfheal.registry.versions import VersionInfo
 
 ALIKE = 0.02
-"""Share of differing predictions below which two versions are the same to whoever is served by them (DESIGN)."""
+"""Share of differing predictions below which two versions are the same to whoever is served by them."""
 
 
 def like_of(

@@ -10,7 +10,7 @@ from selfheal.steering.leases import hold_stages
 from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
 from selfheal.steering.quarantine import like_on_its_window
-from selfheal.steering.reconcile import settle
+from selfheal.steering.reconciler import settle
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 

@@ -343,10 +343,10 @@ class InferenceTable:
         with self._database.write() as connection:
             return state.renew(connection, lease, holder, ttl)
 
-    def held(self, lease: str) -> tuple[str, int] | None:
+    def lease_holder(self, lease: str) -> tuple[str, int] | None:
         """Who holds a lease, and when it runs out by the database's clock, µs since 1970; None when it is free."""
         with self._database.read() as connection:
-            return state.held(connection, lease)
+            return state.lease_holder(connection, lease)
 
     def release(self, lease: str, holder: str) -> None:
         """Give a lease back."""

@@ -77,7 +77,7 @@ def release(connection: sa.Connection, lease: str, holder: str) -> None:
     connection.execute(LEASES.delete().where(LEASES.c.lease == lease, LEASES.c.holder == holder))
 
 
-def held(connection: sa.Connection, lease: str) -> tuple[str, int] | None:
+def lease_holder(connection: sa.Connection, lease: str) -> tuple[str, int] | None:
     """Who holds a lease and when it runs out; grows with each renewal. None when nobody does."""
     row = connection.execute(sa.select(LEASES.c.holder, LEASES.c.expires).where(LEASES.c.lease == lease)).first()
     return None if row is None else (row[0], row[1])

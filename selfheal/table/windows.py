@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 MAX_JOINED = 3
-"""A window that stays under ``min_rows`` is joined until it spans this many (DESIGN, "Time and windows")."""
+"""A window that stays under ``min_rows`` is joined until it spans this many (docs/concepts.md)."""
 
 
 @dataclass(frozen=True)

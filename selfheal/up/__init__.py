@@ -43,7 +43,7 @@ def up(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> 
     BusyError
         If another one runs on the same home.
     """
-    with held(settings.home), stopping() as stopped:
+    with home_lock(settings.home), stopping() as stopped:
         from selfheal.table import InferenceTable
 
         run = Run(settings, InferenceTable(settings.database_url), host, port, say, stopped)
@@ -186,7 +186,7 @@ def note(home: Path) -> Path:
 def running(home: Path) -> dict[str, Any] | None:
     """The note of the `selfheal up` that runs on ``home``; None when none does."""
     try:
-        with held(home):
+        with home_lock(home):
             return None
     except BusyError:
         with suppress(OSError, ValueError):
@@ -195,7 +195,7 @@ def running(home: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def held(home: Path) -> Iterator[None]:
+def home_lock(home: Path) -> Iterator[None]:
     """Hold the home's lock. The operating system frees it when this process ends, however it ends."""
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -236,4 +236,4 @@ def stopping() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-__all__ = ["Run", "held", "is_embedded", "note", "refuse_lost_store", "running", "services", "stopping", "up"]
+__all__ = ["Run", "home_lock", "is_embedded", "note", "refuse_lost_store", "running", "services", "stopping", "up"]

@@ -66,7 +66,7 @@ NEVER = {
     "import selfheal.cli": ("torch", "mlflow", "prefect", "evidently", "sklearn", "pandas", "numpy"),
     "import selfheal.serving": ("mlflow", "prefect", "evidently", "fastapi", "alembic"),
     "import selfheal.registry.archive": ("mlflow", "prefect", "evidently", "fastapi"),
-    "import selfheal.healing": ("mlflow", "prefect", "evidently", "sqlalchemy"),
+    "import selfheal.healing.heal": ("mlflow", "prefect", "evidently", "sqlalchemy"),
     # what the helper process beside a scoring service is made of
     "import selfheal.steering": ("mlflow", "prefect", "evidently", "alembic", "selfheal.loop", "selfheal.healing"),
 }

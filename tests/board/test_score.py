@@ -112,7 +112,7 @@ def test_metrics_of_a_known_case() -> None:
     assert found["f1"] == pytest.approx(0.8)
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
     assert metrics(model, truth, np.full((4, 2), np.nan)) is None
-    costly = synthetic.told(model, cost={"false_positive": 1, "false_negative": 5})
+    costly = synthetic.under_policy(model, cost={"false_positive": 1, "false_negative": 5})
     priced = metrics(costly, truth, np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.3, 0.7]]))
     assert priced is not None
     assert priced["cost"] == 5 / 4

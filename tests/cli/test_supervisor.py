@@ -16,7 +16,7 @@ from selfheal.errors import BusyError, UnavailableError
 from selfheal.registry.door import Door
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
-from selfheal.up import Run, held, running, services, without_password
+from selfheal.up import Run, home_lock, running, services, without_password
 from selfheal.up.lifeline import alive, end
 from selfheal.up.services import free_port
 from selfheal.up.supervisor import Service, Supervisor
@@ -128,8 +128,8 @@ def test_one_home_is_held_once_and_the_system_frees_it(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from selfheal.up import held
-with held(Path({str(tmp_path)!r})):
+from selfheal.up import home_lock
+with home_lock(Path({str(tmp_path)!r})):
     print('held', flush=True)
     time.sleep(60)
 """
@@ -137,11 +137,11 @@ with held(Path({str(tmp_path)!r})):
         assert other.stdout is not None
         other.stdout.readline()
         assert running(tmp_path) == {}
-        with pytest.raises(BusyError, match=f"process {other.pid}"), held(tmp_path):
+        with pytest.raises(BusyError, match=f"process {other.pid}"), home_lock(tmp_path):
             pass
         other.kill()
         other.wait()
-    with held(tmp_path):
+    with home_lock(tmp_path):
         assert running(tmp_path) is not None
     assert running(tmp_path) is None
 

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import selfheal
-from selfheal.healing import mechanisms
+from selfheal.healing import checks, mechanisms
+from selfheal.healing.gate import candidate_of, gate
 from tests.docs.markdown import ROOT, blocks
+from tests.healing import check_laws
+from tests.healing.candidates import RIGHT, STOPPED, case_of, finding, proba, shift
 from tests.healing.laws import LAWS
 from tests.healing.scenes import changed, clean
 
@@ -33,9 +37,11 @@ def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         package = import_module(".".join(Path(path).parent.parts))
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
         names.append(f"{package.__name__}.{place.stem}")
-    mechanisms.every.cache_clear()
+    for joining in (mechanisms, checks):
+        joining.every.cache_clear()
     yield
-    mechanisms.every.cache_clear()
+    for joining in (mechanisms, checks):
+        joining.every.cache_clear()
     for name in names:
         sys.modules.pop(name, None)
 
@@ -50,3 +56,23 @@ def test_a_mechanism_joins_and_keeps_the_laws(joined: None) -> None:
     outcome = selfheal.heal(lost.model, lost.rows)
     assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault")
     assert outcome.reasons[0] == "lost signs: no value of x2 lies below zero, where more than 20% did"
+
+
+ODDS = np.r_[np.full(50, -0.5), np.full(950, 1.0)]
+GIVEN_UP = finding(shift(1.0), proba(ODDS + 1.0))
+"""A heal that all checks of the house let pass, and after which nothing is called by the first class."""
+
+
+def test_a_check_joins_and_keeps_the_laws(joined: None) -> None:
+    toy = next(check for check in checks.every() if check.name == "classes")
+    assert [check.name for check in checks.every()].index(toy.name) == 2
+    for law in check_laws.LAWS:
+        for made in (*STOPPED.values(), *RIGHT.values(), lambda: candidate_of(case_of(ODDS), GIVEN_UP)):
+            law(toy, made)
+    verdict = gate(case_of(ODDS), GIVEN_UP)
+    assert verdict.decision == "refuse"
+    assert verdict.reasons[0] == "it gives up class 0: 0 rows (bound 5% of today's 50)"
+
+
+def test_without_it_the_same_heal_goes_out() -> None:
+    assert gate(case_of(ODDS), GIVEN_UP).decision == "promote"

@@ -3,62 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from selfheal import Adapter, MonitoredModel
+from selfheal import Adapter
 from selfheal.healing.case import Case, halved
 from selfheal.healing.evidence import Evidence
 from selfheal.healing.gate import Verdict, gate, held_out
-from selfheal.healing.outcome import ByLabels, Finding
-
-Floats = NDArray[np.float64]
-N = 1000
-COSTS = {"false_positive": 1, "false_negative": 5}
-CHEAPER = float(np.log(1 / 5))
-"""Log-odds from which the last class is the cheaper one to call."""
-
-
-@cache
-def network() -> MonitoredModel:
-    """One column, which is the log-odds of the last class."""
-    head = nn.Linear(1, 1)
-    with torch.no_grad():
-        head.weight.fill_(1.0)
-        head.bias.zero_()
-    return MonitoredModel(nn.Identity(), head, pd.DataFrame({"x": np.linspace(-2, 2, 50), "y": np.arange(50) % 2}), "y")
-
-
-def case_of(log_odds: Sequence[float] | Floats, **policy: Any) -> Case:
-    """A window that is served these log-odds, under a policy that lets any share of predictions change."""
-    model = network().with_policy({"heal": {"max_changed": 1.0}, **policy})
-    return Case(model, pd.DataFrame({"x": np.asarray(log_odds, dtype=np.float64)}), None)  # type: ignore[arg-type]
-
-
-def shift(by: float) -> Adapter:
-    """What adds ``by`` to the log-odds."""
-    return Adapter(logit_offset=np.array([-by / 2, by / 2]))
-
-
-def sure(share: float | Floats, n: int = N) -> Floats:
-    """Distribution [n, 2] of a truth whose last class has this share."""
-    last = np.broadcast_to(share, n).astype(np.float64)
-    return np.column_stack([1 - last, last])
-
-
-def proba(log_odds: float | Floats, n: int = N) -> Floats:
-    return sure(1 / (1 + np.exp(-np.asarray(log_odds, dtype=np.float64))), n)
-
-
-def finding(adapter: Adapter, teacher: Floats | None, diagnosis: Any = "sensor", **more: Any) -> Finding:
-    return Finding("m", diagnosis, True, "measure", 0.0, 1.0, "so", adapter=adapter, teacher=teacher, **more)
+from selfheal.healing.outcome import ByLabels
+from tests.healing.candidates import (
+    CHEAPER,
+    COSTS,
+    Floats,
+    N,
+    case_of,
+    finding,
+    proba,
+    shift,
+    sure,
+    world,
+    worth,
+)
 
 
 def asked(case: Case, adapter: Adapter, teacher: Floats | None, **more: Any) -> Verdict:
@@ -74,13 +42,6 @@ def solved(value: Callable[[float], float], wanted: float, low: float, high: flo
 
 
 # ------------------------------------------------------------------ what it is worth
-
-
-def worth(gain: float, by: float) -> Floats:
-    """The truth under which moving all log-odds from 0 to ``by`` gains so many nats."""
-    served, candidate = 0.5, 1 / (1 + np.exp(-by))
-    up, down = np.log(candidate / served), np.log((1 - candidate) / (1 - served))
-    return sure((gain - down) / (up - down))
 
 
 @pytest.mark.parametrize(
@@ -166,12 +127,6 @@ def test_every_row_is_measured_by_an_adapter_that_was_fitted_without_it() -> Non
 
 
 # ------------------------------------------------------------------ costs
-
-
-def world(*groups: tuple[int, float, int]) -> tuple[Floats, Floats]:
-    """Log-odds [n] and truth [n, 2] of groups of rows: how many, their log-odds, their class."""
-    odds = np.concatenate([np.full(count, at) for count, at, _ in groups])
-    return odds, sure(np.concatenate([np.full(count, float(label)) for count, _, label in groups]), len(odds))
 
 
 def priced(groups: Sequence[tuple[int, float, int]], by: float, cost: dict[str, float] | None = COSTS) -> Verdict:

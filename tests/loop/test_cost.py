@@ -17,7 +17,7 @@ from selfheal.registry.versions import VersionStore
 from selfheal.steering.look import Look
 from selfheal.steering.models import load_version, serving_model
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.reconcile import reconcile
+from selfheal.steering.reconciler import reconcile
 from selfheal.steering.workspace import Workspace
 from selfheal.table import WindowRef
 from tests.steering.given import NAME, POLICY, START, stages

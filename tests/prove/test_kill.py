@@ -34,7 +34,7 @@ def until(look: Callable[[], Found], seconds: float, what: str) -> Found:
 
 def at_work(ws: Workspace) -> int:
     """Number of the process that handles windows now; 0 while none does."""
-    held = ws.table.held(monitor_lease(NAME))
+    held = ws.table.lease_holder(monitor_lease(NAME))
     return int(held[0].split(":")[-2]) if held else 0
 
 

@@ -8,7 +8,7 @@ from selfheal.errors import InputError
 from selfheal.loop import add_labels
 from selfheal.steering import archive, promote, reconcile, release, rollback
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.release import recall
+from selfheal.steering.releases import recall
 from tests.steering.given import HEALS, NAME, POLICY, kinds, rows, send, stages, toy
 
 

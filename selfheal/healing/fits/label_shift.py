@@ -8,7 +8,7 @@ from selfheal.drift.stats import Floats
 from selfheal.model import softmax
 
 PSEUDO_ROWS = 2.0
-"""MAP-EM: pseudo-rows per class at the old prior, so that a class without evidence does not vanish (HEALING: 2K)."""
+"""MAP-EM: pseudo-rows per class at the old prior, so that a class without evidence does not vanish (docs/notes.md)."""
 
 
 def em_prior(posterior: Floats, old: Floats, iterations: int = 200) -> Floats:

@@ -29,7 +29,7 @@ LEFT = 0.5
 """A map has to take away at least half of the distance to the healthy windows ..."""
 
 DOMINANT = 0.3
-"""... and 70 % of it where something else moved at the same time and stays unusual (HEALING)."""
+"""... and 70 % of it where something else moved at the same time and stays unusual (docs/notes.md)."""
 
 STRONG = 2.0
 """A changed unit moves a column by at least this many natural bounds; a week's demand once rose as if by miles."""

@@ -20,7 +20,7 @@ from selfheal.healing.fits.reflex import teach
 from selfheal.model import MonitoredModel, softmax
 
 RIDGE = 4.0
-"""Pseudo-rows that hold the patch to the identity (HEALING); hidden states are scaled to a length of about 1."""
+"""Pseudo-rows that hold the patch to the identity (docs/notes.md); hidden states are scaled to a length of about 1."""
 
 LINEAR = 1e-4
 """A head is linear when it is to this, of its largest logit, on hidden states of the reference."""

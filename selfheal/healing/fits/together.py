@@ -15,7 +15,7 @@ from selfheal.healing.fits.shares import Shift, believed, estimate, offset, pool
 from selfheal.healing.outcome import Finding
 
 ROUNDS = 4
-"""Turns of map and prior (HEALING used six; the estimates stand still after three)."""
+"""Turns of map and prior (the prototypes used six, docs/notes.md; the estimates stand still after three)."""
 
 
 @once_a_case

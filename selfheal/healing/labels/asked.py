@@ -1,6 +1,6 @@
 """A micro-audit without its surroundings: which rows a person is asked about, and what the answers decide.
 
-The data cannot tell a sensor that moved from a population that did (HEALING); some ten answers can.
+The data cannot tell a sensor that moved from a population that did (docs/notes.md); some ten answers can.
 """
 
 from __future__ import annotations

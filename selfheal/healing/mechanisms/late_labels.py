@@ -1,10 +1,10 @@
 """Labels have come: a small patch of the logits is fitted to them, and later ones prove it.
 
-Cross-validation on the same labels is not enough (HEALING): the days of a stream differ, and what was right on three
-of them is wrong on the fourth. So every window is foretold by a patch that was fitted to the windows before it alone,
-and the gains are bet on, window by window (:mod:`selfheal.healing.sequential`). The patch that is fitted to all labels
-goes to the gate, with what was foretold as its evidence: what wins the bet at once, at less cost and within the cap, is
-promoted; else it waits in Staging, and the bet goes on with the labels of the windows that follow.
+Cross-validation on the same labels is not enough (docs/notes.md): the days of a stream differ, and what was right on
+three of them is wrong on the fourth. So every window is foretold by a patch that was fitted to the windows before it
+alone, and the gains are bet on, window by window (:mod:`selfheal.healing.sequential`). The patch that is fitted to all
+labels goes to the gate, with what was foretold as its evidence: what wins the bet at once, at less cost and within the
+cap, is promoted; else it waits in Staging, and the bet goes on with the labels of the windows that follow.
 
 Two patches are tried, one within the other. A full one, ``a·z + b + W·h``, where decisions become so much better that
 the concept must have changed; it is never promoted at once. Else the scale alone, which makes the probabilities more

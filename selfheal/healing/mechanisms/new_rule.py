@@ -19,7 +19,7 @@ from selfheal.healing.outcome import Finding
 from selfheal.rules import Rule
 
 RULE_WEIGHT = 3.0
-"""How much a covered row counts against one that keeps the frozen answer (HEALING)."""
+"""How much a covered row counts against one that keeps the frozen answer (docs/notes.md)."""
 
 DOUBT_P = 0.01
 """Binomial tail below which the reference rows that a new rule covers speak against its declared precision."""

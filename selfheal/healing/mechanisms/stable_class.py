@@ -2,7 +2,7 @@
 
 With π the class's share, ``p(class | x) = π · p(x | class) / p_window(x)``: the ratio of two densities, which a
 logistic regression between the class's reference rows and the window gives. Believed only when declared: data
-cannot tell it (HEALING: guessed, it once took .925 to .418).
+cannot tell it (docs/notes.md: guessed, it once took .925 to .418).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from selfheal.steering.change import Change, carry_out, pointer_to
 from selfheal.steering.leases import STAGES_TTL, StagesLease, hold_stages
 from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look
 from selfheal.steering.models import cannot_load
-from selfheal.steering.recover import finish_open
+from selfheal.steering.recovery import finish_open
 from selfheal.steering.stand import Stand, stand_of
 from selfheal.steering.workspace import Workspace
 
