@@ -55,6 +55,8 @@ class Finding:
         What labels say of it, where it was fitted to labels and not to the window; the gate then measures by them.
     question
         What to ask of whom, should it need an answer.
+    answered
+        Whether it rests on what the owner of the data has said.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Finding:
     refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
     labels: ByLabels | None = None
     question: Question = NOTHING
+    answered: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,23 @@ def test_yes_is_trusted_and_no_is_not_asked_again(world: World) -> None:
     assert denied.adapter is None or "x0" not in denied.adapter.input_map.columns
 
 
+@pytest.mark.parametrize(("against", "decision"), [(6, "promote"), (60, "refuse")])
+def test_labels_outrank_an_answer_only_where_decisions_prove_the_contrary(
+    world: World, against: int, decision: str
+) -> None:
+    rows = moved(world)
+    asked = selfheal.heal(world.model, rows)
+    healed, served = world.model.with_adapter(asked.adapter).predict(rows), world.model.predict(rows)
+    differ = np.flatnonzero(healed != served)
+    chosen = np.r_[differ[:against], np.flatnonzero(healed == served)[:20]]
+    labels = pd.Series(served[chosen], rows.index[chosen])
+    told = selfheal.heal(world.model, rows, labels=labels, facts=asked.answers["yes"])
+    assert told.decision == decision, told.reasons
+    assert ("prove the contrary" in told.reasons[1]) is (decision == "refuse")
+    if decision == "promote":
+        assert selfheal.heal(world.model, rows, labels=labels).decision == "refuse", "a guess they would have stopped"
+
+
 def test_who_does_not_know_or_denied_twice_is_asked_for_labels(world: World) -> None:
     asked = selfheal.heal(world.model, moved(world))
     assert selfheal.heal(world.model, moved(world), facts=asked.answers["unknown"]).asks == "labels"

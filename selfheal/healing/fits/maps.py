@@ -83,9 +83,8 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     maps = InputMap(columns)
     listed = all(m.words for m in columns.values())
     failed, share = refused(case, maps, (PROVEN if proven else NEARLY) if listed else 1.0, set(proven))
-    sure = {*proven} | {
-        c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))
-    }
+    answered = {c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))}
+    sure = {*proven} | answered
     free = {c for c, m in columns.items() if not m.words} - sure
     undeclared = free - set(case.model.policy.declare.measurement)
     others = _others(case, columns, sure)
@@ -110,7 +109,7 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)),
         trusted=not any(doubts.values()),
         refit=None if listed else lambda rows: lines.refitted(case.part(rows), columns),
-        question=about_units(columns, others, case.when),
+        question=about_units(columns, others, case.when), answered=bool(answered),
     )  # fmt: skip
 
 
