@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import selfheal
-from selfheal.board import streams, triggers
+from selfheal.board import streams, tables, triggers
 from selfheal.board.ledger import REPORTED, Job, Ledger, built_in, chosen, jobs, plain, play
 from selfheal.board.score import Row
 from selfheal.board.summary import summarise
@@ -38,6 +38,8 @@ class Options:
         Parts of scenario names, or groups; empty for all. ``triggers`` is one.
     data
         Folders with data sets, beside the shipped one.
+    tables
+        Folders of which every Parquet file is a stream; with any, nothing else is asked.
     quick
         One seed, few random drifts, one onset a stream.
     ledger
@@ -47,6 +49,7 @@ class Options:
     seeds: tuple[int, ...] = REPORTED
     words: tuple[str, ...] = ()
     data: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()
     quick: bool = False
     ledger: Path | None = None
 
@@ -75,14 +78,16 @@ def run(options: Options, say: Say = lambda _: None) -> Board:
     seeds = options.seeds[:1] if options.quick else options.seeds
     folders = (*options.data, SHIPPED)
     from_data, absent = streams.scenarios(folders)
+    own = [scenario for folder in options.tables for scenario in tables.scenarios(folder)]
     words = [w for w in options.words if w != TRIGGERS]
-    wanted = chosen([*built_in(), *from_data], words, quick=options.quick) if words or not options.words else []
+    offered = own or [*built_in(), *from_data]
+    wanted = chosen(offered, words, quick=options.quick) if words or not options.words else []
     ledger = Ledger(options.ledger)
     rows = play(jobs(wanted, seeds), ledger, teller(say))
     watched = []
-    if not options.words or TRIGGERS in options.words:
+    if (not options.words and not own) or TRIGGERS in options.words:
         watched = _triggers(ledger, seeds, folders, options.quick, say)
-    return Board(rows, plain(summarise(rows, watched, [] if options.words else absent)), watched)
+    return Board(rows, plain(summarise(rows, watched, [] if options.words or own else absent)), watched)
 
 
 def teller(say: Say) -> Callable[[int, int, Job, Row], None]:

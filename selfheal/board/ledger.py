@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import selfheal
-from selfheal.board import mixed, random_drifts, small_sets, synthetic, twins
+from selfheal.board import field, mixed, random_drifts, small_sets, synthetic, twins
 from selfheal.board.score import Healer, Row, run
 from selfheal.board.trial import Scenario
 from selfheal.errors import InputError, nearest
@@ -90,7 +90,8 @@ def plain(value: Any) -> Any:
 
 def built_in() -> list[Scenario]:
     """Every scenario that needs no data set."""
-    return [*synthetic.SCENARIOS, *twins.SCENARIOS, *small_sets.SCENARIOS, *mixed.SCENARIOS, *random_drifts.SCENARIOS]
+    own = (synthetic, twins, small_sets, mixed, field, random_drifts)
+    return [scenario for module in own for scenario in module.SCENARIOS]
 
 
 def chosen(scenarios: Iterable[Scenario], words: Sequence[str], *, quick: bool = False) -> list[Scenario]:

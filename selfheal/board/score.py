@@ -11,8 +11,9 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
 from threadpoolctl import threadpool_limits
 
-from selfheal.board import audit, rivals
+from selfheal.board import audit, owner, rivals
 from selfheal.board.trial import Floats, Scenario, Trial
+from selfheal.healing.facts import Fact
 from selfheal.healing.heal import heal
 from selfheal.healing.outcome import Outcome
 from selfheal.model import MonitoredModel
@@ -67,11 +68,25 @@ def run(scenario: Scenario, seed: int, healer: Healer = heal) -> Row:
         began = time.process_time()
         outcome, fault = _asked(trial, healer, seed)
         seconds = time.process_time() - began
-        return scored(scenario, seed, trial, outcome, fault, seconds)
+        row = scored(scenario, seed, trial, outcome, fault, seconds)
+        settled, questions = owner.answered(trial, outcome, lambda facts: _asked(trial, healer, seed, facts)[0])
+        return row | {"questions": questions, "answered": _settled(trial, row, settled) if questions else None}
 
 
-def _asked(trial: Trial, healer: Healer, seed: int) -> tuple[Outcome | None, str]:
+def _settled(trial: Trial, row: Row, outcome: Outcome | None) -> Row:
+    """What became of a case whose questions were answered truthfully."""
+    models = audit.served(trial, outcome)
+    found: Row = {
+        "decision": outcome.decision if outcome else "error", "after": _figures(trial, models),
+        "acted": any(m is not trial.model for m in models), "named": _named(trial, outcome), "before": row["before"],
+    }  # fmt: skip
+    return found | {"harmful": harmful(found)}
+
+
+def _asked(trial: Trial, healer: Healer, seed: int, facts: Sequence[Fact] = ()) -> tuple[Outcome | None, str]:
     arguments: dict[str, Any] = {"recent": trial.recent, "labels": trial.labels, "memory": trial.memory, "seed": seed}
+    if facts:
+        arguments["facts"] = facts
     if trial.labelled_before:
         arguments["earlier"] = trial.labelled_before
     try:

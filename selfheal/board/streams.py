@@ -23,6 +23,7 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
 from selfheal.board.trial import Right, Scenario, Trial
 from selfheal.board.worlds import trained
+from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 
 RECENT = 6
@@ -125,13 +126,27 @@ class Stream:
 @lru_cache(maxsize=2)
 def stream(path: Path, begin: int, seed: int) -> Stream:
     """The model of a set, trained on three of every four blocks of its first quarter; the fourth is the reference."""
-    rows = pd.read_parquet(path).drop(columns="time").iloc[begin:].reset_index(drop=True)
+    rows = read(path).iloc[begin:].reset_index(drop=True)
     cut = len(rows) // 4
     first = rows.iloc[:cut]
     kept = np.arange(cut) // 365 % 4 == 3
     train, reference = _thin(first[~kept], TRAIN_ROWS), _thin(first[kept], REFERENCE_ROWS)
     model = trained(train, reference, "target", seed, preprocess=_preprocess(train))
     return Stream(model, rows, cut)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The rows of a file in time order, without their times.
+
+    Raises
+    ------
+    InputError
+        It has no column ``target``.
+    """
+    rows = pd.read_parquet(path)
+    if "target" not in rows:
+        raise InputError(f"{path.name} has no column 'target' (columns: {', '.join(map(str, rows.columns[:12]))})")
+    return rows.sort_values("time", kind="stable").drop(columns="time") if "time" in rows else rows
 
 
 def _thin(rows: pd.DataFrame, most: int) -> pd.DataFrame:

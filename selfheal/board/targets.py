@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Literal
 
 from selfheal.board.score import Row
@@ -66,7 +67,15 @@ def worst(
 
 def targets(rows: Sequence[Row]) -> list[Line]:
     """All lines that concern the rows' groups."""
-    return [*_synthetic(rows), *_mixed(rows), *_article(rows), *_twins(rows), *_streams(rows), *_everywhere(rows)]
+    return [
+        *_synthetic(rows),
+        *_mixed(rows),
+        *_article(rows),
+        *_twins(rows),
+        *_streams(rows),
+        *_tables(rows),
+        *_everywhere(rows),
+    ]
 
 
 def _synthetic(rows: Sequence[Row]) -> Iterator[Line]:
@@ -138,7 +147,7 @@ def _twins(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _streams(rows: Sequence[Row]) -> Iterator[Line]:
-    names = list(dict.fromkeys(r["group"] for r in rows if r["kind"]))
+    names = list(dict.fromkeys(r["group"] for r in rows if r["kind"] and r["group"] != "tables"))
     for name in names:
         yield from _stream(name, [r for r in rows if r["group"] == name])
     yield from _late_labels(rows)
@@ -172,6 +181,28 @@ def _stream(name: str, rows: Sequence[Row]) -> Iterator[Line]:
         yield line(f"{name}: harmed with labels", *_split(count(labelled, lambda r: r["harmful"]), "<=", 0))
 
 
+def _tables(rows: Sequence[Row]) -> Iterator[Line]:
+    """Rows of the reader's own: the default policy, and the same once facts were answered."""
+    ours = [r for r in rows if r["group"] == "tables"]
+    units = [r for r in ours if r["kind"] == "unit" and r["undrifted"] and r["before"]]
+    hurt = [r for r in units if _lost(r) >= 0.01]
+    if units:
+        yield line("tables: lost accuracy back by default", *_split(pooled(hurt, "undrifted"), ">=", 0.95))
+        told = [{**r, **(r["answered"] or {})} for r in hurt]
+        yield line("tables: lost accuracy back, facts answered", *_split(pooled(told, "undrifted"), ">=", 0.97))
+        wrong = count(units, lambda r: r["acted"] and r["named"] is False and r["harmful"])
+        yield line("tables: wrong conversions promoted, harmful", *_split(wrong, "<=", 0))
+        light = count(units, lambda r: r["acted"] and r["named"] is False)
+        yield line("tables: conversions promoted that were not exact", *_split(light, "<=", 0))
+    natural = [r for r in ours if r["kind"] == "natural"]
+    if natural:
+        yield line("tables: natural windows promoted", *_split(count(natural, lambda r: r["acted"]), "<=", 0))
+        asked = share(natural, lambda r: r["questions"])
+        yield line("tables: questions in natural windows", *_split(asked, "<=", 1 / 200))
+    faults = [r for r in ours if r["kind"] == "fault"]
+    yield from _some("tables: schema faults named", faults, lambda r: r["diagnosis"] == "data_fault", 0.95)
+
+
 def _late_labels(rows: Sequence[Row]) -> Iterator[Line]:
     """Gains over all windows of the sets where labels come in time; the goals are from docs/notes.md."""
     labelled = [r for r in rows if r["kind"] == "labels" and r["before"] and r["after"]]
@@ -189,6 +220,11 @@ def _lost(row: Row) -> float:
 
 
 def _everywhere(rows: Sequence[Row]) -> Iterator[Line]:
+    asked = [float(r["questions"]) for r in rows if r.get("questions")]
+    if asked:
+        yield line("questions of one change, median", median(asked), "<=", 1, len(asked))
+        bad = count([r["answered"] for r in rows if r.get("answered")], lambda r: r["harmful"])
+        yield line("answered truthfully, harmful", *_split(bad, "<=", 0))
     yield line("healer raised an error", *_split(count(rows, lambda r: r["decision"] == "error"), "<=", 0))
     single = [r for r in rows if r["mechanism"] != "combined"]
     both = [r for r in rows if r["mechanism"] == "combined"]

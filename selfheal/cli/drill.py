@@ -46,6 +46,10 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.option(
     "--data", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of data sets."
 )
+@click.option(
+    "--tables", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of which every Parquet file is a stream; nothing else is asked.",
+)  # fmt: skip
 @click.option("--quick", is_flag=True, help="One seed, few random drifts, one onset a stream.")
 @click.option(
     "--ledger",
@@ -59,7 +63,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.pass_context
 def drill(
     ctx: click.Context, model: str | None, seeds: tuple[int, ...], words: tuple[str, ...], data: tuple[Path, ...],
-    quick: bool, ledger: Path, html: Path | None, json_file: Path | None,
+    tables: tuple[Path, ...], quick: bool, ledger: Path, html: Path | None, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Run scenarios with known truth and print the scoreboard; with MODEL, a fire drill on an adopted model.
 
@@ -68,7 +72,7 @@ def drill(
     """
     from selfheal.board.course import Options
 
-    options = Options(seeds, words, data, quick, ledger)
+    options = Options(seeds, words, data, tables, quick, ledger)
     board = _run(model, options)
     write_json(json_file, board.to_json())
     if html is not None:

@@ -12,12 +12,13 @@ from selfheal.board import ledger, mixed, random_drifts, score, small_sets, synt
 from selfheal.board.trial import Scenario, Trial
 
 SEED = 7
+GROUPS = ("synthetic", "random", "mixed", "field", "twins", "digits", "breast cancer")
 
 
 def test_every_name_is_there_once() -> None:
     names = Counter(s.name for s in ledger.built_in())
     assert [n for n, count in names.items() if count > 1] == []
-    assert {s.group for s in ledger.built_in()} == {"synthetic", "random", "mixed", "twins", "digits", "breast cancer"}
+    assert {s.group for s in ledger.built_in()} == set(GROUPS)
 
 
 def sound(trial: Trial) -> None:
