@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfheal.errors import InputError, RefusedError, nearest
-from selfheal.loop.context import load
 from selfheal.loop.heal import heal_window
 from selfheal.loop.questions import FACT, Question, question_of, unanswered
 from selfheal.loop.records import HealRecord
@@ -58,8 +57,7 @@ def answer_question(ws: Workspace, name: str, given: str, actor: str) -> Answere
     InputError
         No such option, or no name.
     """
-    serving = load(ws, name)
-    entry = unanswered(serving)
+    entry = unanswered(ws, name)
     if entry is None:
         raise RefusedError(f"nothing is asked of {name!r} now; selfheal status {name} shows what waits")
     question = question_of(name, entry.intent)

@@ -15,9 +15,10 @@ import pandas as pd
 from selfheal.adapter import Adapter, ColumnMap, column_map
 from selfheal.loop.alerts import alert
 from selfheal.loop.child import HealResult
-from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.context import HISTORY, Context, Serving
 from selfheal.loop.records import HealRecord
 from selfheal.steering.actors import FLOW
+from selfheal.steering.models import serving_pointer
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry
 
@@ -69,7 +70,8 @@ def open_question(ws: Workspace, name: str) -> Question | None:
     NotFoundError
         No such model.
     """
-    found = unanswered(load(ws, name))
+    ws.table.schema(name)
+    found = unanswered(ws, name)
     return None if found is None else question_of(name, found.intent)
 
 
@@ -80,14 +82,14 @@ def facts(serving: Serving) -> tuple[Mapping[str, Any], ...]:
     is not so, or not known, until then as well. Both end with the change that was asked about: a healthy window later,
     the next change of these columns is another.
     """
-    known = _entries(serving)
+    known = serving.ws.table.journal(serving.name, kind=FACT)
     asked = {e.id: e for e in known if e.intent["step"] == "asked"}
     found: list[Mapping[str, Any]] = []
     for of, answer in _answers(known).items():
         question = asked.get(of)
         if question is None or question.intent["manifest"] != serving.model.manifest:
             continue
-        fresh = serving.look.swap < answer.id and not _over(serving, question)
+        fresh = serving.look.swap < answer.id and not _over(serving.cycles, question)
         told = question.intent["answers"][answer.intent["answer"]]
         found += [fact for fact in told if fresh or (fact["holds"] and _serves(serving, fact["columns"]))]
     return tuple(found)
@@ -97,7 +99,7 @@ def ask(ctx: Context, record: HealRecord, result: HealResult) -> None:
     """Journal the question of a heal and say it aloud, unless the like is open already."""
     if result.asks != "fact":
         return
-    answers, waits = result.answers, unanswered(ctx)
+    answers, waits = result.answers, unanswered(ctx.ws, ctx.name)
     if waits is not None and _about(waits.intent["answers"]) == _about(answers):
         return
     intent = {
@@ -111,13 +113,21 @@ def ask(ctx: Context, record: HealRecord, result: HealResult) -> None:
     alert(ctx, "a question", [open_.text, open_.command])
 
 
-def unanswered(serving: Serving) -> JournalEntry | None:
-    """The newest question under the version that serves, unless it was answered or the change is over."""
-    known = _entries(serving)
+def unanswered(ws: Workspace, name: str) -> JournalEntry | None:
+    """The newest question under the version that serves, unless it was answered or the change is over.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    """
+    known, pointer = ws.table.journal(name, kind=FACT), serving_pointer(ws, name)
     asked = next((e for e in reversed(known) if e.intent["step"] == "asked"), None)
-    if asked is None or asked.id in _answers(known) or asked.intent["against"] != serving.version:
+    if asked is None or asked.id in _answers(known) or asked.intent["against"] != pointer.version:
         return None
-    gone = asked.intent["manifest"] != serving.model.manifest or _over(serving, asked)
+    gone = pointer.base_manifest not in ("", asked.intent["manifest"]) or _over(
+        ws.table.cycles(name, last=HISTORY), asked
+    )
     return None if gone else asked
 
 
@@ -148,20 +158,15 @@ def _evidence(ctx: Context, result: HealResult, columns: Sequence[str]) -> dict[
     }
 
 
-def _entries(serving: Serving) -> list[JournalEntry]:
-    """Every question and answer of a model, oldest first."""
-    return serving.ws.table.journal(serving.name, kind=FACT)
-
-
 def _answers(known: Sequence[JournalEntry]) -> dict[int, JournalEntry]:
     """Question → its answer, by the ids of the journal."""
     return {e.intent["asked"]: e for e in known if e.intent["step"] == "answered"}
 
 
-def _over(serving: Serving, question: JournalEntry) -> bool:
+def _over(cycles: Sequence[Mapping[str, Any]], question: JournalEntry) -> bool:
     """Whether a healthy window came after the one that a question is about: the change is over."""
     own = question.intent["window"]
-    return any(c["index"] > own and c["health"] in ("healthy", "cleared") for c in serving.cycles)
+    return any(c["index"] > own and c["health"] in ("healthy", "cleared") for c in cycles)
 
 
 def _serves(serving: Serving, columns: Mapping[str, Any]) -> bool:

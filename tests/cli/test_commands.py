@@ -219,6 +219,7 @@ def told(**changed: Any) -> dict[str, Any]:
         "refused": [],
         "quarantine": [2],
         "audit_pending": [4],
+        "question": "",
         **changed,
     }
 

@@ -137,12 +137,11 @@ def test_health():
     quiet, first = Decision("stable", ()), Decision("drift", (), alarm=True)
     confirmed = Decision("heal", (), alarm=True, confirmed=True)
     assert health_of(quiet, None, [], off=False) == "healthy"
-    assert health_of(quiet, None, [], rolled_back=True) == "unhealthy"
+    assert health_of(quiet, None, [], off=True) == "unhealthy"
     assert health_of(first, None, [], off=False) == "waiting"
     assert health_of(confirmed, heal("promote", "sensor"), [], off=False) == "unhealthy"
     assert health_of(confirmed, heal("keep", "benign"), [], off=False) == "cleared"
     assert health_of(confirmed, heal("keep", "benign"), [], off=True) == "unhealthy", "seen through a wrong map"
-    assert health_of(quiet, None, [], off=True) == "unhealthy"
     assert health_of(confirmed, heal("refuse", "unknown"), [], off=False) == "unhealthy"
     assert health_of(Decision("data_fault", ()), None, [], off=False) == "unhealthy"
     assert health_of(Decision("too_few", ()), None, [], off=False) == "none"

@@ -90,7 +90,7 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     others = _others(case, columns, sure)
     dim = {
         c: where.width for c, where in _places(case, columns, sure).items()
-        if where.width > TOLD and abs(np.log(abs(columns[c].scale))) < NEAR
+        if where.width > TOLD and abs(np.log(abs(columns[c].scale))) < NEAR and not _shared(columns, c)
     }  # fmt: skip
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
@@ -195,6 +195,11 @@ def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str
     codes = case.code_columns
     held = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
     return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in held.items()}
+
+
+def _shared(columns: Mapping[str, ColumnMap], column: str) -> bool:
+    """Whether another column went through the same conversion: two lines that look like it by chance are none."""
+    return sum(m.words == columns[column].words for m in columns.values()) > 1
 
 
 def _own(case: Case, judged: Judgement, maps: InputMap) -> float:

@@ -5,7 +5,10 @@ It may lie anywhere, in the middle of the range too. What such rows held before 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
@@ -21,6 +24,10 @@ GROWTH = 3.0
 """It must be this many times the largest share that any value has had which comes and goes, and that this window has
 on any other: an hour's one reading of the weather stands on all flights of it, and a coarse recorder piles up all."""
 
+STILL = 0.6
+"""Part of the different values (their effective number, geometric mean over columns) of as many rows by chance, below
+which the other columns stand still in the rows of a pile: an hour's weather stands on all flights of it (.47)."""
+
 LASTING = 0.5
 """A value that stands out in every healthy window, by at least this part of the largest there, does not come and go."""
 
@@ -29,11 +36,12 @@ def explain(case: Case) -> Finding | None:
     """Whether columns have piles that they never had."""
     columns = [c for c in case.numeric if c not in case.code_columns and not cut_off(case, c)]
     piles = {c: pile for c in columns if (pile := _pile(case, c))}
+    on = {c: case.raw[c].to_numpy(dtype=np.float64, na_value=np.nan) == v for c, (v, _) in piles.items()}
+    others = [c for c in columns if c not in piles]
+    piles = {c: pile for c, pile in piles.items() if not _one_reading(case, on[c], others)}
     if not piles:
         return None
-    part = np.logical_and.reduce(
-        [case.raw[c].to_numpy(dtype=np.float64, na_value=np.nan) == v for c, (v, _) in piles.items()]
-    )
+    part = np.logical_and.reduce([on[c] for c in piles])
     told = [
         f"column {c!r} is {value:g} in {share:.0%} of rows, which few ever were: a default, a value put in, or stuck?"
         for c, (value, share) in piles.items()
@@ -62,6 +70,19 @@ def _pile(case: Case, column: str) -> tuple[float, float] | None:
         if share - usual >= SHARE and share >= GROWTH * max(usual, fleeting, other):
             return value, share
     return None
+
+
+def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> bool:
+    """Whether in these rows (bool [n]) the other columns stand still as this one does."""
+    by_chance = np.random.default_rng(case.seed).permutation(part)
+    ratios = [_variety(case, c, part) / _variety(case, c, by_chance) for c in others]
+    return len(ratios) > 1 and float(np.exp(np.mean(np.log(ratios)))) < STILL
+
+
+def _variety(case: Case, column: str, part: NDArray[np.bool_]) -> float:
+    """Effective number of different values in some rows (Simpson 1949)."""
+    shares = _shares(case.present(case.raw[part], column))[1]
+    return 1.0 / max(float((shares**2).sum()), 1e-12)
 
 
 def _shares(values: Floats) -> tuple[Floats, Floats]:
