@@ -18,6 +18,8 @@ from torch import nn
 
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, nearest, shown
+from selfheal.parts import columns as kinds
+from selfheal.parts.content import feed
 from selfheal.policy import Policy, check_name
 
 Floats = NDArray[np.float64]
@@ -47,6 +49,8 @@ class MonitoredModel:
         The registered name; by default the policy's ``model``.
     adapter
         What it serves with; the identity by default.
+    as_stored
+        For what opens a stored model: its parts were asked when it was adopted, and are taken as they are.
 
     Attributes
     ----------
@@ -79,12 +83,15 @@ class MonitoredModel:
         policy: Policy | Mapping[str, Any] | str | Path | None = None,
         name: str | None = None,
         adapter: Adapter | None = None,
+        *,
+        as_stored: bool = False,
     ) -> None:
         self.policy = Policy.load(policy)
         self.name = name or self.policy.model
         if self.name is not None:
             check_name(self.name)
         self.target = _target(reference, target, self.policy)
+        reference = reference if as_stored else kinds.plain(reference)
         labels = reference[self.target]
         if labels.isna().any():
             raise InputError(f"reference: {int(labels.isna().sum())} rows have no {self.target!r}; drop them")
@@ -92,11 +99,11 @@ class MonitoredModel:
         self.classes_: NDArray[Any] = np.unique(labels.to_numpy())
         self.reference = reference[list(self.features)].reset_index(drop=True)
         self.reference_labels = labels.reset_index(drop=True)
-        self.dtypes: dict[str, str] = {c: _dtype(self.reference[c]) for c in self.features}
+        self.dtypes: dict[str, str] = {c: kinds.kind(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
-        self._nulls = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
+        self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.backbone, self.head, self.preprocess = _frozen(backbone), _frozen(head), preprocess
         if len(self.classes_) < 2:
             raise InputError(
@@ -175,11 +182,9 @@ class MonitoredModel:
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
         columns = units[list(self.features)]
-        for name, null in self._nulls.items():
-            missing = columns[name].isna()
-            if missing.any():
-                columns = columns.assign(**{name: columns[name].astype(object).mask(missing, null)})
-        made = columns.to_numpy(dtype=np.float32) if self.preprocess is None else self.preprocess.transform(columns)
+        if self.preprocess is None:
+            return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
+        made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls, self.dtypes))
         dense = made.toarray() if hasattr(made, "toarray") else made
         return np.ascontiguousarray(dense, dtype=np.float32)
 
@@ -197,9 +202,10 @@ class MonitoredModel:
         self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
-        texts = [c for c in numeric if columns[c].dtype.kind not in "fiub"]
-        if texts:
-            columns = columns.assign(**{c: _numbers(columns[c]) for c in texts})
+        odd = {c: columns[c] for c in self.features if not kinds.is_plain(columns[c], self.dtypes[c])}
+        if odd:
+            made = {c: v.astype(object) if self.dtypes[c] == "str" else _numbers(v) for c, v in odd.items()}
+            columns = columns.assign(**made)
         values = columns[numeric].to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             self._refuse_non_finite(values, numeric)
@@ -313,7 +319,7 @@ class MonitoredModel:
                 array = tensor.detach().cpu().contiguous().numpy()
                 digest.update(f"{part}.{name}:{array.dtype}:{array.shape}".encode())
                 digest.update(array.tobytes())
-        _feed(digest, self.preprocess)
+        feed(digest, self.preprocess)
         return digest.hexdigest()
 
     def __repr__(self) -> str:
@@ -338,11 +344,6 @@ def _target(reference: pd.DataFrame, target: str | None, policy: Policy) -> str:
     return name
 
 
-def _dtype(column: pd.Series[Any]) -> str:
-    kind = column.dtype.kind
-    return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(kind, "str")
-
-
 def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     numbers = pd.to_numeric(column, errors="coerce")
     bad = numbers.isna() & column.notna()
@@ -350,32 +351,10 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
         row = int(np.argmax(bad.to_numpy()))
         words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
         raise InputError(words, reason="not a number", column=str(column.name))
-    return numbers.astype(np.float64)
+    return pd.Series(kinds.as_float(numbers), index=column.index, name=column.name)
 
 
 def _frozen(module: nn.Module) -> nn.Module:
     with suppress(NotImplementedError):  # an exported program has no train/eval switch: it was exported in eval
         module.eval()
     return module
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Hash a fitted transformer by content, the same before and after it was stored and loaded."""
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        digest.update(f"{value.dtype}:{value.shape}".encode() + value.tobytes())
-    elif isinstance(value, list | tuple | np.ndarray):
-        digest.update(b"[")
-        for item in value:
-            _feed(digest, item)
-        digest.update(b"]")
-    elif isinstance(value, dict):
-        for key in sorted(value, key=str):
-            digest.update(str(key).encode())
-            _feed(digest, value[key])
-    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-        digest.update(type(value).__qualname__.encode())
-        _feed(digest, vars(value))
-    elif callable(value):
-        digest.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
-    else:
-        digest.update(str(value).encode())

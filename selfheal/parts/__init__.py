@@ -1,0 +1,4 @@
+"""What a model is made of: columns, preprocessing, network; what of it can be taken, cut in two, and stored.
+
+Nothing here knows a registry: the same questions are asked when a model is made and when it is adopted.
+"""
