@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import numbers
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,24 @@ def as_float(column: pd.Series[Any]) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
+def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column that ought to hold numbers, as float64; missing ones are NaN.
+
+    Raises
+    ------
+    InputError
+        Naming column, row and value of the first that is none.
+    """
+    values = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    found = pd.to_numeric(values, errors="coerce")
+    bad = found.isna() & column.notna()
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
+        raise InputError(words, reason="not a number", column=str(column.name))
+    return pd.Series(as_float(found), index=column.index, name=column.name)
+
+
 def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Rows as a fitted transformer knows them: its kind of missing text, and booleans, which arrive as 0 and 1."""
     made: dict[str, Any] = {}
@@ -89,6 +107,36 @@ def with_nulls(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """The frame with each named column's missing texts as they were, which Parquet does not tell apart."""
     held = {name: frame[name].astype(object) for name in kinds}
     return frame.assign(**{name: held[name].where(held[name].notna(), _NULLS[kinds[name]]) for name in kinds})
+
+
+def classes_of(labels: pd.Series[Any], named: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
+    """The sorted class labels [k]: those of the reference, or all that are named.
+
+    Raises
+    ------
+    InputError
+        Fewer than two; or the named ones are not sorted, differ in kind from the reference's, or lack one of them.
+    """
+    found = np.unique(labels.to_numpy())
+    if len(found) < 2:
+        raise InputError(f"reference: {labels.name!r} has {len(found)} class; a classifier needs two or more")
+    if named is None:
+        return found
+    made = [value.item() if hasattr(value, "item") else value for value in named]
+    held = found.tolist()
+    if len({type(value) for value in [*made, *held]}) != 1:
+        raise InputError(
+            f"classes: {shown(made)} are not of the kind of the reference's labels {shown(held)}; give the same kind"
+        )
+    if made != sorted(set(made)):
+        raise InputError(
+            f"classes: {shown(made)} are not sorted, and the head's outputs are taken in the order of sorted labels; "
+            "put the head's outputs in that order, or name the labels so that they sort as the head has them"
+        )
+    missing = [value for value in held if value not in made]
+    if missing:
+        raise InputError(f"classes: {shown(missing[0])} is a label of the reference, and not among {shown(made)}")
+    return np.array(made, dtype=object if found.dtype == object else None)
 
 
 def refuse_many(features: Collection[str], classes: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from selfheal.errors import ArtifactError, InputError
+from selfheal.parts import IN_MEMORY
 from selfheal.parts.content import feed
 from selfheal.parts.harmless import OBJECTS, allowed, ufuncs
 
@@ -67,6 +68,19 @@ def save_preprocessing(transformer: Any) -> bytes:
             f"that does not say what it is made of; {_REMEDY}"
         )
     return data
+
+
+def check_preprocessing(transformer: Any) -> None:
+    """Refuse what `save_preprocessing` refuses, before anybody adopts it.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        save_preprocessing(transformer)
+    except InputError as error:
+        raise InputError(f"{error}; {IN_MEMORY}") from error
 
 
 def open_preprocessing(data: bytes) -> Any:

@@ -191,6 +191,7 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
             preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
             policy=Policy.load(yaml.safe_load(files[POLICY])),
             name=manifest["name"],
+            classes=manifest["classes"],
             as_stored=True,
         )
     except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
