@@ -64,6 +64,10 @@ class MonitoredModel:
 
     Attributes
     ----------
+    cut
+        Where the network was cut, and what was left out of it.
+    nulls
+        Text column → what a missing value of it is in the reference: None, NaN or NA.
     digest
         SHA-256 of parameters, buffers and preprocessing: which adapters fit.
     manifest

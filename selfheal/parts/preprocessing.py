@@ -119,6 +119,11 @@ def content_digest(transformer: Any) -> str:
     return digest.hexdigest()
 
 
+def function_names(data: bytes) -> list[str]:
+    """The functions that a stored transformer calls, sorted; the digest of its content calls each of scipy's ufunc."""
+    return sorted(str(node["__class__"]) for node in _nodes(_schema(data)) if node["__loader__"] == "FunctionNode")
+
+
 def _strange(data: bytes) -> str:
     """The first name that skops does not trust and our list does not have; empty where there is none.
 

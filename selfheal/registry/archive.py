@@ -35,7 +35,7 @@ from selfheal.errors import ArtifactError, FormatError, InputError, PolicyError,
 from selfheal.model import MonitoredModel
 from selfheal.parts import weights
 from selfheal.parts.columns import null_kind, with_nulls
-from selfheal.parts.preprocessing import open_preprocessing, save_preprocessing
+from selfheal.parts.preprocessing import function_names, open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
 
@@ -235,7 +235,8 @@ def identity(directory: Path) -> str:
     what = {key: manifest[key] for key in ("digest", "features", "dtypes", "target", "classes", "parts")}
     programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
     reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)
-    content = hashlib.sha256(json.dumps([what, programs], sort_keys=True).encode())
+    called = function_names(files["preprocess.skops"]) if "preprocess.skops" in files else []
+    content = hashlib.sha256(json.dumps([what, programs, called], sort_keys=True).encode())
     content.update(reference.to_numpy().tobytes())
     return content.hexdigest()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -26,7 +27,7 @@ from selfheal import MonitoredModel
 from selfheal.errors import ArtifactError, InputError, UnavailableError
 from selfheal.parts.preprocessing import open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program
-from selfheal.registry.archive import MANIFEST, load_base, manifest_digest, save_base
+from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
 from selfheal.registry.served import checked_adapter
 from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
 
@@ -154,6 +155,19 @@ def test_a_builder_in_the_standard_library_or_missing_is_refused(base: Path) -> 
 def test_preprocessing_of_foreign_types_is_refused_at_adoption() -> None:
     with pytest.raises(InputError, match=r"preprocess .*scikit-learn"):
         save_preprocessing(FunctionTransformer(_double))
+
+
+def test_another_function_of_scipy_makes_another_base(tmp_path: Path) -> None:
+    frame = rows()[[*NUMBERS, "rain"]]
+    found = []
+    for i, function in enumerate((scipy.special.expit, scipy.special.expit, scipy.special.exp2)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = nn.Linear(3, 4), nn.Linear(4, 2)
+        made = FunctionTransformer(function).fit(frame[NUMBERS])
+        save_base(MonitoredModel(*net, frame, target="rain", preprocess=made), tmp_path / str(i))
+        found.append(identity(tmp_path / str(i)))
+    assert found[0] == found[1] != found[2]
 
 
 def _double(x: np.ndarray) -> np.ndarray:
