@@ -82,7 +82,7 @@ class MonitoredModel:
     Notes
     -----
     A network of torch's own layers is made in milliseconds. One with a ``forward()`` of its own is exported on trial: a
-    tenth of a CPU second for a small one, and five once a process; ``in_memory=True`` leaves that out.
+    tenth of a CPU second for a small one, and some four once a process; ``in_memory=True`` leaves that out.
 
     Examples
     --------
@@ -211,7 +211,7 @@ class MonitoredModel:
         columns = units[list(self.features)]
         if self.preprocess is None:
             return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
-        made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls, self.dtypes))
+        made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
         dense = made.toarray() if hasattr(made, "toarray") else made
         return np.ascontiguousarray(dense, dtype=np.float32)
 

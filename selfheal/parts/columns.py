@@ -85,16 +85,13 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(as_float(found), index=column.index, name=column.name)
 
 
-def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any], dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Rows as a fitted transformer knows them: its kind of missing text, and booleans, which arrive as 0 and 1."""
+def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows with a missing text as the fitted transformer knows it."""
     made: dict[str, Any] = {}
     for name, null in nulls.items():
         missing = columns[name].isna()
         if missing.any():
             made[name] = columns[name].astype(object).mask(missing, null)
-    for name, dtype in dtypes.items():
-        if dtype == "bool" and columns[name].dtype.kind in "fiu" and columns[name].isin((0, 1)).all():
-            made[name] = columns[name].astype(np.bool_)
     return columns.assign(**made) if made else columns
 
 

@@ -1,7 +1,7 @@
 """What a network must be to be adopted, asked on reference rows before anything is stored.
 
 Asking costs a few forward passes. A network of torch's own layers is stored by construction; any other is exported, for
-nothing less says whether it can be: a tenth of a second for a small one, and some five of CPU once a process.
+nothing less says whether it can be: a tenth of a second for a small one, and some four of CPU once a process.
 """
 
 from __future__ import annotations

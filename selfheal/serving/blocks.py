@@ -73,19 +73,12 @@ def _block(step: Any, columns: list[str], model: MonitoredModel, numeric: list[s
     done = _step(step)
     if done is None:
         return chosen
-    if all(model.dtypes[name] == "bool" for name in columns):
-        return lambda numbers, words: done(_booleans(chosen(numbers, words)))
     return lambda numbers, words: done(chosen(numbers, words))
 
 
 def _as_they_are(places: list[int]) -> Block:
     whole = places == list(range(len(places)))
     return lambda numbers, texts: numbers if whole and numbers.shape[1] == len(places) else numbers[:, places]
-
-
-def _booleans(values: Floats) -> Any:
-    """Booleans arrive as 0 and 1, and the transformer was fitted to booleans."""
-    return values.astype(np.bool_) if ((values == 0) | (values == 1)).all() else values
 
 
 # ---------------------------------------------------------------------- numbers
@@ -242,4 +235,4 @@ class _Asked:
 
     def __call__(self, values: dict[str, list[str | None]]) -> Floats:
         frame = pd.DataFrame({name: pd.Series(values[name], dtype=object) for name in self.columns})
-        return _dense(self.step.transform(as_fitted(frame, self.nulls, {})))
+        return _dense(self.step.transform(as_fitted(frame, self.nulls)))

@@ -22,6 +22,7 @@ from selfheal.serving.scorer import Scorer
 from selfheal.table import InferenceTable, Pointer
 from tests.registry.models import CASES, Case
 
+pytestmark = pytest.mark.xdist_group("models")  # one store, and torch.export is imported once
 Home = tuple[Registry, InferenceTable]
 
 
