@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, InputError, nearest, shown
+from selfheal.errors import ArtifactError, InputError, nearest
+from selfheal.parts import columns as kinds
+from selfheal.parts import network
+from selfheal.parts.content import feed
+from selfheal.parts.cut import check_dropped, take
+from selfheal.parts.preprocessing import check_preprocessing
 from selfheal.policy import Policy, check_name
 
 Floats = NDArray[np.float64]
@@ -34,7 +38,8 @@ class MonitoredModel:
     backbone
         Module, float32 [n, d_in] → [n, d]. Frozen; put to ``eval()``.
     head
-        Module, [n, d] → logits [n, k], or [n] / [n, 1] for two classes. Frozen; put to ``eval()``.
+        Module, [n, d] → logits [n, k], or [n] / [n, 1] for two classes. Frozen; put to ``eval()``. A Softmax,
+        LogSoftmax or Sigmoid layer at its end is left out. With ``module``: the name of a part of it, or -1.
     reference
         Labelled rows that the model was not trained on, in time order where there is one: features and target.
     target
@@ -47,9 +52,22 @@ class MonitoredModel:
         The registered name; by default the policy's ``model``.
     adapter
         What it serves with; the identity by default.
+    module
+        In place of two modules: one, which is cut where its part ``head`` begins (-1: its last layer). That the parts
+        answer as the module does is tried on the reference.
+    classes
+        All labels that the head knows, sorted, where the reference lacks some.
+    in_memory
+        For a model that is never adopted: what adoption would refuse is not asked, but for what cannot be scored.
+    as_stored
+        For what opens a stored model: its parts were asked when it was adopted, and are taken as they are.
 
     Attributes
     ----------
+    cut
+        Where the network was cut, and what was left out of it.
+    nulls
+        Text column → what a missing value of it is in the reference: None, NaN or NA.
     digest
         SHA-256 of parameters, buffers and preprocessing: which adapters fit.
     manifest
@@ -58,7 +76,13 @@ class MonitoredModel:
     Raises
     ------
     InputError
-        If reference, network and policy do not fit together; the message names what does not.
+        If reference, network and policy do not fit together, or one of them cannot be adopted; the message names what,
+        and the way out.
+
+    Notes
+    -----
+    A network of torch's own layers is made in milliseconds. One with a ``forward()`` of its own is exported on trial: a
+    tenth of a CPU second for a small one, and some four once a process; ``in_memory=True`` leaves that out.
 
     Examples
     --------
@@ -71,39 +95,49 @@ class MonitoredModel:
 
     def __init__(
         self,
-        backbone: nn.Module,
-        head: nn.Module,
-        reference: pd.DataFrame,
+        backbone: nn.Module | None = None,
+        head: nn.Module | str | int | None = None,
+        reference: pd.DataFrame | None = None,
         target: str | None = None,
         preprocess: Any = None,
         policy: Policy | Mapping[str, Any] | str | Path | None = None,
         name: str | None = None,
         adapter: Adapter | None = None,
+        *,
+        module: nn.Module | None = None,
+        classes: Sequence[Any] | NDArray[Any] | None = None,
+        in_memory: bool = False,
+        as_stored: bool = False,
     ) -> None:
         self.policy = Policy.load(policy)
         self.name = name or self.policy.model
         if self.name is not None:
             check_name(self.name)
+        if not isinstance(reference, pd.DataFrame) or not len(reference):
+            raise InputError("reference is missing: a DataFrame of labelled rows that the model was not trained on")
         self.target = _target(reference, target, self.policy)
+        reference = reference if as_stored else kinds.plain(reference)
         labels = reference[self.target]
         if labels.isna().any():
             raise InputError(f"reference: {int(labels.isna().sum())} rows have no {self.target!r}; drop them")
         self.features: tuple[str, ...] = tuple(str(c) for c in reference.columns if c != self.target)
-        self.classes_: NDArray[Any] = np.unique(labels.to_numpy())
+        self.classes_: NDArray[Any] = kinds.classes_of(labels, classes)
         self.reference = reference[list(self.features)].reset_index(drop=True)
         self.reference_labels = labels.reset_index(drop=True)
-        self.dtypes: dict[str, str] = {c: _dtype(self.reference[c]) for c in self.features}
+        self.dtypes: dict[str, str] = {c: kinds.kind(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
-        self._nulls = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
-        self.backbone, self.head, self.preprocess = _frozen(backbone), _frozen(head), preprocess
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"reference: {self.target!r} has {len(self.classes_)} class; a classifier needs two or more"
-            )
+        self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.policy.check(self.features, self.classes_.tolist())
-        self._try_first_rows()
+        self.preprocess = preprocess
+        entered = self._entered(2 if as_stored else network.ROWS)
+        with network.said():
+            self.cut = take(module, backbone, head, entered, as_stored=as_stored)
+        self.backbone, self.head = self.cut.backbone, self.cut.head
+        self._check_width(entered[:2])
+        if not as_stored:
+            self._check_parts(entered, in_memory)
         self.digest = self._frozen_digest()
         self.manifest = ""
         self.adapter = self._fitting(adapter or Adapter())
@@ -175,11 +209,9 @@ class MonitoredModel:
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
         columns = units[list(self.features)]
-        for name, null in self._nulls.items():
-            missing = columns[name].isna()
-            if missing.any():
-                columns = columns.assign(**{name: columns[name].astype(object).mask(missing, null)})
-        made = columns.to_numpy(dtype=np.float32) if self.preprocess is None else self.preprocess.transform(columns)
+        if self.preprocess is None:
+            return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
+        made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
         dense = made.toarray() if hasattr(made, "toarray") else made
         return np.ascontiguousarray(dense, dtype=np.float32)
 
@@ -197,9 +229,10 @@ class MonitoredModel:
         self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
-        texts = [c for c in numeric if columns[c].dtype.kind not in "fiub"]
-        if texts:
-            columns = columns.assign(**{c: _numbers(columns[c]) for c in texts})
+        odd = {c: columns[c] for c in self.features if not kinds.is_plain(columns[c], self.dtypes[c])}
+        if odd:
+            made = {c: v.astype(object) if self.dtypes[c] == "str" else kinds.as_numbers(v) for c, v in odd.items()}
+            columns = columns.assign(**made)
         values = columns[numeric].to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             self._refuse_non_finite(values, numeric)
@@ -289,22 +322,36 @@ class MonitoredModel:
             )
         return adapter.belonging_to(self.digest, adapter.base_version)
 
-    def _try_first_rows(self) -> None:
-        """Score two reference rows, so that what does not fit is said now and not at the first request."""
-        rows = self.check_rows(self.reference).iloc[:2]
-        try:
-            with torch.inference_mode():
-                width = int(self.head_logits(self.backbone(torch.from_numpy(self.network_input(rows)))).shape[1])
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise InputError(
-                f"backbone and head cannot score the reference's first rows: {error}. backbone takes float32 [n, d_in] "
-                "(what preprocess makes of the feature columns), head takes the backbone's output"
-            ) from error
-        if width != len(self.classes_):
+    # ------------------------------------------------------------------ what is taken
+
+    def _entered(self, most: int) -> torch.Tensor:
+        """What preprocessing makes of the reference's first rows, float32 [m, d_in]."""
+        rows = self.check_rows(self.reference).iloc[:most]
+        with network.said("preprocess cannot transform the reference's first rows", network.PREPROCESS):
+            return torch.from_numpy(self.network_input(rows))
+
+    def _check_width(self, entered: torch.Tensor) -> None:
+        with network.said(), torch.inference_mode():
+            width = int(self.head(self.backbone(entered)).reshape(len(entered), -1).shape[1])
+        check_dropped(self.cut.dropped, width)
+        if max(width, 2) != len(self.classes_):
             raise InputError(
                 f"the head gives {width} logits, the reference's {self.target!r} has {len(self.classes_)} classes: "
-                f"{self.classes_.tolist()}"
+                f"{self.classes_.tolist()}. If the head knows labels that the reference lacks, name all of them in "
+                "classes="
             )
+
+    def _check_parts(self, entered: torch.Tensor, in_memory: bool) -> None:
+        """Refuse what cannot be served or healed, and, but for a model in memory, what adoption would refuse."""
+        with network.said():
+            network.check_network(self.backbone, self.head, entered)
+        network.check_rows_alone(entered, self._entered(1))
+        if in_memory:
+            return
+        kinds.refuse_many(self.features, len(self.classes_))
+        if self.preprocess is not None:
+            check_preprocessing(self.preprocess)
+        network.check_storable(self.backbone, self.head, entered)
 
     def _frozen_digest(self) -> str:
         digest = hashlib.sha256()
@@ -313,12 +360,19 @@ class MonitoredModel:
                 array = tensor.detach().cpu().contiguous().numpy()
                 digest.update(f"{part}.{name}:{array.dtype}:{array.shape}".encode())
                 digest.update(array.tobytes())
-        _feed(digest, self.preprocess)
+        feed(digest, self.preprocess)
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        size = f"{len(self.features)} features, classes {self.classes_.tolist()}"
-        return f"MonitoredModel({self.name or 'unnamed'}, {size}, adapter: {self.adapter.changed_part})"
+        parts = [
+            self.name or "unnamed",
+            f"{len(self.features)} features",
+            f"classes {self.classes_.tolist()}",
+            f"hidden {self.hidden_dim}",
+            str(self.cut),
+            f"adapter: {self.adapter.changed_part}",
+        ]
+        return f"MonitoredModel({', '.join(part for part in parts if part)})"
 
 
 def softmax(logits: Floats) -> Floats:
@@ -336,46 +390,3 @@ def _target(reference: pd.DataFrame, target: str | None, policy: Policy) -> str:
     if reference.columns.duplicated().any():
         raise InputError(f"reference: column {reference.columns[reference.columns.duplicated()][0]!r} appears twice")
     return name
-
-
-def _dtype(column: pd.Series[Any]) -> str:
-    kind = column.dtype.kind
-    return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(kind, "str")
-
-
-def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = numbers.isna() & column.notna()
-    if bad.any():
-        row = int(np.argmax(bad.to_numpy()))
-        words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
-        raise InputError(words, reason="not a number", column=str(column.name))
-    return numbers.astype(np.float64)
-
-
-def _frozen(module: nn.Module) -> nn.Module:
-    with suppress(NotImplementedError):  # an exported program has no train/eval switch: it was exported in eval
-        module.eval()
-    return module
-
-
-def _feed(digest: Any, value: Any) -> None:
-    """Hash a fitted transformer by content, the same before and after it was stored and loaded."""
-    if isinstance(value, np.ndarray) and value.dtype != object:
-        digest.update(f"{value.dtype}:{value.shape}".encode() + value.tobytes())
-    elif isinstance(value, list | tuple | np.ndarray):
-        digest.update(b"[")
-        for item in value:
-            _feed(digest, item)
-        digest.update(b"]")
-    elif isinstance(value, dict):
-        for key in sorted(value, key=str):
-            digest.update(str(key).encode())
-            _feed(digest, value[key])
-    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-        digest.update(type(value).__qualname__.encode())
-        _feed(digest, vars(value))
-    elif callable(value):
-        digest.update(getattr(value, "__qualname__", type(value).__qualname__).encode())
-    else:
-        digest.update(str(value).encode())

@@ -57,7 +57,7 @@ class Held:
         self.size = min(model.policy.monitor.window.rows or WINDOW, n // 6)
         self.model = MonitoredModel(
             model.backbone, model.head, self.rows.iloc[: self.half], target=model.target,
-            preprocess=model.preprocess, policy=model.policy, name=model.name,
+            preprocess=model.preprocess, policy=model.policy, name=model.name, classes=model.classes_, as_stored=True,
         )  # fmt: skip
 
     @property

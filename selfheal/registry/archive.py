@@ -33,10 +33,11 @@ from torch import nn
 
 from selfheal.errors import ArtifactError, FormatError, InputError, PolicyError, UnavailableError
 from selfheal.model import MonitoredModel
+from selfheal.parts import weights
+from selfheal.parts.columns import null_kind, with_nulls
+from selfheal.parts.preprocessing import function_names, open_preprocessing, save_preprocessing
+from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
-from selfheal.registry import weights
-from selfheal.registry.preprocessing import open_preprocessing, save_preprocessing
-from selfheal.registry.program import export_program, open_program
 
 FORMAT = "selfheal-base-1"
 MANIFEST = "base.json"
@@ -89,6 +90,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         "digest": model.digest,
         "features": list(model.features),
         "dtypes": model.dtypes,
+        "nulls": {name: null_kind(null) for name, null in model.nulls.items()},
         "target": model.target,
         "classes": np.asarray(model.classes_).tolist(),
         "parts": parts,
@@ -179,14 +181,18 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
     files = read_base(directory, expect_digest, expect_manifest)
     manifest = _manifest(files[MANIFEST], directory)
     try:
+        reference = pd.read_parquet(io.BytesIO(files["reference.parquet"]))
         model = MonitoredModel(
             backbone=_open_part("backbone", manifest, files),
             head=_open_part("head", manifest, files),
-            reference=pd.read_parquet(io.BytesIO(files["reference.parquet"])),
+            # an older release did not say which kind of null its missing texts were
+            reference=with_nulls(reference, manifest.get("nulls", {})),
             target=manifest["target"],
             preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
             policy=Policy.load(yaml.safe_load(files[POLICY])),
             name=manifest["name"],
+            classes=manifest["classes"],
+            as_stored=True,
         )
     except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
         raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {_RESTORE}") from error
@@ -229,7 +235,8 @@ def identity(directory: Path) -> str:
     what = {key: manifest[key] for key in ("digest", "features", "dtypes", "target", "classes", "parts")}
     programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
     reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)
-    content = hashlib.sha256(json.dumps([what, programs], sort_keys=True).encode())
+    called = function_names(files["preprocess.skops"]) if "preprocess.skops" in files else []
+    content = hashlib.sha256(json.dumps([what, programs, called], sort_keys=True).encode())
     content.update(reference.to_numpy().tobytes())
     return content.hexdigest()
 

@@ -1,15 +1,13 @@
 """A model's scoring path in numpy and torch, without data frames: the same numbers, a twentieth of the time.
 
-A path is compiled for what is simple to repeat exactly (numeric columns as they are, ``StandardScaler``,
-``OneHotEncoder``, a ``ColumnTransformer`` of these) and is used only after it has agreed with the model's own
-``predict_proba`` on reference rows. Everything else is scored through the model itself.
+Preprocessing is translated block by block (:mod:`selfheal.serving.blocks`), and the path is used only after it has
+agreed with the model's own ``predict_proba`` on reference rows. Everything else is scored through the model itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
 from selfheal.model import MonitoredModel, softmax
+from selfheal.serving.blocks import Block, Floats, Texts, blocks_of
 from selfheal.serving.layers import chain
 
 AGREEMENT = 1e-6
@@ -24,10 +23,6 @@ AGREEMENT = 1e-6
 SMALL_ROWS = 64
 """Up to so many rows numpy is the faster of the two; beyond, torch's kernels outweigh their overhead."""
 _CHECK_ROWS = 256
-
-Floats = NDArray[np.float64]
-Texts = Sequence[Sequence[str | None]]
-Block = Callable[[Floats, Texts], Floats]
 
 
 @dataclass(frozen=True)
@@ -67,12 +62,19 @@ def compile_path(model: MonitoredModel) -> CompiledPath | None:
     """The fast path of a model with its adapter; None where it has none, or where it does not agree with the model."""
     numeric = [name for name in model.features if model.dtypes[name] != "str"]
     texts = [name for name in model.features if model.dtypes[name] == "str"]
-    blocks = _blocks(model, numeric, texts)
+    blocks = _translated(model, numeric, texts)
     if blocks is None:
         return None
     maps = tuple((numeric.index(name), column) for name, column in model.adapter.input_map.columns.items())
     path = CompiledPath(maps, blocks, _network(model), model.adapter.logit_offset)
     return path if _agrees(path, model, numeric, texts) else None
+
+
+def _translated(model: MonitoredModel, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
+    try:
+        return blocks_of(model, numeric, texts)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # a transformer that cannot be asked so
 
 
 def _agrees(path: CompiledPath, model: MonitoredModel, numeric: list[str], texts: list[str]) -> bool:
@@ -81,7 +83,11 @@ def _agrees(path: CompiledPath, model: MonitoredModel, numeric: list[str], texts
         numbers = part[numeric].to_numpy(dtype=np.float64)
         words = [[None if value is None or value != value else value for value in part[name]] for name in texts]
         expected = model.predict_proba(part)
-        if not np.allclose(path.proba(numbers, words), expected, rtol=0, atol=AGREEMENT, equal_nan=True):
+        try:
+            found = path.proba(numbers, words)
+        except (ValueError, TypeError, IndexError, AttributeError):
+            return False
+        if not np.allclose(found, expected, rtol=0, atol=AGREEMENT, equal_nan=True):
             return False
     return True
 
@@ -116,72 +122,3 @@ def _entry(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
         module.forward if isinstance(module, torch.fx.GraphModule) else module
     )
     return entry
-
-
-def _blocks(model: MonitoredModel, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
-    """The preprocessing as blocks of columns, or None."""
-    made = model.preprocess
-    if made is None:
-        return None if texts else (_as_they_are(list(range(len(numeric)))),)
-    if type(made).__name__ == "StandardScaler" and not texts:
-        return (_scaled(made, list(range(len(numeric)))),)
-    if type(made).__name__ != "ColumnTransformer":
-        return None
-    blocks: list[Block] = []
-    for _, step, columns in made.transformers_:
-        if isinstance(step, str) and step == "drop":
-            continue
-        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-            return None
-        block = _block(step, columns, numeric, texts)
-        if block is None:
-            return None
-        blocks.append(block)
-    return tuple(blocks) or None
-
-
-def _block(step: Any, columns: list[str], numeric: list[str], texts: list[str]) -> Block | None:
-    kind = step if isinstance(step, str) else type(step).__name__
-    if all(name in numeric for name in columns):
-        places = [numeric.index(name) for name in columns]
-        if kind == "StandardScaler":
-            return _scaled(step, places)
-        return _as_they_are(places) if kind == "passthrough" else None
-    if kind == "OneHotEncoder" and all(name in texts for name in columns):
-        return _one_hot(step, [texts.index(name) for name in columns])
-    return None
-
-
-def _as_they_are(places: list[int]) -> Block:
-    whole = places == list(range(len(places)))
-    return lambda numbers, texts: numbers if whole and numbers.shape[1] == len(places) else numbers[:, places]
-
-
-def _scaled(step: Any, places: list[int]) -> Block:
-    chosen = _as_they_are(places)
-    mean = 0.0 if step.mean_ is None or not step.with_mean else np.asarray(step.mean_, dtype=np.float64)
-    scale = 1.0 if step.scale_ is None or not step.with_std else np.asarray(step.scale_, dtype=np.float64)
-    return lambda numbers, texts: (chosen(numbers, texts) - mean) / scale
-
-
-def _one_hot(step: Any, places: list[int]) -> Block | None:
-    if step.handle_unknown != "ignore" or step.drop is not None or getattr(step, "_infrequent_enabled", False):
-        return None
-    if step.get_params().get("min_frequency") is not None or step.get_params().get("max_categories") is not None:
-        return None
-    position: list[dict[Any, int]] = []
-    width = 0
-    for categories in step.categories_:
-        position.append({category: width + place for place, category in enumerate(categories.tolist())})
-        width += len(categories)
-
-    def encode(numbers: Floats, texts: Texts) -> Floats:
-        out = np.zeros((len(numbers), width))
-        for place, known in zip(places, position, strict=True):
-            for row, text in enumerate(texts[place]):
-                hit = known.get(text)
-                if hit is not None:
-                    out[row, hit] = 1.0
-        return out
-
-    return encode

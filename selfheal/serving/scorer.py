@@ -75,10 +75,9 @@ class Scorer:
         return proba
 
     def _raw(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
-        return self._by_frame(numbers, words) if self.path is None else self.path.proba(numbers, words)
-
-    def _by_frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
         try:
+            if self.path is not None:
+                return self.path.proba(numbers, words)
             return self.model.predict_proba(self.frame(numbers, words))
         except InputError:
             raise

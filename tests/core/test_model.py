@@ -91,7 +91,11 @@ def test_rows_that_cannot_be_scored_are_named(frame: pd.DataFrame, says: str) ->
         ({"target": "z"}, "target 'z' is no column"),
         ({"head": 3}, "the head gives 3 logits"),
         ({"policy": {"rules": [{"name": "r", "when": "c > 1", "vote": "yes"}]}}, "reads column 'c'"),
-        ({"preprocess": StandardScaler().fit(ROWS[["a"]])}, "cannot score the reference's first rows"),
+        (
+            {"preprocess": StandardScaler().fit(ROWS[["a"]])},
+            "cannot transform the reference's first rows.*unseen at fit",
+        ),
+        ({"preprocess": StandardScaler()}, "is not fitted yet"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_at_once(change: dict[str, Any], says: str) -> None:

@@ -42,6 +42,7 @@ def model() -> MonitoredModel:
         torch.nn.Linear(3, 2),
         reference=frame.assign(y=(frame["temp"] > 0).astype(int)),
         preprocess=Fill(),
+        in_memory=True,
         policy=policy,
     )
 

@@ -15,15 +15,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 import torch
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from torch import nn
 
 from selfheal import MonitoredModel
 from selfheal.errors import ArtifactError, InputError, UnavailableError
-from selfheal.registry.archive import MANIFEST, load_base, manifest_digest, save_base
-from selfheal.registry.preprocessing import open_preprocessing, save_preprocessing
-from selfheal.registry.program import export_program
+from selfheal.parts.preprocessing import open_preprocessing, save_preprocessing
+from selfheal.parts.program import export_program
+from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
 from selfheal.registry.served import checked_adapter
 from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
 
@@ -153,6 +157,19 @@ def test_preprocessing_of_foreign_types_is_refused_at_adoption() -> None:
         save_preprocessing(FunctionTransformer(_double))
 
 
+def test_another_function_of_scipy_makes_another_base(tmp_path: Path) -> None:
+    frame = rows()[[*NUMBERS, "rain"]]
+    found = []
+    for i, function in enumerate((scipy.special.expit, scipy.special.expit, scipy.special.exp2)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = nn.Linear(3, 4), nn.Linear(4, 2)
+        made = FunctionTransformer(function).fit(frame[NUMBERS])
+        save_base(MonitoredModel(*net, frame, target="rain", preprocess=made), tmp_path / str(i))
+        found.append(identity(tmp_path / str(i)))
+    assert found[0] == found[1] != found[2]
+
+
 def _double(x: np.ndarray) -> np.ndarray:
     return x * 2
 
@@ -189,26 +206,26 @@ def test_a_pickled_adapter_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     assert proof.exists()
 
 
-def test_a_reference_that_parquet_cannot_hold_is_refused(tmp_path: Path) -> None:
-    frame = rows().astype({"kind": object})
-    frame.loc[3, "kind"] = 7
-    made = monitored()
-    model = MonitoredModel(
-        nn.Linear(3, 8), made.head, frame[["kind", *NUMBERS, "rain"]], target="rain", preprocess=_only_numbers(frame)
-    )
-    with pytest.raises(InputError, match="mixes types"):
-        save_base(model, tmp_path / "base")
-
-
-def _only_numbers(frame: pd.DataFrame) -> object:
-    from sklearn.compose import ColumnTransformer
-
-    return ColumnTransformer([("n", "passthrough", NUMBERS)]).fit(frame[["kind", *NUMBERS]])
+@pytest.mark.parametrize("null", [None, np.nan], ids=["None", "NaN"])
+def test_a_missing_text_comes_back_as_the_kind_that_preprocessing_knows(null: object, tmp_path: Path) -> None:
+    frame = rows()
+    frame["kind"] = frame["kind"].astype(object).where(frame.index % 7 > 0, null)
+    filled = make_pipeline(SimpleImputer(missing_values=null, strategy="constant", fill_value="?"), OneHotEncoder())
+    columns = ColumnTransformer([("n", SimpleImputer(add_indicator=True), NUMBERS), ("c", filled, ["kind"])])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Linear(6, 4), nn.Linear(4, 2)
+    model = MonitoredModel(*net, frame, target="rain", preprocess=columns.fit(frame[FEATURES]))
+    save_base(model, tmp_path / "base")
+    loaded = load_base(tmp_path / "base", model.digest)
+    asked = frame[FEATURES].assign(kind=[None if i % 2 else float("nan") for i in range(len(frame))])
+    assert np.allclose(loaded.predict_proba(asked), model.predict_proba(asked), atol=1e-6)
+    assert save_base(loaded, tmp_path / "again") == model.digest
 
 
 def test_the_files_of_a_base_are_opened_without_mlflow() -> None:
     code = (
-        "import sys, selfheal.registry.archive, selfheal.registry.preprocessing; "
+        "import sys, selfheal.registry.archive, selfheal.parts.preprocessing; "
         "loaded = {'mlflow', 'evidently', 'prefect'} & set(sys.modules); assert not loaded, loaded"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

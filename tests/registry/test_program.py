@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from selfheal.errors import ArtifactError, InputError
-from selfheal.registry.program import AGREEMENT, export_program, open_program
+from selfheal.parts.program import AGREEMENT, export_program, open_program
 from tests.registry.given import EVIL, Branching, Noisy, entries, packed
 
 

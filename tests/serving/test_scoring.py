@@ -11,15 +11,21 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, PowerTransformer
 from torch import nn
 
 from selfheal.errors import InputError
+from selfheal.model import MonitoredModel
 from selfheal.registry.archive import load_base
 from selfheal.serving.compiled import compile_path
 from selfheal.serving.layers import chain
 from selfheal.serving.requests import parse
 from selfheal.serving.scorer import Scorer
 from selfheal.table import Pointer
+from tests.serving.conftest import network, payments
 
 
 def scorer_of(model) -> Scorer:
@@ -71,12 +77,33 @@ def test_what_is_no_chain_of_layers_stays_with_torch():
 
 
 def test_what_cannot_be_compiled_is_scored_by_the_model(bases):
-    model, _ = bases("pipeline")
+    model, _ = bases("union")
     scorer = scorer_of(model)
     assert scorer.path is None
     rows = model.reference.iloc[:5]
     got = scorer.proba(rows.to_numpy(dtype=np.float64), [])
     np.testing.assert_allclose(got, model.predict_proba(rows), rtol=0, atol=1e-6)
+
+
+def test_words_and_numbers_that_the_reference_lacks_are_scored_or_refused_as_by_the_model():
+    rows = payments()
+    filled = SimpleImputer(strategy="most_frequent")
+    steps = [
+        ("boxed", PowerTransformer(method="box-cox"), ["amount"]),
+        ("rest", SimpleImputer(), ["v1"]),
+        ("kinds", make_pipeline(filled, OneHotEncoder(handle_unknown="ignore")), ["kind"]),
+    ]
+    made = ColumnTransformer(steps, sparse_threshold=0).fit(rows.drop(columns="fraud"))
+    width = made.transform(rows.iloc[:1]).shape[1]
+    scorer = scorer_of(MonitoredModel(*network(width, 3, 1), reference=rows, target="fraud", preprocess=made))
+    assert scorer.path is not None
+    asked = rows.drop(columns="fraud").iloc[:4]
+    asked = asked.assign(kind=["unseen", *rows["kind"].iloc[1:3], ""], amount=[1, 2, 1e9, 4.0])
+    numbers, words = asked[list(scorer.numeric)].to_numpy(dtype=np.float64), [asked["kind"].tolist()]
+    np.testing.assert_allclose(scorer.proba(numbers, words), scorer.model.predict_proba(asked), rtol=0, atol=1e-6)
+    numbers[1, list(scorer.numeric).index("amount")] = -1.0
+    with pytest.raises(InputError, match=r"preprocessing refuses these rows.*strictly positive"):
+        scorer.proba(numbers, words)
 
 
 values = st.one_of(

@@ -21,6 +21,8 @@ ROUNDS = 4
 @once_a_case
 def finding(case: Case) -> Finding | None:
     """Whether a map and a prior shift together make the window natural."""
+    if not case.prior.all():
+        return None  # the share of a class without a reference row cannot be told
     known = matching.conversions(case)
     tried = [_finding(case, known)] if known else []
     for start in maps.starts(case, known):

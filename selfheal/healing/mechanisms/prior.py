@@ -12,6 +12,8 @@ from selfheal.healing.outcome import Finding
 
 def explain(case: Case) -> Finding | None:
     """Whether the pool under another prior explains the window."""
+    if not case.prior.all():
+        return None  # a class of which the reference has no row looks like nothing: its share cannot be told
     shift = estimate(case, case.raw)
     before, after = (", ".join(f"{v:.3f}" for v in shares) for shares in (shift.pool, shift.window))
     weights = pool_weights(case, shift)

@@ -22,11 +22,13 @@ OVERFULL = 0.1
 """Share of rows whose probability would exceed 1: more means that the class does not look as declared."""
 
 
-def explain(case: Case) -> Finding:
+def explain(case: Case) -> Finding | None:
     """The posterior that the declaration implies, if it is one."""
     declared = case.model.policy.declare.stable_class
     index = int(np.flatnonzero(case.model.classes_ == declared)[0])
     share = float(case.prior[index])
+    if share == 0.0:
+        return None  # the reference has no row of it
     implied = share * density_ratio(case, index)
     overfull = float((implied > 1.0).mean())
     reason = f"declared: class {declared!r} (share {share:.3f}) looks as it did; {overfull:.1%} of rows would exceed 1"

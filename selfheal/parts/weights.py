@@ -77,7 +77,7 @@ def store(module: nn.Module, rows: torch.Tensor, *, what: str, because: InputErr
         The module cannot be rebuilt either: says both reasons and the remedy.
     """
     # Imported here: program.py is the larger part and needs nothing of this one.
-    from selfheal.registry.program import check_agreement
+    from selfheal.parts.program import check_agreement
 
     path, weights = builder_path(module), save_weights(module)
     try:

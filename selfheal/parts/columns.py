@@ -1,0 +1,218 @@
+"""The columns of a reference, as every store can hold them: numbers, booleans and text, missing values among them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import numbers
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.errors import InputError, shown
+
+MOST = 1_500
+"""Columns and classes together: PostgreSQL's tables have at most 1,600, and the log adds a few."""
+
+_NULLS: dict[str, Any] = {"none": None, "nan": np.nan, "NA": pd.NA}
+_TIMES = (dt.date, dt.time, dt.timedelta, np.datetime64, np.timedelta64, pd.Period)
+
+
+def kind(column: pd.Series[Any]) -> str:
+    """``"bool"``, ``"int"``, ``"float"`` or ``"str"``: how a plain column is logged."""
+    return {"b": "bool", "i": "int", "u": "int", "f": "float"}.get(column.dtype.kind, "str")
+
+
+def is_plain(column: pd.Series[Any], dtype: str) -> bool:
+    """Whether a column is numpy's own, and of numbers where numbers are wanted."""
+    return isinstance(column.dtype, np.dtype) and (dtype == "str" or column.dtype.kind in "fiub")
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with numpy's dtypes only: pandas' nullable ones, categories and numbers in object columns undone.
+
+    Parameters
+    ----------
+    frame : DataFrame [n, d]
+
+    Returns
+    -------
+    DataFrame [n, d] of bool, int, float and object columns, the latter of text; a missing number is NaN, a missing
+    text what it was (None, NaN or NA).
+
+    Raises
+    ------
+    InputError
+        Naming the column: its name is no text, it holds dates, mixes types, or holds neither numbers nor text.
+    """
+    for name in frame.columns:
+        if not isinstance(name, str):
+            raise InputError(
+                f"reference: column {name!r} is named by {_a(type(name))}, and a request names columns by text; set "
+                "frame.columns = frame.columns.astype(str) before fitting the preprocessing, too"
+            )
+    made = {name: _plain(frame[name]) for name in frame.columns}
+    if all(made[name].dtype == frame[name].dtype for name in made):
+        return frame
+    return pd.DataFrame(made, index=frame.index, columns=frame.columns)
+
+
+def as_float(column: pd.Series[Any]) -> NDArray[np.float64]:
+    """Numbers float64 [n] of a numeric column of any of pandas' dtypes; missing ones are NaN."""
+    if isinstance(column.dtype, np.dtype):
+        return column.to_numpy(dtype=np.float64)
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column that ought to hold numbers, as float64; missing ones are NaN.
+
+    Raises
+    ------
+    InputError
+        Naming column, row and value of the first that is none.
+    """
+    values = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    found = pd.to_numeric(values, errors="coerce")
+    bad = found.isna() & column.notna()
+    if bad.any():
+        row = int(np.argmax(bad.to_numpy()))
+        words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
+        raise InputError(words, reason="not a number", column=str(column.name))
+    return pd.Series(as_float(found), index=column.index, name=column.name)
+
+
+def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows with a missing text as the fitted transformer knows it."""
+    made: dict[str, Any] = {}
+    for name, null in nulls.items():
+        missing = columns[name].isna()
+        if missing.any():
+            made[name] = columns[name].astype(object).mask(missing, null)
+    return columns.assign(**made) if made else columns
+
+
+def null_kind(value: Any) -> str:
+    """``"none"``, ``"nan"`` or ``"NA"``: which of the three a missing text is."""
+    return "none" if value is None else "NA" if value is pd.NA else "nan"
+
+
+def with_nulls(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
+    """The frame with each named column's missing texts as they were, which Parquet does not tell apart."""
+    held = {name: frame[name].astype(object) for name in kinds}
+    return frame.assign(**{name: held[name].where(held[name].notna(), _NULLS[kinds[name]]) for name in kinds})
+
+
+def classes_of(labels: pd.Series[Any], named: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
+    """The sorted class labels [k]: those of the reference, or all that are named.
+
+    Raises
+    ------
+    InputError
+        Fewer than two; or the named ones are not sorted, differ in kind from the reference's, or lack one of them.
+    """
+    found = np.unique(labels.to_numpy())
+    if len(found) < 2:
+        raise InputError(f"reference: {labels.name!r} has {len(found)} class; a classifier needs two or more")
+    if named is None:
+        return found
+    made = [value.item() if hasattr(value, "item") else value for value in named]
+    held = found.tolist()
+    if len({type(value) for value in [*made, *held]}) != 1:
+        raise InputError(
+            f"classes: {shown(made)} are not of the kind of the reference's labels {shown(held)}; give the same kind"
+        )
+    if made != sorted(set(made)):
+        raise InputError(
+            f"classes: {shown(made)} are not sorted, and the head's outputs are taken in the order of sorted labels; "
+            "put the head's outputs in that order, or name the labels so that they sort as the head has them"
+        )
+    missing = [value for value in held if value not in made]
+    if missing:
+        raise InputError(f"classes: {shown(missing[0])} is a label of the reference, and not among {shown(made)}")
+    return np.array(made, dtype=object if found.dtype == object else None)
+
+
+def refuse_many(features: Collection[str], classes: int) -> None:
+    """Refuse more columns than a table of the log can have."""
+    if len(features) + classes > MOST:
+        raise InputError(
+            f"{len(features)} columns and {classes} classes are more than the {MOST} that a table of the prediction "
+            "log can have; select or compress columns before the model"
+        )
+
+
+def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
+    dtype = column.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        return _plain(pd.Series(np.asarray(column), index=column.index, name=column.name))
+    if pd.api.types.is_datetime64_any_dtype(dtype) or dtype.kind == "m" or isinstance(dtype, pd.PeriodDtype):
+        raise _no_date(str(column.name), str(dtype))
+    if dtype.kind == "O":
+        return _of_objects(column.astype(object))
+    if dtype.kind not in "fiub":
+        raise _neither(column)
+    return column if isinstance(dtype, np.dtype) else _of_numbers(column, dtype.kind)
+
+
+def _of_numbers(column: pd.Series[Any], dtype_kind: str) -> pd.Series[Any]:
+    """A nullable column of numbers or booleans, as numpy has it."""
+    if column.isna().any() or dtype_kind == "f":
+        return pd.Series(as_float(column), index=column.index, name=column.name)
+    return column.astype({"b": np.bool_, "i": np.int64, "u": np.uint64}[dtype_kind])
+
+
+def _of_objects(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of Python objects: all text, or all numbers, or refused by name."""
+    present = column[column.notna()]
+    kinds = set(map(type, present))
+    if all(issubclass(one, str) for one in kinds):
+        return column
+    if all(issubclass(one, bool | np.bool_) for one in kinds):
+        return column.astype(np.float64 if len(present) < len(column) else np.bool_)
+    if any(issubclass(one, _TIMES) for one in kinds):
+        raise _no_date(str(column.name), _a(next(one for one in kinds if issubclass(one, _TIMES))))
+    if all(_is_number(one) for one in kinds):
+        whole = len(present) == len(column) and all(issubclass(one, numbers.Integral) for one in kinds)
+        return column.astype(np.int64 if whole else np.float64)
+    if len(kinds) == 1:
+        raise _neither(column)
+    raise _mixed(column, present)
+
+
+def _is_number(one: type) -> bool:
+    return issubclass(one, numbers.Real) and not issubclass(one, bool | np.bool_ | decimal.Decimal)
+
+
+def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
+    first = present.iloc[0]
+    other = next(value for value in present if type(value) is not type(first))
+    return InputError(
+        f"reference: column {column.name!r} mixes {_a(type(first))} ({shown(first)}) and {_a(type(other))} "
+        f"({shown(other)}), which no table can hold; make it one of them before fitting, too, with "
+        f"pd.to_numeric(frame[{column.name!r}]) or frame[{column.name!r}].astype(str)"
+    )
+
+
+def _neither(column: pd.Series[Any]) -> InputError:
+    present = column[column.notna()]
+    what = _a(type(present.iloc[0])) if len(present) else str(column.dtype)
+    return InputError(
+        f"reference: column {column.name!r} holds {what}, neither numbers, booleans nor text; make it a number "
+        "(.astype(float)), or text (.astype(str)), or columns of numbers"
+    )
+
+
+def _no_date(name: str, what: str) -> InputError:
+    return InputError(
+        f"reference: column {name!r} holds dates or times ({what}). A model has numbers, booleans and text: give what "
+        f"it reads of them as columns of their own, such as frame[{name!r}].dt.hour, .dt.dayofweek or the days since a "
+        "fixed date, and when a row happened as the request's event_time"
+    )
+
+
+def _a(one: type) -> str:
+    return f"a {one.__name__}" if one.__name__[0].lower() not in "aeiou" else f"an {one.__name__}"

@@ -1,0 +1,237 @@
+"""Fitted scikit-learn preprocessing as skops files: types by a closed list, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from selfheal.errors import ArtifactError, InputError
+from selfheal.parts import IN_MEMORY
+from selfheal.parts.content import feed
+from selfheal.parts.harmless import OBJECTS, allowed, ufuncs
+
+_SCHEMA = "schema.json"
+_REMEDY = (
+    "use scikit-learn's own transformers, FunctionTransformer with a ufunc of numpy or scipy.special or a function of "
+    "docs/models.md, and do the rest before selfheal: what it makes is then a column of the reference"
+)
+_SPLINE = "scipy.interpolate._bsplines.BSpline"
+_SPLINE_HOLDS = {"_t", "_c", "t", "c", "k", "extrapolate", "axis"}  # with an underscore from scipy 1.16 on
+_TEXT = "sklearn.feature_extraction.text."
+# What is known to be asked for in vain, and what does the same.
+_INSTEAD = (
+    ("<lambda>", "write FunctionTransformer(np.log1p) in place of a lambda, with kw_args for further arguments"),
+    ("functools.partial", "write FunctionTransformer(np.clip, kw_args={...}) in place of a partial"),
+    (
+        "sklearn.tree._tree.Tree",
+        "a crafted tree reads beyond its memory: let IterativeImputer have its own estimator, or use KNNImputer, and "
+        "select columns by a linear model or a test",
+    ),
+    (
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "a crafted tree reads beyond its memory: let IterativeImputer have its own estimator, or use KNNImputer",
+    ),
+)
+
+
+def save_preprocessing(transformer: Any) -> bytes:
+    """Write a fitted transformer, and read it back.
+
+    Raises
+    ------
+    InputError
+        It holds a type or function that is not on the list (:mod:`selfheal.parts.harmless`), by name with the remedy,
+        or does not come back as it was.
+    """
+    import skops.io
+
+    try:
+        data = _canonical(bytes(skops.io.dumps(transformer)))
+        strange = _strange(data)
+    except Exception as error:
+        raise InputError(f"preprocess {type(transformer).__name__} cannot be stored: {error}; {_REMEDY}") from error
+    if strange:
+        raise InputError(f"preprocess holds {strange}, which is not on the list of what can be stored; {_way(strange)}")
+    back = open_preprocessing(data)
+    if content_digest(back) != content_digest(transformer):
+        raise InputError(
+            f"preprocess {type(transformer).__name__} comes back from its file as something else: it holds an object "
+            f"that does not say what it is made of; {_REMEDY}"
+        )
+    return data
+
+
+def check_preprocessing(transformer: Any) -> None:
+    """Refuse what `save_preprocessing` refuses, before anybody adopts it.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        save_preprocessing(transformer)
+    except InputError as error:
+        raise InputError(f"{error}; {IN_MEMORY}") from error
+
+
+def open_preprocessing(data: bytes) -> Any:
+    """The transformer of a file that `save_preprocessing` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        It is no such file, or names a type or function that is not trusted. Nothing of it was run.
+    """
+    import skops.io
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+        odd = next((n for n in names if n != _SCHEMA and not n.endswith((".npy", ".npz"))), "")
+        strange = odd or _strange(data)
+        if strange:
+            raise ArtifactError(f"preprocess.skops holds {strange}, which is not trusted; it was not opened")
+        with warnings.catch_warnings():
+            # Another version of scikit-learn is caught by the digest over the loaded content.
+            warnings.simplefilter("ignore")
+            return _sound(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)))
+    except ArtifactError:
+        raise
+    except Exception as error:
+        raise ArtifactError(
+            f"preprocess.skops cannot be read ({type(error).__name__}: {error}); restore it, or adopt the model again"
+        ) from error
+
+
+def content_digest(transformer: Any) -> str:
+    """SHA-256 of what a fitted transformer holds."""
+    digest = hashlib.sha256()
+    feed(digest, transformer)
+    return digest.hexdigest()
+
+
+def function_names(data: bytes) -> list[str]:
+    """The functions that a stored transformer calls, sorted; the digest of its content calls each of scipy's ufunc."""
+    return sorted(str(node["__class__"]) for node in _nodes(_schema(data)) if node["__loader__"] == "FunctionNode")
+
+
+def _strange(data: bytes) -> str:
+    """The first name that skops does not trust and our list does not have; empty where there is none.
+
+    skops trusts a name wherever it stands, as a function, a type or an object to make. Here it must be listed for each
+    kind of entry that the file uses it in.
+    """
+    import skops.io
+
+    kinds: dict[str, set[str]] = {}
+    for node in _nodes(_schema(data)):
+        name = f"{node['__module__']}.{node['__class__']}"
+        kinds.setdefault(name, set()).add(str(node["__loader__"]))
+        if name.startswith(_TEXT) and _attribute(node, "input") not in (None, '"content"'):
+            return f"{name} with input={_attribute(node, 'input')}, which reads the files that its rows name"
+    for name in skops.io.get_untrusted_types(data=data):
+        if not kinds.get(name) or not all(allowed(kind, name) for kind in kinds[name]):
+            return str(name)
+    return ""
+
+
+def _attribute(node: dict[str, Any], name: str) -> Any:
+    """A stored object's attribute as JSON text; None where it has none, or another kind of value."""
+    try:
+        return node["content"]["content"][name]["content"]
+    except (KeyError, TypeError):
+        return None
+
+
+def _schema(data: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return json.loads(archive.read(_SCHEMA))
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every entry of a skops schema: what has a module, a class and a loader."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            if {"__module__", "__class__", "__loader__"} <= one.keys():
+                yield one
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+
+
+def _canonical(data: bytes) -> bytes:
+    """The file with ufuncs under their public names, and splines without what their constructor makes.
+
+    skops names a ufunc of scipy after the module in which it is found first, which is another one in another process.
+    """
+    public = {id(function): name for name, function in ufuncs().items()}
+    schema = _schema(data)
+    for node in _nodes(schema):
+        if node["__loader__"] == "FunctionNode":
+            found = getattr(sys.modules.get(node["__module__"]), node["__class__"], None)
+            if id(found) in public:
+                node["__module__"], _, node["__class__"] = public[id(found)].rpartition(".")
+        elif f"{node['__module__']}.{node['__class__']}" == _SPLINE:
+            _trim(node["content"])
+    fresh = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(fresh, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, json.dumps(schema, indent=2) if name == _SCHEMA else old.read(name))
+    return fresh.getvalue()
+
+
+def _trim(attributes: dict[str, Any]) -> None:
+    """Leave a stored spline's knots and coefficients, and not the function with which it made them arrays."""
+    content, kinds = attributes["content"], attributes["key_types"]["content"]
+    kept = [name in _SPLINE_HOLDS for name in content]
+    attributes["key_types"]["content"] = [kind for kind, keep in zip(kinds, kept, strict=True) if keep]
+    attributes["content"] = {name: value for (name, value), keep in zip(content.items(), kept, strict=True) if keep}
+
+
+def _sound(loaded: Any) -> Any:
+    """The loaded transformer, its splines made anew: compiled code reads their arrays without looking at their ends."""
+    seen: set[int] = set()
+    pending = [loaded]
+    while pending:
+        one = pending.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, list | tuple | set):
+            pending.extend(one)
+        elif isinstance(one, dict):
+            pending.extend(one.values())
+        elif isinstance(one, np.ndarray):
+            pending.extend(one.ravel().tolist() if one.dtype == object else ())
+        elif hasattr(one, "__dict__") and not callable(one):
+            if isinstance(vars(one).get("bsplines_"), list):
+                one.bsplines_ = [_spline(each) for each in one.bsplines_]
+            pending.extend(vars(one).values())
+    return loaded
+
+
+def _spline(held: Any) -> Any:
+    kind = getattr(importlib.import_module("scipy.interpolate"), "BSpline")  # noqa: B009 - untyped
+    if type(held) is not kind:
+        raise ArtifactError(f"preprocess.skops: a spline is {type(held).__name__}, not {_SPLINE}; it is not used")
+    parts = {name.lstrip("_"): value for name, value in vars(held).items()}
+    return kind(parts["t"], parts["c"], parts["k"], parts["extrapolate"], parts["axis"])
+
+
+def _way(strange: str) -> str:
+    """What to do in place of what was refused."""
+    return next((words for name, words in _INSTEAD if name in strange), _REMEDY)
+
+
+assert _SPLINE in OBJECTS  # noqa: S101 - the two lists name the same

@@ -1,0 +1,330 @@
+"""Models as people write them: what each is made of, and what to write in place of what is refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.special
+import torch
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.decomposition import PCA
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
+from sklearn.feature_selection import SelectKBest
+from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
+from torch import nn
+
+from tests.registry.networks import (
+    Attention,
+    BySign,
+    ByWhere,
+    Classifier,
+    Convolution,
+    CutUp,
+    Embedded,
+    Filling,
+    Joined,
+    Parts,
+    Residual,
+    Skip,
+    SoftmaxInside,
+    TwoInputs,
+    batch_statistics,
+    in_64_bits,
+    linear,
+    one_output,
+    sequential,
+    two,
+    whole,
+)
+
+NUMBERS = ["age", "income", "visits"]
+TEXTS = ["city", "plan"]
+
+
+def customers(n: int = 240, seed: int = 0, columns: list[str] | None = None, gaps: bool = False) -> pd.DataFrame:
+    """Rows of every kind of column, and whether the customer stayed."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.normal(45, 12, n),
+            "income": rng.gamma(2.0, 20.0, n),
+            "visits": rng.integers(0, 30, n),
+            "city": rng.choice(["Bern", "Basel", "Chur"], n, p=[0.6, 0.3, 0.1]),
+            "plan": rng.choice(["free", "paid"], n),
+        }
+    )
+    stayed = (frame["visits"] > 12).astype(int)
+    frame = frame[columns or [*NUMBERS, *TEXTS]]
+    if gaps:
+        frame = frame.assign(**{c: frame[c].mask(rng.random(n) < 0.1) for c in frame.columns})
+    return frame.assign(stayed=stayed)
+
+
+def gappy() -> pd.DataFrame:
+    return customers(gaps=True)
+
+
+def numbers() -> pd.DataFrame:
+    return customers(columns=NUMBERS)
+
+
+def gappy_numbers() -> pd.DataFrame:
+    return customers(columns=NUMBERS, gaps=True)
+
+
+# ---------------------------------------------------------------------- preprocessing
+
+
+def mixed(number: Any, text: Any) -> ColumnTransformer:
+    return ColumnTransformer([("n", number, NUMBERS), ("t", text, TEXTS)], sparse_threshold=0)
+
+
+def usual() -> ColumnTransformer:
+    """What half of all tutorials end with."""
+    filled = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    return mixed(make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()), filled)
+
+
+def by_selector() -> Any:
+    """In pandas' own frames throughout."""
+    encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=40, sparse_output=False)
+    made = ColumnTransformer(
+        [
+            ("n", StandardScaler(), make_column_selector(dtype_include=np.number)),
+            ("t", encoder, make_column_selector(dtype_exclude=np.number)),
+        ]
+    )
+    return made.set_output(transform="pandas")
+
+
+def codes() -> ColumnTransformer:
+    ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("t", ordinal, TEXTS), ("n", StandardScaler(), NUMBERS)])
+
+
+def one_code() -> ColumnTransformer:
+    ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("t", ordinal, ["city"]), ("n", StandardScaler(), NUMBERS)])
+
+
+def logs(function: Any) -> ColumnTransformer:
+    return ColumnTransformer(
+        [("log", FunctionTransformer(function), ["income"]), ("rest", StandardScaler(), ["age", "visits"])]
+    )
+
+
+def imputed(estimator: Any = None) -> Any:
+    return make_pipeline(IterativeImputer(estimator, max_iter=2, random_state=0), StandardScaler())
+
+
+def ratio(x: Any) -> Any:
+    """A function of one's own."""
+    return np.log(x / 2 + 1)
+
+
+def squashed() -> ColumnTransformer:
+    return ColumnTransformer(
+        [
+            ("logit", make_pipeline(MinMaxScaler((0.1, 0.9)), FunctionTransformer(scipy.special.logit)), ["age"]),
+            ("clip", FunctionTransformer(np.clip, kw_args={"a_min": 0, "a_max": 50}), ["income", "visits"]),
+        ]
+    )
+
+
+def nullable() -> pd.DataFrame:
+    """pandas' own kinds of columns."""
+    frame = customers(gaps=True)
+    return frame.assign(
+        visits=frame["visits"].astype("Int64"),
+        income=frame["income"].astype("Float64"),
+        member=(frame["age"] > 40).astype("boolean"),
+        city=frame["city"].astype("category"),
+        plan=frame["plan"].where(frame["plan"].notna(), None).astype(object),
+    )
+
+
+def of_nullable() -> ColumnTransformer:
+    unknown = SimpleImputer(missing_values=np.nan, strategy="constant", fill_value="?")
+    plan = SimpleImputer(missing_values=None, strategy="constant", fill_value="?")
+    return ColumnTransformer(
+        [
+            ("n", make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS),
+            ("b", OneHotEncoder(drop="if_binary"), ["member"]),
+            ("c", make_pipeline(unknown, OneHotEncoder()), ["city"]),
+            ("p", make_pipeline(plan, OneHotEncoder()), ["plan"]),
+        ],
+        sparse_threshold=0,
+    )
+
+
+def dated() -> pd.DataFrame:
+    frame = numbers()
+    return frame.assign(since=pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(len(frame)) % 90, unit="D"))
+
+
+def in_days() -> pd.DataFrame:
+    frame = dated()
+    return frame.assign(since=(frame["since"] - pd.Timestamp("2026-01-01")).dt.days)
+
+
+def two_kinds() -> pd.DataFrame:
+    frame = customers(columns=["visits", "plan"])
+    return frame.assign(plan=frame["plan"].astype(object).mask(frame.index % 9 == 0, 7))
+
+
+def one_kind() -> pd.DataFrame:
+    frame = two_kinds()
+    return frame.assign(plan=frame["plan"].astype(str))
+
+
+def named(*labels: Any) -> Callable[[], pd.DataFrame]:
+    """The target in other words."""
+
+    def made() -> pd.DataFrame:
+        frame = numbers()
+        return frame.assign(stayed=np.array(labels)[frame["stayed"]])
+
+    return made
+
+
+def built(network: Callable[[int], Parts], preprocess: Any, rows: Callable[[], pd.DataFrame], **more: Any) -> Parts:
+    """The arguments of MonitoredModel: preprocessing fitted, and the network as wide as what it makes."""
+    frame = rows()
+    x, y = frame.drop(columns="stayed"), pd.factorize(frame["stayed"])[0]
+    width = x.shape[1]
+    if preprocess is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that two rounds of imputing do not converge
+            preprocess = preprocess.fit(x, y)
+            width = preprocess.transform(x.iloc[:3]).shape[1]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = network(width)
+    return parts | {"reference": frame, "target": "stayed", "preprocess": preprocess} | more
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of docs/models.md.
+
+    Attributes
+    ----------
+    network, columns
+        In words: the network, and what comes before it.
+    make
+        The arguments of MonitoredModel.
+    says
+        What a refusal says; empty where the model is adopted.
+    instead, words
+        The arguments that do the same and are taken, and the words for them.
+    """
+
+    network: str
+    columns: str
+    make: Callable[[], Parts]
+    says: str = ""
+    instead: Callable[[], Parts] | None = None
+    words: str = ""
+
+    @property
+    def row(self) -> str:
+        """As the page has it."""
+        return f"| {self.network} | {self.columns} | {f'refused: {self.words}' if self.says else 'adopted'} |"
+
+
+def taken(network: str, columns: str, *parts: Any, **more: Any) -> Case:
+    return Case(network, columns, lambda: built(*parts, **more))
+
+
+def refused(network: str, columns: str, says: str, words: str, bad: tuple[Any, ...], good: tuple[Any, ...]) -> Case:
+    return Case(network, columns, lambda: built(*bad), says, lambda: built(*good), words)
+
+
+TWO, MODULE = "backbone and head", "a module with a part `classifier`"
+CASES = [
+    taken(TWO, "`StandardScaler`", two, StandardScaler(), numbers),
+    taken("one output for two classes", "`RobustScaler`", one_output, RobustScaler(), numbers),
+    taken(TWO, "imputers with indicators, one-hot, in a `ColumnTransformer`", two, usual(), gappy),
+    taken(TWO, "`make_column_selector`, rare categories, frames of pandas", two, by_selector(), customers),
+    taken(TWO, "`KNNImputer`", two, make_pipeline(KNNImputer(), StandardScaler()), gappy_numbers),
+    taken(TWO, "`IterativeImputer`", two, imputed(), gappy_numbers),
+    taken(TWO, "`TargetEncoder` in a `ColumnTransformer`, scaled", two,
+          make_pipeline(mixed(PowerTransformer(), TargetEncoder(random_state=0)), StandardScaler()), customers),
+    taken(TWO, "`KBinsDiscretizer`", two, KBinsDiscretizer(n_bins=4, strategy="uniform"), numbers),
+    taken(TWO, "`QuantileTransformer`, `PolynomialFeatures`", two,
+          make_pipeline(QuantileTransformer(n_quantiles=50), PolynomialFeatures(degree=2)), numbers),
+    taken(TWO, "`SplineTransformer`", two, SplineTransformer(n_knots=4), numbers),
+    taken(TWO, "`FeatureUnion` of `PCA` and the best by a test", two,
+          FeatureUnion([("p", PCA(2)), ("k", SelectKBest(k=2))]), numbers),
+    taken(TWO, "`FunctionTransformer(np.log1p)`", two, logs(np.log1p), numbers),
+    taken(TWO, "`scipy.special.logit`, `np.clip` with `kw_args`", two, squashed(), numbers),
+    taken(TWO, "`Int64`, `Float64`, `boolean`, categories, None and NaN in text", two, of_nullable(), nullable),
+    taken("logistic regression", "one-hot", linear, mixed("passthrough", OneHotEncoder()), customers),
+    taken(f"{MODULE}, BatchNorm, Dropout", "`StandardScaler`", whole(Classifier), StandardScaler(), numbers),
+    taken("`nn.Sequential` that ends in `Softmax`, `head=-1`", "`StandardScaler`",
+          sequential(nn.Softmax(dim=1)), StandardScaler(), numbers),
+    taken("`nn.Sequential` that ends in `LogSoftmax`, `head=-1`", "`StandardScaler`",
+          sequential(nn.LogSoftmax(dim=1)), StandardScaler(), numbers),
+    taken("`nn.Sequential` that ends in `Sigmoid`, `head=-1`", "`StandardScaler`",
+          sequential(nn.Sigmoid(), outputs=1), StandardScaler(), numbers),
+    taken("64-bit floats", "`StandardScaler`", in_64_bits, StandardScaler(), numbers),
+    taken("residual blocks", "`MinMaxScaler`", whole(Residual), MinMaxScaler(), numbers),
+    taken("embeddings of codes", "`OrdinalEncoder`", whole(Embedded, "out"), codes(), customers),
+    taken("attention over columns", "`StandardScaler`", whole(Attention, "head"), StandardScaler(), numbers),
+    taken("convolution over columns", "`StandardScaler`", whole(Convolution, "fc"), StandardScaler(), numbers),
+    taken("fills gaps by itself", "none", whole(Filling), None, gappy_numbers),
+    taken("three classes, of which the reference has two: `classes=`", "labels are text", sequential(outputs=3),
+          StandardScaler(), named("left", "stayed"), classes=["left", "moved", "stayed"]),
+    taken(TWO, "labels are booleans", two, StandardScaler(), named(False, True)),
+    refused(TWO, "a lambda", r"<lambda>.*in place of a lambda", "name a function: `FunctionTransformer(np.log1p)`",
+            (two, logs(lambda x: np.log1p(x)), numbers), (two, logs(np.log1p), numbers)),
+    refused(TWO, "a function of one's own", r"ratio.*before selfheal",
+            "chain listed ones, or compute the column before",
+            (two, logs(ratio), numbers),
+            (two, logs(np.log1p), lambda: numbers().assign(income=lambda f: f["income"] / 2))),
+    refused(TWO, "`IterativeImputer` with trees", r"Tree.*KNNImputer", "its own estimator, or `KNNImputer`",
+            (two, imputed(ExtraTreesRegressor(2)), gappy_numbers),
+            (two, make_pipeline(KNNImputer(), StandardScaler()), gappy_numbers)),
+    refused(TWO, "gaps that nothing fills", r"missing after preprocessing.*SimpleImputer", "add a `SimpleImputer`",
+            (two, StandardScaler(), gappy_numbers),
+            (two, make_pipeline(SimpleImputer(), StandardScaler()), gappy_numbers)),
+    refused(TWO, "a column of dates", r"'since' holds dates", "the days since a fixed date, `.dt.hour` and the like",
+            (two, None, dated), (two, StandardScaler(), in_days)),
+    refused(TWO, "text and numbers in one column", r"'plan' mixes.*astype\(str\)", "`.astype(str)` before fitting",
+            (two, None, two_kinds),
+            (two, ColumnTransformer([("p", OneHotEncoder(sparse_output=False), ["plan"])], remainder="passthrough"),
+             one_kind)),
+    refused("`torch.softmax` in `forward()`", "`StandardScaler`", r"applies a softmax", "return the logits",
+            (whole(SoftmaxInside), StandardScaler(), numbers), (whole(Classifier), StandardScaler(), numbers)),
+    refused("a residual around the head", "`StandardScaler`", r"a residual around it", "make it part of the head",
+            (whole(Skip), StandardScaler(), numbers), (whole(Joined, "head"), StandardScaler(), numbers)),
+    refused("BatchNorm without running statistics", "none", r"rows beside it", "`track_running_stats=True`",
+            (batch_statistics(kept=False), None, numbers), (batch_statistics(kept=True), None, numbers)),
+    refused("two inputs", "`OrdinalEncoder`", r"one and cuts it up", "one input, cut up in `forward()`",
+            (whole(TwoInputs, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"])),
+            (whole(CutUp, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"]))),
+    refused("a Python branch on a value", "`StandardScaler`", r"tensor operators", "`torch.where`",
+            (lambda w: {"backbone": BySign(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers),
+            (lambda w: {"backbone": ByWhere(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers)),
+]  # fmt: skip

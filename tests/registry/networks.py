@@ -1,0 +1,197 @@
+"""Networks as people write them, each made for the width of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Parts = dict[str, Any]
+"""Arguments of MonitoredModel."""
+
+
+def two(width: int) -> Parts:
+    return {"backbone": nn.Sequential(nn.Linear(width, 12), nn.ReLU()), "head": nn.Linear(12, 2)}
+
+
+def one_output(width: int) -> Parts:
+    return {"backbone": nn.Sequential(nn.Linear(width, 12), nn.Tanh()), "head": nn.Linear(12, 1)}
+
+
+def sequential(*last: nn.Module, outputs: int = 2) -> Callable[[int], Parts]:
+    def made(width: int) -> Parts:
+        layers = [nn.Linear(width, 12), nn.ReLU(), nn.Linear(12, outputs), *last]
+        return {"module": nn.Sequential(*layers), "head": -1}
+
+    return made
+
+
+class Classifier(nn.Module):
+    """A body, and a head that is called last."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(width, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.3))
+        self.classifier = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.classifier(self.body(x))
+        return found
+
+
+class Residual(Classifier):
+    """Blocks that add to what they are given."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(12), nn.Linear(12, 12), nn.GELU()) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x)
+        for block in self.blocks:
+            h = h + block(h)
+        found: Tensor = self.classifier(h)
+        return found
+
+
+class Embedded(nn.Module):
+    """Codes in the first two columns, numbers behind them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.cities, self.plans = nn.Embedding(5, 4), nn.Embedding(4, 2)
+        self.mlp = nn.Sequential(nn.Linear(width - 2 + 6, 12), nn.SiLU())
+        self.out = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = x[:, :2].long() + 1  # -1 is an unknown city
+        joined = torch.cat([self.cities(codes[:, 0]), self.plans(codes[:, 1]), x[:, 2:]], dim=1)
+        found: Tensor = self.out(self.mlp(joined))
+        return found
+
+
+class Attention(nn.Module):
+    """A token a column, attention over the columns, the mean of the tokens."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(width, 8)), nn.Parameter(torch.zeros(width, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x[:, :, None] * self.weight + self.bias
+        found: Tensor = self.head(self.block(tokens).mean(dim=1))
+        return found
+
+
+class Convolution(nn.Module):
+    """A row as a signal."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv1d(1, 6, 3, padding=1), nn.AdaptiveAvgPool1d(2)
+        self.fc = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.conv(x.unsqueeze(1)))
+        found: Tensor = self.fc(self.pool(h).flatten(1))
+        return found
+
+
+class Filling(Classifier):
+    """Fills gaps by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(torch.nan_to_num(x, nan=-1.0))
+
+
+class SoftmaxInside(Classifier):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(super().forward(x), dim=1)
+
+
+class Skip(Classifier):
+    """Adds the input to what the head gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x[:, :2]
+
+
+class Joined(nn.Module):
+    """The same, all of it in the head: the hidden state carries the input along."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Linear(width, 12)
+        self.head = SumOfTwo(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.cat([torch.relu(self.body(x)), x], dim=1))
+        return found
+
+
+class SumOfTwo(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(12, 2)
+        self.width = width
+
+    def forward(self, h: Tensor) -> Tensor:
+        found: Tensor = self.linear(h[:, :12]) + h[:, 12:14]
+        return found
+
+
+class TwoInputs(nn.Module):
+    """As tabular libraries write them: codes and numbers apart."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.codes, self.numbers = nn.Embedding(4, 4), nn.Linear(width - 1, 8)
+        self.out = nn.Linear(12, 2)
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        found: Tensor = self.out(torch.cat([self.codes(codes), torch.relu(self.numbers(numbers))], dim=1))
+        return found
+
+
+class CutUp(TwoInputs):
+    """The same with one input, cut up in forward()."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x[:, 0].long() + 1, x[:, 1:])
+
+
+class BySign(nn.Linear):
+    """A branch on a value, which cannot be exported."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if float(self.weight.sum()) > 0 else -super().forward(x)
+
+
+class ByWhere(nn.Linear):
+    """The same with tensor operators."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.weight.sum() > 0, 1.0, -1.0) * super().forward(x)
+
+
+def whole(kind: Callable[[int], nn.Module], head: Any = "classifier") -> Callable[[int], Parts]:
+    return lambda width: {"module": kind(width), "head": head}
+
+
+def batch_statistics(*, kept: bool) -> Callable[[int], Parts]:
+    return lambda width: {
+        "backbone": nn.Sequential(nn.BatchNorm1d(width, track_running_stats=kept), nn.Linear(width, 12), nn.ReLU()),
+        "head": nn.Linear(12, 2),
+    }
+
+
+def in_64_bits(width: int) -> Parts:
+    return {"module": Classifier(width).double(), "head": "classifier"}
+
+
+def linear(width: int) -> Parts:
+    return {"backbone": nn.Identity(), "head": nn.Linear(width, 2)}

@@ -1,0 +1,85 @@
+"""Models as people write them: adopted and loaded back alike, or refused at once with a remedy that works."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfheal import MonitoredModel, Settings
+from selfheal.errors import InputError
+from selfheal.parts.harmless import FUNCTIONS
+from selfheal.registry import Registry
+from selfheal.registry.adoption import adopt_model
+from selfheal.registry.archive import load_base, save_base
+from selfheal.serving.scorer import Scorer
+from selfheal.table import InferenceTable, Pointer
+from tests.registry.models import CASES, Case
+
+pytestmark = pytest.mark.xdist_group("models")  # one store, and torch.export is imported once
+Home = tuple[Registry, InferenceTable]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Home]:
+    """One store for all of them: making it takes longer than adopting one."""
+    place = tmp_path_factory.mktemp("models")
+    shutil.copyfile(empty_store, place / "mlflow.db")
+    settings = Settings.from_env({"SELFHEAL_HOME": str(place)})
+    table = InferenceTable(settings.database_url)
+    yield Registry(settings), table
+    table.close()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.network}, {c.columns}".replace("`", ""))
+def test_a_model_is_adopted_or_refused_with_a_remedy_that_works(case: Case, home: Home, tmp_path: Path) -> None:
+    if not case.says:
+        registry, table = home
+        model, name = MonitoredModel(**case.make()), f"m{CASES.index(case)}"
+        adopt_model(name, model, registry, table)
+        pointer = table.pointer(name)
+        assert pointer is not None
+        return _served_alike(model, registry.load(name), pointer)
+    with warnings.catch_warnings(), pytest.raises(InputError, match=case.says):
+        warnings.simplefilter("ignore")
+        MonitoredModel(**case.make())
+    assert case.instead is not None
+    model = MonitoredModel(**case.instead())
+    save_base(model, tmp_path / "base")  # what adoption may refuse; the rest of it is asked above
+    loaded = load_base(tmp_path / "base", model.digest)
+    return _served_alike(model, loaded, Pointer("m", 1, 1, model.digest, b"", "", dt.datetime.now(dt.UTC), False, ""))
+
+
+def _served_alike(model: MonitoredModel, loaded: MonitoredModel, pointer: Pointer) -> None:
+    """The loaded model gives equal probabilities, to frames and to rows as they arrive at the service."""
+    rows, expected = model.reference, model.predict_proba(model.reference)
+    assert np.allclose(loaded.predict_proba(rows), expected, atol=1e-6)
+    assert len(np.unique(expected.round(3))) > 3  # it says something
+    scorer = Scorer.of(loaded, pointer)
+    assert scorer.path is not None, "scored as data frames, which costs milliseconds a request"
+    rng = np.random.default_rng(0)
+    mixed = rows.apply(lambda column: rng.permutation(column.to_numpy()))  # rows that are not in the reference
+    for asked in (rows, mixed, mixed.iloc[:1]):
+        arrived = asked[list(scorer.numeric)].to_numpy(dtype=np.float64)
+        words = [[None if v is None or v != v else v for v in asked[c]] for c in scorer.texts]
+        assert np.allclose(scorer.proba(arrived, words), model.predict_proba(asked), atol=1e-6)
+
+
+def test_the_page_has_a_row_for_each(root: Path) -> None:
+    page = (root / "docs" / "models.md").read_text()
+    assert len(CASES) >= 30
+    missing = [case.row for case in CASES if case.row not in page]
+    assert not missing, "docs/models.md lacks these rows:\n" + "\n".join(missing)
+    table = page.split("| the network | before it | what happens |", 1)[1].split("\n\n")[0]
+    assert len(re.findall(r"^\| ", table, re.MULTILINE)) == len(CASES)
+
+
+def test_the_page_names_every_function_that_is_trusted(root: Path) -> None:
+    page = (root / "docs" / "models.md").read_text()
+    assert not [name for name in FUNCTIONS if f"`{name.rpartition('.')[2]}`" not in page and f"`{name}`" not in page]
