@@ -22,6 +22,7 @@ from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.unexplained import describe, lost_rules
+from selfheal.healing.weights import fair_draw
 from selfheal.model import MonitoredModel
 
 MIN_SINCE = 200
@@ -40,6 +41,7 @@ def heal(
     seed: int = 0,
     *,
     earlier: Earlier = (),
+    weights: pd.Series | None = None,
     unsampled: Earlier = (),
     facts: Sequence[Fact] = (),
     times: pd.Series | None = None,
@@ -65,6 +67,9 @@ def heal(
         Windows before whose labels have come, oldest first: (raw rows, labels on their index). With those of this
         window they give a patch where the data alone lead nowhere. It is promoted where patches from the windows before
         foretold the next ones' labels better than what serves; else it goes to audit, for later labels to decide.
+    weights
+        On the window's index, where the log samples: how many served rows each logged one stands for, above zero. The
+        window is then a fair draw of its rows, and no row counts for more than 1 % of it.
     unsampled
         Further labelled rows of this very window, if ``window`` is a sample of it.
     facts
@@ -80,9 +85,13 @@ def heal(
     Raises
     ------
     InputError
-        If labels are not on the window's index or name an unknown class.
+        If labels or weights are not on the window's index, labels name an unknown class, weights are not above zero.
     """
     truth = _label_indices(model, window, labels)
+    if weights is not None:
+        window = window.iloc[fair_draw(window, weights, seed)]
+        labels = None if labels is None else labels[labels.index.isin(window.index)]
+        truth = None if truth is None else truth[truth.index.isin(window.index)]
     cleaned = clean(model, window, windows(recent, len(window)), seed)
     broken = _unusable(cleaned, len(window))
     if broken is not None:
