@@ -68,6 +68,11 @@ class Candidate:
         return MIN_GAIN if finding.trusted else AUDITED_GAIN
 
     @cached_property
+    def constant(self) -> bool:
+        """Whether it calls every row of the window alike."""
+        return bool(np.ptp(self.case.model.decide(self.proba)) == 0)
+
+    @cached_property
     def changed(self) -> float:
         """Share of the window's predictions that it changes."""
         return differing(self.case, self.proba, self.case.served)

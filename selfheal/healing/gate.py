@@ -58,9 +58,8 @@ def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None
         refusal = check.ask(candidate)
         if refusal is not None:
             return Verdict(refusal.decision, [refusal.reason, *reasons], numbers)
-    decided = case.model.decide(candidate.proba)
-    if np.ptp(decided) == 0:
-        only = case.model.classes_.tolist()[decided[0]]
+    if candidate.constant:
+        only = case.model.classes_.tolist()[case.model.decide(candidate.proba)[0]]
         reasons.append(
             f"its decisions now equal the constant's (always {only!r}): what the columns knew is gone, and only the "
             "probabilities gain"

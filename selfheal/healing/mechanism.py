@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from selfheal.healing.case import Case
 from selfheal.healing.outcome import Finding
@@ -49,6 +49,8 @@ class Mechanism:
         same finding.
     needs
         Where one of these is missing it is not asked.
+    heeds
+        What it listens to besides, where it is there.
     foretold
         Whether the calibrated model can tell its own accuracy once the window is explained so
         (:mod:`selfheal.healing.estimate`): classes look as they did, and no layer was taught.
@@ -60,6 +62,7 @@ class Mechanism:
     rank: int
     explain: Callable[[Case], Finding | None]
     needs: tuple[Need, ...] = ()
+    heeds: tuple[Need, ...] = field(default=(), kw_only=True)
     foretold: bool = False
     last_resort: bool = False
 

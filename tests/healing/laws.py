@@ -77,8 +77,8 @@ def without_what_it_needs_it_is_silent(mechanism: Mechanism, of: Scene) -> None:
 
 
 def what_it_does_not_need_it_does_not_read(mechanism: Mechanism, of: Scene) -> None:
-    """It says the same where nothing is there but what it needs."""
-    same(asked(mechanism, of), mechanism.ask(bare(of, frozenset(mechanism.needs))), near=0.0)
+    """It says the same where nothing is there but what it needs or heeds."""
+    same(asked(mechanism, of), mechanism.ask(bare(of, frozenset({*mechanism.needs, *mechanism.heeds}))), near=0.0)
 
 
 @cache

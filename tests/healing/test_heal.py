@@ -120,6 +120,15 @@ def test_a_prior_shift_becomes_a_logit_offset(prior: float) -> None:
     assert after < log_loss(unseen["y"], model.predict_proba(unseen))
 
 
+def test_a_class_that_is_declared_to_stay_speaks_against_a_prior_that_moves_it() -> None:
+    world = linear(30)
+    window = world.draw(1000, 800, 0.05)
+    outcome = selfheal.heal(world.with_policy(declare={"stable_class": 0}), window)
+    assert outcome.diagnosis != "prior" or outcome.decision == "audit", outcome.reasons
+    told = outcome.candidates.set_index("name").loc["prior", "reason"]
+    assert "declared: class 0 stayed as it was" in told
+
+
 def test_an_undeclared_flood_of_one_class_is_not_believed() -> None:
     world = linear(30)
     assert selfheal.heal(world.with_policy(), world.draw(1000, 802, 0.9)).diagnosis != "prior"
@@ -146,6 +155,13 @@ def test_a_new_pattern_is_learned_from_its_rule_alone() -> None:
     known = accuracy(model, world.draw(5000, 901))
     assert accuracy(model, unseen) < known - 0.04
     assert accuracy(healed(model, outcome), unseen) > known - 0.01
+    # Eight labels of rows that it covers settle what nothing else can.
+    window = pattern(world.draw(1000, 900), 1)
+    covered = window[(window["x7"] > high.x7) & (window["x8"] > high.x8)].index[:8]
+    refuted = selfheal.heal(model, window, labels=pd.Series(0, covered))
+    assert refuted.decision != "promote"
+    assert "labels refute both: right on 0 of 4" in refuted.candidates.set_index("name").loc["new_rule", "reason"]
+    assert selfheal.heal(model, window, labels=pd.Series(1, covered)).decision == "promote"
     without = selfheal.heal(world.with_policy(), pattern(world.draw(1000, 900), 1))
     assert without.decision == "refuse"
     quiet = selfheal.heal(model, world.draw(1000, 902))

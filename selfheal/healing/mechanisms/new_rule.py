@@ -14,8 +14,9 @@ from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.fits.reflex import teach, with_share
 from selfheal.healing.fits.shares import band
-from selfheal.healing.mechanism import NEW_RULE, Mechanism
+from selfheal.healing.mechanism import LABELS, NEW_RULE, Mechanism
 from selfheal.healing.outcome import Finding
+from selfheal.healing.sequential import Audit, audit
 from selfheal.rules import Rule
 
 RULE_WEIGHT = 3.0
@@ -49,7 +50,10 @@ def explain(case: Case) -> Finding:
     high = float(band(case)[1][-1])
     failed = [f"{covered.mean():.0%} covered, above the prior band's {high:.0%}"] if covered.mean() > high else []
     failed += [f"the rows beside it are unusual too: {name} at {ratio:.2f}"] if ratio > 1.0 else []
-    doubts = [doubt for rule in active for doubt in _against(case, rule)]
+    said = {rule.name: told_by_labels(case, rule) for rule in active}
+    failed += [f"labels refute {rule}: {_counted(told)}" for rule, told in said.items() if told.says == "worse"]
+    unproven = [rule for rule in active if said[rule.name].says != "better"]
+    doubts = [doubt for rule in unproven for doubt in _against(case, rule)]
     adapter = _learn(case, active) if not failed else None
     told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
     reason = (
@@ -61,6 +65,19 @@ def explain(case: Case) -> Finding:
         reason + "".join(f"; {why}" for why in failed + doubts), adapter=adapter, trusted=not doubts, teacher=targets,
         refit=lambda rows: _learn(case.part(rows), active),
     )  # fmt: skip
+
+
+def told_by_labels(case: Case, rule: Rule) -> Audit:
+    """What the labels of rows that a rule covers say of it, by Wald's test: right in three of four, or in one."""
+    known = case.labelled
+    if not len(known):
+        return audit([])
+    covered = rule.fires(known.rows)
+    return audit(np.where(case.model.classes_[known.truth[covered]] == rule.vote, 1, -1).tolist())
+
+
+def _counted(told: Audit) -> str:
+    return f"right on {told.candidate} of {told.answered} rows that it covers (a lead of {told.lead} decides)"
 
 
 def _excess(case: Case, rule: Rule) -> float:
@@ -117,4 +134,4 @@ def _learn(case: Case, rules: list[Rule]) -> Adapter:
     return Adapter(reflexive=teach(case.base, hidden, wanted, weights, case.seed))
 
 
-MECHANISM = Mechanism("new_rule", rank=20, explain=explain, needs=(NEW_RULE,))
+MECHANISM = Mechanism("new_rule", rank=20, explain=explain, needs=(NEW_RULE,), heeds=(LABELS,))

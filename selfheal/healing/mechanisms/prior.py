@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from selfheal.adapter import Adapter
 from selfheal.healing.case import Case
 from selfheal.healing.fits.fair import cut_at_decision
-from selfheal.healing.fits.shares import believed, estimate, offset, pool_weights
-from selfheal.healing.mechanism import Mechanism
+from selfheal.healing.fits.shares import Shift, believed, estimate, offset, pool_weights
+from selfheal.healing.mechanism import STABLE_CLASS, Mechanism
 from selfheal.healing.outcome import Finding
+
+MOVED = 0.25
+"""Log odds by which the share of a class that is declared stable may move: a quarter more or less of it."""
 
 
 def explain(case: Case) -> Finding | None:
@@ -25,13 +30,33 @@ def explain(case: Case) -> Finding | None:
     cut = cut_at_decision(case.calibrated(case.raw), case.healthy_posterior, decided, case.healthy_decisions)
     failed += [cut] if cut else []
     failed += [f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"] if ratio > 1.0 else []
+    doubt = _against_declaration(case, shift)
     adapter = Adapter(logit_offset=offset(case, shift))
     return Finding(
         "prior", "prior", not failed, "reweighted " + name, ratio, 1.0,
-        f"class shares {before} → {after}" + "".join(f"; {why}" for why in failed),
-        adapter=adapter, teacher=case.base.with_adapter(adapter).proba_of_units(case.raw),
+        f"class shares {before} → {after}" + "".join(f"; {why}" for why in [*failed, *doubt]),
+        adapter=adapter, trusted=not doubt, teacher=case.base.with_adapter(adapter).proba_of_units(case.raw),
         refit=lambda rows: Adapter(logit_offset=offset(case, estimate(case, case.raw.iloc[rows]))),
     )  # fmt: skip
 
 
-MECHANISM = Mechanism("prior", rank=70, explain=explain, foretold=True)
+def _against_declaration(case: Case, shift: Shift) -> list[str]:
+    """A class that is declared to stay as it was, and the rest not, speaks against a shift that moves its share.
+
+    Who evades a model leaves its class, and that looks like fewer of it.
+    """
+    declared = case.model.policy.declare.stable_class
+    if declared is None:
+        return []
+    index = int(np.flatnonzero(case.model.classes_ == declared)[0])
+    before, after = (float(np.clip(shares[index], 1e-6, 1 - 1e-6)) for shares in (shift.pool, shift.window))
+    moved = abs(np.log(after / (1 - after)) - np.log(before / (1 - before)))
+    if moved <= MOVED:
+        return []
+    return [
+        f"declared: class {declared!r} stayed as it was and the rest did not, but its share would go from {before:.3f} "
+        f"to {after:.3f}"
+    ]
+
+
+MECHANISM = Mechanism("prior", rank=70, explain=explain, heeds=(STABLE_CLASS,), foretold=True)
