@@ -39,7 +39,7 @@ def capped(weights: Floats) -> Floats:
     for k in range(len(order)):  # the k heaviest are cut to one height, of which the rest leaves 1 - k · MOST
         height = order[k:].sum() * MOST / (1 - k * MOST)
         if order[k] <= height:
-            return np.minimum(weights, height)
+            return np.asarray(np.minimum(weights, height))
     return np.ones(len(weights))
 
 
