@@ -25,8 +25,9 @@ NOT_HEALED = {"audit": "Waiting", "keep": "Kept", "refuse": "Refused", "failed":
 
 def state(record: Record) -> str:
     """One or two words: the name of the state that a run ends in."""
-    if (record.get("watch") or {}).get("rolled_back"):
-        return "Rolled back"
+    watch = record.get("watch") or {}
+    if watch.get("rolled_back") or watch.get("held"):
+        return "Rolled back" if watch["rolled_back"] else "Worse, frozen"
     heal = record.get("heal")
     return QUIET[record["decision"]] if heal is None else heal_state(heal)
 
@@ -50,6 +51,8 @@ def message(record: Record) -> str:
     watch, heal = record.get("watch") or {}, record.get("heal")
     if watch.get("rolled_back"):
         return f"rolled back v{watch['version']} to v{watch['against']}: {_first(watch['reasons'])}"
+    if watch.get("held"):
+        return f"v{watch['version']} is worse than v{watch['against']}: {watch['reasons'][-1]}"
     if heal is not None:
         return heal_message(heal)
     words = QUIET[record["decision"]].lower()
@@ -97,7 +100,7 @@ def summary(records: Sequence[Record]) -> tuple[str, str]:
 def worth_a_page(record: Record) -> bool:
     """Whether more is to be said than a line."""
     watch = record.get("watch") or {}
-    return record["decision"] not in ("stable", "too_few") or bool(watch.get("rolled_back"))
+    return record["decision"] not in ("stable", "too_few") or bool(watch.get("rolled_back") or watch.get("held"))
 
 
 def page(model: str, record: Record) -> str:

@@ -16,7 +16,8 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
 from selfheal.steering.models import load_version
 from selfheal.steering.quarantine import like_of
-from selfheal.steering.releases import ASKS, LABELS_FITTED, Released, recall, release
+from selfheal.steering.releases import ASKS, LABELS_FITTED, recall, release
+from selfheal.steering.waits import Released
 from selfheal.table import Window
 
 if TYPE_CHECKING:

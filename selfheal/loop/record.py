@@ -30,9 +30,9 @@ def record(ctx: Context) -> Cycle:
     """
     decision, heal = ctx.decision, ctx.healed
     assert decision is not None  # noqa: S101  a step before this one
-    rolled_back = ctx.verdict is not None and ctx.verdict.rolled_back
+    worse = ctx.verdict is not None and (ctx.verdict.rolled_back or ctx.verdict.held)
     entry = _entry(ctx, decision)
-    entry["health"] = health_of(decision, heal, ctx.cycles, off=rolled_back or bool(ctx.seen.failed))
+    entry["health"] = health_of(decision, heal, ctx.cycles, off=worse or bool(ctx.seen.failed))
     entry["faults"] = [ctx.of_record.fault] if ctx.of_record.fault else []
     fault = faults(decision, heal)
     said = alert(ctx, "data fault", fault) if fault else ""

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from selfheal.errors import RefusedError, SelfhealError
+from selfheal.errors import SelfhealError
 from selfheal.loop.context import Context, Serving
 from selfheal.loop.decide import usable
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
-from selfheal.steering.releases import LABELS_FITTED, WAITS
-from selfheal.steering.stages import archive, promote
+from selfheal.steering.releases import LABELS_FITTED
+from selfheal.steering.stages import archive
+from selfheal.steering.waits import WAITS, Released, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 TRIAL = "trial"
@@ -105,6 +106,21 @@ def try_waiting(serving: Serving) -> Tried | None:
         return None
 
 
+def free_waiting(serving: Serving) -> Released | None:
+    """Release what was held back and may go now.
+
+    Returns
+    -------
+    Released or None
+        None when nothing is held, or a store is away, which is logged: a later run asks again.
+    """
+    try:
+        return release_held(serving.ws, serving.name, serving.registered().values(), serving.look)
+    except SelfhealError as error:
+        _log.warning("%s: what was held back was not released: %s", serving.name, error)
+        return None
+
+
 def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
     ws, name, policy = serving.ws, serving.name, serving.policy
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
@@ -134,14 +150,8 @@ def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
 def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
     """Into Production, unless a person has the say."""
     if manual:
-        ws.registry.set_tag(name, version, WAITS, f"a person: release.approval is manual; {reason}")
-        return False
-    try:
-        promote(ws, name, version, FLOW, over=against, reason=f"labels: {reason}")
-    except RefusedError as error:
-        ws.registry.set_tag(name, version, WAITS, str(error))
-        return False
-    return True
+        return wait(ws, name, version, f"a person: release.approval is manual; {reason}").promoted
+    return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
 
 
 def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:

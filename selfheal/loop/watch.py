@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.errors import ArtifactError, InputError, NotFoundError, RefusedError, SelfhealError
+from selfheal.errors import ArtifactError, HeldError, InputError, NotFoundError, RefusedError, SelfhealError
+from selfheal.loop.alerts import alert
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS, Context, load
 from selfheal.loop.decide import OWN_SHARE, verdict_of, watched
 from selfheal.loop.records import Inspection, Says, WatchVerdict
@@ -76,12 +77,14 @@ def watched_over(ctx: Context) -> WatchVerdict:
         return WatchVerdict(look.settled or 0, None, ctx.ref.index, "none")
     silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
     rule, before = ctx.policy.release, watched(look, ctx.cycles)
+    # What a freeze kept from acting does not use the watch up: after it the version is asked again.
+    spent = sum(not (c["watch"] or {}).get("held") for c in before)
     # A window at fault says nothing about a version.
-    if ctx.ref.too_few or ctx.seen.problems or len(before) >= rule.watch_windows + LATE_WINDOWS:
+    if ctx.ref.too_few or ctx.seen.problems or spent >= rule.watch_windows + LATE_WINDOWS:
         return silent
     sample, healthy = ctx.sampled()
     recent = list(healthy) or None
-    window = None if len(before) >= rule.watch_windows else _own_rows(sample, look.settled)
+    window = None if spent >= rule.watch_windows else _own_rows(sample, look.settled)
     late = _labelled(ctx, [c["index"] for c in before[: rule.watch_windows]])
     own = [w for w in (_own_rows(w, look.settled) for w in late) if w is not None] + ([window] if window else [])
     speak = [w for w in own if w.labels.notna().any()]
@@ -103,6 +106,12 @@ def watched_over(ctx: Context) -> WatchVerdict:
     # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
     turned = not is_person(look.actor) and _turned_back(speak, old, new, recent)
     return _acted(ctx, verdict, before, turned=turned)
+
+
+def held_back(watch: Mapping[str, Any]) -> str:
+    """A verdict that a freeze kept from acting, from the record of a cycle, in words."""
+    reasons = "; ".join(watch["reasons"])
+    return f"version {watch['version']} is worse than {watch['against']}, not rolled back: {reasons}"
 
 
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
@@ -167,6 +176,10 @@ def _acted(ctx: Context, verdict: WatchVerdict, before: Sequence[Mapping[str, An
     try:
         reason = f"window {verdict.window}: {'; '.join(verdict.reasons)}"
         rollback(ctx.ws, ctx.name, WATCH, over=verdict.version, reason=reason, turned=turned)
+    except HeldError as error:
+        told = (*verdict.reasons, f"the roll-back waits for {error}")
+        alert(ctx, f"version {verdict.version} is worse than {verdict.against}, and the loop is frozen", told)
+        return replace(verdict, reasons=told, held=True)
     except RefusedError as error:
         return replace(verdict, reasons=(*verdict.reasons, str(error)))
     # What was seen through a wrong map is no yardstick.

@@ -45,6 +45,7 @@ class Standing:
         told = self.complaints()
         for kind in ("production", "policy", "restored", "stages", "reconciler"):
             yield f"{kind}_fault", "gauge", float(kind in told)
+        yield "frozen", "gauge", float(self._source.freeze is not None)
         if self._source.beat is not None:
             yield "stages_age_seconds", "gauge", round(self._source.beat.age, 3)
         if self._reconciler is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfheal.errors import RefusedError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 
@@ -16,11 +14,8 @@ from selfheal.steering.look import PRODUCTION, STAGING, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
-from selfheal.steering.stages import promote
+from selfheal.steering.waits import Released, put_in, wait
 from selfheal.steering.workspace import Workspace
-
-WAITS = "waits"
-"""Tag of a version in Staging: what it waits for."""
 
 ASKS = "asks"
 """Tag of a version that waits: ``fact`` where the owner of the data can answer, or ``labels``."""
@@ -28,15 +23,6 @@ ASKS = "asks"
 LABELS_FITTED = "number.labels_fitted"
 """Tag of a version that was fitted to labels: how many. Unless they have proven it already, window by window, later
 labels decide about it, whatever the policy makes of what data can't decide."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """Whether a version went to Production, and what was said about it."""
-
-    version: int
-    promoted: bool
-    note: str
 
 
 def release(ws: Workspace, name: str, version: int) -> Released:
@@ -56,14 +42,10 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     policy = policy_of_record(ws, name, model).policy
     waits = _waits(policy, info) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
-        return _wait(ws, name, version, waits)
+        return wait(ws, name, version, waits)
     parent = info.tags.get("parent", "")
     reason = f"{info.tags.get('diagnosis', 'healed')}: {info.description}"[:1000]
-    try:
-        promote(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
-    except RefusedError as error:
-        return _wait(ws, name, version, str(error))
-    return Released(version, True, f"version {version} is in Production")
+    return put_in(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
 
 
 def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Released:
@@ -76,12 +58,8 @@ def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Re
     """
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
     if policy.release.approval == "manual":
-        return _wait(ws, name, version, f"to be recalled by a person: release.approval is manual ({reason})")
-    try:
-        promote(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
-    except RefusedError as error:
-        return _wait(ws, name, version, str(error))
-    return Released(version, True, f"version {version} was recalled to Production")
+        return wait(ws, name, version, f"to be recalled by a person: release.approval is manual ({reason})")
+    return put_in(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
 
 
 def _waits(policy: Policy, info: VersionInfo) -> str:
@@ -106,8 +84,3 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: Monitored
     if like is None:
         return ""
     return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
-
-
-def _wait(ws: Workspace, name: str, version: int, why: str) -> Released:
-    ws.registry.set_tag(name, version, WAITS, why)
-    return Released(version, False, f"version {version} waits for {why}")

@@ -48,6 +48,8 @@ def promote(
         No such version, or it can't be loaded; nothing was changed.
     RefusedError
         A flow may not promote it: a person withdrew it, it is in quarantine, or Production is pinned.
+    HeldError
+        It may, but not now: the model is frozen.
     BusyError
         Another process keeps changing the stages.
     """
@@ -91,6 +93,8 @@ def rollback(
     ------
     RefusedError
         Nothing to go back to, ``over`` does not serve, or the watch asks and a person has pinned Production.
+    HeldError
+        The watch asks and the model is frozen.
     UnavailableError
         The version before can't be read now; nothing was changed.
     """

@@ -16,6 +16,7 @@ from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec, check_name
 from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
+from selfheal.table.freezes import Freezes
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
@@ -45,6 +46,7 @@ class InferenceTable:
         self._url = url
         self._database = Database(url)
         self.refusals = Refusals(self._database)
+        self.freezes = Freezes(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str]]:
@@ -139,10 +141,8 @@ class InferenceTable:
             ``[n, k]``.
         prediction_ids, event_times
             ``n`` each; times are aware.
-        version
-            The model version that answered.
-        latency_ms
-            Of the request.
+        version, latency_ms
+            The model version that answered, and how long the request took.
         """
         rows = predictions.rows_of_frame(
             self.schema(model),

@@ -1,0 +1,88 @@
+"""``selfheal freeze`` and ``unfreeze`` on a real home with two models: what they say, write and exit with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from selfheal.registry.adoption import adopt_model
+from selfheal.steering.workspace import Workspace
+from tests.cli.test_commands import invoke
+from tests.steering.conftest import adopted
+from tests.steering.given import NAME, toy, workspace_at
+
+LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose home has two models."""
+    shutil.copytree(adopted(tmp_path_factory.getbasetemp() / "adopted"), tmp_path / "home")
+    ws = workspace_at(tmp_path / "home")
+    adopt_model("other", toy().with_policy({}), ws.registry, ws.table)
+    ws.table.close()
+    yield tmp_path
+
+
+@pytest.fixture
+def ws(place: Path) -> Iterator[Workspace]:
+    opened = workspace_at(place / "home")
+    yield opened
+    opened.table.close()
+
+
+def test_one_model_is_frozen_shown_and_let_go(place, ws):
+    file = place / "frozen.json"
+    done = invoke(place, "freeze", NAME, "--why", "an incident", "--as", "ada", "--until", LATER, "--json", str(file))
+    assert done.exit_code == 0, done.output
+    assert f"toy: frozen by ada since {ws.table.freezes.find(NAME).since:%Y-%m-%d %H:%M} UTC, until " in done.output
+    assert done.output.endswith(": an incident; version 1 serves\n")
+    told = json.loads(file.read_text())
+    assert told["frozen"][NAME]["freeze"]["until"] == LATER and told["failed"] == {}
+    assert ws.table.freezes.find("other") is None
+    again = invoke(place, "freeze", NAME, "--why", "a longer one", "--as", "bob")
+    assert "it took the place of the freeze by ada since" in again.output
+
+    status = invoke(place, "status", NAME, "--json", str(file))
+    assert status.exit_code == 0, "frozen is not unhealthy"
+    assert "  frozen    by bob since 20" in status.output and "UTC: a longer one" in status.output
+    assert json.loads(file.read_text())[NAME]["frozen"]["why"] == "a longer one"
+
+    ended = invoke(place, "unfreeze", NAME, "--as", "ada")
+    assert (ended.exit_code, "toy: the loop goes on; it was frozen by bob since" in ended.output) == (0, True)
+    assert invoke(place, "unfreeze", NAME).output.endswith("toy: was not frozen\n")
+    assert "frozen" not in invoke(place, "status", NAME).output
+
+
+def test_all_models_at_once_and_one_that_fails_keeps_no_other_from_it(place, ws):
+    (place / "home" / "mlflow.db").rename(place / "home" / "away.db")
+    done = invoke(place, "freeze", "--all", "--why", "an incident")
+    assert done.exit_code == 1 and done.output.count("what was begun before could not be finished") == 2
+    assert ws.table.freezes.find(NAME) and ws.table.freezes.find("other")
+    (place / "home" / "away.db").rename(place / "home" / "mlflow.db")
+    done = invoke(place, "unfreeze", "--all")
+    assert (done.exit_code, done.output.count("the loop goes on")) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["freeze", "--why", "x"], "name one model, or give --all"),
+        (["freeze", NAME, "--all", "--why", "x"], "name one model, or give --all"),
+        (["freeze", NAME], "Missing option '--why'"),
+        (["freeze", NAME, "--why", " "], "--why TEXT"),
+        (["freeze", NAME, "--why", "x", "--as", " "], "--as NAME"),
+        (["freeze", NAME, "--why", "x", "--until", "2020-01-01"], "which is over"),
+        (["freeze", "tyo", "--why", "x"], "did you mean 'toy'"),
+        (["unfreeze"], "name one model, or give --all"),
+    ],
+)
+def test_bad_input_freezes_nothing(place, ws, arguments, words):
+    done = invoke(place, *arguments)
+    assert (done.exit_code, words in done.output, "Traceback" in done.output) == (2, True, False), done.output
+    assert ws.table.freezes.find(NAME) is None
