@@ -37,7 +37,8 @@ def heal_state(heal: Record) -> str:
     if heal["diagnosis"] == "data_fault":
         return QUIET["data_fault"]
     if heal["decision"] in HEALED:
-        return HEALED[heal["decision"]] if heal["promoted"] else "Waiting"
+        waits = "Observed" if heal["version"] is None else "Waiting"  # nothing was registered: release.approval
+        return HEALED[heal["decision"]] if heal["promoted"] else waits
     return NOT_HEALED[heal["decision"]]
 
 
@@ -66,7 +67,7 @@ def heal_message(heal: Record) -> str:
     if heal["decision"] == "failed":
         return f"{name}: {heal['failure']}"
     what = ", ".join([heal["diagnosis"], *heal["words"]])
-    if name == "waiting":
+    if name in ("waiting", "observed"):
         return f"{what}; {heal['note']}"
     if heal["version"] is None:
         return f"{name}: {what}; {_first(heal['reasons'])}".rstrip("; ")

@@ -1,7 +1,6 @@
 """The policy of one model: rules, declarations, and how its loop may act. One YAML file, owned by domain people.
 
-The file is parsed here and then held against the model's columns and classes; every fault is refused with the
-file, the line and the nearest valid name.
+It is parsed, then held against the model's columns and classes; a fault names file, line and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -211,9 +210,10 @@ class Heal(_Section):
 class Release(_Section):
     """Who may put a healed adapter into Production."""
 
-    approval: Literal["auto", "manual"] = Field(
-        "auto", description="`manual`: every heal waits in Staging for a person"
+    approval: Literal["auto", "manual", "observe"] = Field(
+        "auto", description="`manual`: every heal waits in Staging for a person; `observe`: none is even registered"
     )
+    approvers: int = Field(1, ge=1, le=9, description="2: two names by `selfheal approve` before Production; a record")
     ambiguous: Literal["audit", "promote", "refuse"] = Field("audit", description="what to do when data cannot decide")
     bake_windows: int = Field(1, ge=0, description="windows a new version serves before another heal may replace it")
     watch_windows: int = Field(

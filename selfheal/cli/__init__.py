@@ -78,6 +78,7 @@ for _command in (
     loop.heal,
     audit.audit,
     models.status,
+    models.approve,
     models.promote,
     models.rollback,
     freezes.freeze,

@@ -21,7 +21,7 @@ from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stages import archive
-from selfheal.steering.waits import WAITS, Released, put_in, release_held, wait
+from selfheal.steering.waits import WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 TRIAL = "trial"
@@ -115,7 +115,9 @@ def free_waiting(serving: Serving) -> Released | None:
         None when nothing is held, or a store is away, which is logged: a later run asks again.
     """
     try:
-        return release_held(serving.ws, serving.name, serving.registered().values(), serving.look)
+        return release_held(
+            serving.ws, serving.name, serving.policy, serving.registered().values(), serving.look
+        )  # fmt: skip
     except SelfhealError as error:
         _log.warning("%s: what was held back was not released: %s", serving.name, error)
         return None
@@ -141,16 +143,16 @@ def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
     promoted, archived = False, says == "worse" or stale
     if says == "better":
-        promoted = _released(ws, name, info.version, against, reason, manual=policy.release.approval == "manual")
+        promoted = _released(ws, name, info.version, against, reason, kept_for_people(policy))
     elif archived:
         archive(ws, name, info.version, FLOW, reason=reason)
     return Tried(info.version, against, says, promoted, reason, archived)
 
 
-def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
+def _released(ws: Workspace, name: str, version: int, against: int, reason: str, kept: str) -> bool:
     """Into Production, unless a person has the say."""
-    if manual:
-        return wait(ws, name, version, f"a person: release.approval is manual; {reason}").promoted
+    if kept:
+        return wait(ws, name, version, f"{kept}; {reason}").promoted
     return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
 
 

@@ -43,7 +43,7 @@ class Standing:
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """Name, Prometheus type and value of each."""
         told = self.complaints()
-        for kind in ("production", "policy", "restored", "stages", "reconciler"):
+        for kind in ("production", "policy", "restored", "approvals", "stages", "reconciler"):
             yield f"{kind}_fault", "gauge", float(kind in told)
         yield "frozen", "gauge", float(self._source.freeze is not None)
         if self._source.beat is not None:

@@ -6,16 +6,18 @@ command line and the loop call the same functions.
 
 from selfheal.steering.freezes import Frozen, freeze, unfreeze
 from selfheal.steering.reconciler import Settled, reconcile, recover
-from selfheal.steering.releases import release
+from selfheal.steering.releases import Approved, approve, release
 from selfheal.steering.stages import archive, promote, rollback
 from selfheal.steering.waits import Released
 from selfheal.steering.workspace import Workspace, open_workspace
 
 __all__ = [
+    "Approved",
     "Frozen",
     "Released",
     "Settled",
     "Workspace",
+    "approve",
     "archive",
     "freeze",
     "open_workspace",

@@ -6,6 +6,7 @@ Acts are ordered *new in before old out*: two versions in Production for an inst
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
 QUARANTINE_TAG = "quarantine"
+
+_log = logging.getLogger("selfheal.steering")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     pointer = pointer_to(ws, stand, change.to, pinned=change.pin)
     intent = {"change": change.to_json(), "before": before.to_json()}
     begin = ws.table.freezes.begin if change.is_of_loop else ws.table.journal_begin
+    if change.alarm:
+        _log.error("%s: %s", lease.model, change.reason)
     number = begin(lease.model, change.kind, intent, ws.clock())
     ws.checkpoint("intent")
     entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from selfheal.errors import HeldError, RefusedError
+from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.stages import promote
@@ -80,13 +81,21 @@ def wait(ws: Workspace, name: str, version: int, why: str) -> Released:
     return Released(version, False, f"version {version} waits for {why}")
 
 
+def kept_for_people(policy: Policy) -> str:
+    """What a version waits for where the policy leaves releases to people; empty where the loop may release."""
+    approval = policy.release.approval
+    return "" if approval == "auto" else f"a person: release.approval is {approval}"
+
+
 def held(versions: Iterable[VersionInfo], look: Look) -> dict[int, str]:
     """Versions whose order still stands → what they wait for, newest first."""
     standing = [info for info in versions if (order := order_of(info)) is not None and not _void(info, order, look)]
     return {info.version: info.tags.get(WAITS, "") for info in sorted(standing, key=lambda info: -info.version)}
 
 
-def release_held(ws: Workspace, name: str, versions: Iterable[VersionInfo], look: Look) -> Released | None:
+def release_held(
+    ws: Workspace, name: str, policy: Policy, versions: Iterable[VersionInfo], look: Look
+) -> Released | None:
     """Carry out the newest order that stands; those that are void are dropped. None where nothing was held.
 
     Raises
@@ -98,7 +107,7 @@ def release_held(ws: Workspace, name: str, versions: Iterable[VersionInfo], look
         order = order_of(info)
         if order is None:
             continue
-        void = _void(info, order, look)
+        void = _void(info, order, look) or kept_for_people(policy)
         if not void:
             done = put_in(ws, name, info.version, order.actor, over=order.over, reason=order.reason, kind=order.kind)
             if done.promoted:

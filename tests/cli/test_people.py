@@ -1,4 +1,4 @@
-"""``selfheal freeze`` and ``unfreeze`` on a real home with two models: what they say, write and exit with."""
+"""``selfheal freeze``, ``unfreeze`` and ``approve`` on a real home with two models: what they say, write, exit with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from selfheal.registry.adoption import adopt_model
 from selfheal.steering.workspace import Workspace
 from tests.cli.test_commands import invoke
 from tests.steering.conftest import adopted
-from tests.steering.given import NAME, toy, workspace_at
+from tests.steering.given import NAME, POLICY, toy, workspace_at
 
 LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 
@@ -86,3 +86,18 @@ def test_bad_input_freezes_nothing(place, ws, arguments, words):
     done = invoke(place, *arguments)
     assert (done.exit_code, words in done.output, "Traceback" in done.output) == (2, True, False), done.output
     assert ws.table.freezes.find(NAME) is None
+
+
+def test_two_names_approve_a_version(place, ws):
+    (place / "rules").mkdir(exist_ok=True)
+    (place / "rules" / "toy.yaml").write_text(POLICY.replace("release: {", "release: {approvers: 2, "))
+    first = invoke(place, "approve", NAME, "2", "--as", "ada")
+    assert (first.exit_code, first.output.splitlines()[-1]) == (0, "toy version 2 waits: 1 of 2 approvals (ada)")
+    shown = invoke(place, "status", NAME).output
+    assert "waits for 1 more approval: 1 of 2 approvals (ada), selfheal approve toy 2 --as NAME" in shown
+    second = invoke(place, "approve", NAME, "2", "--as", "bob", "--json", str(place / "x.json"))
+    assert second.output.splitlines()[-1] == "toy version 2 serves: 2 of 2 approvals (ada, bob)"
+    told = {"model": NAME, "version": 2, "promoted": True, "approvals": ["ada", "bob"], "needed": 2}
+    assert json.loads((place / "x.json").read_text()) == told and ws.registry.production(NAME) == [2]
+    assert invoke(place, "approve", NAME, "9", "--as", "ada").exit_code == 2
+    assert invoke(place, "approve", NAME, "3", "--as", "flow").exit_code == 2
