@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, RefusedError
+from selfheal.errors import ArtifactError, HeldError, RefusedError
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import is_loop, is_person
 from selfheal.steering.approvals import approvals, lacking
 from selfheal.steering.change import Change, carry_out
 from selfheal.steering.leases import hold_stages
+from selfheal.steering.limits import not_now
 from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
+from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import settle
 from selfheal.steering.stand import Stand
@@ -51,7 +53,7 @@ def promote(
         A flow may not promote it: a person withdrew it, it is in quarantine, Production is pinned, or people must
         approve it first.
     HeldError
-        It may, but not now: the model is frozen.
+        It may, but not now: the model is frozen, or the policy's calendar or budget forbids it.
     BusyError
         Another process keeps changing the stages.
     """
@@ -65,6 +67,8 @@ def promote(
         if look.settled == version and look.pinned == pin:
             return look
         lack = _lack(ws, name, look, info, actor)
+        if is_loop(actor) and (later := not_now(ws, name, policy_of_record(ws, name).policy.release)):
+            raise HeldError(later)
         lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, "; ".join(filter(None, (reason, lack))), pin, (), look.vetoed - lifted,
