@@ -123,7 +123,20 @@ def free_waiting(serving: Serving) -> Released | None:
         return None
 
 
-def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
+@dataclass(frozen=True)
+class Judged:
+    """What labels say of a version: ``better``, ``worse`` or ``undecided``, why, and whether that archives it."""
+
+    says: str
+    reason: str
+    archives: bool
+
+
+def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
+    """What labels say of a version that waits, against the one that serves; None where no label has come.
+
+    Nothing is done about it.
+    """
     ws, name, policy = serving.ws, serving.name, serving.policy
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
@@ -138,12 +151,19 @@ def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
     says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
-    reason = "; ".join(filter(None, (told, late)))
+    return Judged(says, "; ".join(filter(None, (told, late))), says == "worse" or stale)
+
+
+def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
+    ws, name, found = serving.ws, serving.name, judged(serving, info, against)
+    if found is None:
+        return None
+    says, reason, archived = found.says, found.reason, found.archives
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
-    promoted, archived = False, says == "worse" or stale
+    promoted = False
     if says == "better":
-        promoted = _released(ws, name, info.version, against, reason, kept_for_people(policy))
+        promoted = _released(ws, name, info.version, against, reason, kept_for_people(serving.policy))
     elif archived:
         archive(ws, name, info.version, FLOW, reason=reason)
     return Tried(info.version, against, says, promoted, reason, archived)

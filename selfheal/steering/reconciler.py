@@ -91,12 +91,19 @@ def settle(lease: StagesLease) -> Settled:
     stand = stand_of(ws, name)
     while stand.open:
         stand = finish_open(lease, stand)
-    change = _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, name))
+    change = foreseen(ws, stand)
     if change is None:
         return Settled(_pointed(ws, stand))
-    change = _counted(ws, stand, change)
     carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages))
     return Settled(stand_of(ws, name), change.kind, change.reason, change.alarm)
+
+
+def foreseen(ws: Workspace, stand: Stand) -> Change | None:
+    """What is to be done about stages that differ from the last look; None where nothing is. Nothing is done."""
+    change = (
+        _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, stand.name))
+    )
+    return None if change is None else _counted(ws, stand, change)
 
 
 def _counted(ws: Workspace, stand: Stand, change: Change) -> Change:

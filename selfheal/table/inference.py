@@ -40,17 +40,19 @@ class InferenceTable:
     ----------
     url
         ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``.
+    rehearses
+        Whether nothing that is written stays: for a look at what would be done.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, rehearses: bool = False) -> None:
         self._url = url
-        self._database = Database(url)
+        self._database = Database(url, rehearses=rehearses)
         self.refusals = Refusals(self._database)
         self.freezes = Freezes(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
-    def __reduce__(self) -> tuple[type[InferenceTable], tuple[str]]:
-        return (InferenceTable, (self._url,))
+    def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:
+        return (InferenceTable, (self._url, self._database.rehearses))
 
     def __repr__(self) -> str:
         return f"InferenceTable({self._database.name!r})"
@@ -71,10 +73,8 @@ class InferenceTable:
 
         Parameters
         ----------
-        dtypes
-            Feature → ``"float" | "int" | "bool" | "str"``.
-        classes
-            The sorted class labels.
+        dtypes, classes
+            Feature → ``"float" | "int" | "bool" | "str"``, and the sorted class labels.
 
         Raises
         ------

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from selfheal.registry.adoption import adopt_model
+from selfheal.steering import promote
 from selfheal.steering.workspace import Workspace
 from tests.cli.test_commands import invoke
 from tests.steering.conftest import adopted
-from tests.steering.given import NAME, POLICY, toy, workspace_at
+from tests.steering.given import NAME, POLICY, START, rows, send, toy, workspace_at
 
 LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 
@@ -101,3 +102,23 @@ def test_two_names_approve_a_version(place, ws):
     assert json.loads((place / "x.json").read_text()) == told and ws.registry.production(NAME) == [2]
     assert invoke(place, "approve", NAME, "9", "--as", "ada").exit_code == 2
     assert invoke(place, "approve", NAME, "3", "--as", "flow").exit_code == 2
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(place, ws):
+    (place / "rules").mkdir(exist_ok=True)
+    (place / "rules" / "toy.yaml").write_text(POLICY)
+    quiet = invoke(place, "monitor", NAME, "--dry")
+    assert quiet.exit_code == 0 and "would settle the stages first: version 1 is the first" in quiet.output
+    assert ws.table.journal(NAME) == []
+    promote(ws, NAME, 2, "flow", over=1)
+    send(ws, rows(200, 1), 0)
+    entries = ws.table.journal(NAME)
+    far, file = (START + timedelta(days=1)).isoformat(), place / "dry.json"
+    dry = invoke(place, "monitor", NAME, "--dry", "--until", far, "--json", str(file))
+    assert "toy window 0: " in dry.output and "  would roll version 2 back to 1\n" in dry.output
+    told = json.loads(file.read_text())
+    assert told["dry"] and told["foreseen"][0]["would"] == ["roll version 2 back to 1"]
+    assert ws.table.journal(NAME) == entries and ws.table.cycles(NAME) == []
+    assert ws.registry.production(NAME) == [2]
+    both = invoke(place, "monitor", NAME, "--dry", "--clear", "0")
+    assert (both.exit_code, "give one of them" in both.output) == (2, True)
