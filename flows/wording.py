@@ -25,8 +25,9 @@ NOT_HEALED = {"audit": "Waiting", "keep": "Kept", "refuse": "Refused", "failed":
 
 def state(record: Record) -> str:
     """One or two words: the name of the state that a run ends in."""
-    if (record.get("watch") or {}).get("rolled_back"):
-        return "Rolled back"
+    watch = record.get("watch") or {}
+    if watch.get("rolled_back") or watch.get("held"):
+        return "Rolled back" if watch["rolled_back"] else "Worse, frozen"
     heal = record.get("heal")
     return QUIET[record["decision"]] if heal is None else heal_state(heal)
 
@@ -36,7 +37,8 @@ def heal_state(heal: Record) -> str:
     if heal["diagnosis"] == "data_fault":
         return QUIET["data_fault"]
     if heal["decision"] in HEALED:
-        return HEALED[heal["decision"]] if heal["promoted"] else "Waiting"
+        waits = "Observed" if heal["version"] is None else "Waiting"  # nothing was registered: release.approval
+        return HEALED[heal["decision"]] if heal["promoted"] else waits
     return NOT_HEALED[heal["decision"]]
 
 
@@ -50,6 +52,8 @@ def message(record: Record) -> str:
     watch, heal = record.get("watch") or {}, record.get("heal")
     if watch.get("rolled_back"):
         return f"rolled back v{watch['version']} to v{watch['against']}: {_first(watch['reasons'])}"
+    if watch.get("held"):
+        return f"v{watch['version']} is worse than v{watch['against']}: {watch['reasons'][-1]}"
     if heal is not None:
         return heal_message(heal)
     words = QUIET[record["decision"]].lower()
@@ -63,7 +67,7 @@ def heal_message(heal: Record) -> str:
     if heal["decision"] == "failed":
         return f"{name}: {heal['failure']}"
     what = ", ".join([heal["diagnosis"], *heal["words"]])
-    if name == "waiting":
+    if name in ("waiting", "observed"):
         return f"{what}; {heal['note']}"
     if heal["version"] is None:
         return f"{name}: {what}; {_first(heal['reasons'])}".rstrip("; ")
@@ -97,7 +101,7 @@ def summary(records: Sequence[Record]) -> tuple[str, str]:
 def worth_a_page(record: Record) -> bool:
     """Whether more is to be said than a line."""
     watch = record.get("watch") or {}
-    return record["decision"] not in ("stable", "too_few") or bool(watch.get("rolled_back"))
+    return record["decision"] not in ("stable", "too_few") or bool(watch.get("rolled_back") or watch.get("held"))
 
 
 def page(model: str, record: Record) -> str:

@@ -7,6 +7,7 @@
     │   └── PolicyError                    a policy file is wrong        exit 2   HTTP 400
     ├── NotFoundError (LookupError)        no such model or version      exit 2   HTTP 404
     ├── RefusedError                       asked, understood, declined   exit 1   HTTP 409
+    │   └── HeldError                      allowed, but not now          exit 1   HTTP 409
     ├── BusyError                          somebody else holds it        exit 1   HTTP 409
     ├── ArtifactError                      a stored file is unsafe       exit 1   HTTP 500
     │   └── FormatError                    another release wrote it      exit 1   HTTP 500
@@ -68,6 +69,10 @@ class RefusedError(SelfhealError):
     """The request is understood and declined: the message says on what evidence."""
 
     http_status = 409
+
+
+class HeldError(RefusedError):
+    """What the loop may do, but not now: it waits. The message reads on from "waits for"."""
 
 
 class BusyError(SelfhealError):

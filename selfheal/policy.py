@@ -1,7 +1,6 @@
 """The policy of one model: rules, declarations, and how its loop may act. One YAML file, owned by domain people.
 
-The file is parsed here and then held against the model's columns and classes; every fault is refused with the
-file, the line and the nearest valid name.
+It is parsed, then held against the model's columns and classes; a fault names file, line and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -26,14 +25,12 @@ from pydantic import (
     model_validator,
 )
 
+from selfheal.durations import Duration, format_duration, parse_duration
 from selfheal.errors import InputError, PolicyError, nearest
+from selfheal.hours import Hours, Zone
 from selfheal.rules import Rule, parse
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
-
-LONGEST_DURATION = dt.timedelta(days=36_500)
-"""A century: with it the bounds of every window around an event time can still be represented."""
 
 
 def check_name(name: str) -> str:
@@ -55,36 +52,6 @@ def check_name(name: str) -> str:
     if name.endswith("-base"):
         raise InputError(f"{name!r} ends in '-base', the name of another model's bases; choose another name")
     return name
-
-
-def parse_duration(value: object) -> dt.timedelta:
-    """``"5m"``, ``"1h"``, ``"30s"``, ``"365d"`` as a timedelta.
-
-    >>> parse_duration("90s")
-    datetime.timedelta(seconds=90)
-    """
-    if isinstance(value, dt.timedelta):
-        seconds = value.total_seconds()
-    elif match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", str(value)):
-        seconds = float(match[1]) * _UNITS[match[2]]
-    else:
-        raise ValueError(f"{value!r} is not a duration; write a number and s, m, h or d, such as 5m")
-    if seconds > LONGEST_DURATION.total_seconds():
-        raise ValueError(f"{value!r} is longer than {LONGEST_DURATION.days}d, a century; write a shorter duration")
-    return dt.timedelta(seconds=seconds)
-
-
-def format_duration(value: dt.timedelta) -> str:
-    """The shortest text that :func:`parse_duration` reads back.
-
-    >>> format_duration(dt.timedelta(hours=1))
-    '1h'
-    """
-    seconds = value.total_seconds()
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _UNITS[unit] == 0:
-            return f"{seconds / _UNITS[unit]:.0f}{unit}"
-    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds:f}s"
 
 
 class WindowSpec(NamedTuple):
@@ -114,7 +81,6 @@ class WindowSpec(NamedTuple):
         return f"{self.rows} rows" if self.duration is None else format_duration(self.duration)
 
 
-Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Window = Annotated[WindowSpec, BeforeValidator(WindowSpec.parse), PlainSerializer(str)]
 
 
@@ -208,17 +174,38 @@ class Heal(_Section):
         return self
 
 
+class Budget(_Section):
+    """How much of the loop's own doing there may be."""
+
+    promotions: int = Field(ge=1, description="promotions and recalls")
+    per: Duration = Field(description="in any such time")
+
+    @model_validator(mode="after")
+    def _some(self) -> Budget:
+        if self.per <= dt.timedelta(0):
+            raise ValueError("per is no time; write a duration such as 1d")
+        return self
+
+
 class Release(_Section):
     """Who may put a healed adapter into Production."""
 
-    approval: Literal["auto", "manual"] = Field(
-        "auto", description="`manual`: every heal waits in Staging for a person"
+    approval: Literal["auto", "manual", "observe"] = Field(
+        "auto", description="`manual`: every heal waits in Staging for a person; `observe`: none is even registered"
     )
+    approvers: int = Field(1, ge=1, le=9, description="2: two names by `selfheal approve` before Production; a record")
     ambiguous: Literal["audit", "promote", "refuse"] = Field("audit", description="what to do when data cannot decide")
     bake_windows: int = Field(1, ge=0, description="windows a new version serves before another heal may replace it")
     watch_windows: int = Field(
         3, ge=0, description="windows after a swap in which it is asked again whether it is worse"
     )
+    budget: Budget | None = Field(
+        None, description="`{promotions: 3, per: 1d}`: no more promotions and recalls by the loop in any such time"
+    )
+    not_during: tuple[Hours, ...] = Field(
+        (), description='`["Fri 18:00 - Mon 06:00"]`: when the loop promotes and recalls nothing'
+    )
+    timezone: Zone = Field("UTC", description="the clock of `not_during`, an IANA name")
 
 
 class Cost(_Section):
@@ -371,6 +358,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "monitor": Monitor,
     "heal": Heal,
     "release": Release,
+    "budget": Budget,
     "cost": Cost,
 }
 

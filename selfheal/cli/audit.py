@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import getpass
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selfheal.cli import question
-from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.cli.output import Example, as_option, json_option, progress, write_json
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
-
-
-def _user() -> str:
-    """Who is logged in: an answer is journaled under a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a user of that number
-        return "nobody"
 
 
 @click.command(
@@ -46,7 +37,7 @@ def _user() -> str:
 @click.option("--no", "given", flag_value="no", help="It is not: the next explanation is asked for, or labels.")
 @click.option("--unknown", "given", flag_value="unknown", help="Who answers does not know: labels are asked for.")
 @click.option("--answer", "text", metavar="TEXT", help="Another answer, as the question names it.")
-@click.option("--as", "actor", default=_user, metavar="NAME", help="Who answers; by default who is logged in.")
+@as_option("Who answers")
 @click.option("--version", type=int, metavar="V", help="This version in Staging; by default the newest that waits.")
 @json_option
 @click.pass_context

@@ -36,10 +36,11 @@ class Instant(click.ParamType[datetime]):
 @click.option("--until", type=Instant(), help="Handle windows that closed before this time; by default now.")
 @click.option("--clear", type=click.IntRange(0), metavar="K", multiple=True,
               help="First count window K as healthy, on your word: what it shows is natural here.")  # fmt: skip
+@click.option("--dry", is_flag=True, help="Say what it would do, and change nothing.")
 @json_option
 @click.pass_context
 def monitor(
-    ctx: click.Context, name: str, until: datetime | None, clear: tuple[int, ...], json_file: Path | None
+    ctx: click.Context, name: str, until: datetime | None, clear: tuple[int, ...], dry: bool, json_file: Path | None
 ) -> None:
     """Handle every closed window once: report, signals, decision, and a heal where it is asked for.
 
@@ -49,6 +50,9 @@ def monitor(
     from flows.wording import healthy, line
 
     moment = until or datetime.now(UTC)
+    if dry:
+        _dry(ctx, name, moment, clear, json_file)
+        return
     _clear(name, clear)
     with progress(f"looking at the windows of {name} that closed before {moment:%Y-%m-%d %H:%M %Z}"):
         records = _monitored(name, moment)
@@ -80,6 +84,30 @@ def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | No
         click.echo(f"  {reason}")
     write_json(json_file, {"model": name, **record})
     if heal_state(record) in ("Refused", "Heal failed", "Data fault"):
+        ctx.exit(1)
+
+
+def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...], json_file: Path | None) -> None:
+    """Say what a run would do; in this process, for a flow leaves its own traces."""
+    from flows.wording import healthy, line
+    from selfheal import loop, steering
+
+    if clear:
+        raise InputError("--dry changes nothing and --clear does; give one of them")
+    with progress(f"{name}: looking at what a run would do, without doing it"):
+        found = loop.foresee(steering.open_workspace(), name, until)
+    for each in found:
+        if each.index is not None:
+            click.echo(line(name, each.record))
+        for text in each.would:
+            click.echo(f"  would {text}")
+    windows = [each.record for each in found if each.index is not None]
+    if not windows:
+        click.echo(f"{name}: no window to look at")
+    if not any(each.would for each in found):
+        click.echo(f"{name}: nothing that serves or waits would change")
+    write_json(json_file, {"model": name, "until": until, "dry": True, "foreseen": found})
+    if windows and not healthy(windows[-1]):
         ctx.exit(1)
 
 

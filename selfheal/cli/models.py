@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from selfheal.cli.output import ACTOR, Example, json_option, progress, write_json
+from selfheal.cli.output import ACTOR, Example, as_option, json_option, progress, write_json
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 
@@ -72,6 +72,34 @@ def promote(name: str, version: int, pin: bool, json_file: Path | None) -> None:
         look = steering.promote(ws, name, version, ACTOR, pin=pin)
     click.echo(f"{name} version {look.settled} serves{', pinned' if look.pinned else ''}")
     write_json(json_file, {"model": name, "version": look.settled, "pinned": look.pinned, "before": look.previous})
+
+
+@click.command(cls=Example, short_help="Approve a version, by name.", epilog="selfheal approve fraud 3 --as ada")
+@click.argument("name")
+@click.argument("version", type=int)
+@as_option("Who approves")
+@json_option
+def approve(name: str, version: int, actor: str, json_file: Path | None) -> None:
+    """Approve a version: it goes to Production with the last of the names that release.approvers asks for.
+
+    A record, no access control. An approval counts until what serves changes.
+    """
+    from selfheal import steering
+
+    ws = steering.open_workspace()
+    with progress(f"approving {name} version {version}"):
+        done = steering.approve(ws, name, version, actor)
+    click.echo(f"{name} version {version} {'serves' if done.promoted else 'waits'}: {done.approvals}")
+    write_json(
+        json_file,
+        {
+            "model": name,
+            "version": version,
+            "promoted": done.promoted,
+            "approvals": list(done.approvals.names),
+            "needed": done.approvals.needed,
+        },
+    )
 
 
 @click.command(cls=Example, short_help="Step back to the version before.", epilog="selfheal rollback fraud --to 1")

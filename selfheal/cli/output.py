@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 import os
@@ -43,6 +44,18 @@ def json_option(command: Command) -> Command:
     """``--json FILE``."""
     kind = click.Path(dir_okay=False, writable=True, path_type=Path)
     return click.option("--json", "json_file", type=kind, callback=_writable, help="Write the result to FILE.")(command)
+
+
+def as_option(who: str) -> Callable[[Command], Command]:
+    """``--as NAME``, by default who is logged in: what is journaled under a name."""
+    return click.option("--as", "actor", default=_user, metavar="NAME", help=f"{who}; by default who is logged in.")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user of that number
+        return "nobody"
 
 
 def write_json(file: Path | None, result: Any) -> None:

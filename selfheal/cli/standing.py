@@ -16,6 +16,7 @@ def standing(state: Record) -> list[str]:
     shown = [
         f"{state['model']}: {'healthy' if state['healthy'] else 'needs a look'}",
         *(f"  !         {text}" for text in state["health"]),
+        *_frozen(state.get("frozen")),
         f"  serves    {_serves(state['production'])}",
         *_adapter(state["production"]),
         *_watch(state["watch"]),
@@ -31,6 +32,13 @@ def standing(state: Record) -> list[str]:
     if state["quarantine"]:
         shown.append(f"  barred    versions {_listed(state['quarantine'])} were rolled back")
     return shown
+
+
+def _frozen(frozen: Record | None) -> Iterator[str]:
+    """Who stopped the loop, until when, and why."""
+    if frozen is not None:
+        until = f" until {frozen['until'][:16]} UTC" if frozen["until"] else ""
+        yield f"  frozen    by {frozen['by']} since {frozen['since'][:16]} UTC{until}: {frozen['why']}"
 
 
 def _serves(production: Record) -> str:

@@ -7,6 +7,7 @@ one pass, :func:`monitor` a run over all windows that closed. What goes to Produ
 from selfheal.loop.answers import Answered, answer_question
 from selfheal.loop.audit import Audit, answer, open_audit
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.dry import Foreseen, foresee
 from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
 from selfheal.loop.labels import add_labels
@@ -23,6 +24,7 @@ __all__ = [
     "Context",
     "Cycle",
     "Decision",
+    "Foreseen",
     "HealRecord",
     "Inspection",
     "Question",
@@ -32,6 +34,7 @@ __all__ = [
     "answer",
     "answer_question",
     "clear",
+    "foresee",
     "heal",
     "heal_window",
     "load",

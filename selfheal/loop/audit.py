@@ -18,11 +18,12 @@ from selfheal.loop.decide import usable
 from selfheal.loop.labels import class_named
 from selfheal.loop.trial import AUDIT, waiting
 from selfheal.registry.versions import VersionInfo
+from selfheal.steering import actors
 from selfheal.steering.look import STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.releases import WAITS
-from selfheal.steering.stages import archive, promote
+from selfheal.steering.stages import archive
+from selfheal.steering.waits import kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
     from selfheal.policy import Policy
 
-ACTOR = "audit"
+ACTOR = actors.AUDIT
 
 WINDOWS = 4
 """Windows that rows are taken from: the version's own, and the newest after it."""
@@ -211,12 +212,12 @@ def _passed(ws: Workspace, audit: Audit, policy: Policy, reason: str) -> Audit:
     name, version = audit.name, audit.version
     ws.registry.set_tag(name, version, AUDIT, f"passed: {reason}")
     _note(ws, audit, "decided", f"passed: {reason}")
-    if policy.release.approval == "manual":
-        ws.registry.set_tag(name, version, WAITS, "a person: release.approval is manual; an audit found it better")
-        note = f"{reason}. release.approval is manual: selfheal promote {name} {version}"
+    if kept := kept_for_people(policy):
+        wait(ws, name, version, f"{kept}; an audit found it better")
+        note = f"{reason}. {kept.removeprefix('a person: ')}: selfheal promote {name} {version}"
         return replace(audit, verdict="passed", note=note)
-    promote(ws, name, version, ACTOR, reason=f"audit: {reason}")
-    return replace(audit, verdict="passed", promoted=True, note=reason)
+    done = put_in(ws, name, version, ACTOR, over=audit.against, reason=f"audit: {reason}")
+    return replace(audit, verdict="passed", promoted=done.promoted, note=reason if done.promoted else done.note)
 
 
 def _refused(ws: Workspace, audit: Audit, reason: str) -> Audit:

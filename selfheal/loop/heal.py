@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
-from selfheal.loop.child import LIMIT_SECONDS, HealTask, heal_in_child
+from selfheal.loop.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
 from selfheal.loop.context import SAMPLE_ROWS, Context, load
 from selfheal.loop.evidence import begun, ended, log_evidence
 from selfheal.loop.keep import keep
@@ -81,7 +81,16 @@ def _resumed(ctx: Context) -> HealRecord | None:
     return None
 
 
-def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:
+def outcome(
+    ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float
+) -> tuple[Window, Sequence[pd.DataFrame], HealResult]:
+    """What a heal of the window comes to, and the rows that it saw; nothing is kept of it.
+
+    Raises
+    ------
+    SelfhealError
+        The child died or took too long; a store is away.
+    """
     window, recent = ctx.sampled()
     model = ctx.model
     task = HealTask(
@@ -100,7 +109,11 @@ def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit
         facts=known,
         times=pd.Series(window.event_times, index=window.frame.index),
     )
-    result = heal_in_child(task, limit)
+    return window, recent, heal_in_child(task, limit)
+
+
+def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:
+    window, recent, result = outcome(ctx, known, seed, limit)
     run = begun(ctx, seed, len(window.frame))
     try:
         # The page first: whoever finds the version in Production finds its evidence too.

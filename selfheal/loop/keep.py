@@ -16,7 +16,8 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
 from selfheal.steering.models import load_version
 from selfheal.steering.quarantine import like_of
-from selfheal.steering.releases import ASKS, LABELS_FITTED, Released, recall, release
+from selfheal.steering.releases import ASKS, LABELS_FITTED, recall, release
+from selfheal.steering.waits import Released
 from selfheal.table import Window
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealReco
         numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
         question=result.question, options=result.options, asks=result.asks,
     )  # fmt: skip
+    if ctx.policy.release.approval == "observe" and result.decision in ("promote", "audit", "recall"):
+        return _observed(record, result)
     if result.decision == "recall" and result.recall is not None:
         done = recall(ctx.ws, ctx.name, result.recall, ctx.version, "; ".join(result.reasons)[:1000])
         adapter = load_version(ctx.ws, ctx.name, ctx.info(result.recall)).adapter
@@ -49,6 +52,15 @@ def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealReco
     return replace(
         record, version=done.version, promoted=done.promoted, note=done.note, words=tuple(adapter.describe())
     )  # fmt: skip
+
+
+def _observed(record: HealRecord, result: HealResult) -> HealRecord:
+    """The record of a heal that stays a run, whatever it found."""
+    from selfheal.adapter import Adapter
+
+    words = () if result.adapter is None else tuple(Adapter.from_bytes(result.adapter).describe())
+    would = f"version {result.recall} is not recalled" if result.decision == "recall" else "nothing is registered"
+    return replace(record, words=words, note=f"{would}: release.approval is observe")
 
 
 def changed(before: Adapter, after: Adapter) -> str:

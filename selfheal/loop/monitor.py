@@ -12,7 +12,7 @@ from selfheal.loop.backtest import back_test
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.records import Cycle
 from selfheal.loop.run import Step, plainly, run
-from selfheal.loop.trial import try_waiting
+from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.policy import Policy
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
@@ -50,7 +50,8 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
 
 
 def settle_stages(ws: Workspace, name: str) -> Serving:
-    """Reconcile before a run; let labels that have come decide about what waits, and judge what was estimated.
+    """Reconcile before a run; let labels that have come decide about what waits, release what was held back and may go
+    now, and judge what was estimated.
 
     Where MLflow is away the loop goes on with what serves.
 
@@ -67,6 +68,9 @@ def settle_stages(ws: Workspace, name: str) -> Serving:
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
+            serving = load(ws, name, stand_of(ws, name))
+        freed = free_waiting(serving)
+        if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name))
         return back_test(serving)
     except SelfhealError:

@@ -30,9 +30,9 @@ def record(ctx: Context) -> Cycle:
     """
     decision, heal = ctx.decision, ctx.healed
     assert decision is not None  # noqa: S101  a step before this one
-    rolled_back = ctx.verdict is not None and ctx.verdict.rolled_back
-    entry = _entry(ctx, decision)
-    entry["health"] = health_of(decision, heal, ctx.cycles, off=rolled_back or bool(ctx.seen.failed))
+    worse = ctx.verdict is not None and (ctx.verdict.rolled_back or ctx.verdict.held)
+    entry = entry_of(ctx, decision)
+    entry["health"] = health_of(decision, heal, ctx.cycles, off=worse or bool(ctx.seen.failed))
     entry["faults"] = [ctx.of_record.fault] if ctx.of_record.fault else []
     fault = faults(decision, heal)
     said = alert(ctx, "data fault", fault) if fault else ""
@@ -52,7 +52,7 @@ def record_failed(ctx: Context, reason: str) -> Cycle:
         The database can't be reached.
     """
     decision = Decision("failed", (reason,))
-    entry = _entry(ctx, decision)
+    entry = entry_of(ctx, decision)
     said = alert(ctx, "given up", decision.reasons)
     entry |= {"health": "unhealthy", "faults": [], "policy": "", "mlflow": said}
     ctx.ws.table.record_cycle(ctx.name, ctx.ref.index, entry)
@@ -66,7 +66,8 @@ def faults(decision: Decision, heal: HealRecord | None) -> tuple[str, ...]:
     return heal.reasons if heal is not None and heal.diagnosis == "data_fault" else ()
 
 
-def _entry(ctx: Context, decision: Decision) -> dict[str, Any]:
+def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
+    """What a pass found, as the record of its cycle; its health and what MLflow has of it come later."""
     seen, heal, watch = ctx.seen, ctx.healed, ctx.verdict
     return {
         "at": ctx.ws.clock().isoformat(),

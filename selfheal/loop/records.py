@@ -86,6 +86,8 @@ class WatchVerdict:
         Measure, value, bound.
     rolled_back
         Whether the stages went back.
+    held
+        Whether they would have, and the loop is frozen.
     """
 
     version: int
@@ -95,6 +97,7 @@ class WatchVerdict:
     by: str = ""
     reasons: tuple[str, ...] = ()
     rolled_back: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True)

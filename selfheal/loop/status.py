@@ -12,14 +12,15 @@ from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
 from selfheal.loop.questions import open_question
+from selfheal.loop.watch import held_back
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
 from selfheal.steering.policies import POLICY, policy_of_record
-from selfheal.steering.releases import WAITS
 from selfheal.steering.troubles import JOURNALED, troubles
+from selfheal.steering.waits import WAITS, held
 from selfheal.steering.workspace import Workspace
-from selfheal.table import JournalEntry
+from selfheal.table import Freeze, JournalEntry
 
 
 def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, production, versions, cycles, refused, drift, estimate, patience, watch, quarantine,
-        withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow ``versions`` is empty
-        and ``mlflow`` says why. ``refused``: rows that the service refused since the last window.
+        ``model, healthy, health, frozen, production, versions, cycles, refused, drift, estimate, patience, watch,
+        quarantine, withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow the
+        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
 
     Raises
     ------
@@ -57,12 +58,15 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     refused = ws.table.refusals.between(name, since)
     if refused and not ws.table.refusals.served_since(name, since):
         ills["refused"] = f"since the last window every row was refused: {'; '.join(map(str, refused))}"
-    health = [*ills.values(), *_ills(newest), *_open(journal)]
+    waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
+    health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
+    frozen = ws.table.freezes.find(name)
     served = watched(look, cycles)
     return {
         "model": name,
         "healthy": not health,
         "health": health,
+        "frozen": None if frozen is None else _frozen(frozen),
         "production": {
             "version": pointer.version,
             "adapter": adapter.describe(),
@@ -93,6 +97,12 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     }
 
 
+def _frozen(freeze: Freeze) -> dict[str, Any]:
+    """A freeze in JSON's types."""
+    until = None if freeze.until is None else freeze.until.isoformat()
+    return {"by": freeze.by, "why": freeze.why, "since": freeze.since.isoformat(), "until": until}
+
+
 def _waiting(ws: Workspace, name: str) -> str:
     """The question that the owner of the data could answer, or empty."""
     asked = open_question(ws, name)
@@ -120,8 +130,8 @@ def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict
 
 def _ills(newest: Mapping[str, Any]) -> list[str]:
     """What is wrong by the newest window."""
-    found = []
-    heal = newest.get("heal") or {}
+    heal, watch = newest.get("heal") or {}, newest.get("watch") or {}
+    found = [f"window {newest['index']}: {held_back(watch)}"] if watch.get("held") else []
     if newest.get("decision") == "failed":
         found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from selfheal.errors import RefusedError, SelfhealError
+from selfheal.errors import SelfhealError
 from selfheal.loop.context import Context, Serving
 from selfheal.loop.decide import usable
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
-from selfheal.steering.releases import LABELS_FITTED, WAITS
-from selfheal.steering.stages import archive, promote
+from selfheal.steering.releases import LABELS_FITTED
+from selfheal.steering.stages import archive
+from selfheal.steering.waits import WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 TRIAL = "trial"
@@ -105,7 +106,37 @@ def try_waiting(serving: Serving) -> Tried | None:
         return None
 
 
-def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
+def free_waiting(serving: Serving) -> Released | None:
+    """Release what was held back and may go now.
+
+    Returns
+    -------
+    Released or None
+        None when nothing is held, or a store is away, which is logged: a later run asks again.
+    """
+    try:
+        return release_held(
+            serving.ws, serving.name, serving.policy, serving.registered().values(), serving.look
+        )  # fmt: skip
+    except SelfhealError as error:
+        _log.warning("%s: what was held back was not released: %s", serving.name, error)
+        return None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What labels say of a version: ``better``, ``worse`` or ``undecided``, why, and whether that archives it."""
+
+    says: str
+    reason: str
+    archives: bool
+
+
+def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
+    """What labels say of a version that waits, against the one that serves; None where no label has come.
+
+    Nothing is done about it.
+    """
     ws, name, policy = serving.ws, serving.name, serving.policy
     rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
@@ -120,28 +151,29 @@ def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
     says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
-    reason = "; ".join(filter(None, (told, late)))
+    return Judged(says, "; ".join(filter(None, (told, late))), says == "worse" or stale)
+
+
+def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
+    ws, name, found = serving.ws, serving.name, judged(serving, info, against)
+    if found is None:
+        return None
+    says, reason, archived = found.says, found.reason, found.archives
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
-    promoted, archived = False, says == "worse" or stale
+    promoted = False
     if says == "better":
-        promoted = _released(ws, name, info.version, against, reason, manual=policy.release.approval == "manual")
+        promoted = _released(ws, name, info.version, against, reason, kept_for_people(serving.policy))
     elif archived:
         archive(ws, name, info.version, FLOW, reason=reason)
     return Tried(info.version, against, says, promoted, reason, archived)
 
 
-def _released(ws: Workspace, name: str, version: int, against: int, reason: str, *, manual: bool) -> bool:
+def _released(ws: Workspace, name: str, version: int, against: int, reason: str, kept: str) -> bool:
     """Into Production, unless a person has the say."""
-    if manual:
-        ws.registry.set_tag(name, version, WAITS, f"a person: release.approval is manual; {reason}")
-        return False
-    try:
-        promote(ws, name, version, FLOW, over=against, reason=f"labels: {reason}")
-    except RefusedError as error:
-        ws.registry.set_tag(name, version, WAITS, str(error))
-        return False
-    return True
+    if kept:
+        return wait(ws, name, version, f"{kept}; {reason}").promoted
+    return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
 
 
 def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.errors import ArtifactError, InputError, NotFoundError, RefusedError, SelfhealError
+from selfheal.errors import ArtifactError, HeldError, InputError, NotFoundError, RefusedError, SelfhealError
+from selfheal.loop.alerts import alert
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS, Context, load
 from selfheal.loop.decide import OWN_SHARE, verdict_of, watched
 from selfheal.loop.records import Inspection, Says, WatchVerdict
@@ -71,38 +72,68 @@ def watched_over(ctx: Context) -> WatchVerdict:
     UnavailableError
         A store is away; nothing was changed.
     """
+    verdict, turned = judged(ctx)
+    return verdict if turned is None else _rolled_back(ctx, verdict, turned=turned)
+
+
+def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
+    """What a window says of the version that serves; nothing is done about it.
+
+    Returns
+    -------
+    verdict
+        The verdict.
+    turned
+        None unless the version is to be rolled back: then whether because the world turned back.
+
+    Raises
+    ------
+    UnavailableError
+        A store is away.
+    """
     look = ctx.look
     if look.settled is None or look.previous is None:
-        return WatchVerdict(look.settled or 0, None, ctx.ref.index, "none")
+        return WatchVerdict(look.settled or 0, None, ctx.ref.index, "none"), None
     silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
     rule, before = ctx.policy.release, watched(look, ctx.cycles)
+    # What a freeze kept from acting does not use the watch up: after it the version is asked again.
+    spent = sum(not (c["watch"] or {}).get("held") for c in before)
     # A window at fault says nothing about a version.
-    if ctx.ref.too_few or ctx.seen.problems or len(before) >= rule.watch_windows + LATE_WINDOWS:
-        return silent
+    if ctx.ref.too_few or ctx.seen.problems or spent >= rule.watch_windows + LATE_WINDOWS:
+        return silent, None
     sample, healthy = ctx.sampled()
     recent = list(healthy) or None
-    window = None if len(before) >= rule.watch_windows else _own_rows(sample, look.settled)
+    window = None if spent >= rule.watch_windows else _own_rows(sample, look.settled)
     late = _labelled(ctx, [c["index"] for c in before[: rule.watch_windows]])
     own = [w for w in (_own_rows(w, look.settled) for w in late) if w is not None] + ([window] if window else [])
     speak = [w for w in own if w.labels.notna().any()]
     if window is None and not speak:
-        return silent
+        return silent, None
     try:
         old, new = (load_version(ctx.ws, ctx.name, ctx.info(v)) for v in (look.previous, look.settled))
     except (ArtifactError, NotFoundError) as error:
-        return replace(silent, reasons=(str(error),))
+        return replace(silent, reasons=(str(error),)), None
     old, new = old.with_policy(ctx.policy), new.with_policy(ctx.policy)
     found = _by_labels(speak, old, new)
     if found[0] == "undecided":
         if window is None:
-            return silent
+            return silent, None
         found, speak = _by_data(window, old, new, recent, found[2]), [window]
     verdict = WatchVerdict(look.settled, look.previous, ctx.ref.index, *found)
     if verdict.verdict != "worse":
-        return verdict
+        return verdict, None
+    proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
+    if verdict.by == "data" and proven is not None:  # then the world changed, not the version
+        text = f"it was better on window {proven}, so the data changed since: the monitor decides"
+        return replace(verdict, reasons=(*verdict.reasons, text)), None
     # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
-    turned = not is_person(look.actor) and _turned_back(speak, old, new, recent)
-    return _acted(ctx, verdict, before, turned=turned)
+    return verdict, not is_person(look.actor) and _turned_back(speak, old, new, recent)
+
+
+def held_back(watch: Mapping[str, Any]) -> str:
+    """A verdict that a freeze kept from acting, from the record of a cycle, in words."""
+    reasons = "; ".join(watch["reasons"])
+    return f"version {watch['version']} is worse than {watch['against']}, not rolled back: {reasons}"
 
 
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
@@ -158,15 +189,15 @@ def _by_data(
     return says, "data", (*before, *asked.reasons)
 
 
-def _acted(ctx: Context, verdict: WatchVerdict, before: Sequence[Mapping[str, Any]], *, turned: bool) -> WatchVerdict:
-    """Roll back, unless the version was better on an earlier window: then the world changed, not the version."""
-    proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
-    if verdict.by == "data" and proven is not None:
-        text = f"it was better on window {proven}, so the data changed since: the monitor decides"
-        return replace(verdict, reasons=(*verdict.reasons, text))
+def _rolled_back(ctx: Context, verdict: WatchVerdict, *, turned: bool) -> WatchVerdict:
+    """Roll back, unless a person or a freeze forbids it."""
     try:
         reason = f"window {verdict.window}: {'; '.join(verdict.reasons)}"
         rollback(ctx.ws, ctx.name, WATCH, over=verdict.version, reason=reason, turned=turned)
+    except HeldError as error:
+        told = (*verdict.reasons, f"the roll-back waits for {error}")
+        alert(ctx, f"version {verdict.version} is worse than {verdict.against}, and the loop is frozen", told)
+        return replace(verdict, reasons=told, held=True)
     except RefusedError as error:
         return replace(verdict, reasons=(*verdict.reasons, str(error)))
     # What was seen through a wrong map is no yardstick.

@@ -208,6 +208,7 @@ class ScoringApp:
         health = {
             "status": "degraded" if reasons else "ok",
             "reasons": reasons,
+            "frozen": "" if self.source.freeze is None else str(self.source.freeze),
             "model": self.config.model,
             "model_version": scorer.version,
             "settled_at": scorer.pointer.settled_at.isoformat(),

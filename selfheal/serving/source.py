@@ -13,7 +13,7 @@ from selfheal.model import MonitoredModel
 from selfheal.registry.archive import MANIFEST, base_folder, load_base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
-from selfheal.table import Heartbeat, InferenceTable, Pointer
+from selfheal.table import Freeze, Heartbeat, InferenceTable, Pointer
 
 _log = logging.getLogger("selfheal.serving")
 
@@ -33,6 +33,8 @@ class Source:
         Replacements since the start.
     beat
         What the reconcilers of this model last said; None while none does.
+    freeze
+        Who froze the loop of this model; None while nobody has.
     beat_at
         Monotonic time at which one last said something, or of the start.
     """
@@ -51,6 +53,7 @@ class Source:
         self.scorer = self._scorer(pointer)
         self.read_at = self.beat_at = time.monotonic()
         self.beat: Heartbeat | None = None
+        self.freeze: Freeze | None = None
         self._beat_due = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
@@ -84,6 +87,7 @@ class Source:
                 _log.warning("%s: version %d serves now, was %d", pointer.model, pointer.version, before)
             if time.monotonic() >= self._beat_due:
                 self.beat = self._table.heartbeat(self._config.model)
+                self.freeze = self._table.freezes.find(self._config.model)
                 self.beat_at = self.beat_at if self.beat is None else time.monotonic()
                 self._beat_due = time.monotonic() + self._config.beat_s
             self.error = ""

@@ -43,8 +43,9 @@ class Standing:
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """Name, Prometheus type and value of each."""
         told = self.complaints()
-        for kind in ("production", "policy", "restored", "stages", "reconciler"):
+        for kind in ("production", "policy", "restored", "approvals", "stages", "reconciler"):
             yield f"{kind}_fault", "gauge", float(kind in told)
+        yield "frozen", "gauge", float(self._source.freeze is not None)
         if self._source.beat is not None:
             yield "stages_age_seconds", "gauge", round(self._source.beat.age, 3)
         if self._reconciler is not None:

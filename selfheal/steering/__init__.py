@@ -4,20 +4,27 @@ Everything here works through a :class:`Workspace` and needs nothing of the loop
 command line and the loop call the same functions.
 """
 
+from selfheal.steering.freezes import Frozen, freeze, unfreeze
 from selfheal.steering.reconciler import Settled, reconcile, recover
-from selfheal.steering.releases import Released, release
+from selfheal.steering.releases import Approved, approve, release
 from selfheal.steering.stages import archive, promote, rollback
+from selfheal.steering.waits import Released
 from selfheal.steering.workspace import Workspace, open_workspace
 
 __all__ = [
+    "Approved",
+    "Frozen",
     "Released",
     "Settled",
     "Workspace",
+    "approve",
     "archive",
+    "freeze",
     "open_workspace",
     "promote",
     "reconcile",
     "recover",
     "release",
     "rollback",
+    "unfreeze",
 ]

@@ -6,6 +6,7 @@ Acts are ordered *new in before old out*: two versions in Production for an inst
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 from selfheal.errors import BusyError, NotFoundError
 from selfheal.registry.adoption import pointer_of
+from selfheal.steering.actors import is_loop
 from selfheal.steering.leases import StagesLease
 from selfheal.steering.look import ARCHIVED, PRODUCTION, Look
 from selfheal.steering.models import verified
@@ -21,6 +23,8 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
 QUARANTINE_TAG = "quarantine"
+
+_log = logging.getLogger("selfheal.steering")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class Change:
     alarm: bool = False
     turned: bool = False
     awaited: int | None = None
+
+    @property
+    def is_of_loop(self) -> bool:
+        """Whether the loop changes what serves: what it may not begin during a freeze."""
+        return is_loop(self.actor) and self.kind in ("promote", "recall", "rollback")
 
     def moves(self, before: Look) -> list[tuple[int, str]]:
         """Version and stage, in the order in which they are moved: new in before old out."""
@@ -110,13 +119,18 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     ------
     ArtifactError, NotFoundError, UnavailableError
         The version can't be loaded; nothing was changed.
+    HeldError
+        The change is the loop's and the model is frozen; nothing was changed.
     BusyError
         Somebody else moved it meanwhile, or took the lease; the next look settles what is there.
     """
     ws = lease.ws
     pointer = pointer_to(ws, stand, change.to, pinned=change.pin)
     intent = {"change": change.to_json(), "before": before.to_json()}
-    number = ws.table.journal_begin(lease.model, change.kind, intent, ws.clock())
+    begin = ws.table.freezes.begin if change.is_of_loop else ws.table.journal_begin
+    if change.alarm:
+        _log.error("%s: %s", lease.model, change.reason)
+    number = begin(lease.model, change.kind, intent, ws.clock())
     ws.checkpoint("intent")
     entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)
     return finish(lease, entry, pointer, stand.pointer)

@@ -6,7 +6,6 @@ the higher number and says nothing; here the one that was not there at the last 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from functools import partial
 from selfheal.errors import ArtifactError, BusyError, FormatError, SelfhealError
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import PERSON, RECONCILER
+from selfheal.steering.approvals import lacking
 from selfheal.steering.change import Change, carry_out, pointer_to
 from selfheal.steering.leases import STAGES_TTL, StagesLease, hold_stages
 from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look
@@ -21,8 +21,6 @@ from selfheal.steering.models import cannot_load
 from selfheal.steering.recovery import finish_open
 from selfheal.steering.stand import Stand, stand_of
 from selfheal.steering.workspace import Workspace
-
-_log = logging.getLogger("selfheal.steering")
 
 
 @dataclass(frozen=True)
@@ -93,13 +91,27 @@ def settle(lease: StagesLease) -> Settled:
     stand = stand_of(ws, name)
     while stand.open:
         stand = finish_open(lease, stand)
-    change = _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, name))
+    change = foreseen(ws, stand)
     if change is None:
         return Settled(_pointed(ws, stand))
-    if change.alarm:
-        _log.error("%s: %s", name, change.reason)
     carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages))
     return Settled(stand_of(ws, name), change.kind, change.reason, change.alarm)
+
+
+def foreseen(ws: Workspace, stand: Stand) -> Change | None:
+    """What is to be done about stages that differ from the last look; None where nothing is. Nothing is done."""
+    change = (
+        _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, stand.name))
+    )
+    return None if change is None else _counted(ws, stand, change)
+
+
+def _counted(ws: Workspace, stand: Stand, change: Change) -> Change:
+    """A person's move, and an alarm where fewer people approved it than the policy asks for: it is obeyed."""
+    look = stand.look or Look()
+    moved = change.kind == "manual" and change.to != look.settled
+    lack = lacking(ws, stand.name, stand.version(change.to), look) if moved else ""
+    return replace(change, reason=f"{change.reason}; {lack}", alarm=True) if lack else change
 
 
 def _pointed(ws: Workspace, stand: Stand) -> Stand:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfheal.errors import RefusedError
+from selfheal.errors import InputError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
-from selfheal.steering.actors import FLOW
-from selfheal.steering.look import PRODUCTION, STAGING, last_look
+from selfheal.steering.actors import AUDIT, FLOW, is_person
+from selfheal.steering.approvals import Approvals, approvals, note_approval
+from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
+from selfheal.steering.reconciler import reconcile
 from selfheal.steering.stages import promote
+from selfheal.steering.waits import Released, kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
-
-WAITS = "waits"
-"""Tag of a version in Staging: what it waits for."""
 
 ASKS = "asks"
 """Tag of a version that waits: ``fact`` where the owner of the data can answer, or ``labels``."""
@@ -28,15 +28,6 @@ ASKS = "asks"
 LABELS_FITTED = "number.labels_fitted"
 """Tag of a version that was fitted to labels: how many. Unless they have proven it already, window by window, later
 labels decide about it, whatever the policy makes of what data can't decide."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """Whether a version went to Production, and what was said about it."""
-
-    version: int
-    promoted: bool
-    note: str
 
 
 def release(ws: Workspace, name: str, version: int) -> Released:
@@ -56,14 +47,10 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     policy = policy_of_record(ws, name, model).policy
     waits = _waits(policy, info) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
-        return _wait(ws, name, version, waits)
+        return wait(ws, name, version, waits)
     parent = info.tags.get("parent", "")
     reason = f"{info.tags.get('diagnosis', 'healed')}: {info.description}"[:1000]
-    try:
-        promote(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
-    except RefusedError as error:
-        return _wait(ws, name, version, str(error))
-    return Released(version, True, f"version {version} is in Production")
+    return put_in(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
 
 
 def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Released:
@@ -75,18 +62,64 @@ def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Re
         The version that it was compared with.
     """
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
-    if policy.release.approval == "manual":
-        return _wait(ws, name, version, f"to be recalled by a person: release.approval is manual ({reason})")
-    try:
-        promote(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
-    except RefusedError as error:
-        return _wait(ws, name, version, str(error))
-    return Released(version, True, f"version {version} was recalled to Production")
+    if kept := kept_for_people(policy):
+        return wait(ws, name, version, f"{kept}, to be recalled: {reason}")
+    return put_in(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
+
+
+@dataclass(frozen=True)
+class Approved:
+    """What came of an approval.
+
+    Attributes
+    ----------
+    version, approvals
+        The version, and who has approved it by now.
+    promoted
+        Whether it serves.
+    """
+
+    name: str
+    version: int
+    approvals: Approvals
+    promoted: bool
+
+
+def approve(ws: Workspace, name: str, version: int, actor: str) -> Approved:
+    """Approve a version; it goes to Production with the last name that ``release.approvers`` asks for.
+
+    What was approved before is asked again by the same name without effect, so that a crash just then is mended by
+    approving once more. People's approvals override what keeps a flow from promoting, and a freeze.
+
+    Raises
+    ------
+    NotFoundError, ArtifactError, UnavailableError
+        No such version; it can't be loaded; a store is away.
+    InputError
+        No name, or one of these programs'.
+    """
+    who = " ".join(actor.split())
+    if not who or not is_person(who) or who == AUDIT:
+        raise InputError(f"an approval is journaled under a person's name, which {actor!r} is none: --as NAME")
+    settled = reconcile(ws, name)
+    info, look = settled.stand.version(version), settled.stand.look or Look()
+    if look.settled == version:
+        return Approved(name, version, approvals(ws, name, info, look), True)
+    said = approvals(ws, name, info, look)
+    if who.casefold() not in {n.casefold() for n in said.names}:
+        note_approval(ws, name, info, look, who)
+        ws.checkpoint("approved")
+        said = approvals(ws, name, info, look)
+    if said.lack:
+        wait(ws, name, version, said.ask(name, version))
+        return Approved(name, version, said, False)
+    promote(ws, name, version, ", ".join(said.names), reason=str(said))
+    return Approved(name, version, said, True)
 
 
 def _waits(policy: Policy, info: VersionInfo) -> str:
-    if policy.release.approval == "manual":
-        return "a person: release.approval is manual"
+    if kept := kept_for_people(policy):
+        return kept
     if LABELS_FITTED in info.tags and info.tags.get("verdict") != "promote":
         return "labels of the next windows: it was fitted to earlier ones"
     # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
@@ -106,8 +139,3 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: Monitored
     if like is None:
         return ""
     return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
-
-
-def _wait(ws: Workspace, name: str, version: int, why: str) -> Released:
-    ws.registry.set_tag(name, version, WAITS, why)
-    return Released(version, False, f"version {version} waits for {why}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, RefusedError
+from selfheal.errors import ArtifactError, HeldError, RefusedError
 from selfheal.registry.versions import VersionInfo
-from selfheal.steering.actors import is_person
+from selfheal.steering.actors import is_loop, is_person
+from selfheal.steering.approvals import approvals, lacking
 from selfheal.steering.change import Change, carry_out
 from selfheal.steering.leases import hold_stages
+from selfheal.steering.limits import not_now
 from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
+from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import settle
 from selfheal.steering.stand import Stand
@@ -47,7 +50,10 @@ def promote(
     NotFoundError, ArtifactError
         No such version, or it can't be loaded; nothing was changed.
     RefusedError
-        A flow may not promote it: a person withdrew it, it is in quarantine, or Production is pinned.
+        A flow may not promote it: a person withdrew it, it is in quarantine, Production is pinned, or people must
+        approve it first.
+    HeldError
+        It may, but not now: the model is frozen, or the policy's calendar or budget forbids it.
     BusyError
         Another process keeps changing the stages.
     """
@@ -60,9 +66,13 @@ def promote(
             _no_like_of_withdrawn(ws, stand, look, info)
         if look.settled == version and look.pinned == pin:
             return look
+        lack = _lack(ws, name, look, info, actor)
+        if is_loop(actor) and (later := not_now(ws, name, policy_of_record(ws, name).policy.release)):
+            raise HeldError(later)
         lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
-            kind, version, actor, reason, pin, (), look.vetoed - lifted, look.quarantined - lifted
+            kind, version, actor, "; ".join(filter(None, (reason, lack))), pin, (), look.vetoed - lifted,
+            look.quarantined - lifted, alarm=bool(lack),
         )  # fmt: skip
         return carry_out(lease, change, stand, look)
 
@@ -91,6 +101,8 @@ def rollback(
     ------
     RefusedError
         Nothing to go back to, ``over`` does not serve, or the watch asks and a person has pinned Production.
+    HeldError
+        The watch asks and the model is frozen.
     UnavailableError
         The version before can't be read now; nothing was changed.
     """
@@ -130,6 +142,18 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
         vetoed = look.vetoed | ({version} if is_person(actor) else set())
         change = Change("archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined)
         return carry_out(lease, change, stand, look)
+
+
+def _lack(ws: Workspace, name: str, look: Look, info: VersionInfo, actor: str) -> str:
+    """How many approvals a person's promotion lacks, in words; the loop's is refused for it."""
+    if info.version == look.settled:
+        return ""
+    if not is_loop(actor):
+        return lacking(ws, name, info, look)
+    found = approvals(ws, name, info, look)
+    if found.needed > 1 and found.lack:
+        raise RefusedError(found.ask(name, info.version))
+    return ""
 
 
 def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> None:

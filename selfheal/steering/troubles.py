@@ -17,17 +17,23 @@ ALARM_FOR = timedelta(days=1)
 
 
 def troubles(ws: Workspace, name: str) -> dict[str, str]:
-    """Kind → words: ``policy``, the file of record is invalid; ``restored``, Production had to be refilled."""
-    found = {
-        "policy": policy_fault(ws, name),
-        "restored": alarm(ws.table.journal(name, last=JOURNALED), ws.clock()),
-    }
+    """Kind → words: ``policy``, the file of record is invalid; ``restored``, Production had to be refilled;
+    ``approvals``, a version was put there that fewer people approved than the policy asks for.
+    """
+    journal = ws.table.journal(name, last=JOURNALED)
+    last = _last_change(journal)
+    kind = "restored" if last is None or last.kind == "restore" else "approvals"
+    found = {"policy": policy_fault(ws, name), kind: alarm(journal, ws.clock())}
     return {kind: words for kind, words in found.items() if words}
 
 
 def alarm(journal: Sequence[JournalEntry], now: datetime) -> str:
     """Why the last change of the stages was an alarm; empty where it was none, or is long ago."""
-    last = next((e for e in reversed(journal) if "change" in e.intent), None)
+    last = _last_change(journal)
     if last is None or not last.intent["change"]["alarm"] or now - last.at > ALARM_FOR:
         return ""
     return str(last.intent["change"]["reason"])
+
+
+def _last_change(journal: Sequence[JournalEntry]) -> JournalEntry | None:
+    return next((e for e in reversed(journal) if "change" in e.intent), None)

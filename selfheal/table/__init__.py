@@ -9,6 +9,7 @@ It logs what was answered (``predictions_<model>``), joins labels that come late
 the state that the loop survives a crash by: cycles, journal, leases, heartbeats and the pointer to the serving version.
 """
 
+from selfheal.table.freezes import Freeze
 from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
@@ -19,6 +20,7 @@ from selfheal.table.windows import Window, WindowRef, spread
 
 __all__ = [
     "MINUTE_US",
+    "Freeze",
     "Heartbeat",
     "InferenceTable",
     "JournalEntry",

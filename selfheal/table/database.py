@@ -30,10 +30,13 @@ class Database:
     ----------
     url
         SQLAlchemy URL, ``sqlite:///path`` or ``postgresql://…`` (the psycopg driver is chosen for the latter).
+    rehearses
+        Whether what is written is rolled back at the end of its transaction: seen inside it, and never after.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, rehearses: bool = False) -> None:
         self.url = _parse(url)
+        self.rehearses = rehearses
         self._engine: sa.Engine | None = None
         self._pid = -1
 
@@ -74,6 +77,8 @@ class Database:
         """
         with self._failures_named(), _writing(self._open(create), alone) as connection:
             yield connection
+            if self.rehearses:
+                connection.rollback()
 
     def close(self) -> None:
         """Close the pooled connections; the next use opens new ones."""

@@ -16,6 +16,7 @@ from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec, check_name
 from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
+from selfheal.table.freezes import Freezes
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
@@ -39,16 +40,19 @@ class InferenceTable:
     ----------
     url
         ``sqlite:////absolute/path.db`` or ``postgresql://user@host/name``.
+    rehearses
+        Whether nothing that is written stays: for a look at what would be done.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, rehearses: bool = False) -> None:
         self._url = url
-        self._database = Database(url)
+        self._database = Database(url, rehearses=rehearses)
         self.refusals = Refusals(self._database)
+        self.freezes = Freezes(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
-    def __reduce__(self) -> tuple[type[InferenceTable], tuple[str]]:
-        return (InferenceTable, (self._url,))
+    def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:
+        return (InferenceTable, (self._url, self._database.rehearses))
 
     def __repr__(self) -> str:
         return f"InferenceTable({self._database.name!r})"
@@ -69,10 +73,8 @@ class InferenceTable:
 
         Parameters
         ----------
-        dtypes
-            Feature → ``"float" | "int" | "bool" | "str"``.
-        classes
-            The sorted class labels.
+        dtypes, classes
+            Feature → ``"float" | "int" | "bool" | "str"``, and the sorted class labels.
 
         Raises
         ------
@@ -139,10 +141,8 @@ class InferenceTable:
             ``[n, k]``.
         prediction_ids, event_times
             ``n`` each; times are aware.
-        version
-            The model version that answered.
-        latency_ms
-            Of the request.
+        version, latency_ms
+            The model version that answered, and how long the request took.
         """
         rows = predictions.rows_of_frame(
             self.schema(model),

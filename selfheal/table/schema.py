@@ -117,6 +117,15 @@ HEARTBEATS = sa.Table(
     sa.Column("error", sa.Text, nullable=False),
     sa.Column("troubles", sa.Text, nullable=False),
 )
+FREEZES = sa.Table(
+    "freezes",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.BigInteger, nullable=False),  # by the database's clock
+    sa.Column("until", sa.BigInteger),  # the same; NULL: until it is lifted
+)
 REFUSED = sa.Table(
     "refused",
     METADATA,

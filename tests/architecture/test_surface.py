@@ -14,7 +14,7 @@ PUBLIC = {
     "MonitoredModel", "Adapter", "ReflexiveLayer", "Policy", "Outcome", "Settings",
     "heal", "adopt", "load",
     "SelfhealError", "InputError", "PolicyError", "NotFoundError", "RefusedError", "BusyError", "ArtifactError",
-    "FormatError", "UnavailableError",
+    "FormatError", "HeldError", "UnavailableError",
 }  # fmt: skip
 
 

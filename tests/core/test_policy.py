@@ -54,7 +54,7 @@ def test_the_contracts_example_loads_and_comes_back_equal(tmp_path: Path) -> Non
         (FULL.replace("window: 1h", "window: soon"), 13, "365 rows"),
         (FULL.replace("[2, 3]", "[3, 2]"), 14, "needed <= windows"),
         (FULL.replace("v14 < -1.5", "v14 <"), 4, "not an SQL expression"),
-        (FULL.replace("approval: auto", "approval: later"), 15, "'auto' or 'manual'"),
+        (FULL.replace("approval: auto", "approval: later"), 15, "'auto', 'manual' or 'observe'"),
         (FULL.replace("new_gift_card_pattern", "deep_v14"), 1, "used twice"),
     ],
 )

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -96,3 +97,15 @@ def test_a_stopped_reconciler_is_told_although_another_host_looks(place, keep_we
         assert (told["reconciler_ended_total"], told["reconciler_hung_total"]) == (0, 0)
     finally:
         app.close()
+
+
+def test_a_freeze_is_shown_and_is_no_fault(place, serve_in_thread):
+    with serve_in_thread(place.config(poll_s=0.02, beat_s=0.0)) as service, place.table() as table:
+        table.beat("weather", "host:1", {})
+        assert service.get("/health")["frozen"] == "" and gauge(service, "frozen") == 0
+        table.freezes.set("weather", "ann", "an incident", None, datetime.now(UTC))
+        assert until(lambda: gauge(service, "frozen") == 1)
+        assert re.fullmatch(r"by ann since 20.* UTC: an incident", service.get("/health")["frozen"])
+        assert reasons(service) == "" and gauge(service, "degraded") == 0
+        table.freezes.lift("weather", "ann", datetime.now(UTC))
+        assert until(lambda: service.get("/health")["frozen"] == "")
