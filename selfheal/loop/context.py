@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from selfheal.log import Source
 from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
+from selfheal.loop.sources import source_of
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import Look, last_look
@@ -65,6 +67,11 @@ class Serving:
     def policy(self) -> Policy:
         """The policy in force."""
         return self.of_record.policy
+
+    @property
+    def source(self) -> Source:
+        """Where the rows are read from."""
+        return source_of(self.ws, self.name)
 
     def registered(self) -> Mapping[int, VersionInfo]:
         """The registered versions; asked of MLflow where it was not asked yet.
@@ -125,7 +132,7 @@ class Context(Serving):
 
     def sampled(self) -> tuple[Window, Sequence[pd.DataFrame]]:
         """A sample of the window's rows, and of the last healthy ones; read where the inspection has not left them."""
-        window = self.window or self.ws.table.read(self.ref, SAMPLE_ROWS)
+        window = self.window or self.source.read(self.ref, SAMPLE_ROWS)
         recent = self.ws.table.recent(self.name, YARDSTICK_WINDOWS) if self.recent is None else self.recent
         return window, recent
 

@@ -12,6 +12,7 @@ from selfheal.loop.backtest import back_test
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.records import Cycle
 from selfheal.loop.run import Step, plainly, run
+from selfheal.loop.sources import source_of
 from selfheal.loop.trial import try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.policy import Policy
@@ -90,7 +91,8 @@ def pending(ws: Workspace, name: str, until: datetime, policy: Policy | None = N
         No such model.
     """
     spec = (policy or policy_of_record(ws, name).policy).monitor
-    return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
+    source = source_of(ws, name)
+    return source.closed_windows(spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
 
 
 def passes(

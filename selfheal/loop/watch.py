@@ -107,9 +107,9 @@ def watched_over(ctx: Context) -> WatchVerdict:
 
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
     """Samples of those of these windows whose labels have begun to come."""
-    table = ctx.ws.table
-    known = table.labelled_windows(ctx.name, indexes)
-    return [table.read(table.window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
+    source, window = ctx.source, ctx.ws.table.window
+    known = source.labelled_windows(indexes)
+    return [source.read(window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
 
 
 def _turned_back(
