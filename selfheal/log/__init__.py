@@ -5,6 +5,6 @@ were handled, the journal, the pointer) stays in :mod:`selfheal.table`, wherever
 """
 
 from selfheal.log.own import OwnTable
-from selfheal.log.source import Source
+from selfheal.log.source import Source, Tally
 
-__all__ = ["OwnTable", "Source"]
+__all__ = ["OwnTable", "Source", "Tally"]

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from selfheal.log.source import Tally
 from selfheal.policy import WindowSpec
-from selfheal.table import InferenceTable, Refusal, Window, WindowRef
+from selfheal.table import InferenceTable, Window, WindowRef
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class OwnTable:
 
     table: InferenceTable
     model: str
+
+    says = "were refused by the service"
 
     def closed_windows(
         self, spec: WindowSpec, *, until: datetime, lateness: timedelta, min_rows: int
@@ -46,6 +49,10 @@ class OwnTable:
         """See :meth:`InferenceTable.latencies`."""
         return self.table.latencies(ref)
 
-    def refused(self, ref: WindowRef) -> Sequence[Refusal]:
-        """What the service refused in the window's minutes."""
-        return self.table.refusals.between(self.model, ref.start, ref.end)
+    def tally(self, ref: WindowRef) -> Tally:
+        """All rows, and what the service refused in the window's minutes."""
+        return Tally(ref.rows, tuple(self.table.refusals.between(self.model, ref.start, ref.end)))
+
+    def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:
+        """Nothing: late rows of the own table are not counted."""
+        return {}

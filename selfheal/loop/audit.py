@@ -176,7 +176,7 @@ def _asked(
 
     own = int(info.tags.get("window", 0))
     later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= own and usable(c)]
-    source = source_of(ws, name)
+    source = source_of(ws, name, serving.policy)
     read = [source.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
     frames = [w.frame[w.labels.isna()] for w in read] or [candidate.reference.iloc[:0]]
     return ask(serving, candidate, pd.concat(frames).drop_duplicates(), seed)

@@ -42,11 +42,14 @@ def inspect(ctx: Context) -> Context:
         The database or the log can't be reached.
     """
     source, ref, model = ctx.source, ctx.ref, ctx.model
-    refused = tuple(source.refused(ref))
-    seen = Inspection(tuple(str(p) for p in refused_rows(refused, ref.rows)), refused)
+    tally = source.tally(ref)
+    faults = refused_rows(tally.refused, tally.used, source.says)
+    seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held)
     if ref.too_few:
         return replace(ctx, seen=seen)
     window = source.read(ref)
+    if window.frame.empty:  # not one of its rows can be used
+        return replace(ctx, seen=replace(seen, problems=seen.problems or tuple(guards(window.frame, model))))
     recent = ctx.ws.table.recent(ctx.name, YARDSTICK_WINDOWS)
     accuracy, labelled = accuracy_of(window, model)
     took = source.latencies(ref)
