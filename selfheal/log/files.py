@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from collections.abc import Collection, Generator
 from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -39,7 +39,7 @@ class Files:
         """The folder."""
         return f"the log {self.place}"
 
-    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Iterator[pl.LazyFrame]:
+    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: one frame for all files of the same columns and types."""
         alike: dict[tuple[str, tuple[tuple[str, pl.DataType], ...]], list[Stamp]] = {}
         for stamp in self._files():
@@ -49,9 +49,7 @@ class Files:
             if not schema:  # an empty file
                 continue
             frame = _lazy(kind, [stamp[0] for stamp in stamps], [name for name, _ in schema], self._root)
-            there = frame.collect_schema()
-            frame = frame.select([name for name in there if name in columns])
-            yield _bounded(frame, dict(there), part, by)
+            yield _bounded(frame, dict(frame.collect_schema()), part, by)
 
     @property
     def _root(self) -> Path:
@@ -137,11 +135,11 @@ def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by
     dated = isinstance(time, pl.Datetime) and time.time_zone is not None
     if part.undated:
         return frame if part.numbered or not dated else frame.filter(pl.col(by.time or "").is_null())
-    if by.time is not None and dated:
+    if by.time is not None and isinstance(time, pl.Datetime) and dated:
         if part.start is not None:
-            frame = frame.filter(pl.col(by.time) >= _at(part.start))
+            frame = frame.filter(pl.col(by.time) >= _at(part.start, time))
         if part.end is not None:
-            frame = frame.filter(pl.col(by.time) < _at(part.end))
+            frame = frame.filter(pl.col(by.time) < _at(part.end, time))
     number = schema.get(by.order or "")
     if by.order is not None and number is not None and number.is_integer():
         if part.after is not None:
@@ -151,5 +149,6 @@ def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by
     return frame
 
 
-def _at(us: int) -> datetime:
-    return from_us(us).astimezone(UTC)
+def _at(us: int, like: pl.Datetime) -> pl.Expr:
+    """A time of the column's own zone and unit: a file's statistics are compared with no other."""
+    return pl.lit(from_us(us).astimezone(ZoneInfo(like.time_zone or "UTC")), dtype=like)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -174,12 +175,13 @@ class Foreign:
     def _scanned(self, part: Part, *, keys: bool) -> pl.DataFrame:
         layout, found = self.layout, []
         by = Bounded(layout.raw[AT], layout.raw.get(ORDER))
-        for frame in self.rows.scan(layout.wanted(keys=keys), part, by):
-            mapped = layout.mapped(frame, keys=keys).filter(_in_part(part) | pl.col(NAIVE))
-            try:
-                found.append(mapped.collect())
-            except (PolarsError, OSError) as error:
-                raise broken(self.rows.name, "a file", error) from error
+        with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
+            for frame in frames:
+                mapped = layout.mapped(frame, keys=keys).filter(_in_part(part) | pl.col(NAIVE))
+                try:
+                    found.append(mapped.collect())
+                except (PolarsError, OSError) as error:
+                    raise broken(self.rows.name, "a file", error) from error
         if not found:
             return layout.empty(keys=keys)
         rows = pl.concat(found)

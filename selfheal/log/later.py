@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,8 @@ class Labels:
             return []
         named = self.place.columns
         wanted = {named.prediction_id, named.label, *([named.known_at] if named.known_at else [])}
-        found = [self._read(frame) for frame in self.rows.scan(wanted, Part(), Bounded(time=named.known_at))]
+        with closing(self.rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
+            found = [self._read(frame) for frame in frames]
         if not found:
             return []
         newest_first = pl.concat(found).filter(pl.col("known") <= self.now).sort("known", descending=True)

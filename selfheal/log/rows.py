@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,8 +40,10 @@ class Rows(Protocol):
     def name(self) -> str:
         """What to call it in a message; without a password."""
 
-    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Iterator[pl.LazyFrame]:
-        """Those of ``columns`` that it has, of at least the rows of ``part``, in frames of any types.
+    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
+        """At least those of ``columns`` that it has (all, where one is missing), of at least the rows of ``part``.
+
+        The frames may have any types, each its own. Close it, where not all of it is read.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,21 +46,19 @@ class Sql:
         """Table and URL, the password masked."""
         return f"the log {self.table!r} of {self.url.render_as_string(hide_password=True)}"
 
-    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Iterator[pl.LazyFrame]:
+    def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: a frame for every :data:`CHUNK` rows, or an empty one."""
         with self._connected() as connection:
             table = self._reflected(connection)
-            chosen = [column for column in table.columns if column.name in columns]
-            if not chosen:
-                yield pl.LazyFrame()
-                return
+            complete = all(name in table.columns for name in columns)  # else a message shall name what there is
+            chosen = [column for column in table.columns if column.name in columns or not complete]
             names = [column.name for column in chosen]
             query = sa.select(*chosen).where(*_where(connection, table, part, by))
-            result = connection.execution_options(stream_results=True, yield_per=CHUNK).execute(query)
             some = False
-            for rows in result.partitions(CHUNK):
-                some = True
-                yield _frame(names, rows).lazy()
+            with connection.execution_options(stream_results=True, yield_per=CHUNK).execute(query) as result:
+                for rows in result.partitions(CHUNK):
+                    some = True
+                    yield _frame(names, rows).lazy()
             if not some:
                 yield pl.DataFrame(schema=dict.fromkeys(names, pl.Null)).lazy()
 

@@ -99,7 +99,7 @@ model: fraud
 log:
   from: "postgresql://reader:${LOG_PASSWORD}@db/scored"
   table: scored.fraud
-  columns: {prediction_id: request_id, event_time: ts, probabilities: [p_ok, p_fraud], version: v, weight: w, order: seq}
+  columns: {prediction_id: request_id, event_time: ts, probabilities: [p_ok, p_fraud], version: v, weight: w, order: n}
   rename: {amt: amount}
   labels: {from: claims, columns: {prediction_id: claim, label: is_fraud, known_at: closed_at}, matures: 14d}
 monitor: {window: 365 rows}
@@ -131,13 +131,13 @@ def test_a_policy_without_a_log_keeps_its_digest() -> None:
 @pytest.mark.parametrize(
     ("wrong", "line", "says"),
     [
-        (LOG.replace("order: seq", "oder: seq"), 5, "did you mean 'order'"),
+        (LOG.replace("order: n", "oder: n"), 5, "did you mean 'order'"),
         (LOG.replace("known_at", "known_on"), 7, "unknown key 'log.labels.columns.known_on'; did you mean 'known_at'"),
         (LOG.replace("from: claims", "form: claims"), 7, "did you mean 'from'"),
         (LOG.replace("  table: scored.fraud\n", ""), 2, "name the table or view to read"),
         (LOG.replace("from: claims", "from: claims, table: t"), 7, "a folder, which has no tables"),
         (LOG.replace("from: claims", "from: 's3://bucket/claims'"), 7, "give a folder that is mounted here"),
-        (LOG.replace(", order: seq", ""), 1, "name the column that has it in log.columns.order"),
+        (LOG.replace(", order: n", ""), 1, "name the column that has it in log.columns.order"),
         (LOG.replace("{amt: amount}", "{amt: amount, sum: amount}"), 2, "two columns become 'amount'"),
     ],
 )
