@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -148,9 +148,19 @@ class Foreign:
         return self._window(ref)[1]
 
     def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:
-        """How many rows lie in each of these windows now, whatever is wrong with them."""
-        keys = self._placed(_around(refs)) if refs else None
-        return {} if keys is None else {ref.index: int(_inside(keys, ref).sum()) for ref in refs}
+        """How many rows lie in each of these windows now, or between it and the one before, whatever is wrong with
+        them: where there was no row there is no window.
+        """
+        if not refs:
+            return {}
+        numbered = all(ref.seqs is not None for ref in refs)
+        parts = [_numbered(ref) if numbered else _around([ref]) for ref in sorted(refs, key=lambda ref: ref.index)]
+        for place, before in enumerate(parts[:-1], 1):
+            parts[place] = replace(parts[place], start=before.end, after=before.last)
+        whole = Part(parts[0].start, parts[-1].end, parts[0].after, parts[-1].last)
+        keys = self._placed(whole)
+        counts = (int(keys.select(_in_part(part).fill_null(False).sum()).item()) for part in parts)
+        return dict(zip(sorted(ref.index for ref in refs), counts, strict=True))
 
     # What is read
 
@@ -292,6 +302,10 @@ def _around(refs: Sequence[WindowRef]) -> Part:
     return Part(min(to_us(ref.start) for ref in refs), max(to_us(ref.end) for ref in refs))
 
 
+def _numbered(ref: WindowRef) -> Part:
+    return Part() if ref.seqs is None else Part(after=ref.seqs[0], last=ref.seqs[1])
+
+
 def _in_part(part: Part) -> pl.Expr:
     if part.undated:
         return pl.col(AT).is_null() | (pl.col(ORDER).is_null() if part.numbered else pl.lit(False))
@@ -307,8 +321,7 @@ def _in_part(part: Part) -> pl.Expr:
 
 
 def _inside_expr(ref: WindowRef) -> pl.Expr:
-    numbers = Part() if ref.seqs is None else Part(after=ref.seqs[0], last=ref.seqs[1])
-    return _in_part(Part(to_us(ref.start), to_us(ref.end))) & _in_part(numbers)
+    return _in_part(Part(to_us(ref.start), to_us(ref.end))) & _in_part(_numbered(ref))
 
 
 def _inside(keys: pl.DataFrame, ref: WindowRef) -> pl.Series:

@@ -333,15 +333,25 @@ def test_an_empty_folder_is_no_error_and_a_lost_one_is(source, tmp_path) -> None
         closed(source())
 
 
-def test_late_rows_are_counted_and_in_no_window(source, tmp_path) -> None:
-    parquet(frame(), tmp_path / "log", "a")
-    here = source()
-    (ref,) = closed(here)
-    here.table.record_cycle(NAME, ref.index, {"decision": "stable"})
-    parquet(frame(3, first=100, every=10), tmp_path / "log", "late")
-    again = source()
-    assert again.counted([ref]) == {ref.index: 53}
-    assert closed(again, END + timedelta(hours=1)) == []
+@pytest.mark.parametrize("numbered", [False, True])
+def test_late_rows_are_counted_and_in_no_window(numbered: bool, source, tmp_path) -> None:
+    """Also where there was no row, and so no window; and of windows of rows those that say another time."""
+    keys = {"columns": MINE | {"order": "number"}} if numbered else {}
+    spec = WindowSpec(rows=30) if numbered else WindowSpec(duration=timedelta(minutes=30))
+    early, later = frame(30), frame(30, first=120)
+    held = pd.concat([early, later]).assign(number=[*range(30), *range(70, 100)])
+    parquet(held, tmp_path / "log", "a")
+    here, until = source(**keys), START + timedelta(hours=3)
+    refs = closed(here, until, spec)
+    assert len(refs) == 2 and here.counted(refs) == {0: 30, 1: 30}
+    for ref in refs:
+        here.table.record_cycle(NAME, ref.index, {"decision": "stable"})
+    late = frame(9, first=0, every=15 * 60.0).assign(request=list("abcdefghi"))  # up to two hours after the start
+    late["number"] = [3, 4, 60, 61, 62, 63, 64, 65, 71] if numbered else range(9)
+    parquet(late, tmp_path / "log", "late")
+    again = source(**keys)
+    assert again.counted(refs) == {0: 32, 1: 37}
+    assert closed(again, until, spec) == []
 
 
 def test_weights_make_a_fair_draw(source, tmp_path) -> None:
