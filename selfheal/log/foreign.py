@@ -130,13 +130,13 @@ class Foreign:
 
     def labelled_windows(self, indexes: Collection[int]) -> dict[int, int]:
         """See :class:`~selfheal.log.source.Source`."""
-        counts = self._counted([self.table.window(self.model, index) for index in sorted(indexes)])
-        return {index: min(count, LABELLED_ROWS) for index, count in counts.items() if count}
+        counts = self._counted(indexes)
+        return {index: min(counts[index], LABELLED_ROWS) for index in sorted(indexes) if counts.get(index)}
 
     def first_labelled(self, first: int) -> int | None:
         """See :class:`~selfheal.log.source.Source`."""
         later = sorted(index for index in self.table.processed(self.model) if index >= first)
-        counts = self._counted([self.table.window(self.model, index) for index in later])
+        counts = self._counted(later)
         return next((index for index in later if counts.get(index)), None)
 
     def latencies(self, ref: WindowRef) -> npt.NDArray[np.float64]:
@@ -250,13 +250,18 @@ class Foreign:
             proba[own] = self.keeper.predict(int(version), frame[own])
         return rows.with_columns(pl.Series(f"p{k}", proba[:, k]) for k in range(self.layout.classes))
 
-    def _counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:
-        """How many rows of each window have a label."""
-        if not refs or self._known.is_empty():
-            return {}
-        keys = self._placed(_around(refs)).drop_nulls(ID).unique(ID, maintain_order=True)
-        keys = keys.filter(pl.Series(self.labels.codes(self._known, keys) >= 0, dtype=pl.Boolean))
-        return {ref.index: int(_inside(keys, ref).sum()) for ref in refs}
+    @cached_property
+    def _counts(self) -> dict[int, int]:
+        return {}
+
+    def _counted(self, indexes: Collection[int]) -> dict[int, int]:
+        """How many rows of each window have a label: looked for once, however often it is asked."""
+        fresh = [self.table.window(self.model, index) for index in indexes if index not in self._counts]
+        if fresh and not self._known.is_empty():
+            keys = self._placed(_around(fresh)).drop_nulls(ID).unique(ID, maintain_order=True)
+            keys = keys.filter(pl.Series(self.labels.codes(self._known, keys) >= 0, dtype=pl.Boolean))
+            self._counts.update({ref.index: int(_inside(keys, ref).sum()) for ref in fresh})
+        return self._counts
 
     def _frame(self, rows: pl.DataFrame) -> pd.DataFrame:
         index = pd.Index(rows[ID].to_list(), name="prediction_id", dtype=object)
