@@ -45,8 +45,9 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
-        serving = step(loop.settle_stages)(ws, model)
-        refs = step(loop.pending)(ws, model, until or datetime.now(UTC), serving.policy)
+        clock = until or datetime.now(UTC)
+        serving = step(loop.settle_stages)(ws, model, clock)
+        refs = step(loop.pending)(ws, model, clock, serving.policy)
         rename(wording.run_name(model, [ref.index for ref in refs]))
         handled = loop.passes(lease, serving, refs, step=step, healer=healed, passing=OF_PREFECT)
         records = [said(model, cycle) for cycle in handled]

@@ -24,6 +24,7 @@ def standing(state: Record) -> list[str]:
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
         *_refused(state["refused"]),
+        *_log(state.get("log")),
     ]
     if state["question"]:
         shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
@@ -97,6 +98,15 @@ def _refused(refused: Sequence[Record]) -> Iterator[str]:
     for position, one in enumerate(refused[:3]):
         title = "refused" if position == 0 else ""
         yield f"  {title:<8}  {one['rows']} rows since the last window: {one['reason']} {one['column']}".rstrip()
+
+
+def _log(log: Record | None) -> Iterator[str]:
+    """Where an owner's log is, and which of its rows are in no window."""
+    if log is None:
+        return
+    late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
+    told = [] if log["state"] == "unreadable" else log["reasons"]
+    yield f"  log       {'; '.join([log['from'], *late, *told])}"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -86,8 +86,8 @@ def problems(
     return found
 
 
-def refused_rows(refused: Sequence[Refusal], served: int) -> list[Problem]:
-    """Columns because of which the service refused more of a window's rows than hygiene may drop without a word.
+def refused_rows(refused: Sequence[Refusal], served: int, says: str = "were refused by the service") -> list[Problem]:
+    """Columns because of which more of a window's rows were refused than hygiene may drop without a word.
 
     Parameters
     ----------
@@ -95,6 +95,8 @@ def refused_rows(refused: Sequence[Refusal], served: int) -> list[Problem]:
         The window's refused rows; those that no column is to blame for (a body that is no JSON) are no data.
     served
         Rows that were answered and logged.
+    says
+        What follows "50 of 200 rows": who refused them.
     """
     n = served + sum(one.rows for one in refused)
     bound = max(SLACK, SIGMAS * math.sqrt(SLACK / max(n, 1)))
@@ -102,7 +104,7 @@ def refused_rows(refused: Sequence[Refusal], served: int) -> list[Problem]:
         Problem(
             "refused",
             one.column,
-            f"{one.rows} of {n} rows were refused by the service: {one.reason} in {one.column!r} "
+            f"{one.rows} of {n} rows {says}: {one.reason} in {one.column!r} "
             f"({one.rows / n:.1%}, bound {bound:.1%}); mend what sends them",
         )
         for one in refused

@@ -16,6 +16,7 @@ from selfheal.errors import InputError, RefusedError, nearest
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS
 from selfheal.loop.decide import usable
 from selfheal.loop.labels import class_named
+from selfheal.loop.sources import source_of
 from selfheal.loop.trial import AUDIT, waiting
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering import actors
@@ -176,7 +177,8 @@ def _asked(
 
     own = int(info.tags.get("window", 0))
     later = [c["index"] for c in ws.table.cycles(name, last=HISTORY) if c["index"] >= own and usable(c)]
-    read = [ws.table.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
+    source = source_of(ws, name, serving.policy)
+    read = [source.read(ws.table.window(name, index), SAMPLE_ROWS) for index in later[:1] + later[1:][1 - WINDOWS :]]
     frames = [w.frame[w.labels.isna()] for w in read] or [candidate.reference.iloc[:0]]
     return ask(serving, candidate, pd.concat(frames).drop_duplicates(), seed)
 

@@ -25,7 +25,7 @@ _log = logging.getLogger("selfheal.loop")
 def back_test(serving: Serving) -> Serving:
     """Judge the estimates of the last windows by labels that have come since; the result joins their records."""
     last = [c for c in serving.cycles[-JUDGED:] if (c.get("estimate") or {}).get("judged") is not None]
-    counts = serving.ws.table.labelled_windows(serving.name, [c["index"] for c in last])
+    counts = serving.source.labelled_windows([c["index"] for c in last])
     judged = {c["index"]: told for c in last if (told := _judged(serving, c, counts.get(c["index"], 0))) is not None}
     told_now = ({**c, "estimate": judged[c["index"]]} if c["index"] in judged else c for c in serving.cycles)
     return replace(serving, cycles=tuple(told_now)) if judged else serving
@@ -37,7 +37,7 @@ def _judged(serving: Serving, cycle: Mapping[str, Any], count: int) -> dict[str,
     if count < LEAST or count == entry["labelled"]:
         return None
     ws, name, model = serving.ws, serving.name, serving.model
-    window = ws.table.labelled(ws.table.window(name, cycle["index"]))
+    window = serving.source.labelled(ws.table.window(name, cycle["index"]))
     said = model.classes_[model.decide(window.probabilities)]
     accuracy = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
     slack = ERRORS * float(np.sqrt(max(accuracy * (1 - accuracy), 1 / count) / count))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from selfheal.log import Source
 from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
+from selfheal.loop.sources import source_of
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import Look, last_look
@@ -50,6 +54,8 @@ class Serving:
         Records of the last windows, oldest first.
     versions
         Registered versions by number, as MLflow had them at the look; None where it was not asked.
+    until
+        The clock: what became known after it is not known. None: the wall's.
     """
 
     ws: Workspace
@@ -60,11 +66,17 @@ class Serving:
     of_record: PolicyOfRecord
     cycles: tuple[dict[str, Any], ...]
     versions: Mapping[int, VersionInfo] | None = None
+    until: datetime | None = None
 
     @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self.of_record.policy
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the rows are read from."""
+        return source_of(self.ws, self.name, self.policy, self.until)
 
     def registered(self) -> Mapping[int, VersionInfo]:
         """The registered versions; asked of MLflow where it was not asked yet.
@@ -96,8 +108,9 @@ class Serving:
         newest
             Whether no later window has closed: after a pause only the newest may heal.
         """
-        before = tuple(c for c in self.cycles if c["index"] < ref.index)
-        return Context(**{**vars(self), "cycles": before}, ref=ref, newest=newest)
+        known = {each.name: getattr(self, each.name) for each in fields(Serving)}
+        known["cycles"] = tuple(c for c in self.cycles if c["index"] < ref.index)
+        return Context(**known, ref=ref, newest=newest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +138,17 @@ class Context(Serving):
 
     def sampled(self) -> tuple[Window, Sequence[pd.DataFrame]]:
         """A sample of the window's rows, and of the last healthy ones; read where the inspection has not left them."""
-        window = self.window or self.ws.table.read(self.ref, SAMPLE_ROWS)
+        window = self.window or self.source.read(self.ref, SAMPLE_ROWS)
         recent = self.ws.table.recent(self.name, YARDSTICK_WINDOWS) if self.recent is None else self.recent
         return window, recent
 
 
 def load(
-    ws: Workspace, name: str, stand: Stand | None = None, versions: Mapping[int, VersionInfo] | None = None
+    ws: Workspace,
+    name: str,
+    stand: Stand | None = None,
+    versions: Mapping[int, VersionInfo] | None = None,
+    until: datetime | None = None,
 ) -> Serving:
     """Read what serves a model: the pointer and the look, the policy, the last cycles. Needs no MLflow.
 
@@ -141,6 +158,8 @@ def load(
         Where the stages stand, if that was read just now.
     versions
         As MLflow had them before, where nothing newer is needed.
+    until
+        The clock, see :class:`Serving`.
 
     Raises
     ------
@@ -162,4 +181,5 @@ def load(
         of_record=record,
         cycles=tuple(ws.table.cycles(name, last=HISTORY)),
         versions=versions if stand is None else stand.versions,
+        until=until,
     )

@@ -132,7 +132,7 @@ def _own_labels(ctx: Context, window: Window) -> list[tuple[pd.DataFrame, pd.Ser
     """The window's labelled rows that its sample left out."""
     if ctx.ref.rows <= SAMPLE_ROWS:
         return []
-    known = ctx.ws.table.labelled(ctx.ref)
+    known = ctx.source.labelled(ctx.ref)
     others = ~known.frame.index.isin(window.frame.index)
     return [(known.frame[others], known.labels[others])] if others.any() else []
 

@@ -39,17 +39,21 @@ def inspect(ctx: Context) -> Context:
     Raises
     ------
     UnavailableError
-        The database can't be reached.
+        The database or the log can't be reached.
     """
-    table, ref, model = ctx.ws.table, ctx.ref, ctx.model
-    refused = tuple(table.refusals.between(ctx.name, ref.start, ref.end))
-    seen = Inspection(tuple(str(p) for p in refused_rows(refused, ref.rows)), refused)
+    source, ref, model = ctx.source, ctx.ref, ctx.model
+    tally = source.tally(ref)
+    faults = refused_rows(tally.refused, tally.used, source.says)
+    seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held)
     if ref.too_few:
         return replace(ctx, seen=seen)
-    window = table.read(ref)
-    recent = table.recent(ctx.name, YARDSTICK_WINDOWS)
+    window = source.read(ref)
+    if window.frame.empty:  # not one of its rows can be used
+        return replace(ctx, seen=replace(seen, problems=seen.problems or tuple(guards(window.frame, model))))
+    recent = ctx.ws.table.recent(ctx.name, YARDSTICK_WINDOWS)
     accuracy, labelled = accuracy_of(window, model)
-    p50, p99 = np.percentile(table.latencies(ref), [50, 99])
+    took = source.latencies(ref)
+    p50, p99 = np.percentile(took, [50, 99]) if len(took) else (np.nan, np.nan)
     seen = replace(
         seen,
         own_share=float(np.mean(window.versions == ctx.version)),

@@ -10,8 +10,10 @@ from functools import partial
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.loop.backtest import back_test
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.run import Step, plainly, run
+from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.policy import Policy
@@ -45,15 +47,20 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
         What handling a window raised, see :func:`attempt`.
     """
     with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
-        serving = settle_stages(ws, name)
+        serving = settle_stages(ws, name, until)
         return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 
 
-def settle_stages(ws: Workspace, name: str) -> Serving:
+def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Serving:
     """Reconcile before a run; let labels that have come decide about what waits, release what was held back and may go
     now, and judge what was estimated.
 
     Where MLflow is away the loop goes on with what serves.
+
+    Parameters
+    ----------
+    until
+        The clock, see :class:`Serving`.
 
     Raises
     ------
@@ -61,17 +68,17 @@ def settle_stages(ws: Workspace, name: str) -> Serving:
         No such model.
     """
     try:
-        serving = load(ws, name, reconcile(ws, name).stand)
+        serving = load(ws, name, reconcile(ws, name).stand, until=until)
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
-        return load(ws, name)
+        return load(ws, name, until=until)
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
-            serving = load(ws, name, stand_of(ws, name))
+            serving = load(ws, name, stand_of(ws, name), until=until)
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
-            serving = load(ws, name, stand_of(ws, name))
+            serving = load(ws, name, stand_of(ws, name), until=until)
         return back_test(serving)
     except SelfhealError:
         raise
@@ -92,9 +99,13 @@ def pending(ws: Workspace, name: str, until: datetime, policy: Policy | None = N
     ------
     NotFoundError
         No such model.
+    UnavailableError, InputError
+        The log cannot be read, or is not what the policy says.
     """
-    spec = (policy or policy_of_record(ws, name).policy).monitor
-    return ws.table.closed_windows(name, spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
+    policy = policy or policy_of_record(ws, name).policy
+    spec, source = policy.monitor, source_of(ws, name, policy, until)
+    note_late(ws, name, source)
+    return source.closed_windows(spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
 
 
 def passes(
@@ -122,6 +133,6 @@ def passes(
     for place, ref in enumerate(refs):
         lease.renew()
         if place:
-            serving = load(lease.ws, serving.name, versions=serving.versions)
+            serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
         ctx = serving.at(ref, newest=ref == refs[-1])
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)

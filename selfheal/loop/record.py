@@ -82,6 +82,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "problems": list(seen.problems),
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
+        "held": seen.held,
         "signals": [_plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else _plain(seen.report.values),
         "drifted": [] if seen.report is None else list(seen.report.drifted),

@@ -32,6 +32,8 @@ class Inspection:
         What the guards found: columns that make it a data fault.
     refused
         Rows of its time that the service refused: no window holds them.
+    held
+        Rows that the window held when it was read; None where late ones are not counted.
     failed
         Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
@@ -61,6 +63,7 @@ class Inspection:
     estimate: Expected | None = None
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
+    held: int | None = None
 
     @property
     def alarm(self) -> bool:

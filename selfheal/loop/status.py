@@ -11,8 +11,10 @@ from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
+from selfheal.loop.logged import READ, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
+from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
@@ -34,9 +36,10 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, drift, estimate, patience, watch,
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, drift, estimate, patience, watch,
         quarantine, withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow the
-        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``log``: how a
+        log of the owner's stands (``from, state, reasons, late``), None for the own table.
 
     Raises
     ------
@@ -58,6 +61,9 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     refused = ws.table.refusals.between(name, since)
     if refused and not ws.table.refusals.served_since(name, since):
         ills["refused"] = f"since the last window every row was refused: {'; '.join(map(str, refused))}"
+    log = _log_of(ws, name, record.policy, cycles)
+    if log is not None and log["state"] not in ("", READ):
+        ills["log"] = "; ".join(log["reasons"])
     waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
     health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
@@ -79,6 +85,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
+        "log": log,
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
@@ -101,6 +108,14 @@ def _frozen(freeze: Freeze) -> dict[str, Any]:
     """A freeze in JSON's types."""
     until = None if freeze.until is None else freeze.until.isoformat()
     return {"by": freeze.by, "why": freeze.why, "since": freeze.since.isoformat(), "until": until}
+
+
+def _log_of(ws: Workspace, name: str, policy: Policy, cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How the owner's log stood when it was last read, and how many rows came too late for the last windows."""
+    if policy.log is None:
+        return None
+    late = sum(c.get("late", 0) for c in cycles)
+    return {"from": policy.log.source, "state": "", "reasons": [], "late": late} | standing_of(ws, name)
 
 
 def _waiting(ws: Workspace, name: str) -> str:
@@ -174,6 +189,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
+        "late": record.get("late", 0),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,

@@ -138,7 +138,7 @@ def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
     Nothing is done about it.
     """
     ws, name, policy = serving.ws, serving.name, serving.policy
-    rows = _since(ws, name, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
+    rows = _since(serving, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
     old, candidate = (load_version(ws, name, each).with_policy(policy) for each in (serving.info(against), info))
@@ -176,12 +176,13 @@ def _released(ws: Workspace, name: str, version: int, against: int, reason: str,
     return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
 
 
-def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
+def _since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
     """Labelled rows, window by window, from window ``first`` on, however late their labels began to come."""
+    source, table, name = serving.source, serving.ws.table, serving.name
     found: list[tuple[pd.DataFrame, pd.Series]] = []
-    while (index := ws.table.first_labelled(name, first)) is not None:
-        if usable(ws.table.cycle(name, index)):
-            window = ws.table.labelled(ws.table.window(name, index))
+    while (index := source.first_labelled(first)) is not None:
+        if usable(table.cycle(name, index)):
+            window = source.labelled(table.window(name, index))
             found.append((window.frame, window.labels))
         if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
             break
@@ -191,7 +192,7 @@ def _since(ws: Workspace, name: str, first: int) -> list[tuple[pd.DataFrame, pd.
 
 def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
     """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
-    table, near = ctx.ws.table, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
-    known = sorted(table.labelled_windows(ctx.name, near))[-BEFORE:]
-    found = [table.labelled(table.window(ctx.name, index)) for index in known]
+    source, near = ctx.source, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
+    known = sorted(source.labelled_windows(near))[-BEFORE:]
+    found = [source.labelled(ctx.ws.table.window(ctx.name, index)) for index in known]
     return tuple((window.frame, window.labels) for window in found)

@@ -138,9 +138,9 @@ def held_back(watch: Mapping[str, Any]) -> str:
 
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
     """Samples of those of these windows whose labels have begun to come."""
-    table = ctx.ws.table
-    known = table.labelled_windows(ctx.name, indexes)
-    return [table.read(table.window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
+    source, window = ctx.source, ctx.ws.table.window
+    known = source.labelled_windows(indexes)
+    return [source.read(window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
 
 
 def _turned_back(

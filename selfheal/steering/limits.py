@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from selfheal.durations import format_duration
-from selfheal.hours import covering
-from selfheal.policy import Release
+from selfheal.policy import Release, covering, format_duration
 from selfheal.steering.actors import is_loop
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -30,26 +30,42 @@ def plan_windows(
     Once fixed, bounds stay: rows that come later than the allowed lateness, or a policy with another window length,
     cannot make a row count twice.
     """
-    newest = connection.execute(
-        sa.select(
-            sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq)
-        ).where(CYCLES.c.model == schema.model)
-    ).one()
-    next_index = 0 if newest[0] is None else newest[0] + 1
+    mark = newest_bounds(connection, schema.model)
     if spec.duration is not None:
-        fresh = _by_time(connection, schema, duration_us(spec.duration), newest[1], horizon, min_rows)
+        fresh = _by_time(connection, schema, duration_us(spec.duration), mark.end, horizon, min_rows)
     elif spec.rows is not None:
-        fresh = _by_rows(connection, schema, spec.rows, newest[1:], horizon, min_rows)
+        fresh = _by_rows(connection, schema, spec.rows, (mark.end, mark.seq), horizon, min_rows)
     else:
         raise InputError("a window needs a duration or a number of rows")
+    fix_bounds(connection, schema.model, mark, fresh)
+    return waiting(connection, schema.model, horizon)
+
+
+class Mark(NamedTuple):
+    """How far a model's windows go: number, end (µs) and last row of the newest ones; None where there are none."""
+
+    number: int | None
+    end: int | None
+    seq: int | None
+
+
+def newest_bounds(connection: sa.Connection, model: str) -> Mark:
+    """Where the next window begins."""
+    found = sa.select(sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq))
+    return Mark(*connection.execute(found.where(CYCLES.c.model == model)).one())
+
+
+def fix_bounds(connection: sa.Connection, model: str, mark: Mark, fresh: Iterable[Mapping[str, Any]]) -> None:
+    """Write the bounds of windows that have closed since ``mark``."""
+    first = 0 if mark.number is None else mark.number + 1
     for number, bounds in enumerate(fresh):
-        connection.execute(CYCLES.insert().values(model=schema.model, window_index=next_index + number, **bounds))
-    waiting = connection.execute(
-        sa.select(CYCLES)
-        .where(CYCLES.c.model == schema.model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= horizon)
-        .order_by(CYCLES.c.window_index)
-    )
-    return [_ref(row) for row in waiting.mappings()]
+        connection.execute(CYCLES.insert().values(model=model, window_index=first + number, **bounds))
+
+
+def waiting(connection: sa.Connection, model: str, horizon: int) -> list[WindowRef]:
+    """Windows that ended by ``horizon`` (µs) and were not processed yet, in order."""
+    query = sa.select(CYCLES).where(CYCLES.c.model == model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= horizon)
+    return [_ref(row) for row in connection.execute(query.order_by(CYCLES.c.window_index)).mappings()]
 
 
 def _by_time(
@@ -64,7 +80,7 @@ def _by_time(
     )
     counts = {int(base): rows for base, rows in connection.execute(counted.group_by("base"))}
     return [
-        _bounds(
+        bounds_of(
             span, max(span.first * length, mark if mark is not None else span.first * length), (span.last + 1) * length
         )
         for span in join_windows(counts, closed=closed, min_rows=min_rows)
@@ -112,11 +128,12 @@ def _by_rows(
             break
         after = int(parts[0][2]) - 1
         start = min(int(part[4]) for part in parts)
-        out.append(_bounds(span, start, end) | {"after_seq": after, "last_seq": int(parts[-1][3])})
+        out.append(bounds_of(span, start, end) | {"after_seq": after, "last_seq": int(parts[-1][3])})
     return out
 
 
-def _bounds(span: Span, start: int, end: int) -> dict[str, Any]:
+def bounds_of(span: Span, start: int, end: int) -> dict[str, Any]:
+    """What is written of a window: its bounds, and how many rows it held when it closed."""
     return {
         "start_us": start,
         "end_us": end,

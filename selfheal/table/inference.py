@@ -16,6 +16,7 @@ from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec, check_name
 from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
 from selfheal.table.database import Database
+from selfheal.table.elsewhere import Elsewhere
 from selfheal.table.freezes import Freezes
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
@@ -25,9 +26,6 @@ from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_chan
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
-
-LABELLED_ROWS = 10_000
-"""Labelled rows of a window that are read, and counted, at most."""
 
 
 class InferenceTable:
@@ -49,6 +47,7 @@ class InferenceTable:
         self._database = Database(url, rehearses=rehearses)
         self.refusals = Refusals(self._database)
         self.freezes = Freezes(self._database)
+        self.elsewhere = Elsewhere(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:
@@ -201,7 +200,7 @@ class InferenceTable:
         with self._database.read() as connection:
             return reading.read_window(connection, self.schema(ref.model), ref, limit)
 
-    def labelled(self, ref: WindowRef, limit: int = LABELLED_ROWS) -> Window:
+    def labelled(self, ref: WindowRef, limit: int = reading.LABELLED_ROWS) -> Window:
         """Those of a window's rows whose label has come; the first ``limit`` by arrival."""
         with self._database.read() as connection:
             return reading.read_labelled(connection, self.schema(ref.model), ref, limit)
@@ -209,7 +208,7 @@ class InferenceTable:
     def labelled_windows(self, model: str, indexes: Collection[int]) -> dict[int, int]:
         """Of these windows those with labelled rows: index → how many :meth:`labelled` would read."""
         with self._database.read() as connection:
-            return cycles.labelled_windows(connection, self.schema(model), indexes, LABELLED_ROWS)
+            return cycles.labelled_windows(connection, self.schema(model), indexes, reading.LABELLED_ROWS)
 
     def first_labelled(self, model: str, first: int) -> int | None:
         """Index of the first processed window from ``first`` on that has labelled rows; None where none has."""

@@ -15,6 +15,8 @@ from selfheal.table.schema import LABELS, ModelSchema
 from selfheal.table.values import to_us
 from selfheal.table.windows import Window, WindowRef, spread
 
+LABELLED_ROWS = 10_000
+"""Labelled rows of a window that are read, and counted, at most."""
 CHUNK = 20_000
 """Rows fetched at once: bounds the Python objects alive while a window is read (about 10 MB at 20 columns)."""
 _STATEMENT_KEYS = 5_000
@@ -138,7 +140,7 @@ class _Columns:
                 column[:] = column[order]
         columns: dict[str, npt.NDArray[Any]] = dict(zip(self.texts, words[1:], strict=True))
         for name, values in zip(self.numbers, floats, strict=False):
-            columns[name] = _as_declared(values, self.schema.dtypes[name])
+            columns[name] = as_declared(values, self.schema.dtypes[name])
         index = pd.Index(words[0], name="prediction_id", dtype=object)
         ordered = {name: columns[name] for name in self.schema.dtypes}
         return Window(
@@ -147,11 +149,11 @@ class _Columns:
             probabilities=np.column_stack(list(floats[len(self.numbers) : -2])),
             versions=floats[-2].astype(np.int64),
             event_times=pd.DatetimeIndex(keys[1].astype("datetime64[us]")).tz_localize("UTC"),
-            labels=_labels(floats[-1], self.schema.classes, index),
+            labels=label_series(floats[-1], self.schema.classes, index),
         )
 
 
-def _as_declared(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+def as_declared(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     """Integers and truth values again, unless something else was sent in such a column."""
     if dtype == "int" and bool(np.isfinite(values).all() and (values % 1 == 0).all() and (abs(values) < 2**63).all()):
         return values.astype(np.int64)
@@ -160,7 +162,8 @@ def _as_declared(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
     return values
 
 
-def _labels(codes: npt.NDArray[np.float64], classes: tuple[Any, ...], index: pd.Index) -> pd.Series:
+def label_series(codes: npt.NDArray[np.float64], classes: tuple[Any, ...], index: pd.Index) -> pd.Series:
+    """Class labels by their positions, NaN for -1: float64 where every class is a number, else objects."""
     known = codes >= 0
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in classes):
         values = np.full(len(codes), np.nan)

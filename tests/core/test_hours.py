@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfheal.errors import PolicyError
-from selfheal.hours import DAY, DAYS, WEEK, Span, covering
 from selfheal.policy import Policy
+from selfheal.policy.hours import DAY, DAYS, WEEK, Span, covering
 
 MONDAY = datetime(2026, 5, 4, tzinfo=UTC)
 

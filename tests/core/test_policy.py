@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
+import traceback
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,3 +92,87 @@ def test_it_is_held_against_the_models_columns_and_classes(tmp_path: Path) -> No
 def test_durations_read_back(seconds: int) -> None:
     value = dt.timedelta(seconds=seconds)
     assert parse_duration(format_duration(value)) == value
+
+
+LOG = """\
+model: fraud
+log:
+  from: "postgresql://reader:${LOG_PASSWORD}@db/scored"
+  table: scored.fraud
+  columns: {prediction_id: request_id, event_time: ts, probabilities: [p_ok, p_fraud], version: v, weight: w, order: n}
+  rename: {amt: amount}
+  labels: {from: claims, columns: {prediction_id: claim, label: is_fraud, known_at: closed_at}, matures: 14d}
+monitor: {window: 365 rows}
+"""
+
+
+def test_a_log_is_read_and_comes_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "fraud.yaml"
+    path.write_text(LOG)
+    policy = Policy.load(path)
+    assert policy.log is not None and policy.log.labels is not None
+    assert (policy.log.is_sql, policy.log.labels.is_sql) == (True, False)
+    assert policy.log.labels.matures == dt.timedelta(days=14)
+    assert [policy.log.theirs(name) for name in ("amount", "v14")] == ["amt", "v14"]
+    path.write_text(policy.to_yaml())
+    assert "from: postgresql://reader:${LOG_PASSWORD}@db/scored" in path.read_text()
+    assert Policy.load(path) == policy
+    policy.check(["v14", "amount"], [0, 1])
+
+
+def test_a_policy_without_a_log_keeps_its_digest() -> None:
+    """What older releases journaled is compared with it."""
+    policy = Policy.load({"model": "fraud"})
+    content = {key: value for key, value in policy.model_dump(mode="json").items() if key != "log"}
+    assert policy.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert Policy.load({"model": "fraud", "log": {"from": "x"}}).digest != Policy.load({"model": "fraud"}).digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "says"),
+    [
+        (LOG.replace("order: n", "oder: n"), 5, "did you mean 'order'"),
+        (LOG.replace("known_at", "known_on"), 7, "unknown key 'log.labels.columns.known_on'; did you mean 'known_at'"),
+        (LOG.replace("from: claims", "form: claims"), 7, "did you mean 'from'"),
+        (LOG.replace("  table: scored.fraud\n", ""), 2, "name the table or view to read"),
+        (LOG.replace("from: claims", "from: claims, table: t"), 7, "a folder, which has no tables"),
+        (LOG.replace("from: claims", "from: 's3://bucket/claims'"), 7, "give a folder that is mounted here"),
+        (LOG.replace(", order: n", ""), 1, "name the column that has it in log.columns.order"),
+        (LOG.replace("{amt: amount}", "{amt: amount, sum: amount}"), 2, "two columns become 'amount'"),
+    ],
+)
+def test_a_fault_of_a_log_is_named_with_its_line(tmp_path: Path, wrong: str, line: int, says: str) -> None:
+    path = tmp_path / "fraud.yaml"
+    path.write_text(wrong)
+    with pytest.raises(PolicyError, match=f"fraud.yaml, line {line}: ") as caught:
+        Policy.load(path)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://reader:h0neypot@db/scored",
+        "postgresql://reader:a/h0neypot@x@db/scored",
+        "mysql://db/scored?user=reader&password=h0neypot",
+        "postgresql://reader:${A}h0neypot@db/scored",
+    ],
+)
+def test_a_password_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    path = tmp_path / "fraud.yaml"
+    path.write_text(LOG.replace("postgresql://reader:${LOG_PASSWORD}@db/scored", url))
+    with pytest.raises(PolicyError, match="set LOG_PASSWORD in the environment") as caught:
+        Policy.load(path)
+    assert "h0neypot" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes", "says"),
+    [
+        (["v14", "amout"], [0, 1], "'amount', which the model does not have; did you mean 'amout'"),
+        (["amount"], [0, 1, 2], "names 2 columns, and the model has 3 classes"),
+    ],
+)
+def test_a_log_is_held_against_the_model(columns: list[str], classes: list[int], says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        Policy.load(yaml.safe_load(LOG)).check(columns, classes)

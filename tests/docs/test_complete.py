@@ -13,27 +13,32 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from selfheal.policy import Cost, Policy, RuleEntry
+from selfheal.policy import Cost, Log, LogLabels, Policy, RuleEntry
 from selfheal.settings import Settings
 from tests.docs.markdown import ROOT, headings
 
 DOCS = ROOT / "docs"
 
 
-def keys() -> Iterator[tuple[str, BaseModel | None, str, str]]:
-    """Every dotted key of a policy, the model that holds its default, its field's name and description."""
-    for name, field in Policy.model_fields.items():
-        yield name, Policy(), name, field.description or ""
-        inner: dict[str, tuple[type[BaseModel], BaseModel | None]] = {
-            "rules": (RuleEntry, RuleEntry(name="r", when="x > 0", vote=1)),
-            "cost": (Cost, None),
-        }
-        default = getattr(Policy(), name)
-        section, holder = inner.get(name, (type(default), default))
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            prefix = "rules[]" if name == "rules" else name
-            for key, sub in section.model_fields.items():
-                yield f"{prefix}.{key}", holder if not sub.is_required() else None, key, sub.description or ""
+# Sections that a policy has only where they are written, each with what it needs.
+WRITTEN: dict[str, BaseModel] = {
+    "rules": RuleEntry(name="r", when="x > 0", vote=1),
+    "cost": Cost(false_positive=1, false_negative=1),
+    "log": Log.model_validate({"from": "scored"}),
+    "log.labels": LogLabels.model_validate({"from": "closed"}),
+}
+
+
+def keys(holder: BaseModel | None = None, above: str = "") -> Iterator[tuple[str, BaseModel | None, str, str]]:
+    """Every dotted key of a policy, the model that holds its default, its name in it and its description."""
+    holder = holder or Policy()
+    for name, field in type(holder).model_fields.items():
+        key = field.alias or name
+        here = f"{above}{key}"
+        yield here, None if field.is_required() else holder, name, field.description or ""
+        inner = WRITTEN.get(here, getattr(holder, name))
+        if isinstance(inner, BaseModel):
+            yield from keys(inner, f"{here}[]." if key == "rules" else f"{here}.")
 
 
 def row(key: str, holder: BaseModel | None, name: str, description: str) -> str:

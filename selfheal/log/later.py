@@ -1,0 +1,116 @@
+"""Labels of a log that lies elsewhere: those of their own place, and those that were sent here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from selfheal.errors import InputError, nearest
+from selfheal.log.casting import micros, text
+from selfheal.log.rows import Bounded, Part, Rows
+from selfheal.policy import LogLabels
+from selfheal.table.values import duration_us
+
+CODE, WAIT = "code", "wait"
+NONE = -1
+"""Code of a row without a label."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels that a model's rows can have.
+
+    Attributes
+    ----------
+    sent
+        Asks for those that were sent here: id and position of the class.
+    classes
+        The class labels.
+    place, rows
+        The policy's section and how it is read; None where there is no other place.
+    now
+        The clock, µs: what became known after it is not known.
+    """
+
+    sent: Callable[[], Sequence[tuple[str, int]]]
+    classes: tuple[Any, ...]
+    place: LogLabels | None
+    rows: Rows | None
+    now: int
+
+    def known(self) -> pl.DataFrame:
+        """``id, code, wait``: one label for an id; it counts once its row is ``wait`` µs old."""
+        here = pl.DataFrame(
+            list(self.sent()), schema={"id": pl.String, CODE: pl.Int64}, orient="row"
+        ).with_columns(pl.lit(0, pl.Int64).alias(WAIT))  # fmt: skip
+        found = [here, *self._there()]
+        return pl.concat(found).unique("id", keep="first", maintain_order=True)
+
+    def codes(self, labels: pl.DataFrame, keys: pl.DataFrame) -> npt.NDArray[np.int64]:
+        """Position of the class of each row (its ``id`` and ``at``), -1 where no label counts yet."""
+        if labels.is_empty():
+            return np.full(len(keys), NONE, dtype=np.int64)
+        joined = keys.select("id", "at").join(labels, on="id", how="left", maintain_order="left")
+        ripe = pl.col("at") + pl.col(WAIT) <= self.now
+        return joined.select(pl.when(ripe).then(pl.col(CODE)).fill_null(NONE)).to_series().to_numpy()
+
+    def _there(self) -> list[pl.DataFrame]:
+        if self.place is None or self.rows is None:
+            return []
+        named = self.place.columns
+        wanted = {named.prediction_id, named.label, *([named.known_at] if named.known_at else [])}
+        with closing(self.rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
+            found = [self._read(frame) for frame in frames]
+        if not found:
+            return []
+        newest_first = pl.concat(found).filter(pl.col("known") <= self.now).sort("known", descending=True)
+        wait = duration_us(self.place.matures)
+        return [newest_first.select("id", CODE, pl.lit(wait, pl.Int64).alias(WAIT))]
+
+    def _read(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        assert self.place is not None and self.rows is not None  # noqa: S101  asked before
+        named, where, schema = self.place.columns, self.rows.name, frame.collect_schema()
+        for key, name in (("prediction_id", named.prediction_id), ("label", named.label), ("known_at", named.known_at)):
+            if name is not None and name not in schema:
+                raise InputError(
+                    f"{where} has no column {name!r} (log.labels.columns.{key}){nearest(name, schema)}; "
+                    f"columns: {', '.join(schema)}"
+                )
+        known: pl.Expr = pl.lit(self.now, pl.Int64)
+        if named.known_at is not None:
+            column = f"column {named.known_at!r} of {where}"
+            known = micros(pl.col(named.known_at), schema[named.known_at], column)
+        label = text(pl.col(named.label), schema[named.label]).str.strip_chars().str.to_lowercase()
+        codes = self._codes()
+        read = frame.select(
+            text(pl.col(named.prediction_id), schema[named.prediction_id]).alias("id"),
+            label.alias("label"),
+            label.replace_strict(codes, default=None, return_dtype=pl.Int64).alias(CODE),
+            known.alias("known"),
+        ).collect()
+        strange = read.filter(pl.col(CODE).is_null() & pl.col("label").is_not_null() & (pl.col("label") != ""))
+        if len(strange):
+            raise InputError(
+                f"{where}: label {strange['label'][0]!r} of {strange['id'][0]!r} is no class of the model "
+                f"({len(strange)} such labels; classes: {', '.join(map(repr, self.classes))}); does "
+                f"log.labels.columns.label name the right column?"
+            )
+        return read.filter(pl.col("id").is_not_null(), pl.col(CODE).is_not_null()).select("id", CODE, "known")
+
+    def _codes(self) -> dict[str, int]:
+        """How each class may be written → its position."""
+        codes: dict[str, int] = {}
+        for code, label in enumerate(self.classes):
+            codes.setdefault(str(label).strip().lower(), code)
+        for code, label in enumerate(self.classes):
+            if isinstance(label, int | float):
+                codes.setdefault(str(float(label)), code)
+            if label in (0, 1):
+                codes.setdefault("true" if label else "false", code)
+        return codes

@@ -1,0 +1,85 @@
+"""Open the log that a policy names."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from selfheal.errors import InputError
+from selfheal.log.files import Files
+from selfheal.log.foreign import Foreign, Keeper
+from selfheal.log.later import Labels
+from selfheal.log.layout import Layout
+from selfheal.log.rows import Rows
+from selfheal.policy import Log, LogLabels
+from selfheal.table import InferenceTable
+from selfheal.table.values import to_us
+
+if TYPE_CHECKING:
+    from selfheal.model import MonitoredModel
+
+_REFERENCE = re.compile(r"\$\{(\w+)\}")
+
+
+def open_log(
+    log: Log, table: InferenceTable, model: MonitoredModel, name: str, keeper: Keeper, now: datetime
+) -> Foreign:
+    """The source that a policy's ``log:`` describes; nothing is read yet.
+
+    Parameters
+    ----------
+    table
+        The state.
+    model, name
+        Whose columns, and what it is called.
+    keeper
+        What a log does not say of itself, and who is told how it stands.
+    now
+        The clock.
+
+    Raises
+    ------
+    InputError
+        The place cannot be one: an unset variable, a URL that is none.
+    """
+    rows = open_rows(log)
+    classes = tuple(label.item() if hasattr(label, "item") else label for label in model.classes_)
+    return Foreign(
+        table=table,
+        model=name,
+        rows=rows,
+        layout=Layout(log, rows.name, dict(model.dtypes), len(classes), frozenset(model.nullable)),
+        labels=Labels(
+            sent=lambda: table.elsewhere.labels(name),
+            classes=classes,
+            place=log.labels,
+            rows=None if log.labels is None else open_rows(log.labels),
+            now=to_us(now),
+        ),
+        keeper=keeper,
+    )
+
+
+def open_rows(place: Log | LogLabels) -> Rows:
+    """The folder or table of a place.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_log`.
+    """
+    where = _REFERENCE.sub(_from_environment, place.source)
+    if not place.is_sql:
+        return Files(where)
+    from selfheal.log.sql import Sql
+
+    return Sql(where, place.table or "")
+
+
+def _from_environment(found: re.Match[str]) -> str:
+    value = os.environ.get(found[1])
+    if value is None:
+        raise InputError(f"log.from takes {found[0]} from the environment, where it is not set; set {found[1]}")
+    return value

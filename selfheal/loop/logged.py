@@ -1,0 +1,89 @@
+"""How a log that lies elsewhere stands: journaled when that changes, so that ``status`` need not read the log."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from selfheal.policy import Monitor, format_duration
+from selfheal.steering.workspace import Workspace
+from selfheal.table.values import from_us
+
+if TYPE_CHECKING:
+    from selfheal.log import Source
+    from selfheal.log.foreign import Standing
+
+LOG = "log"
+"""Kind of the journal entries."""
+
+READ, UNREADABLE, SILENT = "read", "unreadable", "silent"
+
+QUIET_WINDOWS = 3
+"""A log is silent when nothing came for this many windows, ..."""
+QUIET_GAPS = 2.0
+"""... and for this many times the longest pause of its last windows: nobody buys at night."""
+
+LOOKED_BACK = 24
+"""Handled windows in which late rows are looked for, and whose pauses are natural."""
+
+_log = logging.getLogger("selfheal.loop")
+
+
+def note_trouble(ws: Workspace, name: str, reason: str) -> None:
+    """The log cannot be read: no window is handled."""
+    _note(ws, name, UNREADABLE, [reason])
+
+
+def note_standing(ws: Workspace, name: str, monitor: Monitor, standing: Standing, now: datetime) -> None:
+    """The log was read; whether it still grows, and which of its rows no window can hold."""
+    reasons = []
+    if standing.undated:
+        reasons.append(f"{standing.undated} rows have no time or number that can be read: they are in no window")
+    if standing.ahead:
+        reasons.append(f"{standing.ahead} rows are dated in the future: they wait for their time")
+    quiet = silence(standing.newest, ws.table.cycles(name, last=LOOKED_BACK), monitor, now)
+    _note(ws, name, SILENT if quiet else READ, [quiet, *reasons] if quiet else reasons)
+
+
+def silence(newest: int | None, cycles: Sequence[Mapping[str, Any]], monitor: Monitor, now: datetime) -> str:
+    """Why the log seems to have stopped growing; empty where it has not."""
+    if newest is None:
+        return "the log holds no row with a time; does whatever fills it run?"
+    spans = [(datetime.fromisoformat(c["start"]), datetime.fromisoformat(c["end"])) for c in cycles if "start" in c]
+    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
+    length = monitor.window.duration or max((end - start for start, end in spans), default=timedelta(days=1))
+    bound = max(QUIET_WINDOWS * length + monitor.lateness, QUIET_GAPS * max(pauses, default=timedelta(0)))
+    still = timedelta(seconds=round((now - from_us(newest)).total_seconds()))
+    if still <= bound:
+        return ""
+    return (
+        f"the log has stopped growing: its newest row is {format_duration(still)} old "
+        f"(bound {format_duration(bound)}); does whatever fills it run?"
+    )
+
+
+def note_late(ws: Workspace, name: str, source: Source) -> None:
+    """Rows that came after their window was handled are counted in its record; they are in no other window."""
+    last = [c for c in ws.table.cycles(name, last=LOOKED_BACK) if c.get("held") is not None]
+    now = source.counted([ws.table.window(name, c["index"]) for c in last])
+    for cycle in last:
+        late = max(now.get(cycle["index"], 0) - cycle["held"], 0)
+        if late != cycle.get("late", 0):
+            ws.table.amend_cycle(name, cycle["index"], late=late)
+
+
+def standing_of(ws: Workspace, name: str) -> dict[str, Any]:
+    """``state`` and ``reasons`` as they were last journaled; empty before the log was first read."""
+    newest = ws.table.journal(name, last=1, kind=LOG)
+    return {key: newest[-1].intent[key] for key in ("state", "reasons")} if newest else {}
+
+
+def _note(ws: Workspace, name: str, state: str, reasons: list[str]) -> None:
+    said = {"state": state, "reasons": reasons}
+    if said == standing_of(ws, name) or (state == READ and not reasons and not standing_of(ws, name)):
+        return
+    (_log.info if state == READ else _log.error)("%s: the log is %s: %s", name, state, "; ".join(reasons))
+    ws.table.journal_note(name, LOG, said, state, ws.clock())

@@ -1,0 +1,170 @@
+"""The policy as one document: read from a file or a dict, validated, held against a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from selfheal.errors import PolicyError, nearest
+from selfheal.policy.faults import fault_line
+from selfheal.policy.logs import Log
+from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section
+from selfheal.policy.values import check_name
+from selfheal.rules import Rule
+
+
+class Policy(Section):
+    """A parsed policy; ``Policy.load`` reads a file or a dict."""
+
+    model: str | None = Field(None, description="the registered model's name")
+    target: str | None = Field(None, description="the label column of the reference")
+    rules: tuple[RuleEntry, ...] = Field((), description="weak supervision")
+    declare: Declare = Field(default_factory=Declare, description="what the owner knows and data cannot tell")
+    monitor: Monitor = Field(default_factory=Monitor, description="when to look")
+    heal: Heal = Field(default_factory=Heal, description="when to heal")
+    release: Release = Field(default_factory=Release, description="who may promote")
+    cost: Cost | None = Field(None, description="optional: then the gate decides by expected cost")
+    log: Log | None = Field(None, description="where predictions are read from; without it: the own table")
+
+    @model_validator(mode="after")
+    def _named(self) -> Policy:
+        if self.model is not None:
+            check_name(self.model)
+        return self
+
+    @model_validator(mode="after")
+    def _unique(self) -> Policy:
+        names = [rule.name for rule in self.rules]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"rule name {twice[0]!r} is used twice; a reason must point to one rule")
+        return self
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Policy:
+        if self.log is not None and self.monitor.window.rows is not None and self.log.columns.order is None:
+            raise ValueError(
+                f"monitor.window is {self.monitor.window}, and rows of a log have no order of arrival of their own; "
+                "name the column that has it in log.columns.order, or write a duration such as 1h"
+            )
+        return self
+
+    @classmethod
+    def load(cls, source: Policy | Mapping[str, Any] | str | Path | None) -> Policy:
+        """Read a policy from a YAML file or a mapping; None is the default policy without rules.
+
+        Raises
+        ------
+        PolicyError
+            Naming the file, the line, the key and the nearest valid one.
+        """
+        if source is None:
+            return cls()
+        if isinstance(source, Policy):
+            return source
+        if isinstance(source, Mapping):
+            return _validate(dict(source), "policy", None)
+        path = Path(source)
+        try:
+            text = path.read_text(encoding="utf-8")
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            data = yaml.safe_load(text)
+        except OSError as error:
+            raise PolicyError(f"policy {path} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise PolicyError(f"policy {path} is not YAML: {error}") from error
+        if data is not None and not isinstance(data, dict):
+            raise PolicyError(
+                f"policy {path} holds {type(data).__name__}, not a mapping of keys such as model, rules, monitor"
+            )
+        return _validate(data or {}, str(path), node)
+
+    @property
+    def rule_set(self) -> tuple[Rule, ...]:
+        """The rules, ready to vote."""
+        return tuple(Rule(r.name, r.when, r.vote, r.knowledge, r.precision) for r in self.rules)
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the policy's content; comments and key order do not count."""
+        content = self.model_dump(mode="json")
+        if self.log is None:  # digests that older releases journaled stay
+            del content["log"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The policy as a file that :meth:`load` reads back to an equal one."""
+        return str(yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
+
+    def check(self, columns: Sequence[str], classes: Sequence[Any], where: str = "policy") -> None:
+        """Hold the policy against a model's columns and classes.
+
+        Raises
+        ------
+        PolicyError
+            Naming the rule or declaration, the value and the nearest valid one.
+        """
+        for rule in self.rule_set:
+            for column in rule.columns:
+                if column not in columns:
+                    raise PolicyError(
+                        f"{where}: rule {rule.name!r} reads column {column!r}, which the model does not have"
+                        f"{nearest(column, columns)} (columns: {', '.join(columns)})"
+                    )
+            _check_class(rule.vote, classes, f"{where}: rule {rule.name!r} votes for")
+        declared = self.declare
+        for key, named in (
+            ("measurement", declared.measurement),
+            ("context", declared.context),
+            ("units", declared.units),
+        ):
+            for column in named:
+                if column not in columns:
+                    raise PolicyError(
+                        f"{where}: declare.{key} names column {column!r}, which the model does not have"
+                        f"{nearest(column, columns)}"
+                    )
+        if self.declare.stable_class is not None:
+            _check_class(self.declare.stable_class, classes, f"{where}: declare.stable_class is")
+        if self.cost is not None and len(classes) != 2:
+            raise PolicyError(
+                f"{where}: cost is declared, but the model has {len(classes)} classes; "
+                "false positives and negatives need exactly two"
+            )
+        if self.log is not None:
+            _check_log(self.log, columns, classes, where)
+
+
+def _check_log(log: Log, columns: Sequence[str], classes: Sequence[Any], where: str) -> None:
+    for theirs, ours in log.rename.items():
+        if ours not in columns:
+            raise PolicyError(
+                f"{where}: log.rename calls {theirs!r} by {ours!r}, which the model does not have"
+                f"{nearest(ours, columns)} (columns: {', '.join(columns)})"
+            )
+    named = len(log.columns.probabilities)
+    if named not in (0, len(classes)) and not (named == 1 and len(classes) == 2):
+        raise PolicyError(
+            f"{where}: log.columns.probabilities names {named} columns, and the model has {len(classes)} classes; name "
+            f"one column for each, in this order: {', '.join(map(repr, classes))}"
+        )
+
+
+def _check_class(label: Any, classes: Sequence[Any], says: str) -> None:
+    if label not in list(classes):
+        raise PolicyError(
+            f"{says} {label!r}, which is no class of the model (classes: {', '.join(map(repr, classes))})"
+        )
+
+
+def _validate(data: dict[str, Any], where: str, node: yaml.Node | None) -> Policy:
+    try:
+        return Policy.model_validate(data)
+    except ValidationError as error:
+        raise PolicyError("\n".join(fault_line(fault, where, node, Policy) for fault in error.errors())) from error

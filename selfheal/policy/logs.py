@@ -1,0 +1,109 @@
+"""The policy's ``log:``: where predictions and labels are read from, and what the columns are called there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict, Field, model_validator
+
+from selfheal.policy.sections import Section
+from selfheal.policy.values import Duration
+
+_SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://")
+_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "http", "https", "file"}
+_SECRET = re.compile(r"://[^:/@\s]*:(?P<user>\S+)@|[?&](?:password|passwd|pwd|token|secret)=(?P<query>[^&\s]+)", re.I)
+_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+class _Place(Section):
+    """A folder, or a table of a database."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    source: str = Field(
+        alias="from",
+        min_length=1,
+        description="a folder (or one file) of Parquet, CSV or JSON lines, or the SQLAlchemy URL of a database; "
+        "`${NAME}` is taken from the environment",
+    )
+    table: str | None = Field(None, description="of a database: the table or view")
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether it is a database."""
+        return _SCHEME.match(self.source) is not None
+
+    @model_validator(mode="after")
+    def _readable(self) -> Any:
+        scheme = _SCHEME.match(self.source)
+        if scheme and scheme[1].lower() in _STORES:
+            raise ValueError(
+                f"from: {scheme[1]}:// is not read yet; give a folder that is mounted here, or a database's URL"
+            )
+        if any(_REFERENCE.sub("", found["user"] or found["query"]) for found in _SECRET.finditer(self.source)):
+            raise ValueError(
+                "from: the URL holds a password, and this file is kept and journaled; write "
+                "postgresql://reader:${LOG_PASSWORD}@host/name and set LOG_PASSWORD in the environment"
+            )
+        if self.is_sql and not self.table:
+            raise ValueError("table: a database has many; name the table or view to read")
+        if self.table and not self.is_sql:
+            raise ValueError(f"table: {self.table!r} was given, and from is a folder, which has no tables; remove it")
+        return self
+
+
+class LogColumns(Section):
+    """What the log calls that which every prediction has."""
+
+    prediction_id: str = Field("prediction_id", description="names a prediction; a repeated one counts once")
+    event_time: str = Field("event_time", description="a time with its zone, or seconds (ms, µs, ns) since 1970")
+    probabilities: tuple[str, ...] = Field(
+        (), description="one column a class, in their order (of two classes: the last suffices); none: recomputed"
+    )
+    version: str | None = Field(None, description="the version that answered; none: what the journal says served then")
+    weight: str | None = Field(None, description="how many served rows a logged row stands for; none: one")
+    order: str | None = Field(None, description="a whole number that grows by arrival; windows of N rows need it")
+
+
+class LabelColumns(Section):
+    """What a place of labels calls them."""
+
+    prediction_id: str = Field("prediction_id", description="the prediction's id there")
+    label: str = Field("label", description="the class label")
+    known_at: str | None = Field(None, description="when the label became known; none: it always was")
+
+
+class LogLabels(_Place):
+    """Where labels are read from."""
+
+    columns: LabelColumns = Field(default_factory=LabelColumns, description="names of columns there")
+    matures: Duration = Field(
+        dt.timedelta(0), description="age of a row before its label counts: what comes sooner is no fair draw"
+    )
+
+
+class Log(_Place):
+    """Where predictions are read from."""
+
+    columns: LogColumns = Field(default_factory=LogColumns, description="names of columns there")
+    rename: Mapping[str, str] = Field(
+        default_factory=dict, description="features that have another name there: `{theirs: ours}`"
+    )
+    labels: LogLabels | None = Field(
+        None, description="where labels are read from; those sent to the service or by `selfheal labels` count too"
+    )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Log:
+        ours = list(self.rename.values())
+        twice = sorted({name for name in ours if ours.count(name) > 1})
+        if twice:
+            raise ValueError(f"rename: two columns become {twice[0]!r}; a feature is read from one")
+        return self
+
+    def theirs(self, feature: str) -> str:
+        """What the log calls a feature."""
+        return next((name for name, ours in self.rename.items() if ours == feature), feature)

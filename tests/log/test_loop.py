@@ -1,0 +1,95 @@
+"""The loop on a log elsewhere: it drifts and is healed; what goes wrong with it is said, and never healthy."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from selfheal.cli.standing import standing
+from selfheal.errors import UnavailableError
+from selfheal.loop import monitor, status
+from selfheal.loop.logged import LOG, silence
+from selfheal.policy import Monitor
+from selfheal.table.values import to_us
+from tests.log.given import logged, parquet, policy, put
+from tests.log.test_same import quick
+from tests.steering.given import NAME, START, in_celsius, rows
+
+pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
+
+N = 200
+
+
+def at(window: int):
+    """The end of a window."""
+    return START + timedelta(seconds=N * (window + 1))
+
+
+def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
+    log = tmp_path / "log"
+    put(ws, quick(policy(str(log))))
+
+    def add(window: int, frame: pd.DataFrame, first: int = 0, **spoiled: float) -> None:
+        parquet(logged(ws, frame, window * N + first).assign(**spoiled), log, f"{window}-{first}")
+
+    for window in (0, 1):
+        add(window, rows(N, 100 + window))
+    assert [c.decision.kind for c in monitor(ws, NAME, at(1))] == ["stable", "stable"]
+
+    add(2, in_celsius(rows(N, 206), "temperature", "dew"))
+    (cycle,) = monitor(ws, NAME, at(2))
+    assert cycle.heal.promoted and set(cycle.heal.words) == {"temperature: °C → °F", "dew: °C → °F"}
+
+    # The owner's service serves the new version by now, and says so.
+    add(3, in_celsius(rows(N, 207), "temperature", "dew"))
+    (cycle,) = monitor(ws, NAME, at(3))
+    assert not cycle.decision.alarm and cycle.record["own_share"] == 1.0
+    assert cycle.record["health"] == "healthy"
+    found = status(ws, NAME)
+    assert found["healthy"] and found["log"] == {"from": str(log), "state": "", "reasons": [], "late": 0}
+
+    # Half a file: nothing is handled, and that is said; whole, it is read.
+    add(4, in_celsius(rows(N, 208), "temperature", "dew"), dew=float("nan"))
+    path = log / "4-0.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="half written"):
+            monitor(ws, NAME, at(4))
+    found = status(ws, NAME)
+    assert found["log"]["state"] == "unreadable" and any("half written" in text for text in found["health"])
+    assert len(ws.table.journal(NAME, kind=LOG)) == 1, "said once"
+    assert len(ws.table.cycles(NAME)) == 4
+    path.write_bytes(whole)
+
+    # A column that nobody fills any more, and rows that came too late for the window before.
+    add(3, in_celsius(rows(3, 9), "temperature", "dew"), first=10)
+    (cycle,) = monitor(ws, NAME, at(4))
+    assert cycle.decision.kind == "data_fault"
+    assert cycle.decision.reasons == (
+        "200 of 200 rows of the log cannot be used: null in 'dew' (100.0%, bound 4.0%); mend what sends them",
+    )
+    assert cycle.record["health"] == "unhealthy"
+    found = status(ws, NAME)
+    assert (found["log"]["state"], found["log"]["late"], found["cycles"][3]["late"]) == ("read", 3, 3)
+    assert any("3 rows came after their window was handled" in line for line in standing(found))
+
+    # Nothing comes any more.
+    assert monitor(ws, NAME, at(9)) == []
+    assert any("the log has stopped growing" in text for text in status(ws, NAME)["health"])
+
+
+def test_a_pause_is_natural_as_long_as_pauses_were() -> None:
+    hour = timedelta(hours=1)
+    cycles = [
+        {"start": (START + k * hour).isoformat(), "end": (START + (k + 1) * hour).isoformat()} for k in (0, 1, 10, 11)
+    ]
+    spoken = {
+        pause: bool(silence(to_us(START + 12 * hour), cycles, Monitor(), START + (12 + pause) * hour))
+        for pause in (1, 15, 17)
+    }
+    assert spoken == {1: False, 15: False, 17: True}
+    assert silence(to_us(START), cycles[:2], Monitor(), START + 4 * hour), "three windows, where there were no pauses"
+    assert silence(None, [], Monitor(), START)

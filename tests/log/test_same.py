@@ -1,0 +1,85 @@
+"""The same rows, wherever they lie, are the same windows, decisions, reasons and adapters."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from selfheal.loop import monitor
+from tests.log.given import FILES, logged, policy, put, said, to_postgres, to_sqlite
+from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, workspace_at
+
+pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
+
+N = 200
+HEALTHY = 2
+END = START + timedelta(seconds=N * (HEALTHY + 1))
+PLACES = [*FILES, "sqlite", "postgres"]
+
+
+def quick(content: dict[str, Any]) -> dict[str, Any]:
+    """One alarm asks for a heal, and the likeliest cause is believed."""
+    return content | {
+        "heal": {"patience": [1, 1], "cooldown": "1m", "max_changed": 0.9},
+        "release": {"ambiguous": "promote", "watch_windows": 2},
+    }
+
+
+def frames() -> list[pd.DataFrame]:
+    """Healthy windows, and one in °C."""
+    return [rows(N, 100 + k) for k in range(HEALTHY)] + [in_celsius(rows(N, 206), "temperature", "dew")]
+
+
+def at_home(template: Path, home: Path):
+    home.mkdir()
+    for name in ("mlflow.db", "selfheal.db"):
+        shutil.copyfile(template / name, home / name)
+    shutil.copytree(template / "cache", home / "cache")
+    return workspace_at(home)
+
+
+@pytest.fixture(scope="module")
+def own(template: Path, tmp_path_factory: pytest.TempPathFactory):
+    """What is said of the rows in the own table."""
+    ws = at_home(template, tmp_path_factory.mktemp("own") / "home")
+    put(ws, quick(yaml.safe_load(POLICY)))
+    for k, frame in enumerate(frames()):
+        send(ws, frame, k * N)
+    found = said(monitor(ws, NAME, END))
+    ws.table.close()
+    return found
+
+
+@pytest.fixture
+def lay(request: pytest.FixtureRequest, tmp_path: Path):
+    """Lays rows down somewhere; gives ``from:`` and ``table:``."""
+
+    def there(kind: str, frame: pd.DataFrame) -> dict[str, Any]:
+        if kind == "sqlite":
+            to_sqlite(frame, tmp_path / "log.db")
+            return {"where": f"sqlite:///{tmp_path}/log.db", "table": "scored"}
+        if kind == "postgres":
+            engine = request.getfixturevalue("postgres")
+            with engine.connect() as connection:
+                connection.exec_driver_sql("DROP TABLE IF EXISTS scored")
+            to_postgres(frame, engine, "scored")
+            return {"where": engine.url.render_as_string(hide_password=False), "table": "scored"}
+        FILES[kind](frame, tmp_path / "log", "a")
+        return {"where": str(tmp_path / "log")}
+
+    return there
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_the_same_rows_are_the_same_decisions(kind: str, own, ws, lay) -> None:
+    every = pd.concat([logged(ws, frame, k * N) for k, frame in enumerate(frames())])
+    put(ws, quick(policy(**lay(kind, every))))
+    assert said(monitor(ws, NAME, END)) == own
+    assert own[-1][4] == "heal" and own[-1][6][:2] == ("promote", "sensor"), own[-1]
+    assert monitor(ws, NAME, END) == [], "a window is processed once"
