@@ -97,7 +97,7 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
     rule, before = ctx.policy.release, watched(look, ctx.cycles)
     # What a freeze kept from acting does not use the watch up: after it the version is asked again.
-    spent = sum(not (c["watch"] or {}).get("held") for c in before)
+    spent = sum(not (c.get("watch") or {}).get("held") for c in before)
     # A window at fault says nothing about a version.
     if ctx.ref.too_few or ctx.seen.problems or spent >= rule.watch_windows + LATE_WINDOWS:
         return silent, None
