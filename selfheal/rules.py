@@ -6,6 +6,7 @@ compared column makes the predicate NULL, which is an abstention, as in SQL's WH
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,22 @@ def _words(tree: Any) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
+class Probation:
+    """What the heal of a new rule may do until labels confirm the rule.
+
+    Attributes
+    ----------
+    share
+        Of the window's rows, that the rule may cover.
+    time
+        Event time after which an unconfirmed heal is taken back.
+    """
+
+    share: float
+    time: dt.timedelta
+
+
+@dataclass(frozen=True)
 class Rule:
     """One weak label source.
 
@@ -91,6 +108,8 @@ class Rule:
         reference never saw, trusted as declared.
     precision
         Declared share of right votes of a ``new`` rule, in (0.5, 1].
+    until_confirmed
+        What its heal may do before labels confirm it; None where it is trusted as declared.
     """
 
     name: str
@@ -98,6 +117,7 @@ class Rule:
     vote: Any
     knowledge: Literal["record", "new"] = "record"
     precision: float = 0.9
+    until_confirmed: Probation | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -116,6 +116,13 @@ def about_labels(classes: Sequence[object]) -> Question:
     return Question(text, "labels", (*map(str, classes), UNKNOWN))
 
 
+def about_rules(rules: Sequence[str], classes: Sequence[object]) -> Question:
+    """Whether new rules are right: the classes of a few rows that they cover."""
+    named = " and ".join(f"`{rule}`" for rule in rules)
+    text = f"Of which class are the rows of {named}? Eight labels confirm or refute it"
+    return Question(text, "labels", (*map(str, classes), UNKNOWN))
+
+
 def next_question(asked: Question, facts: Sequence[Fact], classes: Sequence[object]) -> Question:
     """What is asked, given what was answered before: a fact its owner does not know, or one too many, is not asked.
 

@@ -182,6 +182,9 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
 
 def _asking(case: Case, winner: Finding, verdict: Verdict, outcome: Outcome) -> Outcome:
     """The outcome with what must be answered first, where it is an audit."""
+    if verdict.decision == "promote" and winner.on_trial:
+        asked = winner.question
+        return replace(outcome, question=asked.text, options=asked.options, asks=asked.asks, on_trial=winner.on_trial)
     if verdict.decision != "audit":
         return outcome
     asked = next_question(winner.question, case.facts, case.model.classes_.tolist())

@@ -57,6 +57,8 @@ class Finding:
         What to ask of whom, should it need an answer.
     answered
         Whether it rests on what the owner of the data has said.
+    on_trial
+        New rules that it rests on and that no label has confirmed yet, where their owner asks for that.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Finding:
     labels: ByLabels | None = None
     question: Question = NOTHING
     answered: bool = False
+    on_trial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,15 @@ class Outcome:
     numbers
         Figures for the run's record: gain, changed share, expected log-loss of candidate, incumbent and constant.
     question
-        For audit: what to ask, in one line; else empty.
+        For audit, and for a promote that rests on a rule on trial: what to ask, in one line; else empty.
     options
         The answers there are; ``"unknown"`` is always one.
     asks
         ``"fact"`` (the owner of the data can answer), ``"labels"``, ``"approval"``, or empty.
     answers
         Of a fact: what each option says of the columns, to be handed to the next heal as ``facts``.
+    on_trial
+        New rules that a promoted heal rests on and that labels must confirm (``until_confirmed``).
     """
 
     decision: Decision
@@ -139,6 +144,7 @@ class Outcome:
     options: tuple[str, ...] = ()
     asks: Asks = ""
     answers: Mapping[str, tuple[Fact, ...]] = field(default_factory=dict)
+    on_trial: tuple[str, ...] = ()
 
     @property
     def changed_part(self) -> str:

@@ -59,6 +59,7 @@ class HealResult:
     options: tuple[str, ...] = ()
     asks: str = ""
     answers: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    on_trial: tuple[str, ...] = ()
 
 
 def heal_in_child(task: HealTask, limit: float = LIMIT_SECONDS) -> HealResult:
@@ -115,4 +116,5 @@ def _heal(task: HealTask) -> HealResult:
         options=outcome.options,
         asks=outcome.asks,
         answers={option: [fact.to_json() for fact in facts] for option, facts in outcome.answers.items()},
+        on_trial=outcome.on_trial,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from selfheal.loop.child import HealResult
+from selfheal.loop.confirm import probation
 from selfheal.loop.context import Context
 from selfheal.loop.records import HealRecord
 from selfheal.loop.trial import AUDIT, LABELS_FROM
@@ -92,6 +93,7 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         "diagnosis": result.diagnosis,
         "verdict": result.decision,
         ASKS: result.asks,
+        **probation(healed.policy, result.on_trial, ref.end),
         LABELS_FROM: ref.index + labels_used,
         "policy_digest": healed.policy.digest,
         "heal_run": run,

@@ -9,6 +9,7 @@ from functools import partial
 
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.loop.backtest import back_test
+from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
@@ -79,7 +80,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        return back_test(serving)
+        return back_test(look_after(serving))
     except SelfhealError:
         raise
     except Exception:  # whatever old rows may raise: the new windows are handled all the same

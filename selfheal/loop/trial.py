@@ -138,7 +138,7 @@ def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
     Nothing is done about it.
     """
     ws, name, policy = serving.ws, serving.name, serving.policy
-    rows = _since(serving, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
+    rows = labelled_since(serving, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
     if not rows:
         return None
     old, candidate = (load_version(ws, name, each).with_policy(policy) for each in (serving.info(against), info))
@@ -176,7 +176,7 @@ def _released(ws: Workspace, name: str, version: int, against: int, reason: str,
     return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
 
 
-def _since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
+def labelled_since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
     """Labelled rows, window by window, from window ``first`` on, however late their labels began to come."""
     source, table, name = serving.source, serving.ws.table, serving.name
     found: list[tuple[pd.DataFrame, pd.Series]] = []

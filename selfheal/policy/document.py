@@ -16,7 +16,7 @@ from selfheal.policy.faults import fault_line
 from selfheal.policy.logs import Log
 from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section
 from selfheal.policy.values import check_name
-from selfheal.rules import Rule
+from selfheal.rules import Probation, Rule
 
 
 class Policy(Section):
@@ -88,7 +88,13 @@ class Policy(Section):
     @property
     def rule_set(self) -> tuple[Rule, ...]:
         """The rules, ready to vote."""
-        return tuple(Rule(r.name, r.when, r.vote, r.knowledge, r.precision) for r in self.rules)
+        return tuple(
+            Rule(
+                r.name, r.when, r.vote, r.knowledge, r.precision,
+                r.until_confirmed and Probation(r.until_confirmed.share, r.until_confirmed.time),
+            )
+            for r in self.rules
+        )  # fmt: skip
 
     @property
     def digest(self) -> str:
@@ -96,6 +102,9 @@ class Policy(Section):
         content = self.model_dump(mode="json")
         if self.log is None:  # digests that older releases journaled stay
             del content["log"]
+        for rule in content["rules"]:
+            if rule["until_confirmed"] is None:
+                del rule["until_confirmed"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -23,6 +23,17 @@ class Section(BaseModel):
     )  # a URL may hold a password
 
 
+class UntilConfirmed(Section):
+    """What a new rule's heal may do while no label has confirmed the rule."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    share: float = Field(0.15, gt=0, le=1, description="more rows covered than this share: audit")
+    time: Duration = Field(
+        dt.timedelta(days=14), alias="for", description="event time after which it is taken back unconfirmed"
+    )
+
+
 class RuleEntry(Section):
     """One line of ``rules:``; see :class:`selfheal.rules.Rule`."""
 
@@ -32,8 +43,14 @@ class RuleEntry(Section):
     knowledge: Literal["record", "new"] = Field("record", description="`new`: about a pattern the reference never saw")
     precision: float = Field(0.9, gt=0.5, le=1, description="declared share of right votes of a `new` rule")
 
+    until_confirmed: UntilConfirmed | None = Field(
+        None, description="of a `new` rule: how much its heal may cover, and for how long, before labels confirm it"
+    )
+
     @model_validator(mode="after")
     def _parses(self) -> RuleEntry:
+        if self.until_confirmed is not None and self.knowledge != "new":
+            raise ValueError("until_confirmed is for rules with knowledge: new; the others go by their record")
         try:
             parse(self.when)
         except InputError as error:

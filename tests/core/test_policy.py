@@ -176,3 +176,17 @@ def test_a_password_is_refused_and_not_repeated(tmp_path: Path, url: str) -> Non
 def test_a_log_is_held_against_the_model(columns: list[str], classes: list[int], says: str) -> None:
     with pytest.raises(PolicyError, match=says):
         Policy.load(yaml.safe_load(LOG)).check(columns, classes)
+
+
+def test_a_rule_on_trial_is_a_new_one_and_its_time_is_called_for() -> None:
+    rule = {"name": "r", "when": "x > 1", "vote": 1, "knowledge": "new", "until_confirmed": {"for": "3d"}}
+    policy = Policy.load({"rules": [rule]})
+    (found,) = policy.rule_set
+    assert found.until_confirmed is not None
+    assert (found.until_confirmed.share, found.until_confirmed.time.days) == (0.15, 3)
+    assert Policy.load(yaml.safe_load(policy.to_yaml())) == policy
+    assert Policy.load({"rules": [{**rule, "until_confirmed": None}]}).digest != policy.digest
+    with pytest.raises(PolicyError, match="until_confirmed is for rules with knowledge: new"):
+        Policy.load({"rules": [{**rule, "knowledge": "record"}]})
+    with pytest.raises(PolicyError, match=r"unknown key 'rules.0.until_confirmed.fro'; did you mean 'for'"):
+        Policy.load({"rules": [{**rule, "until_confirmed": {"fro": "3d"}}]})

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from selfheal.policy import Cost, Log, LogLabels, Policy, RuleEntry
+from selfheal.policy import Cost, Log, LogLabels, Policy, RuleEntry, UntilConfirmed
 from selfheal.settings import Settings
 from tests.docs.markdown import ROOT, headings
 
@@ -23,6 +23,7 @@ DOCS = ROOT / "docs"
 # Sections that a policy has only where they are written, each with what it needs.
 WRITTEN: dict[str, BaseModel] = {
     "rules": RuleEntry(name="r", when="x > 0", vote=1),
+    "rules[].until_confirmed": UntilConfirmed(),
     "cost": Cost(false_positive=1, false_negative=1),
     "log": Log.model_validate({"from": "scored"}),
     "log.labels": LogLabels.model_validate({"from": "closed"}),
@@ -45,7 +46,7 @@ def row(key: str, holder: BaseModel | None, name: str, description: str) -> str:
     """The row that docs/policy.md must have for a key."""
     default: Any = "required"
     if holder is not None:
-        value = holder.model_dump(mode="json")[name]
+        value = holder.model_dump(mode="json", by_alias=False)[name]
         default = "" if value in (None, []) or isinstance(value, dict) else f"`{_plain(value)}`"
     return f"| `{key}` | {default} | {description} |"
 

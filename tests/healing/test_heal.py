@@ -162,6 +162,15 @@ def test_a_new_pattern_is_learned_from_its_rule_alone() -> None:
     assert refuted.decision != "promote"
     assert "labels refute both: right on 0 of 4" in refuted.candidates.set_index("name").loc["new_rule", "reason"]
     assert selfheal.heal(model, window, labels=pd.Series(1, covered)).decision == "promote"
+    # On trial it covers so much and no more, and asks for labels at once.
+    trials = [{**rule, "until_confirmed": {"share": share, "for": "14d"}} for share in (0.15, 0.05)]
+    tried, beyond = (
+        selfheal.heal(world.with_policy(rules=[one], declare={"prior_band": [0.01, 0.5]}), window) for one in trials
+    )
+    assert (tried.decision, tried.asks, tried.on_trial) == ("promote", "labels", ("both",)), tried.reasons
+    assert "rows of `both`" in tried.question
+    assert beyond.decision != "promote" and beyond.on_trial == ()
+    assert "until labels confirm it 5% at most" in beyond.candidates.set_index("name").loc["new_rule", "reason"]
     without = selfheal.heal(world.with_policy(), pattern(world.draw(1000, 900), 1))
     assert without.decision == "refuse"
     quiet = selfheal.heal(model, world.draw(1000, 902))

@@ -12,6 +12,7 @@ from selfheal.adapter import Adapter
 from selfheal.drift.signals import new_rule_excess
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.facts import NOTHING, about_rules
 from selfheal.healing.fits.reflex import teach, with_share
 from selfheal.healing.fits.shares import band
 from selfheal.healing.mechanism import LABELS, NEW_RULE, Mechanism
@@ -53,7 +54,8 @@ def explain(case: Case) -> Finding:
     said = {rule.name: told_by_labels(case, rule) for rule in active}
     failed += [f"labels refute {rule}: {_counted(told)}" for rule, told in said.items() if told.says == "worse"]
     unproven = [rule for rule in active if said[rule.name].says != "better"]
-    doubts = [doubt for rule in unproven for doubt in _against(case, rule)]
+    doubts = [doubt for rule in unproven for doubt in (*_against(case, rule), *_beyond(case, rule))]
+    on_trial = tuple(rule.name for rule in unproven if rule.until_confirmed)
     adapter = _learn(case, active) if not failed else None
     told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
     reason = (
@@ -63,7 +65,8 @@ def explain(case: Case) -> Finding:
     return Finding(
         "new_rule", "concept", not failed, f"rows beside the rule: {name}", ratio, 1.0,
         reason + "".join(f"; {why}" for why in failed + doubts), adapter=adapter, trusted=not doubts, teacher=targets,
-        refit=lambda rows: _learn(case.part(rows), active),
+        refit=lambda rows: _learn(case.part(rows), active), on_trial=on_trial,
+        question=about_rules(on_trial, case.model.classes_.tolist()) if on_trial else NOTHING,
     )  # fmt: skip
 
 
@@ -84,6 +87,15 @@ def _excess(case: Case, rule: Rule) -> float:
     before = float(np.mean([rule.fires(block).mean() for block in case.stick.blocks]))
     fired = rule.fires(case.raw)
     return new_rule_excess(int(fired.sum()), len(fired), before, case.stick)
+
+
+def _beyond(case: Case, rule: Rule) -> list[str]:
+    """Whether an unconfirmed rule covers more than its owner lets it."""
+    if rule.until_confirmed is None:
+        return []
+    share, most = float(rule.fires(case.raw).mean()), rule.until_confirmed.share
+    told = f"{rule.name} covers {share:.1%} of rows, and until labels confirm it {most:.0%} at most (until_confirmed)"
+    return [told] if share > most else []
 
 
 def _against(case: Case, rule: Rule) -> list[str]:
