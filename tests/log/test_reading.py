@@ -48,8 +48,9 @@ def source(tmp_path: Path, table, model):
 
     def opened(now: datetime = END, since=((0, 1),), **keys: Any) -> Foreign:
         log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE} | keys)
-        told = Told()
-        found = open_log(log, table, model, NAME, Keeper(lambda: since, _predict(model), told.append), now)
+        told, labels = Told(), Told()
+        keeper = Keeper(lambda: since, _predict(model), told.append, labels.append)
+        found = open_log(log, table, model, NAME, keeper, now)
         assert isinstance(found.keeper.tell.__self__, Told)
         return found
 
@@ -135,7 +136,7 @@ def test_the_schema_casts_what_the_format_lost(tmp_path, table, model) -> None:
     parquet(held, tmp_path / "log", "a")
     parquet(held.assign(kind=[1.0, 2.0, 3.5, 4.0], request=list("wxyz"), wind=True), tmp_path / "log", "b")
     log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE})
-    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), Told().append), END)
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), print, print), END)
     here = replace(here, keeper=replace(here.keeper, predict=lambda v, f: np.full((len(f), 2), 0.5)))
     (ref,) = closed(here)
     found = here.read(ref).frame
