@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Generator
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +19,13 @@ from selfheal.table.values import from_us
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 """Ends of file names that are read; others, and names that begin with ``_`` or ``.``, are somebody's at work."""
 
+SETTLED_SECONDS = 60.0
+"""A text file that has not changed for this long grows no more: its last line counts, with or without an end."""
+
 Stamp = tuple[str, int, int]
 """A file as it is now: path, time of its last change in ns, size in bytes."""
+
+Columns = tuple[tuple[str, pl.DataType], ...]
 
 
 class Files:
@@ -41,14 +47,16 @@ class Files:
 
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: one frame for all files of the same columns and types."""
-        alike: dict[tuple[str, tuple[tuple[str, pl.DataType], ...]], list[Stamp]] = {}
+        alike: dict[tuple[str, Columns], list[str]] = {}
+        growing: list[pl.LazyFrame] = []
         for stamp in self._files():
             kind = FORMATS[Path(stamp[0]).suffix.lower()]
-            alike.setdefault((kind, _columns(kind, stamp, self.name)), []).append(stamp)
-        for (kind, schema), stamps in alike.items():
-            if not schema:  # an empty file
+            if kind != "parquet" and stamp[1] > (time.time() - SETTLED_SECONDS) * 1e9:
+                growing += _whole_lines(kind, stamp, self.name)
                 continue
-            frame = _lazy(kind, [stamp[0] for stamp in stamps], [name for name, _ in schema], self._root)
+            if schema := _columns(kind, stamp, self.name):  # else the file is empty
+                alike.setdefault((kind, schema), []).append(stamp[0])
+        for frame in (*growing, *(_lazy(kind, paths, self._root) for (kind, _), paths in alike.items())):
             yield _bounded(frame, dict(frame.collect_schema()), part, by)
 
     @property
@@ -76,37 +84,34 @@ def _is_ours(path: Path, root: Path) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def _columns(kind: str, stamp: Stamp, name: str) -> tuple[tuple[str, pl.DataType], ...]:
-    """Columns of a file; with their types where the format has types.
+def _columns(kind: str, stamp: Stamp, name: str) -> Columns:
+    """Columns of a file; with their types where the format has types. Empty where the file is.
 
     Raises
     ------
     UnavailableError
         It is half written, or damaged.
     """
-    path = Path(stamp[0])
+    path, _, size = stamp
     try:
         if kind == "parquet":
             return tuple(pl.read_parquet_schema(path).items())
-        _refuse_cut(path, stamp[2])
-        if kind == "csv":
-            header = pl.scan_csv(path, infer_schema=False).collect_schema().names() if stamp[2] else []
-            return tuple((column, pl.String()) for column in header)
-        seen = pl.scan_ndjson(path, infer_schema_length=None).collect_schema() if stamp[2] else {}
-        return tuple(seen.items())
+        return tuple(_text(kind, path).collect_schema().items()) if size else ()
     except (PolarsError, OSError) as error:
-        raise broken(name, str(path), error) from error
+        raise broken(name, path, error) from error
 
 
-def _refuse_cut(path: Path, size: int) -> None:
-    """Refuse a file whose last line has no end: half a line reads like a whole one."""
-    with path.open("rb") as file:
-        file.seek(max(size - 1, 0))
-        if size and file.read(1) not in (b"\n", b"\r"):
-            raise UnavailableError(
-                f"{path} ends in the middle of a line: it is half written; it is read again once its last line has "
-                "an end. Write elsewhere and move the whole file here, and end the last line too"
-            )
+def _whole_lines(kind: str, stamp: Stamp, name: str) -> list[pl.LazyFrame]:
+    """What a file that grows has so far: half a line would read like a whole one."""
+    path, _, size = stamp
+    try:
+        with open(path, "rb") as file:
+            held = file.read(size)
+        lines = held[: held.rfind(b"\n") + 1]
+        frame = _text(kind, lines) if lines else None
+        return [frame] if frame is not None and frame.collect_schema() else []
+    except (PolarsError, OSError) as error:
+        raise broken(name, path, error) from error
 
 
 def broken(name: str, path: str, error: Exception) -> UnavailableError:
@@ -118,28 +123,31 @@ def broken(name: str, path: str, error: Exception) -> UnavailableError:
     )
 
 
-def _lazy(kind: str, paths: list[str], columns: list[str], root: Path) -> pl.LazyFrame:
+def _text(kind: str, source: str | bytes | list[str]) -> pl.LazyFrame:
+    """CSV, of which every value is text; or JSON lines, whose types are those of all their lines."""
     if kind == "csv":
-        return pl.scan_csv(paths, infer_schema=False)
-    if kind == "jsonl":
-        return pl.scan_ndjson(paths, infer_schema_length=None)
+        return pl.scan_csv(source, infer_schema=False)
+    return pl.scan_ndjson(source, infer_schema_length=None)
+
+
+def _lazy(kind: str, paths: list[str], root: Path) -> pl.LazyFrame:
+    if kind != "parquet":
+        return _text(kind, paths)
     hive = any("=" in part for path in paths for part in Path(path).relative_to(root).parts[:-1])
-    if not hive:
-        return pl.scan_parquet(paths, hive_partitioning=False)
-    return pl.scan_parquet(paths, hive_partitioning=True, try_parse_hive_dates=False)
+    return pl.scan_parquet(paths, hive_partitioning=hive, try_parse_hive_dates=False)
 
 
 def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by: Bounded) -> pl.LazyFrame:
     """Only the part, where the file's own statistics can tell; the rest is filtered once times are read."""
-    time = schema.get(by.time or "")
-    dated = isinstance(time, pl.Datetime) and time.time_zone is not None
+    held = schema.get(by.time or "")
+    dated = isinstance(held, pl.Datetime) and held.time_zone is not None
     if part.undated:
         return frame if part.numbered or not dated else frame.filter(pl.col(by.time or "").is_null())
-    if by.time is not None and isinstance(time, pl.Datetime) and dated:
+    if by.time is not None and isinstance(held, pl.Datetime) and dated:
         if part.start is not None:
-            frame = frame.filter(pl.col(by.time) >= _at(part.start, time))
+            frame = frame.filter(pl.col(by.time) >= _at(part.start, held))
         if part.end is not None:
-            frame = frame.filter(pl.col(by.time) < _at(part.end, time))
+            frame = frame.filter(pl.col(by.time) < _at(part.end, held))
     number = schema.get(by.order or "")
     if by.order is not None and number is not None and number.is_integer():
         if part.after is not None:

@@ -61,11 +61,14 @@ class Keeper:
         Probabilities ``[n, k]`` that a version gives rows.
     tell
         Is told how the log stands when it was read, or why it cannot be read.
+    tell_labels
+        Is told what is wrong with the place of labels; empty where nothing is.
     """
 
     since: Callable[[], Sequence[tuple[int, int]]]
     predict: Callable[[int, pd.DataFrame], npt.NDArray[np.float64]]
     tell: Callable[[Standing | str], None]
+    tell_labels: Callable[[str], None]
 
     def at(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The version that served at each time; before the first one, the first."""
@@ -201,11 +204,7 @@ class Foreign:
 
     @cached_property
     def _known(self) -> pl.DataFrame:
-        try:
-            return self.labels.known()
-        except (UnavailableError, InputError) as error:
-            self.keeper.tell(str(error))
-            raise
+        return self.labels.known()
 
     @cached_property
     def _last(self) -> dict[int, tuple[pl.DataFrame, Tally]]:
@@ -215,22 +214,28 @@ class Foreign:
     def _window(self, ref: WindowRef) -> tuple[pl.DataFrame, Tally]:
         """The rows of a window that can be used, by time and id, and what is wrong with the others."""
         if ref.index not in self._last:
-            raw = self._collected(_around([ref]), keys=False).sort(AT, ID, nulls_last=True)
             self._last.clear()
-            self._last[ref.index] = self._usable(raw.filter(_inside_expr(ref)))
+            raw = self._collected(_around([ref]), keys=False)
+            if ref.seqs is not None:
+                raw = raw.filter(_inside_expr(ref))
+            if not (raw[AT].is_sorted() and raw[AT].is_unique().all()):  # a log mostly is, and a sort copies all of it
+                raw = raw.sort(AT, ID, nulls_last=True)
+            self._last[ref.index] = self._usable(raw)
         return self._last[ref.index]
 
     def _usable(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:
         wrong = rows.drop_nulls(WHY).group_by(WHY).len().sort("len", WHY, descending=[True, False])
         refused = [Refusal(*reason_and_column(why), count) for why, count in wrong.iter_rows()]
         good = rows.filter(pl.col(WHY).is_null()).drop(WHY)
-        same = [ID, *(name for name in good.columns if name.startswith("f:"))]
-        single = good.unique(same, keep="first", maintain_order=True)
-        kept = single.unique(ID, keep="first", maintain_order=True)
-        if len(good) > len(single):  # sent twice: no column is to blame
-            refused.append(Refusal("repeated", "", len(good) - len(single)))
-        if len(single) > len(kept):
-            refused.append(Refusal("one id for several predictions", self.layout.raw[ID], len(single) - len(kept)))
+        kept = good
+        if not good[ID].is_unique().all():
+            same = [ID, *(name for name in good.columns if name.startswith("f:"))]
+            single = good.unique(same, keep="first", maintain_order=True)
+            kept = single.unique(ID, keep="first", maintain_order=True)
+            if len(good) > len(single):  # sent twice: no column is to blame
+                refused.append(Refusal("repeated", "", len(good) - len(single)))
+            if len(single) > len(kept):
+                refused.append(Refusal("one id for several predictions", self.layout.raw[ID], len(single) - len(kept)))
         kept = kept.with_columns(pl.col(VERSION).fill_null(pl.Series(self._versions(kept), dtype=pl.Int64)))
         if not self.layout.probabilities:
             kept = self._scored(kept)
@@ -271,8 +276,10 @@ class Foreign:
             if dtype == "str":
                 columns[feature] = np.array(held.to_list(), dtype=object)
             else:
-                columns[feature] = as_declared(held.cast(pl.Float64).fill_null(float("nan")).to_numpy(), dtype)
-        return pd.DataFrame(columns, index=index, columns=list(self.layout.dtypes))
+                columns[feature] = as_declared(
+                    held.cast(pl.Float64).fill_null(float("nan")).to_numpy(writable=True), dtype
+                )
+        return pd.DataFrame(columns, index=index, columns=list(self.layout.dtypes), copy=False)
 
     def _as_window(self, ref: WindowRef, rows: pl.DataFrame) -> Window:
         frame = self._frame(rows)

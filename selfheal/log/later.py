@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from selfheal.errors import InputError, nearest
+from selfheal.errors import InputError, UnavailableError, nearest
 from selfheal.log.casting import micros, text
 from selfheal.log.rows import Bounded, Part, Rows
 from selfheal.policy import LogLabels
@@ -36,6 +36,8 @@ class Labels:
         The policy's section and how it is read; None where there is no other place.
     now
         The clock, µs: what became known after it is not known.
+    tell
+        Is told what is wrong with the other place, in words; empty where nothing is. Without it the loop goes on.
     """
 
     sent: Callable[[], Sequence[tuple[str, int]]]
@@ -43,14 +45,14 @@ class Labels:
     place: LogLabels | None
     rows: Rows | None
     now: int
+    tell: Callable[[str], None]
 
     def known(self) -> pl.DataFrame:
         """``id, code, wait``: one label for an id; it counts once its row is ``wait`` µs old."""
         here = pl.DataFrame(
             list(self.sent()), schema={"id": pl.String, CODE: pl.Int64}, orient="row"
         ).with_columns(pl.lit(0, pl.Int64).alias(WAIT))  # fmt: skip
-        found = [here, *self._there()]
-        return pl.concat(found).unique("id", keep="first", maintain_order=True)
+        return pl.concat([here, *self._elsewhere()]).unique("id", keep="first", maintain_order=True)
 
     def codes(self, labels: pl.DataFrame, keys: pl.DataFrame) -> npt.NDArray[np.int64]:
         """Position of the class of each row (its ``id`` and ``at``), -1 where no label counts yet."""
@@ -60,22 +62,32 @@ class Labels:
         ripe = pl.col("at") + pl.col(WAIT) <= self.now
         return joined.select(pl.when(ripe).then(pl.col(CODE)).fill_null(NONE)).to_series().to_numpy()
 
-    def _there(self) -> list[pl.DataFrame]:
+    def _elsewhere(self) -> list[pl.DataFrame]:
         if self.place is None or self.rows is None:
             return []
-        named = self.place.columns
+        try:
+            return self._there(self.place, self.rows)
+        except (UnavailableError, InputError) as error:
+            self.tell(str(error))
+            return []
+
+    def _there(self, place: LogLabels, rows: Rows) -> list[pl.DataFrame]:
+        named = place.columns
         wanted = {named.prediction_id, named.label, *([named.known_at] if named.known_at else [])}
-        with closing(self.rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
-            found = [self._read(frame) for frame in frames]
+        with closing(rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
+            found = [self._read(frame, place, rows.name) for frame in frames]
         if not found:
             return []
-        newest_first = pl.concat(found).filter(pl.col("known") <= self.now).sort("known", descending=True)
-        wait = duration_us(self.place.matures)
+        every = pl.concat(found)
+        strange = every.filter(pl.col(CODE).is_null())
+        self.tell(self._strange(strange, rows.name) if len(strange) else "")
+        known = every.filter(pl.col(CODE).is_not_null(), pl.col("known") <= self.now)
+        newest_first = known.sort("known", descending=True)
+        wait = duration_us(place.matures)
         return [newest_first.select("id", CODE, pl.lit(wait, pl.Int64).alias(WAIT))]
 
-    def _read(self, frame: pl.LazyFrame) -> pl.DataFrame:
-        assert self.place is not None and self.rows is not None  # noqa: S101  asked before
-        named, where, schema = self.place.columns, self.rows.name, frame.collect_schema()
+    def _read(self, frame: pl.LazyFrame, place: LogLabels, where: str) -> pl.DataFrame:
+        named, schema = place.columns, frame.collect_schema()
         for key, name in (("prediction_id", named.prediction_id), ("label", named.label), ("known_at", named.known_at)):
             if name is not None and name not in schema:
                 raise InputError(
@@ -94,14 +106,15 @@ class Labels:
             label.replace_strict(codes, default=None, return_dtype=pl.Int64).alias(CODE),
             known.alias("known"),
         ).collect()
-        strange = read.filter(pl.col(CODE).is_null() & pl.col("label").is_not_null() & (pl.col("label") != ""))
-        if len(strange):
-            raise InputError(
-                f"{where}: label {strange['label'][0]!r} of {strange['id'][0]!r} is no class of the model "
-                f"({len(strange)} such labels; classes: {', '.join(map(repr, self.classes))}); does "
-                f"log.labels.columns.label name the right column?"
-            )
-        return read.filter(pl.col("id").is_not_null(), pl.col(CODE).is_not_null()).select("id", CODE, "known")
+        said = pl.col("id").is_not_null() & pl.col("label").is_not_null() & (pl.col("label") != "")
+        return read.filter(said)
+
+    def _strange(self, rows: pl.DataFrame, where: str) -> str:
+        classes = ", ".join(map(repr, self.classes))
+        return (
+            f"{where}: {len(rows)} labels such as {rows['label'][0]!r} of {rows['id'][0]!r} are no class of the model "
+            f"({classes}) and do not count; does log.labels.columns.label name the right column?"
+        )
 
     def _codes(self) -> dict[str, int]:
         """How each class may be written → its position."""

@@ -57,6 +57,7 @@ def open_log(
             place=log.labels,
             rows=None if log.labels is None else open_rows(log.labels),
             now=to_us(now),
+            tell=keeper.tell_labels,
         ),
         keeper=keeper,
     )

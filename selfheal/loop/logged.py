@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from selfheal.log import Source
     from selfheal.log.foreign import Standing
 
-LOG = "log"
-"""Kind of the journal entries."""
+LOG, LABELS = "log", "log labels"
+"""Kinds of the journal entries: of the log, and of the place of its labels."""
 
 READ, UNREADABLE, SILENT = "read", "unreadable", "silent"
 
@@ -32,9 +32,9 @@ LOOKED_BACK = 24
 _log = logging.getLogger("selfheal.loop")
 
 
-def note_trouble(ws: Workspace, name: str, reason: str) -> None:
-    """The log cannot be read: no window is handled."""
-    _note(ws, name, UNREADABLE, [reason])
+def note_trouble(ws: Workspace, name: str, reason: str, kind: str = LOG) -> None:
+    """The log, or the place of its labels, cannot be read; an empty reason: it can."""
+    _note(ws, name, UNREADABLE if reason else READ, [reason] if reason else [], kind)
 
 
 def note_standing(ws: Workspace, name: str, monitor: Monitor, standing: Standing, now: datetime) -> None:
@@ -75,15 +75,15 @@ def note_late(ws: Workspace, name: str, source: Source) -> None:
             ws.table.amend_cycle(name, cycle["index"], late=late)
 
 
-def standing_of(ws: Workspace, name: str) -> dict[str, Any]:
+def standing_of(ws: Workspace, name: str, kind: str = LOG) -> dict[str, Any]:
     """``state`` and ``reasons`` as they were last journaled; empty before the log was first read."""
-    newest = ws.table.journal(name, last=1, kind=LOG)
+    newest = ws.table.journal(name, last=1, kind=kind)
     return {key: newest[-1].intent[key] for key in ("state", "reasons")} if newest else {}
 
 
-def _note(ws: Workspace, name: str, state: str, reasons: list[str]) -> None:
-    said = {"state": state, "reasons": reasons}
-    if said == standing_of(ws, name) or (state == READ and not reasons and not standing_of(ws, name)):
+def _note(ws: Workspace, name: str, state: str, reasons: list[str], kind: str = LOG) -> None:
+    said, before = {"state": state, "reasons": reasons}, standing_of(ws, name, kind)
+    if said == before or (state == READ and not reasons and not before):
         return
-    (_log.info if state == READ else _log.error)("%s: the log is %s: %s", name, state, "; ".join(reasons))
-    ws.table.journal_note(name, LOG, said, state, ws.clock())
+    (_log.info if state == READ else _log.error)("%s: %s: %s: %s", name, kind, state, "; ".join(reasons))
+    ws.table.journal_note(name, kind, said, state, ws.clock())

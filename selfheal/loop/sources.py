@@ -11,7 +11,7 @@ import pandas as pd
 
 from selfheal.errors import InputError
 from selfheal.log import OwnTable, Source
-from selfheal.loop.logged import note_standing, note_trouble
+from selfheal.loop.logged import LABELS, note_standing, note_trouble
 from selfheal.policy import Policy
 from selfheal.steering.models import load_version, serving_model
 from selfheal.steering.served import served_since
@@ -52,8 +52,11 @@ def source_of(ws: Workspace, name: str, policy: Policy, until: datetime | None =
         else:
             note_standing(ws, name, policy.monitor, standing, now)
 
+    def labels(reason: str) -> None:
+        note_trouble(ws, name, reason, LABELS)
+
     try:
-        return open_log(log, ws.table, serving_model(ws, name)[0], name, Keeper(since, predict, tell), now)
+        return open_log(log, ws.table, serving_model(ws, name)[0], name, Keeper(since, predict, tell, labels), now)
     except InputError as error:
         note_trouble(ws, name, str(error))
         raise

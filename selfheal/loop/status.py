@@ -11,7 +11,7 @@ from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
-from selfheal.loop.logged import READ, standing_of
+from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
 from selfheal.policy import Policy
@@ -39,7 +39,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, drift, estimate, patience, watch,
         quarantine, withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow the
         ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``log``: how a
-        log of the owner's stands (``from, state, reasons, late``), None for the own table.
+        log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
 
     Raises
     ------
@@ -64,6 +64,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     log = _log_of(ws, name, record.policy, cycles)
     if log is not None and log["state"] not in ("", READ):
         ills["log"] = "; ".join(log["reasons"])
+    if log is not None and log["labels"]:
+        ills["labels"] = f"labels: {log['labels']}"
     waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
     health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
@@ -115,7 +117,9 @@ def _log_of(ws: Workspace, name: str, policy: Policy, cycles: Sequence[Mapping[s
     if policy.log is None:
         return None
     late = sum(c.get("late", 0) for c in cycles)
-    return {"from": policy.log.source, "state": "", "reasons": [], "late": late} | standing_of(ws, name)
+    labels = "; ".join(standing_of(ws, name, LABELS).get("reasons", []))
+    known = {"from": policy.log.source, "state": "", "reasons": [], "late": late, "labels": labels}
+    return known | standing_of(ws, name)
 
 
 def _waiting(ws: Workspace, name: str) -> str:

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from selfheal.cli.standing import standing
-from selfheal.errors import UnavailableError
+from selfheal.errors import InputError, UnavailableError
 from selfheal.loop import monitor, status
 from selfheal.loop.logged import LOG, silence
+from selfheal.loop.sources import source_of
 from selfheal.policy import Monitor
 from selfheal.table.values import to_us
 from tests.log.given import logged, parquet, policy, put
@@ -48,7 +49,7 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     assert not cycle.decision.alarm and cycle.record["own_share"] == 1.0
     assert cycle.record["health"] == "healthy"
     found = status(ws, NAME)
-    assert found["healthy"] and found["log"] == {"from": str(log), "state": "", "reasons": [], "late": 0}
+    assert found["healthy"] and found["log"] == {"from": str(log), "state": "", "reasons": [], "late": 0, "labels": ""}
 
     # Half a file: nothing is handled, and that is said; whole, it is read.
     add(4, in_celsius(rows(N, 208), "temperature", "dew"), dew=float("nan"))
@@ -79,6 +80,22 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     # Nothing comes any more.
     assert monitor(ws, NAME, at(9)) == []
     assert any("the log has stopped growing" in text for text in status(ws, NAME)["health"])
+
+
+def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -> None:
+    held = put(ws, policy(str(tmp_path), labels={"from": str(tmp_path / "claims")}))
+    assert source_of(ws, NAME, held, at(0)).labels.known().is_empty()
+    assert any(text.startswith("labels: the log") for text in status(ws, NAME)["health"])
+    pd.DataFrame({"prediction_id": ["a"], "label": [1]}).pipe(parquet, tmp_path / "claims", "a")
+    assert len(source_of(ws, NAME, held, at(0)).labels.known()) == 1
+    assert status(ws, NAME)["healthy"]
+
+
+def test_a_log_that_cannot_be_opened_is_said(ws) -> None:
+    held = put(ws, policy("postgresql://${NOT_SET}@db/x", table="scored"))
+    with pytest.raises(InputError, match="where it is not set; set NOT_SET"):
+        source_of(ws, NAME, held)
+    assert any("set NOT_SET" in text for text in status(ws, NAME)["health"])
 
 
 def test_a_pause_is_natural_as_long_as_pauses_were() -> None:

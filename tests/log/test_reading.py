@@ -15,6 +15,7 @@ import pytest
 from selfheal.errors import InputError, UnavailableError
 from selfheal.log.foreign import Foreign, Keeper, Standing, thinned
 from selfheal.log.opening import open_log
+from selfheal.log.rows import Part
 from selfheal.policy import Log, WindowSpec
 from selfheal.table import InferenceTable
 from tests.log.given import FILES, csv, jsonl, parquet
@@ -48,8 +49,9 @@ def source(tmp_path: Path, table, model):
 
     def opened(now: datetime = END, since=((0, 1),), **keys: Any) -> Foreign:
         log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE} | keys)
-        told = Told()
-        found = open_log(log, table, model, NAME, Keeper(lambda: since, _predict(model), told.append), now)
+        told, labels = Told(), Told()
+        keeper = Keeper(lambda: since, _predict(model), told.append, labels.append)
+        found = open_log(log, table, model, NAME, keeper, now)
         assert isinstance(found.keeper.tell.__self__, Told)
         return found
 
@@ -135,7 +137,7 @@ def test_the_schema_casts_what_the_format_lost(tmp_path, table, model) -> None:
     parquet(held, tmp_path / "log", "a")
     parquet(held.assign(kind=[1.0, 2.0, 3.5, 4.0], request=list("wxyz"), wind=True), tmp_path / "log", "b")
     log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE})
-    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), Told().append), END)
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), print, print), END)
     here = replace(here, keeper=replace(here.keeper, predict=lambda v, f: np.full((len(f), 2), 0.5)))
     (ref,) = closed(here)
     found = here.read(ref).frame
@@ -301,19 +303,41 @@ def test_a_feature_that_only_new_files_have(source, tmp_path) -> None:
     assert len(window.frame) == 30 and [str(r) for r in tally.refused] == ["20 rows: missing column 'dew'"]
 
 
-@pytest.mark.parametrize(("write", "ending"), [(parquet, "parquet"), (csv, "csv"), (jsonl, "jsonl")])
-def test_a_file_half_written_stops_and_is_read_when_it_is_whole(write, ending: str, source, tmp_path) -> None:
-    write(frame(30), tmp_path / "log", "a")
-    write(frame(20, first=30), tmp_path / "log", "b")
-    path = tmp_path / "log" / f"b.{ending}"
+def test_parquet_half_written_stops_and_is_read_when_it_is_whole(source, tmp_path) -> None:
+    parquet(frame(30), tmp_path / "log", "a")
+    parquet(frame(20, first=30), tmp_path / "log", "b")
+    path = tmp_path / "log" / "b.parquet"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     here = source()
-    with pytest.raises(UnavailableError, match=rf"b.{ending}.* half written"):
+    with pytest.raises(UnavailableError, match=r"b.parquet.* half written"):
         closed(here)
     assert "half written" in told(here)[0] and here.table.cycles(NAME) == []
     path.write_bytes(whole)
     assert only(source())[1].used == 50
+
+
+@pytest.mark.parametrize(("write", "ending"), [(csv, "csv"), (jsonl, "jsonl")])
+def test_of_text_that_grows_whole_lines_are_read(write, ending: str, source, tmp_path) -> None:
+    """Cut anywhere: half a line would read like a whole one."""
+    write(frame(20), tmp_path / "log", "a")
+    path = tmp_path / "log" / f"a.{ending}"
+    whole = path.read_bytes()
+    ends = [place for place, byte in enumerate(whole) if byte == 10]
+    for cut in (0, 5, ends[0] + 1, ends[4] + 1, ends[4] + 9, ends[5], len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        lines = sum(end < cut for end in ends) - (ending == "csv")
+        assert sum(ref.rows for ref in closed(source(), START)) == 0
+        here = source()
+        assert len(here._placed(Part())) == max(lines, 0), cut
+    path.write_bytes(whole[:-1])
+    os.utime(path, (0, 0))
+    assert only(source())[1].used == 20, "a last line may lack its end where nothing comes any more"
+    if ending == "jsonl":
+        path.write_bytes(whole[:-9])
+        os.utime(path, (0, 0))
+        with pytest.raises(UnavailableError, match=r"a.jsonl.* half written, or damaged"):
+            closed(source())
 
 
 def test_what_is_not_a_log_is_left_alone(source, tmp_path) -> None:
