@@ -16,7 +16,7 @@ from selfheal.policy.faults import fault_line
 from selfheal.policy.logs import Log
 from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section
 from selfheal.policy.values import check_name
-from selfheal.rules import Probation, Rule
+from selfheal.rules import Rule
 
 
 class Policy(Section):
@@ -89,12 +89,9 @@ class Policy(Section):
     def rule_set(self) -> tuple[Rule, ...]:
         """The rules, ready to vote."""
         return tuple(
-            Rule(
-                r.name, r.when, r.vote, r.knowledge, r.precision,
-                r.until_confirmed and Probation(r.until_confirmed.share, r.until_confirmed.time),
-            )
+            Rule(r.name, r.when, r.vote, r.knowledge, r.precision, r.until_confirmed and r.until_confirmed.probation)
             for r in self.rules
-        )  # fmt: skip
+        )
 
     @property
     def digest(self) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from selfheal.errors import InputError
 from selfheal.policy.hours import Hours, Zone
 from selfheal.policy.values import Duration, Window, WindowSpec
-from selfheal.rules import parse
+from selfheal.rules import Probation, parse
 
 
 class Section(BaseModel):
@@ -32,6 +32,11 @@ class UntilConfirmed(Section):
     time: Duration = Field(
         dt.timedelta(days=14), alias="for", description="event time after which it is taken back unconfirmed"
     )
+
+    @property
+    def probation(self) -> Probation:
+        """As a rule has it."""
+        return Probation(self.share, self.time)
 
 
 class RuleEntry(Section):
