@@ -88,10 +88,7 @@ class Policy(Section):
     @property
     def rule_set(self) -> tuple[Rule, ...]:
         """The rules, ready to vote."""
-        return tuple(
-            Rule(r.name, r.when, r.vote, r.knowledge, r.precision, r.until_confirmed and r.until_confirmed.probation)
-            for r in self.rules
-        )
+        return tuple(entry.rule for entry in self.rules)
 
     @property
     def digest(self) -> str:

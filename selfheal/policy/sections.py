@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from selfheal.errors import InputError
 from selfheal.policy.hours import Hours, Zone
 from selfheal.policy.values import Duration, Window, WindowSpec
-from selfheal.rules import Probation, parse
+from selfheal.rules import Probation, Rule, parse
 
 
 class Section(BaseModel):
@@ -33,11 +33,6 @@ class UntilConfirmed(Section):
         dt.timedelta(days=14), alias="for", description="event time after which it is taken back unconfirmed"
     )
 
-    @property
-    def probation(self) -> Probation:
-        """As a rule has it."""
-        return Probation(self.share, self.time)
-
 
 class RuleEntry(Section):
     """One line of ``rules:``; see :class:`selfheal.rules.Rule`."""
@@ -51,6 +46,13 @@ class RuleEntry(Section):
     until_confirmed: UntilConfirmed | None = Field(
         None, description="of a `new` rule: how much its heal may cover, and for how long, before labels confirm it"
     )
+
+    @property
+    def rule(self) -> Rule:
+        """Ready to vote."""
+        trial = self.until_confirmed
+        probation = None if trial is None else Probation(trial.share, trial.time)
+        return Rule(self.name, self.when, self.vote, self.knowledge, self.precision, probation)
 
     @model_validator(mode="after")
     def _parses(self) -> RuleEntry:
