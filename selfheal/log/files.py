@@ -133,8 +133,10 @@ def _text(kind: str, source: str | bytes | list[str]) -> pl.LazyFrame:
 def _lazy(kind: str, paths: list[str], root: Path) -> pl.LazyFrame:
     if kind != "parquet":
         return _text(kind, paths)
-    hive = any("=" in part for path in paths for part in Path(path).relative_to(root).parts[:-1])
-    return pl.scan_parquet(paths, hive_partitioning=hive, try_parse_hive_dates=False)
+    folders = (part for path in paths for part in Path(path).relative_to(root).parts[:-1])
+    # As text: a partition site=007 is no 7, and what is a number is cast by the model's schema.
+    hive: dict[str, pl.DataType] = {part.split("=", 1)[0]: pl.String() for part in folders if "=" in part}
+    return pl.scan_parquet(paths, hive_partitioning=bool(hive), hive_schema=hive or None)
 
 
 def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by: Bounded) -> pl.LazyFrame:

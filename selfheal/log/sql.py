@@ -118,8 +118,8 @@ def _engine(url: sa.URL) -> sa.Engine:
             path = Path(url.database or "").absolute()
             return sa.create_engine("sqlite://", creator=lambda: _read_only(path), poolclass=sa.NullPool)
         given: dict[str, Any] = {}
-        if backend == "postgresql":  # times come in UTC, whatever the server's zone
-            given = {"connect_args": {"options": "-c default_transaction_read_only=on -c timezone=UTC"}}
+        if backend == "postgresql":
+            given = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
         return sa.create_engine(url, poolclass=sa.NullPool, **given)
     except (exc.NoSuchModuleError, ImportError) as error:
         raise InputError(

@@ -93,7 +93,7 @@ def only(source: Foreign):
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("spec", [WindowSpec(duration=timedelta(minutes=10)), WindowSpec(rows=7)], ids=str)
 def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model) -> None:
-    """Whatever comes when: pauses, bursts, several looks, windows that are joined."""
+    """Whatever comes when: pauses, bursts, several looks, windows that are joined, a policy with other windows."""
     own = InferenceTable(f"sqlite:///{tmp_path}/own.db")
     own.create(NAME, model.dtypes, [0, 1])
     rng = np.random.default_rng(4)
@@ -110,7 +110,9 @@ def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model)
             NAME, frame=features, probabilities=model.predict_proba(features), prediction_ids=list(every["request"]),
             event_times=list(every["ts"]), version=1, latency_ms=1.0,
         )  # fmt: skip
-        until = START + timedelta(seconds=at)
+        until = START + timedelta(seconds=at - 300)
+        if part == 3:
+            spec = WindowSpec(duration=timedelta(minutes=7)) if spec.rows is None else WindowSpec(rows=3)
         here = source(columns=MINE | {"order": "number"})
         expected = own.closed_windows(NAME, spec, until=until, lateness=timedelta(0), min_rows=8)
         found = closed(here, until, spec, 8)
@@ -120,7 +122,11 @@ def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model)
             pd.testing.assert_frame_equal(here.read(ref).frame, own.read(ref).frame)
             for state in (own, here.table):
                 state.record_cycle(NAME, ref.index, {"decision": "stable"})
-    assert sum(looks) > 4
+    later = WindowSpec(rows=5) if spec.rows is None else WindowSpec(duration=timedelta(minutes=1))
+    until = START + timedelta(seconds=at + 600)
+    expected = own.closed_windows(NAME, later, until=until, lateness=timedelta(0), min_rows=1)
+    assert closed(source(columns=MINE | {"order": "number"}), until, later) == expected
+    assert sum(looks) > 3
     own.close()
 
 
@@ -294,6 +300,28 @@ def test_a_feature_that_is_gone_leaves_no_row(source, tmp_path) -> None:
     parquet(frame().drop(columns="dew"), tmp_path / "log", "a")
     window, tally = only(source())
     assert window.frame.empty and [str(r) for r in tally.refused] == ["50 rows: missing column 'dew'"]
+
+
+def test_rows_are_in_order_of_time_however_they_lie(source, tmp_path) -> None:
+    parquet(frame().sample(frac=1, random_state=0), tmp_path / "log", "a")
+    window, _ = only(source())
+    assert window.frame.index.tolist() == [f"r{i}" for i in range(50)]
+
+
+def test_a_partition_may_be_a_feature(tmp_path, model) -> None:
+    other = toy()
+    other.dtypes = {"site": "str", "depth": "int", "dew": "float"}
+    table = InferenceTable(f"sqlite:///{tmp_path}/other.db")
+    table.create(NAME, other.dtypes, [0, 1])
+    held = frame(4)[["request", "ts", "dew"]].assign(p=0.5)
+    for site, depth, rows_ in (("007", 3, held[:2]), ("012", 12, held[2:])):
+        parquet(rows_, tmp_path / "log" / f"site={site}" / f"depth={depth}", "a")
+    log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE | {"probabilities": ["p"]}})
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), print, print), END)
+    window, tally = only(here)
+    assert window.frame["site"].tolist() == ["007", "007", "012", "012"]
+    assert window.frame["depth"].tolist() == [3, 3, 12, 12] and tally.refused == ()
+    table.close()
 
 
 def test_a_feature_that_only_new_files_have(source, tmp_path) -> None:
