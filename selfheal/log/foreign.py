@@ -123,6 +123,8 @@ class Foreign:
     def read(self, ref: WindowRef, limit: int | None = None) -> Window:
         """See :class:`~selfheal.log.source.Source`."""
         rows = self._window(ref)[0]
+        if limit is None:  # whoever has all of it asks no more
+            self._last.clear()
         return self._as_window(ref, rows if limit is None else rows[spread(len(rows), limit)])
 
     def labelled(self, ref: WindowRef) -> Window:
