@@ -83,7 +83,7 @@ class Sql:
             engine = _engine(self.url)
             with engine.connect() as connection:
                 yield connection
-        except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
+        except (exc.SQLAlchemyError, OSError) as error:
             if isinstance(error, UnavailableError):
                 raise
             raise UnavailableError(self._cause(error)) from None  # a driver may quote the whole URL

@@ -302,6 +302,33 @@ def test_a_feature_that_is_gone_leaves_no_row(source, tmp_path) -> None:
     assert window.frame.empty and [str(r) for r in tally.refused] == ["50 rows: missing column 'dew'"]
 
 
+def test_numbers_of_the_own_table_are_none_of_the_log(source, tmp_path, table, model) -> None:
+    """The policy moved to a log elsewhere: windows of rows go on where the time of the last ones ended."""
+    features = frame(20)[list(model.features)]
+    table.append(
+        NAME, frame=features, probabilities=model.predict_proba(features), prediction_ids=list(frame(20)["request"]),
+        event_times=list(frame(20)["ts"]), version=1, latency_ms=1.0,
+    )  # fmt: skip
+    (ref,) = table.closed_windows(NAME, WindowSpec(rows=20), until=END, lateness=timedelta(0), min_rows=1)
+    table.record_cycle(NAME, ref.index, {"decision": "stable", "held": None})
+    parquet(frame().assign(number=range(50)), tmp_path / "log", "a")
+    here = source(columns=MINE | {"order": "number"})
+    (fresh,) = closed(here, spec=WindowSpec(rows=20))
+    assert here.read(fresh).frame.index.tolist() == [f"r{i}" for i in range(20, 40)]
+    table.record_cycle(NAME, fresh.index, {"decision": "stable", "held": 20})
+    assert closed(here, spec=WindowSpec(rows=10))[0].seqs == (39, 49)
+
+
+def test_a_line_with_too_many_values_is_no_row(source, tmp_path) -> None:
+    csv(frame(), tmp_path / "log", "a")
+    with (tmp_path / "log" / "a.csv").open("a") as file:
+        file.write("1,2,3,r99,2026-01-01T00:10:00Z,6,7\n")
+    here = source()
+    (ref,) = closed(here)
+    with pytest.raises(UnavailableError, match=r"cannot be read \(found more fields than .*half written, or damaged"):
+        here.read(ref)
+
+
 def test_rows_are_in_order_of_time_however_they_lie(source, tmp_path) -> None:
     parquet(frame().sample(frac=1, random_state=0), tmp_path / "log", "a")
     window, _ = only(source())
