@@ -59,6 +59,16 @@ class Files:
         for frame in (*growing, *(_lazy(kind, paths, self._root) for (kind, _), paths in alike.items())):
             yield _bounded(frame, dict(frame.collect_schema()), part, by)
 
+    def blame(self) -> str:
+        """The first file that cannot be read through."""
+        for path, _, size in self._files():
+            try:
+                if size:
+                    _lazy(FORMATS[Path(path).suffix.lower()], [path], self._root).collect()
+            except PolarsError:
+                return path
+        return "a file"
+
     @property
     def _root(self) -> Path:
         return self.place if self.place.is_dir() else self.place.parent

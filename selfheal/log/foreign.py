@@ -201,7 +201,7 @@ class Foreign:
             with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
                 found = [layout.mapped(frame, keys=keys).filter(asked).collect() for frame in frames]
         except PolarsError as error:
-            raise broken(self.rows.name, "a file", error) from error
+            raise broken(self.rows.name, self.rows.blame(), error) from error
         if not found:
             return layout.empty(keys=keys)
         rows = pl.concat(found)

@@ -72,7 +72,7 @@ class Labels:
         except (UnavailableError, InputError) as error:
             self.tell(str(error))
         except PolarsError as error:
-            self.tell(str(broken(self.rows.name, "a file", error)))
+            self.tell(str(broken(self.rows.name, self.rows.blame(), error)))
         return []
 
     def _there(self, place: LogLabels, rows: Rows) -> list[pl.DataFrame]:

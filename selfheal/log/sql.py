@@ -46,6 +46,10 @@ class Sql:
         """Table and URL, the password masked."""
         return f"the log {self.table!r} of {self.url.render_as_string(hide_password=True)}"
 
+    def blame(self) -> str:
+        """The table."""
+        return self.table
+
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: a frame for every :data:`CHUNK` rows, or an empty one."""
         with self._connected() as connection:

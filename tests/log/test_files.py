@@ -83,12 +83,15 @@ def test_nothing_is_written_there(source, tmp_path) -> None:
 
 
 def test_a_line_with_too_many_values_is_no_row(source, tmp_path) -> None:
-    csv(frame(), tmp_path / "log", "a")
-    with (tmp_path / "log" / "a.csv").open("a") as file:
-        file.write("1,2,3,r99,2026-01-01T00:10:00Z,6,7\n")
+    for name, first in (("a", 0), ("b", 50), ("c", 100)):
+        csv(frame(first=first, every=10), tmp_path / "log", name)
+        os.utime(tmp_path / "log" / f"{name}.csv", (0, 0))
+    with (tmp_path / "log" / "b.csv").open("a") as file:
+        file.write("1,2,3,r999,2026-01-01T00:10:00Z,6,7\n")
+    os.utime(tmp_path / "log" / "b.csv", (0, 0))
     here = source()
     (ref,) = closed(here)
-    with pytest.raises(UnavailableError, match=r"cannot be read \(found more fields than .*half written, or damaged"):
+    with pytest.raises(UnavailableError, match=r"b.csv cannot be read \(found more fields than .*, or damaged"):
         here.read(ref)
 
 
