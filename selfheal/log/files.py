@@ -59,6 +59,16 @@ class Files:
         for frame in (*growing, *(_lazy(kind, paths, self._root) for (kind, _), paths in alike.items())):
             yield _bounded(frame, dict(frame.collect_schema()), part, by)
 
+    def blame(self) -> str:
+        """The first file that cannot be read through."""
+        for path, _, size in self._files():
+            try:
+                if size:
+                    _lazy(FORMATS[Path(path).suffix.lower()], [path], self._root).collect()
+            except PolarsError:
+                return path
+        return "a file"
+
     @property
     def _root(self) -> Path:
         return self.place if self.place.is_dir() else self.place.parent
@@ -133,8 +143,10 @@ def _text(kind: str, source: str | bytes | list[str]) -> pl.LazyFrame:
 def _lazy(kind: str, paths: list[str], root: Path) -> pl.LazyFrame:
     if kind != "parquet":
         return _text(kind, paths)
-    hive = any("=" in part for path in paths for part in Path(path).relative_to(root).parts[:-1])
-    return pl.scan_parquet(paths, hive_partitioning=hive, try_parse_hive_dates=False)
+    folders = (part for path in paths for part in Path(path).relative_to(root).parts[:-1])
+    # As text: a partition site=007 is no 7, and what is a number is cast by the model's schema.
+    hive: dict[str, pl.DataType] = {part.split("=", 1)[0]: pl.String() for part in folders if "=" in part}
+    return pl.scan_parquet(paths, hive_partitioning=bool(hive), hive_schema=hive or None)
 
 
 def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by: Bounded) -> pl.LazyFrame:

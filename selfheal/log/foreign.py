@@ -113,6 +113,8 @@ class Foreign:
             keys = self._placed(Part(start=mark.end))
             fresh = by_time(keys[AT].to_numpy(), duration_us(spec.duration), mark, horizon, min_rows)
         else:
+            if not self._was_here():
+                mark = mark._replace(seq=None)
             keys = self._placed(Part(after=mark.seq) if mark.seq is not None else Part(start=mark.end))
             keys = keys.drop_nulls(ORDER)
             numbers, times = keys[ORDER].to_numpy(), keys[AT].to_numpy()
@@ -120,9 +122,15 @@ class Foreign:
         self.keeper.tell(self._standing(keys[AT].to_numpy(), mark, to_us(until)))
         return self.table.elsewhere.fix(self.model, mark, fresh, horizon)
 
+    def _was_here(self) -> bool:
+        """Whether the last window was one of a log elsewhere; else numbers of rows are the own table's."""
+        return all(cycle.get("held") is not None for cycle in self.table.cycles(self.model, last=1))
+
     def read(self, ref: WindowRef, limit: int | None = None) -> Window:
         """See :class:`~selfheal.log.source.Source`."""
         rows = self._window(ref)[0]
+        if limit is None:  # whoever has all of it asks no more
+            self._last.clear()
         return self._as_window(ref, rows if limit is None else rows[spread(len(rows), limit)])
 
     def labelled(self, ref: WindowRef) -> Window:
@@ -186,15 +194,14 @@ class Foreign:
             raise
 
     def _scanned(self, part: Part, *, keys: bool) -> pl.DataFrame:
-        layout, found = self.layout, []
+        layout = self.layout
         by = Bounded(layout.raw[AT], layout.raw.get(ORDER))
-        with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
-            for frame in frames:
-                mapped = layout.mapped(frame, keys=keys).filter(_in_part(part) | pl.col(NAIVE))
-                try:
-                    found.append(mapped.collect())
-                except (PolarsError, OSError) as error:
-                    raise broken(self.rows.name, "a file", error) from error
+        asked = _in_part(part) | pl.col(NAIVE)
+        try:
+            with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
+                found = [layout.mapped(frame, keys=keys).filter(asked).collect() for frame in frames]
+        except PolarsError as error:
+            raise broken(self.rows.name, self.rows.blame(), error) from error
         if not found:
             return layout.empty(keys=keys)
         rows = pl.concat(found)

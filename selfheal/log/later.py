@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from polars.exceptions import PolarsError
 
 from selfheal.errors import InputError, UnavailableError, nearest
 from selfheal.log.casting import micros, text
+from selfheal.log.files import broken
 from selfheal.log.rows import Bounded, Part, Rows
 from selfheal.policy import LogLabels
 from selfheal.table.values import duration_us
@@ -69,7 +71,9 @@ class Labels:
             return self._there(self.place, self.rows)
         except (UnavailableError, InputError) as error:
             self.tell(str(error))
-            return []
+        except PolarsError as error:
+            self.tell(str(broken(self.rows.name, self.rows.blame(), error)))
+        return []
 
     def _there(self, place: LogLabels, rows: Rows) -> list[pl.DataFrame]:
         named = place.columns

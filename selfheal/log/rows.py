@@ -40,6 +40,9 @@ class Rows(Protocol):
     def name(self) -> str:
         """What to call it in a message; without a password."""
 
+    def blame(self) -> str:
+        """Which part of it cannot be read, after a frame could not be."""
+
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """At least those of ``columns`` that it has (all, where one is missing), of at least the rows of ``part``.
 

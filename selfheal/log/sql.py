@@ -46,6 +46,10 @@ class Sql:
         """Table and URL, the password masked."""
         return f"the log {self.table!r} of {self.url.render_as_string(hide_password=True)}"
 
+    def blame(self) -> str:
+        """The table."""
+        return self.table
+
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: a frame for every :data:`CHUNK` rows, or an empty one."""
         with self._connected() as connection:
@@ -83,7 +87,7 @@ class Sql:
             engine = _engine(self.url)
             with engine.connect() as connection:
                 yield connection
-        except (exc.DBAPIError, exc.TimeoutError, OSError) as error:
+        except (exc.SQLAlchemyError, OSError) as error:
             if isinstance(error, UnavailableError):
                 raise
             raise UnavailableError(self._cause(error)) from None  # a driver may quote the whole URL
@@ -118,8 +122,8 @@ def _engine(url: sa.URL) -> sa.Engine:
             path = Path(url.database or "").absolute()
             return sa.create_engine("sqlite://", creator=lambda: _read_only(path), poolclass=sa.NullPool)
         given: dict[str, Any] = {}
-        if backend == "postgresql":  # times come in UTC, whatever the server's zone
-            given = {"connect_args": {"options": "-c default_transaction_read_only=on -c timezone=UTC"}}
+        if backend == "postgresql":
+            given = {"connect_args": {"options": "-c default_transaction_read_only=on"}}
         return sa.create_engine(url, poolclass=sa.NullPool, **given)
     except (exc.NoSuchModuleError, ImportError) as error:
         raise InputError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -56,6 +55,8 @@ class Serving:
         Registered versions by number, as MLflow had them at the look; None where it was not asked.
     until
         The clock: what became known after it is not known. None: the wall's.
+    opened
+        The source, once it was asked for.
     """
 
     ws: Workspace
@@ -67,16 +68,19 @@ class Serving:
     cycles: tuple[dict[str, Any], ...]
     versions: Mapping[int, VersionInfo] | None = None
     until: datetime | None = None
+    opened: dict[str, Source] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self.of_record.policy
 
-    @cached_property
+    @property
     def source(self) -> Source:
-        """Where the rows are read from."""
-        return source_of(self.ws, self.name, self.policy, self.until)
+        """Where the rows are read from; opened once for all steps of a pass."""
+        if "source" not in self.opened:
+            self.opened["source"] = source_of(self.ws, self.name, self.policy, self.until)
+        return self.opened["source"]
 
     def registered(self) -> Mapping[int, VersionInfo]:
         """The registered versions; asked of MLflow where it was not asked yet.

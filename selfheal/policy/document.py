@@ -151,6 +151,13 @@ def _check_log(log: Log, columns: Sequence[str], classes: Sequence[Any], where: 
                 f"{where}: log.rename calls {theirs!r} by {ours!r}, which the model does not have"
                 f"{nearest(ours, columns)} (columns: {', '.join(columns)})"
             )
+    made = set(log.rename.values())
+    for theirs, ours in log.rename.items():
+        if theirs in columns and theirs not in made:
+            raise PolicyError(
+                f"{where}: log.rename reads column {theirs!r} as {ours!r}, and the model has a feature {theirs!r} too; "
+                f"say which column of the log holds that one: {{…: {theirs}}}"
+            )
     named = len(log.columns.probabilities)
     if named not in (0, len(classes)) and not (named == 1 and len(classes) == 2):
         raise PolicyError(

@@ -32,7 +32,8 @@ class Elsewhere:
         counts twice.
         """
         with self._database.write(alone=f"windows of {model}") as connection:
-            if cycles.newest_bounds(connection, model) == mark:
+            now = cycles.newest_bounds(connection, model)
+            if (now.number, now.end) == (mark.number, mark.end):
                 cycles.fix_bounds(connection, model, mark, fresh)
             return cycles.waiting(connection, model, horizon)
 

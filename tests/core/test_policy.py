@@ -170,6 +170,7 @@ def test_a_password_is_refused_and_not_repeated(tmp_path: Path, url: str) -> Non
     ("columns", "classes", "says"),
     [
         (["v14", "amout"], [0, 1], "'amount', which the model does not have; did you mean 'amout'"),
+        (["amt", "amount"], [0, 1], "reads column 'amt' as 'amount', and the model has a feature 'amt' too"),
         (["amount"], [0, 1, 2], "names 2 columns, and the model has 3 classes"),
     ],
 )

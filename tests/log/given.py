@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import pandas as pd
 import sqlalchemy as sa
 import yaml
 
+from selfheal.log.foreign import Foreign
 from selfheal.model import MonitoredModel
-from selfheal.policy import Policy
+from selfheal.policy import Policy, WindowSpec
 from selfheal.steering.models import serving_model
-from tests.steering.given import NAME, POLICY, START
+from tests.steering.given import NAME, POLICY, START, rows
 
 COLUMNS = {
     "prediction_id": "request", "event_time": "ts", "probabilities": ["cold", "hot"], "version": "served_by",
@@ -101,3 +102,30 @@ def said(cycles: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 def model_of(ws) -> MonitoredModel:
     return serving_model(ws, NAME)[0]
+
+
+HOUR = WindowSpec(duration=timedelta(hours=1))
+END = START + timedelta(hours=1)
+MINE = {"prediction_id": "request", "event_time": "ts"}
+
+
+def told(source: Foreign) -> list[Any]:
+    return source.keeper.tell.__self__
+
+
+def frame(n: int = 50, seed: int = 3, first: int = 0, every: float = 60.0) -> pd.DataFrame:
+    """``n`` rows, one a minute."""
+    times = [START + timedelta(seconds=every * (first + i)) for i in range(n)]
+    return rows(n, seed).drop(columns="y").assign(
+        request=[f"r{first + i}" for i in range(n)], ts=pd.to_datetime(times, utc=True)
+    )  # fmt: skip
+
+
+def closed(source: Foreign, until: datetime = END, spec: WindowSpec = HOUR, least: int = 1):
+    return source.closed_windows(spec, until=until, lateness=timedelta(0), min_rows=least)
+
+
+def only(source: Foreign):
+    """The one window there is, and what became of its rows."""
+    (ref,) = closed(source)
+    return source.read(ref), source.tally(ref)

@@ -8,11 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.log.given import FILES, csv, parquet
-from tests.log.test_reading import END, closed, frame, model, source, table
+from tests.log.given import END, FILES, closed, csv, frame, parquet
 from tests.steering.given import NAME, START
-
-__all__ = ["model", "source", "table"]
 
 THERE = {"prediction_id": "claim", "label": "fraud", "known_at": "closed"}
 

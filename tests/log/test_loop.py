@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError, UnavailableError
-from selfheal.loop import monitor, status
+from selfheal.loop import load, monitor, pending, status
 from selfheal.loop.logged import LOG, silence
 from selfheal.loop.sources import source_of
 from selfheal.policy import Monitor
@@ -110,3 +111,14 @@ def test_a_pause_is_natural_as_long_as_pauses_were() -> None:
     assert spoken == {1: False, 15: False, 17: True}
     assert silence(to_us(START), cycles[:2], Monitor(), START + 4 * hour), "three windows, where there were no pauses"
     assert silence(None, [], Monitor(), START)
+
+
+def test_a_pass_opens_its_log_once(ws, tmp_path) -> None:
+    put(ws, policy(str(tmp_path / "log")))
+    parquet(logged(ws, rows(N, 100), 0), tmp_path / "log", "a")
+    serving = load(ws, NAME, until=at(0))
+    ctx = serving.at(pending(ws, NAME, at(0))[0])
+    source = ctx.source
+    assert replace(ctx, newest=False).source is source and serving.source is source
+    assert load(ws, NAME).source is not source, "labels that have come since are seen by the next"
+    assert len(source.read(ctx.ref).frame) == N and source._last == {}, "no window is held twice"

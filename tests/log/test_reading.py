@@ -2,98 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from datetime import UTC, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from selfheal.errors import InputError, UnavailableError
-from selfheal.log.foreign import Foreign, Keeper, Standing, thinned
+from selfheal.errors import InputError
+from selfheal.log.foreign import Keeper, Standing, thinned
 from selfheal.log.opening import open_log
-from selfheal.log.rows import Part
 from selfheal.policy import Log, WindowSpec
 from selfheal.table import InferenceTable
-from tests.log.given import FILES, csv, jsonl, parquet
-from tests.steering.given import NAME, START, rows, toy
-
-HOUR = WindowSpec(duration=timedelta(hours=1))
-END = START + timedelta(hours=1)
-MINE = {"prediction_id": "request", "event_time": "ts"}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return toy()
-
-
-@pytest.fixture
-def table(tmp_path: Path, model):
-    table = InferenceTable(f"sqlite:///{tmp_path}/state.db")
-    table.create(NAME, model.dtypes, [int(c) for c in model.classes_])
-    yield table
-    table.close()
-
-
-class Told(list[Any]):
-    """What a log said of itself, in order."""
-
-
-@pytest.fixture
-def source(tmp_path: Path, table, model):
-    """Opens the log in ``tmp_path/log``; keys of ``log:`` may be given, and the clock."""
-
-    def opened(now: datetime = END, since=((0, 1),), **keys: Any) -> Foreign:
-        log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE} | keys)
-        told, labels = Told(), Told()
-        keeper = Keeper(lambda: since, _predict(model), told.append, labels.append)
-        found = open_log(log, table, model, NAME, keeper, now)
-        assert isinstance(found.keeper.tell.__self__, Told)
-        return found
-
-    return opened
-
-
-def _predict(model):
-    """Version 1 is the model; the others give its classes the other way round."""
-
-    def predict(version: int, frame: pd.DataFrame):
-        proba = model.predict_proba(frame)
-        return proba if version == 1 else proba[:, ::-1]
-
-    return predict
-
-
-def told(source: Foreign) -> list[Any]:
-    return source.keeper.tell.__self__
-
-
-def frame(n: int = 50, seed: int = 3, first: int = 0, every: float = 60.0) -> pd.DataFrame:
-    """``n`` rows, one a minute."""
-    times = [START + timedelta(seconds=every * (first + i)) for i in range(n)]
-    return rows(n, seed).drop(columns="y").assign(
-        request=[f"r{first + i}" for i in range(n)], ts=pd.to_datetime(times, utc=True)
-    )  # fmt: skip
-
-
-def closed(source: Foreign, until: datetime = END, spec: WindowSpec = HOUR, least: int = 1):
-    return source.closed_windows(spec, until=until, lateness=timedelta(0), min_rows=least)
-
-
-def only(source: Foreign):
-    """The one window there is, and what became of its rows."""
-    (ref,) = closed(source)
-    return source.read(ref), source.tally(ref)
+from tests.log.conftest import predict
+from tests.log.given import END, FILES, MINE, closed, csv, frame, jsonl, only, parquet, told
+from tests.steering.given import NAME, START, toy
 
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("spec", [WindowSpec(duration=timedelta(minutes=10)), WindowSpec(rows=7)], ids=str)
 def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model) -> None:
-    """Whatever comes when: pauses, bursts, several looks, windows that are joined."""
+    """Whatever comes when: pauses, bursts, several looks, windows that are joined, a policy with other windows."""
     own = InferenceTable(f"sqlite:///{tmp_path}/own.db")
     own.create(NAME, model.dtypes, [0, 1])
     rng = np.random.default_rng(4)
@@ -110,7 +39,9 @@ def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model)
             NAME, frame=features, probabilities=model.predict_proba(features), prediction_ids=list(every["request"]),
             event_times=list(every["ts"]), version=1, latency_ms=1.0,
         )  # fmt: skip
-        until = START + timedelta(seconds=at)
+        until = START + timedelta(seconds=at - 300)
+        if part == 3:
+            spec = WindowSpec(duration=timedelta(minutes=7)) if spec.rows is None else WindowSpec(rows=3)
         here = source(columns=MINE | {"order": "number"})
         expected = own.closed_windows(NAME, spec, until=until, lateness=timedelta(0), min_rows=8)
         found = closed(here, until, spec, 8)
@@ -120,7 +51,11 @@ def test_windows_are_those_of_the_own_table(kind, spec, source, tmp_path, model)
             pd.testing.assert_frame_equal(here.read(ref).frame, own.read(ref).frame)
             for state in (own, here.table):
                 state.record_cycle(NAME, ref.index, {"decision": "stable"})
-    assert sum(looks) > 4
+    later = WindowSpec(rows=5) if spec.rows is None else WindowSpec(duration=timedelta(minutes=1))
+    until = START + timedelta(seconds=at + 600)
+    expected = own.closed_windows(NAME, later, until=until, lateness=timedelta(0), min_rows=1)
+    assert closed(source(columns=MINE | {"order": "number"}), until, later) == expected
+    assert sum(looks) > 3
     own.close()
 
 
@@ -137,7 +72,7 @@ def test_the_schema_casts_what_the_format_lost(tmp_path, table, model) -> None:
     parquet(held, tmp_path / "log", "a")
     parquet(held.assign(kind=[1.0, 2.0, 3.5, 4.0], request=list("wxyz"), wind=True), tmp_path / "log", "b")
     log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE})
-    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), _predict(model), print, print), END)
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), predict(model), print, print), END)
     here = replace(here, keeper=replace(here.keeper, predict=lambda v, f: np.full((len(f), 2), 0.5)))
     (ref,) = closed(here)
     found = here.read(ref).frame
@@ -296,65 +231,21 @@ def test_a_feature_that_is_gone_leaves_no_row(source, tmp_path) -> None:
     assert window.frame.empty and [str(r) for r in tally.refused] == ["50 rows: missing column 'dew'"]
 
 
-def test_a_feature_that_only_new_files_have(source, tmp_path) -> None:
-    parquet(frame(20).drop(columns="dew"), tmp_path / "log", "a")
-    parquet(frame(30, first=20), tmp_path / "log", "b")
-    window, tally = only(source())
-    assert len(window.frame) == 30 and [str(r) for r in tally.refused] == ["20 rows: missing column 'dew'"]
-
-
-def test_parquet_half_written_stops_and_is_read_when_it_is_whole(source, tmp_path) -> None:
-    parquet(frame(30), tmp_path / "log", "a")
-    parquet(frame(20, first=30), tmp_path / "log", "b")
-    path = tmp_path / "log" / "b.parquet"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    here = source()
-    with pytest.raises(UnavailableError, match=r"b.parquet.* half written"):
-        closed(here)
-    assert "half written" in told(here)[0] and here.table.cycles(NAME) == []
-    path.write_bytes(whole)
-    assert only(source())[1].used == 50
-
-
-@pytest.mark.parametrize(("write", "ending"), [(csv, "csv"), (jsonl, "jsonl")])
-def test_of_text_that_grows_whole_lines_are_read(write, ending: str, source, tmp_path) -> None:
-    """Cut anywhere: half a line would read like a whole one."""
-    write(frame(20), tmp_path / "log", "a")
-    path = tmp_path / "log" / f"a.{ending}"
-    whole = path.read_bytes()
-    ends = [place for place, byte in enumerate(whole) if byte == 10]
-    for cut in (0, 5, ends[0] + 1, ends[4] + 1, ends[4] + 9, ends[5], len(whole) - 1):
-        path.write_bytes(whole[:cut])
-        lines = sum(end < cut for end in ends) - (ending == "csv")
-        assert sum(ref.rows for ref in closed(source(), START)) == 0
-        here = source()
-        assert len(here._placed(Part())) == max(lines, 0), cut
-    path.write_bytes(whole[:-1])
-    os.utime(path, (0, 0))
-    assert only(source())[1].used == 20, "a last line may lack its end where nothing comes any more"
-    if ending == "jsonl":
-        path.write_bytes(whole[:-9])
-        os.utime(path, (0, 0))
-        with pytest.raises(UnavailableError, match=r"a.jsonl.* half written, or damaged"):
-            closed(source())
-
-
-def test_what_is_not_a_log_is_left_alone(source, tmp_path) -> None:
-    parquet(frame(), tmp_path / "log", "a")
-    for name in ("_SUCCESS", "_temporary/x.parquet", ".b.parquet", "c.parquet.tmp", "d.csv"):
-        (tmp_path / "log" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "log" / name).write_bytes(b"")
-    assert only(source())[1].used == 50
-
-
-def test_an_empty_folder_is_no_error_and_a_lost_one_is(source, tmp_path) -> None:
-    (tmp_path / "log").mkdir()
-    here = source()
-    assert closed(here) == [] and told(here) == [Standing(None, 0, 0)]
-    os.rmdir(tmp_path / "log")
-    with pytest.raises(UnavailableError, match="is its disk mounted"):
-        closed(source())
+def test_numbers_of_the_own_table_are_none_of_the_log(source, tmp_path, table, model) -> None:
+    """The policy moved to a log elsewhere: windows of rows go on where the time of the last ones ended."""
+    features = frame(20)[list(model.features)]
+    table.append(
+        NAME, frame=features, probabilities=model.predict_proba(features), prediction_ids=list(frame(20)["request"]),
+        event_times=list(frame(20)["ts"]), version=1, latency_ms=1.0,
+    )  # fmt: skip
+    (ref,) = table.closed_windows(NAME, WindowSpec(rows=20), until=END, lateness=timedelta(0), min_rows=1)
+    table.record_cycle(NAME, ref.index, {"decision": "stable", "held": None})
+    parquet(frame().assign(number=range(50)), tmp_path / "log", "a")
+    here = source(columns=MINE | {"order": "number"})
+    (fresh,) = closed(here, spec=WindowSpec(rows=20))
+    assert here.read(fresh).frame.index.tolist() == [f"r{i}" for i in range(20, 40)]
+    table.record_cycle(NAME, fresh.index, {"decision": "stable", "held": 20})
+    assert closed(here, spec=WindowSpec(rows=10))[0].seqs == (39, 49)
 
 
 @pytest.mark.parametrize("numbered", [False, True])
@@ -401,14 +292,3 @@ def test_nonsense_weights_are_counted_and_one_row_is_no_window(source, tmp_path)
     assert [str(r) for r in tally.refused] == ["3 rows: weight 'w'"]
     assert len(window.frame) > 0
     assert len(thinned(source()._window(window.ref)[0])) == 47 + 3
-
-
-def test_nothing_is_written_there(source, tmp_path) -> None:
-    parquet(frame(), tmp_path / "log", "a")
-    os.chmod(tmp_path / "log", 0o555)
-    before = {p: p.stat() for p in (tmp_path / "log").iterdir()}
-    only(source())
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "log").iterdir()} == {
-        p: stat.st_mtime_ns for p, stat in before.items()
-    }
-    os.chmod(tmp_path / "log", 0o755)

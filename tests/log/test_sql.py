@@ -15,11 +15,8 @@ from selfheal.log.rows import Bounded, Part
 from selfheal.log.sql import Sql
 from selfheal.policy import WindowSpec
 from selfheal.table.values import to_us
-from tests.log.given import to_postgres, to_sqlite
-from tests.log.test_reading import END, MINE, closed, frame, model, only, source, table, told
+from tests.log.given import END, MINE, closed, frame, only, to_postgres, to_sqlite, told
 from tests.steering.given import START
-
-__all__ = ["model", "source", "table"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -80,6 +77,8 @@ def test_a_real_time_is_bounded_and_a_naive_one_refused(postgres, source) -> Non
     assert len(part.collect()) <= 11
     with pytest.raises(InputError, match="without a zone"):
         closed(source(**{"from": url, "table": "naive"}))
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("ALTER DATABASE postgres RESET timezone")
 
 
 def test_rows_that_cannot_be_used_are_counted(lay, source) -> None:

@@ -1,0 +1,124 @@
+"""Files of a log: half written, growing, strange, partitioned; they are only read."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from selfheal.errors import UnavailableError
+from selfheal.log.foreign import Keeper, Standing
+from selfheal.log.opening import open_log
+from selfheal.log.rows import Part
+from selfheal.policy import Log
+from selfheal.table import InferenceTable
+from tests.log.conftest import predict
+from tests.log.given import END, MINE, closed, csv, frame, jsonl, only, parquet, told
+from tests.steering.given import NAME, START, toy
+
+
+def test_parquet_half_written_stops_and_is_read_when_it_is_whole(source, tmp_path) -> None:
+    parquet(frame(30), tmp_path / "log", "a")
+    parquet(frame(20, first=30), tmp_path / "log", "b")
+    path = tmp_path / "log" / "b.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    here = source()
+    with pytest.raises(UnavailableError, match=r"b.parquet.* half written"):
+        closed(here)
+    assert "half written" in told(here)[0] and here.table.cycles(NAME) == []
+    path.write_bytes(whole)
+    assert only(source())[1].used == 50
+
+
+@pytest.mark.parametrize(("write", "ending"), [(csv, "csv"), (jsonl, "jsonl")])
+def test_of_text_that_grows_whole_lines_are_read(write, ending: str, source, tmp_path) -> None:
+    """Cut anywhere: half a line would read like a whole one."""
+    write(frame(20), tmp_path / "log", "a")
+    path = tmp_path / "log" / f"a.{ending}"
+    whole = path.read_bytes()
+    ends = [place for place, byte in enumerate(whole) if byte == 10]
+    for cut in (0, 5, ends[0] + 1, ends[4] + 1, ends[4] + 9, ends[5], len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        lines = sum(end < cut for end in ends) - (ending == "csv")
+        assert sum(ref.rows for ref in closed(source(), START)) == 0
+        here = source()
+        assert len(here._placed(Part())) == max(lines, 0), cut
+    path.write_bytes(whole[:-1])
+    os.utime(path, (0, 0))
+    assert only(source())[1].used == 20, "a last line may lack its end where nothing comes any more"
+    if ending == "jsonl":
+        path.write_bytes(whole[:-9])
+        os.utime(path, (0, 0))
+        with pytest.raises(UnavailableError, match=r"a.jsonl.* half written, or damaged"):
+            closed(source())
+
+
+def test_what_is_not_a_log_is_left_alone(source, tmp_path) -> None:
+    parquet(frame(), tmp_path / "log", "a")
+    for name in ("_SUCCESS", "_temporary/x.parquet", ".b.parquet", "c.parquet.tmp", "d.csv"):
+        (tmp_path / "log" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "log" / name).write_bytes(b"")
+    assert only(source())[1].used == 50
+
+
+def test_an_empty_folder_is_no_error_and_a_lost_one_is(source, tmp_path) -> None:
+    (tmp_path / "log").mkdir()
+    here = source()
+    assert closed(here) == [] and told(here) == [Standing(None, 0, 0)]
+    os.rmdir(tmp_path / "log")
+    with pytest.raises(UnavailableError, match="is its disk mounted"):
+        closed(source())
+
+
+def test_nothing_is_written_there(source, tmp_path) -> None:
+    parquet(frame(), tmp_path / "log", "a")
+    os.chmod(tmp_path / "log", 0o555)
+    before = {p: p.stat() for p in (tmp_path / "log").iterdir()}
+    only(source())
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "log").iterdir()} == {
+        p: stat.st_mtime_ns for p, stat in before.items()
+    }
+    os.chmod(tmp_path / "log", 0o755)
+
+
+def test_a_line_with_too_many_values_is_no_row(source, tmp_path) -> None:
+    for name, first in (("a", 0), ("b", 50), ("c", 100)):
+        csv(frame(first=first, every=10), tmp_path / "log", name)
+        os.utime(tmp_path / "log" / f"{name}.csv", (0, 0))
+    with (tmp_path / "log" / "b.csv").open("a") as file:
+        file.write("1,2,3,r999,2026-01-01T00:10:00Z,6,7\n")
+    os.utime(tmp_path / "log" / "b.csv", (0, 0))
+    here = source()
+    (ref,) = closed(here)
+    with pytest.raises(UnavailableError, match=r"b.csv cannot be read \(found more fields than .*, or damaged"):
+        here.read(ref)
+
+
+def test_a_partition_may_be_a_feature(tmp_path, model) -> None:
+    other = toy()
+    other.dtypes = {"site": "str", "depth": "int", "dew": "float"}
+    table = InferenceTable(f"sqlite:///{tmp_path}/other.db")
+    table.create(NAME, other.dtypes, [0, 1])
+    held = frame(4)[["request", "ts", "dew"]].assign(p=0.5)
+    for site, depth, rows_ in (("007", 3, held[:2]), ("012", 12, held[2:])):
+        parquet(rows_, tmp_path / "log" / f"site={site}" / f"depth={depth}", "a")
+    log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE | {"probabilities": ["p"]}})
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), predict(model), print, print), END)
+    window, tally = only(here)
+    assert window.frame["site"].tolist() == ["007", "007", "012", "012"]
+    assert window.frame["depth"].tolist() == [3, 3, 12, 12] and tally.refused == ()
+    table.close()
+
+
+def test_a_feature_that_only_new_files_have(source, tmp_path) -> None:
+    parquet(frame(20).drop(columns="dew"), tmp_path / "log", "a")
+    parquet(frame(30, first=20), tmp_path / "log", "b")
+    window, tally = only(source())
+    assert len(window.frame) == 30 and [str(r) for r in tally.refused] == ["20 rows: missing column 'dew'"]
+
+
+def test_rows_are_in_order_of_time_however_they_lie(source, tmp_path) -> None:
+    parquet(frame().sample(frac=1, random_state=0), tmp_path / "log", "a")
+    window, _ = only(source())
+    assert window.frame.index.tolist() == [f"r{i}" for i in range(50)]
