@@ -33,9 +33,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @click.option("--answers", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
               help="Take the labels from that CSV.")  # fmt: skip
 @click.option("--ask", is_flag=True, help="Ask here, row by row; what happens on a terminal anyway.")
-@click.option("--yes", "given", flag_value="yes", help="It is so.")
-@click.option("--no", "given", flag_value="no", help="It is not: the next explanation is asked for, or labels.")
-@click.option("--unknown", "given", flag_value="unknown", help="Who answers does not know: labels are asked for.")
+@click.option("--yes", is_flag=True, help="It is so.")
+@click.option("--no", is_flag=True, help="It is not: the next explanation is asked for, or labels.")
+@click.option("--unknown", is_flag=True, help="Who answers does not know: labels are asked for.")
 @click.option("--answer", "text", metavar="TEXT", help="Another answer, as the question names it.")
 @as_option("Who answers")
 @click.option("--version", type=int, metavar="V", help="This version in Staging; by default the newest that waits.")
@@ -47,7 +47,9 @@ def audit(
     out: Path | None,
     answers: Path | None,
     ask: bool,
-    given: str | None,
+    yes: bool,
+    no: bool,
+    unknown: bool,
     text: str | None,
     actor: str,
     version: int | None,
@@ -62,17 +64,21 @@ def audit(
     """
     from selfheal import loop, steering
 
-    if sum(one is not None for one in (out, answers, given, text)) > 1:
+    given = [
+        *(word for word, said in (("yes", yes), ("no", no), ("unknown", unknown)) if said),
+        *([text] if text else []),
+    ]
+    if len(given) + (out is not None) + (answers is not None) > 1:
         raise InputError("give one of --yes, --no, --unknown, --answer, --out and --answers")
     ws = steering.open_workspace()
-    if (said := given or text) is not None:
-        _settle(json_file, question.answer(ws, name, said, actor))
+    if given:
+        _settle(json_file, question.answer(ws, name, given[0], actor))
         return
     open_ = None if out or answers or version else loop.open_question(ws, name)
     if open_ is not None:
         _put(ws, open_, actor, json_file, ask=ask or sys.stdin.isatty())
         return
-    if out is None and answers is None and not ask and not sys.stdin.isatty():
+    if out is None and answers is None and not ask and not sys.stdin.isatty() and loop.waits_for_labels(ws, name):
         raise InputError("there is no terminal to ask on; write the rows with --out rows.csv, then --answers rows.csv")
     with progress(f"looking for what waits of {name}"):
         found = loop.open_audit(ws, name, version)

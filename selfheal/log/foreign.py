@@ -268,7 +268,10 @@ class Foreign:
 
     def _counted(self, indexes: Collection[int]) -> dict[int, int]:
         """How many rows of each window have a label: looked for once, however often it is asked."""
-        fresh = [self.table.window(self.model, index) for index in indexes if index not in self._counts]
+        missing = {index for index in indexes if index not in self._counts}
+        # A dry run knows windows that are nowhere kept: nothing was labelled in them as windows.
+        kept = missing & self.table.processed(self.model) if missing else missing
+        fresh = [self.table.window(self.model, index) for index in sorted(kept)]
         if fresh and not self._known.is_empty():
             keys = self._placed(_around(fresh)).drop_nulls(ID).unique(ID, maintain_order=True)
             keys = keys.filter(pl.Series(self.labels.codes(self._known, keys) >= 0, dtype=pl.Boolean))

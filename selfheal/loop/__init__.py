@@ -5,7 +5,7 @@ one pass, :func:`monitor` a run over all windows that closed. What goes to Produ
 """
 
 from selfheal.loop.answers import Answered, answer_question
-from selfheal.loop.audit import Audit, answer, open_audit
+from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.dry import Foreseen, foresee
 from selfheal.loop.heal import heal, heal_window
@@ -46,5 +46,6 @@ __all__ = [
     "run",
     "settle_stages",
     "status",
+    "waits_for_labels",
     "watch_again",
 ]

@@ -101,6 +101,18 @@ def open_audit(ws: Workspace, name: str, version: int | None = None, seed: int =
     return _begun(ws, name, info, look.settled, seed) if found is None else _settled(ws, found)
 
 
+def waits_for_labels(ws: Workspace, name: str) -> bool:
+    """Whether a version waits that an audit could settle.
+
+    Raises
+    ------
+    NotFoundError
+        No such model.
+    """
+    ws.table.schema(name)
+    return any(waiting(ws.registry.versions(name), last_look(ws, name) or Look()))
+
+
 def answer(ws: Workspace, audit: Audit, answers: Mapping[str, Any]) -> Audit:
     """Take answers (prediction id → class), journal them, and act as soon as they decide.
 

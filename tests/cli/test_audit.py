@@ -161,6 +161,7 @@ def test_it_is_asked_on_the_spot_and_stopping_answers_nothing(asking: Path) -> N
 
 
 def test_answers_that_cannot_be_are_refused(asking: Path) -> None:
+    assert invoke(asking, NAME, "--yes", "--no").exit_code == 2
     both = invoke(asking, NAME, "--yes", "--out", "rows.csv")
     assert (both.exit_code, "give one of --yes" in both.output) == (2, True)
     odd = invoke(asking, NAME, "--answer", "miles")

@@ -20,7 +20,7 @@ from selfheal.healing.facts import about_units
 from selfheal.healing.fits import lines, matching
 from selfheal.healing.fits.conversions import same
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
-from selfheal.healing.fits.placed import NEAR, TOLD, Placed, placed
+from selfheal.healing.fits.placed import FACTOR, NEAR, TOLD, Placed, placed
 from selfheal.healing.outcome import Finding
 
 Rows = NDArray[np.int64]
@@ -88,10 +88,9 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     free = {c for c, m in columns.items() if not m.words} - sure
     undeclared = free - set(case.model.policy.declare.measurement)
     others = _others(case, columns, sure)
-    dim = {
-        c: where.width for c, where in _places(case, columns, sure).items()
-        if where.width > TOLD and abs(np.log(abs(columns[c].scale))) < NEAR and not _shared(columns, c)
-    }  # fmt: skip
+    places = _places(case, columns, sure)
+    dim = {c: where.width for c, where in places.items() if _too_few(columns, c, where)}
+    denied = {c for c in columns if case.answered(c, False)} - sure
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
@@ -100,6 +99,7 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
         f"fitted for a model that takes away {case.skill:.0%} of the constant's log-loss (at least {SKILL:.0%}), so a "
         "prior that moved too would not show": free if case.skill < SKILL else set(),
         **{f"known to {width:.0%} of its width, so a line near it would not show": {c} for c, width in dim.items()},
+        "its owner denies another conversion that is near": denied,
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
     told = "; ".join(maps.describe())
@@ -197,9 +197,17 @@ def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str
     return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in held.items()}
 
 
-def _shared(columns: Mapping[str, ColumnMap], column: str) -> bool:
-    """Whether another column went through the same conversion: two lines that look like it by chance are none."""
-    return sum(m.words == columns[column].words for m in columns.values()) > 1
+def _too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bool:
+    """Whether so many rows cannot tell a conversion from a line near it.
+
+    Two columns that went through the same one are not two lines that look like it by chance; nor is a scale and an
+    offset that are both as listed. But of factors alone the listed ones lie so close that any from 1.5 to 2.7 is near
+    one.
+    """
+    one = columns[column]
+    if abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
+        return False
+    return where.width > (TOLD if one.offset else FACTOR)
 
 
 def _own(case: Case, judged: Judgement, maps: InputMap) -> float:

@@ -31,6 +31,11 @@ TOLD = 0.15
 200 rows `1.4·x + 25` passed for km/h → knots in 12 of 12 worlds, and `0.7·x − 5` for miles → kilometres."""
 
 
+FACTOR = 0.015
+"""The same for a factor without an offset. Listed ones near 1 lie some 8 % apart: of thirty changes by 1.5 to 2.2, 2.5
+and their inverses fifteen had gone out at 1,000 rows under the name of a unit that was not theirs."""
+
+
 @dataclass(frozen=True)
 class Placed:
     """Where a mapped column lies.
