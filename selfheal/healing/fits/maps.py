@@ -86,10 +86,11 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     answered = {c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))}
     sure = {*proven} | answered
     free = {c for c, m in columns.items() if not m.words} - sure
-    undeclared = free - set(case.model.policy.declare.measurement)
+    expect = set(case.model.policy.declare.measurement)
+    undeclared = free - expect
     others = _others(case, columns, sure)
     places = _places(case, columns, sure)
-    dim = {c: where.width for c, where in places.items() if _too_few(columns, c, where)}
+    dim = {c: where.width for c, where in places.items() if c not in expect and _too_few(columns, c, where)}
     denied = {c for c in columns if case.answered(c, False)} - sure
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
