@@ -69,12 +69,12 @@ class Grid:
             return cls()
         return next((g for g in map(_decimal, DECIMALS) if np.ptp(values) > 3 * g.step and g.holds(values)), cls())
 
-    def on(self, values: Floats) -> Flags:
-        """Which values [n] lie on it; all, where there is none."""
+    def on(self, values: Floats, slack: float = 0.0) -> Flags:
+        """Which values [n] lie on it; all, where there is none. ``slack``: by how much they may be off besides."""
         if self.step <= 0:
             return np.ones(len(values), dtype=bool)
         gap = np.abs(values - self.origin - np.round((values - self.origin) / self.step) * self.step)
-        return np.asarray(gap <= np.maximum(self.slack, EXACT * np.abs(values)))
+        return np.asarray(gap <= np.maximum(max(self.slack, slack), EXACT * np.abs(values)))
 
     def off(self, values: Floats) -> float:
         """Share of values [n] that lie off it."""
@@ -88,6 +88,21 @@ class Grid:
             return False
         exact = EXACT * float(np.median(np.abs(values))) <= WIDEST * self.step
         return exact and self.off(values) < STRAY
+
+
+def written(values: Floats) -> float:
+    """The step of the last decimal that values [n] are written with; 0 where they have more than six.
+
+    Unlike a grid it is read off the digits, so it holds for large values with many decimals too.
+
+    >>> written(np.array([20.865, 116.25])), written(np.array([1 / 3, 2.0]))
+    (0.001, 0.0)
+    """
+    for places in range(7):
+        gap = np.abs(values - np.round(values, places))
+        if len(values) and float((gap > 1e-9 * np.maximum(1.0, np.abs(values))).mean()) < STRAY:
+            return float(10.0**-places)
+    return 0.0
 
 
 def _decimal(step: float) -> Grid:

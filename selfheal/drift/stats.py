@@ -159,13 +159,13 @@ class Support:
             return np.isin(np.round(values, 0 if ordered else 6), codes)
         return np.asarray((values >= self.low[j]) & (values <= self.high[j]))
 
-    def recorded(self, values: Floats, j: int) -> NDArray[np.bool_]:
-        """Which of the values [n] column j could have had, as its recorder wrote them so far."""
-        return np.asarray(self.known(values, j) & self.grids[j].on(values))
+    def recorded(self, values: Floats, j: int, slack: float = 0.0) -> NDArray[np.bool_]:
+        """Which of the values [n] column j could have had, as its recorder wrote them so far, within ``slack``."""
+        return np.asarray(self.known(values, j) & self.grids[j].on(values, slack))
 
-    def unrecorded(self, values: Floats, j: int) -> float:
+    def unrecorded(self, values: Floats, j: int, slack: float = 0.0) -> float:
         """Share of values [n] that are none of :meth:`recorded`."""
-        return float(1.0 - self.recorded(values, j).mean()) if len(values) else 0.0
+        return float(1.0 - self.recorded(values, j, slack).mean()) if len(values) else 0.0
 
 
 def _codes(values: Floats) -> Floats | None:

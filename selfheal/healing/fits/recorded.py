@@ -13,7 +13,7 @@ import pandas as pd
 
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
-from selfheal.drift.grid import DECIMALS, Grid
+from selfheal.drift.grid import DECIMALS, written
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
@@ -54,7 +54,7 @@ def recovered(case: Case) -> matching.Maps:
         informed = case.stick.support.codes[j] is not None or case.stick.support.grids[j].step > 0
         values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
         if len(values) >= FEWEST_TELLING and _lost(case, values, j) >= LEFT_GRID:
-            step = Grid.decimal(values).step
+            step = written(values)
             fits = [c for c in matching.plausible(case, j) if _back(case, c, values, step, j)]
             if fits and _alike(fits):
                 found[column] = min(fits, key=lambda c: c.rank).map
@@ -70,7 +70,8 @@ def refused(case: Case, maps: matching.Maps) -> list[str]:
         for column in maps:
             j = case.model.features.index(column)
             values = _telling(case, case.raw.iloc[rows], column)
-            after = _lost(case, case.present(mapped.iloc[rows], column), j)
+            rounding = _rounding(case, maps[column], written(values), j)
+            after = case.stick.support.unrecorded(case.present(mapped.iloc[rows], column), j, rounding)
             if len(values) >= FEWEST_TELLING and (_lost(case, values, j) < LEFT_GRID or after > BACK):
                 failed.append(f"{column} was not converted in the {when} half of the window")
     broken = [c for c in case.numeric if c not in maps and _unread(case, c, maps) > BESIDE]
@@ -140,21 +141,27 @@ def _lost(case: Case, values: Floats, j: int) -> float:
 def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: int) -> bool:
     """Whether a conversion brings values [n], recorded in steps of ``step``, back to those that the column has had."""
     support, mapped = case.stick.support, conversion.map.apply(values)
-    known = mapped[support.recorded(mapped, j)]
+    known = mapped[support.recorded(mapped, j, _rounding(case, conversion.map, step, j))]
     if len(known) < (1 - BACK) * len(mapped) or len(np.unique(np.round(known, 6))) < FEWEST_VALUES:
         return False
     grid = support.grids[j]
     if support.codes[j] is not None or grid.step <= 0:
         return True
     # Decimals land on decimals; an odd grid, whole tenths of °C in °F, is hit by the true conversion alone.
-    if (
-        any(np.isclose(grid.step, decimal) for decimal in DECIMALS)
-        and abs(conversion.map.scale) * step > FINER * grid.step
-    ):
+    if any(np.isclose(grid.step, d) for d in DECIMALS) and abs(conversion.map.scale) * step > FINER * grid.step:
         return False
     marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
     whole = all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
     return whole and len(np.unique(marks)) >= FEWEST_VALUES
+
+
+def _rounding(case: Case, one: ColumnMap, step: float, j: int) -> float:
+    """By how much converted values may miss the marks that they were recorded on: half a step of who writes them.
+
+    Nothing where such a step is no finer than the marks: whole tenths of °C are whole marks in °F.
+    """
+    half = 0.5 * abs(one.scale) * step
+    return half if half <= 0.5 * FINER * case.stick.support.grids[j].step else 0.0
 
 
 def _one_rest(marks: Floats, m: int) -> float:
