@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 from polars.exceptions import PolarsError
 
-from selfheal.errors import InputError, UnavailableError
+from selfheal.errors import InputError, NotFoundError, UnavailableError
 from selfheal.log.casting import zoneless
 from selfheal.log.files import broken
 from selfheal.log.later import Labels
@@ -268,10 +268,11 @@ class Foreign:
 
     def _counted(self, indexes: Collection[int]) -> dict[int, int]:
         """How many rows of each window have a label: looked for once, however often it is asked."""
-        missing = {index for index in indexes if index not in self._counts}
-        # A dry run knows windows that are nowhere kept: nothing was labelled in them as windows.
-        kept = missing & self.table.processed(self.model) if missing else missing
-        fresh = [self.table.window(self.model, index) for index in sorted(kept)]
+        fresh = []
+        for index in indexes:
+            if index not in self._counts:
+                with suppress(NotFoundError):  # a dry run knows windows that are nowhere kept
+                    fresh.append(self.table.window(self.model, index))
         if fresh and not self._known.is_empty():
             keys = self._placed(_around(fresh)).drop_nulls(ID).unique(ID, maintain_order=True)
             keys = keys.filter(pl.Series(self.labels.codes(self._known, keys) >= 0, dtype=pl.Boolean))
