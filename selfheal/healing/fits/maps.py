@@ -205,8 +205,8 @@ def _too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bo
     offset that are both as listed. But of factors alone the listed ones lie so close that any from 1.5 to 2.7 is near
     one.
     """
-    one = columns[column]
-    if abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
+    one = columns[column]  # a sign alone is like no line near it
+    if one.scale < 0 or abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
         return False
     return where.width > (TOLD if one.offset else FACTOR)
 
