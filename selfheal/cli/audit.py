@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selfheal.cli import question
-from selfheal.cli.output import Example, as_option, json_option, progress, write_json
+from selfheal.cli.output import Example, as_option, json_option, printable, progress, write_json
 from selfheal.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,9 +146,7 @@ def _asked(found: Audit) -> dict[str, Any] | None:
 
 
 def _shown(value: Any) -> str:
-    """A value from traffic, without anything that would steer a terminal."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)[:120]
+    return printable(f"{value:g}" if isinstance(value, float) else str(value), 120)
 
 
 def write_rows(found: Audit, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfheal.cli.output import progress
+from selfheal.cli.output import printable, progress
 
 if TYPE_CHECKING:
     from selfheal.loop import Answered, Question
@@ -25,7 +25,7 @@ def shown(question: Question) -> Iterator[str]:
     yield f"  {'':<24} {'':<7} " + EXTENT.format("5 %", "median", "95 %")
     for column, extents in question.evidence.items():
         for when, quantiles in extents.items():
-            first = _plain(column) if when == "before" else ""
+            first = printable(column, 24) if when == "before" else ""
             yield f"  {first:<24} {when:<7} " + EXTENT.format(*(f"{q:.6g}" for q in quantiles))
     if question.run_id:
         yield f"  the same as plots: run {question.run_id} in MLflow"
@@ -72,8 +72,3 @@ def as_record(done: Answered) -> dict[str, Any]:
         "note": done.note,
         "next": "" if done.healed is None else done.healed.question,
     }
-
-
-def _plain(text: str) -> str:
-    """A column's name, without anything that would steer a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:24]

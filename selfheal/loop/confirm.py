@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from selfheal.errors import RefusedError, SelfhealError
 from selfheal.loop.alerts import alert
 from selfheal.loop.context import Serving, load
@@ -68,24 +71,21 @@ def look_after(serving: Serving) -> Serving:
 
 def _said(serving: Serving, names: Sequence[str], window: int) -> tuple[Says, str]:
     """What labels since the heal's window say of its rules: the worst of them."""
-    from selfheal.healing.sequential import audit
+    from selfheal.healing.labels.rows import class_index
+    from selfheal.healing.labels.rules import rule_trial
 
-    rows = labelled_since(serving, window)
+    model, rules = serving.model, [r for r in serving.policy.rule_set if r.name in names]
+    windows = [(frame.loc[labels.notna()], labels.dropna()) for frame, labels in labelled_since(serving, window)]
+    if not rules:
+        return "undecided", "its rules are gone from the policy"
+    rows = model.model_units(pd.concat([model.reference.iloc[:0], *(frame for frame, _ in windows)]))
+    known = [class_index(model, labels) for _, labels in windows]
+    labels = model.classes_[np.concatenate([np.empty(0, dtype=np.int64), *known])]
     order: tuple[Says, ...] = ("worse", "undecided", "better")
-    found: list[tuple[Says, str]] = []
-    for rule in (r for r in serving.policy.rule_set if r.name in names):
-        right: list[int] = []
-        for frame, labels in rows:
-            known = labels.notna() & rule.fires(serving.model.model_units(frame))
-            right += [1 if str(label) == str(rule.vote) else -1 for label in labels[known].map(_plain)]
-        told = audit(right)
-        found.append((told.says, f"`{rule.name}` was right on {told.candidate} of {told.answered} labelled rows"))
-    return min(found, key=lambda one: order.index(one[0]), default=("undecided", "its rules are gone from the policy"))
-
-
-def _plain(label: object) -> object:
-    """A whole number as one: labels of a column with gaps come back as floats."""
-    return int(label) if isinstance(label, float) and label.is_integer() else label
+    trials = {rule.name: rule_trial(rule, rows, labels) for rule in rules}
+    worst = min(trials, key=lambda rule: order.index(trials[rule].says))
+    told = trials[worst]
+    return told.says, f"`{worst}` was right on {told.candidate} of {told.answered} labelled rows"
 
 
 def _timed(serving: Serving, until: datetime, told: str, *, warned: bool) -> Serving:

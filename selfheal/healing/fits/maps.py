@@ -82,15 +82,15 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
     """
     maps = InputMap(columns)
     listed = all(m.words for m in columns.values())
-    failed, share = refused(case, maps, (PROVEN if proven else NEARLY) if listed else 1.0, set(proven))
+    places = _places(case, columns, proven)
+    failed, share = _refused(case, maps, (PROVEN if proven else NEARLY) if listed else 1.0, places, set(proven))
     answered = {c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))}
     sure = {*proven} | answered
     free = {c for c, m in columns.items() if not m.words} - sure
     expect = set(case.model.policy.declare.measurement)
     undeclared = free - expect
     others = _others(case, columns, sure)
-    places = _places(case, columns, sure)
-    dim = {c: where.width for c, where in places.items() if c not in expect and _too_few(columns, c, where)}
+    dim = {c: where.width for c, where in places.items() if c not in sure | expect and _too_few(columns, c, where)}
     denied = {c for c in columns if case.answered(c, False)} - sure
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
@@ -139,7 +139,9 @@ def _either(maps: list[ColumnMap]) -> str:
     return " or ".join(one.describe() for one in maps)
 
 
-def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = ()) -> tuple[list[str], float]:
+def _refused(
+    case: Case, maps: InputMap, limit: float, places: Mapping[str, Placed], proven: Collection[str]
+) -> tuple[list[str], float]:
     """Why a map does not explain the window (empty if it does), and the share of the distance that it leaves.
 
     A known conversion may leave some natural drift beside it; a fitted map could have absorbed it.
@@ -159,7 +161,7 @@ def refused(case: Case, maps: InputMap, limit: float, proven: Collection[str] = 
         c for c, m in maps.columns.items()
         if (column_ratio(case, after, c) if m.words else _marginal(case, after, c)) > limit
     ]  # fmt: skip
-    slopes = {c: where.ratio for c, where in _places(case, maps.columns, proven).items()}
+    slopes = {c: where.ratio for c, where in places.items()}
     whole = max(("joint", "auc"), key=lambda k: after.ratios[k])
     # A flipped sign, and what its owner expects, may show beside the others only; the rest could be the season.
     beside = {c for c, m in maps.columns.items() if m.scale < 0} | expected(case, dict(maps.columns))

@@ -15,9 +15,10 @@ from selfheal.healing.case import Case
 from selfheal.healing.facts import NOTHING, about_rules
 from selfheal.healing.fits.reflex import teach, with_share
 from selfheal.healing.fits.shares import band
+from selfheal.healing.labels.rules import rule_trial
 from selfheal.healing.mechanism import LABELS, NEW_RULE, Mechanism
 from selfheal.healing.outcome import Finding
-from selfheal.healing.sequential import Audit, audit
+from selfheal.healing.sequential import Audit
 from selfheal.rules import Rule
 
 RULE_WEIGHT = 3.0
@@ -51,7 +52,8 @@ def explain(case: Case) -> Finding:
     high = float(band(case)[1][-1])
     failed = [f"{covered.mean():.0%} covered, above the prior band's {high:.0%}"] if covered.mean() > high else []
     failed += [f"the rows beside it are unusual too: {name} at {ratio:.2f}"] if ratio > 1.0 else []
-    said = {rule.name: told_by_labels(case, rule) for rule in active}
+    labels = case.model.classes_[case.labelled.truth]
+    said = {rule.name: rule_trial(rule, case.labelled.rows, labels) for rule in active}
     failed += [f"labels refute {rule}: {_counted(told)}" for rule, told in said.items() if told.says == "worse"]
     unproven = [rule for rule in active if said[rule.name].says != "better"]
     doubts = [doubt for rule in unproven for doubt in (*_against(case, rule), *_beyond(case, rule))]
@@ -68,15 +70,6 @@ def explain(case: Case) -> Finding:
         refit=lambda rows: _learn(case.part(rows), active), on_trial=on_trial,
         question=about_rules(on_trial, case.model.classes_.tolist()) if on_trial else NOTHING,
     )  # fmt: skip
-
-
-def told_by_labels(case: Case, rule: Rule) -> Audit:
-    """What the labels of rows that a rule covers say of it, by Wald's test: right in three of four, or in one."""
-    known = case.labelled
-    if not len(known):
-        return audit([])
-    covered = rule.fires(known.rows)
-    return audit(np.where(case.model.classes_[known.truth[covered]] == rule.vote, 1, -1).tolist())
 
 
 def _counted(told: Audit) -> str:
