@@ -78,9 +78,9 @@ COMPILE = $(BIN)/uv pip compile -q pyproject.toml --generate-hashes --universal 
 lock: ## Compile the locks anew with hashes, without index addresses (ARGS=--upgrade: newer versions)
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q "uv==$(UV_VERSION)"; }
 	@mkdir -p build && echo "torch==$(TORCH_VERSION)" > build/torch.txt
-	$(COMPILE) $(ARGS) --extra worker --extra postgres --group dev -o requirements.lock
+	$(COMPILE) $(ARGS) --extra worker --extra postgres --extra delta --group dev -o requirements.lock
 	$(COMPILE) --no-annotate --extra postgres --constraint requirements.lock -o infra/scoring.lock
-	$(COMPILE) --no-annotate --extra worker --extra postgres --constraint requirements.lock -o infra/worker.lock
+	$(COMPILE) --no-annotate --extra worker --extra postgres --extra delta --constraint requirements.lock -o infra/worker.lock
 
 clean: ## Remove what was built and the embedded state (.venv, .selfheal, build)
 	rm -rf .venv .selfheal build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
