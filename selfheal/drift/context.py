@@ -33,6 +33,9 @@ _WORDS = (
 STILL = 0.5
 """A window whose values of a calendar column make up less than this share of the reference stands still in it."""
 
+STRAY = 0.02
+"""Share of rows without such a value that is overlooked, as hygiene drops so many without a word (guards)."""
+
 LEAST_ROWS = 2
 """Windows' worth of reference rows that a context must leave; it is widened until it does."""
 
@@ -49,28 +52,40 @@ def calendar(model: MonitoredModel) -> frozenset[str]:
 
 
 def _of_the_calendar(name: str, values: pd.Series) -> bool:
+    return len(values.dropna()) > 0 and _calendar_values(name, values) == 1.0
+
+
+def _calendar_values(name: str, values: pd.Series) -> float:
+    """Share of a column's values that a calendar column of that name may hold; 0 where the name speaks of none."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     spoken = {"".join(words).lower(), words[-1].lower() if words else ""} & set(_CYCLES)
     numeric = pd.api.types.is_numeric_dtype(values)
     known = values.dropna() if spoken or not numeric else values.iloc[:0]
     if not len(known):
-        return False
+        return 0.0
     if not numeric:
         short = {str(level)[:3].lower() for level in known.unique()}
-        return any(short <= whole and len(short) > 2 for whole in _WORDS)
-    low, high = float(known.min()), float(known.max())
-    whole = bool((known.astype(float) % 1 == 0).all())
-    return whole and any(_CYCLES[name][0] <= low and high <= _CYCLES[name][1] for name in spoken)
+        return float(any(short <= whole and len(short) > 2 for whole in _WORDS))
+    numbers = known.astype(float)
+    within = [numbers.between(*_CYCLES[one]) & (numbers % 1 == 0) for one in spoken]
+    return max(float(part.mean()) for part in within)
 
 
 def still(model: MonitoredModel, units: pd.DataFrame) -> tuple[str, ...]:
-    """Context columns of a window in model units: the declared ones, and calendar columns that it hardly moves in."""
+    """Context columns of a window in model units: the declared ones, and calendar columns that it hardly moves in.
+
+    One that no longer holds parts of a date, an hour of 1013 or of 7.46, is a column like any other.
+    """
     declared = model.policy.declare.context
-    placing = {c for c in calendar(model) if c not in units or _stands(units[c], model.reference[c])}
+    placing = {c for c in calendar(model) if c not in units or _places(c, units[c], model.reference[c])}
     return tuple(c for c in model.features if c in declared or c in placing)
 
 
-def _stands(values: pd.Series, usual: pd.Series) -> bool:
+def _places(name: str, values: pd.Series, usual: pd.Series) -> bool:
+    """Whether a calendar column stands still at some parts of the date; one of words, or without any value, too."""
+    numeric = pd.api.types.is_numeric_dtype(values) and values.notna().any()
+    if numeric and _calendar_values(name, values) < 1 - STRAY:
+        return False
     return float(usual.isin(values.dropna().unique()).mean()) < STILL
 
 

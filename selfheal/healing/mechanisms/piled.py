@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
+from selfheal.drift.yardstick import MARGIN
 from selfheal.healing.case import Case
 from selfheal.healing.fits.columns import cut_off
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
@@ -27,6 +28,12 @@ on any other: an hour's one reading of the weather stands on all flights of it, 
 STILL = 0.6
 """Part of the different values (their effective number, geometric mean over columns) of as many rows by chance, below
 which the other columns stand still in the rows of a pile: an hour's weather stands on all flights of it (.47)."""
+
+GONE = 0.05
+"""Part of a healthy pile that may be left at its old place when the column was converted."""
+
+SIGMAS = 4.0
+"""Standard errors by which its size may differ by chance, like a null rate (guards)."""
 
 LASTING = 0.5
 """A value that stands out in every healthy window, by at least this part of the largest there, does not come and go."""
@@ -68,8 +75,24 @@ def _pile(case: Case, column: str) -> tuple[float, float] | None:
         fleeting = max((float(s[~np.isin(lv, lasting)].max(initial=0.0)) for lv, s in healthy), default=0.0)
         other = float(shares[~np.isin(levels, [*lasting, value])].max(initial=0.0))
         if share - usual >= SHARE and share >= GROWTH * max(usual, fleeting, other):
-            return value, share
+            return None if _converted(case, column, share, healthy, lasting) else (value, share)
     return None
+
+
+def _converted(case: Case, column: str, share: float, healthy: list[tuple[Floats, Floats]], lasting: Floats) -> bool:
+    """Whether a pile of this size, which every healthy window has, is gone from its place.
+
+    The forty hours a week that a third work stand at 4,000 once hours come in hundredths. Where other values became a
+    default, the old pile stays where it was.
+    """
+    now = case.present(case.raw, column)
+    chance = SIGMAS * float(np.sqrt(2 * share * (1 - share) / len(now)))
+    for value in lasting:
+        usual = [float(shares[levels == value].sum()) for levels, shares in healthy]
+        apart = max(chance, MARGIN * (max(usual) - min(usual)))
+        if abs(share - float(np.mean(usual))) <= apart and float((now == value).mean()) <= GONE * share:
+            return True
+    return False
 
 
 def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> bool:

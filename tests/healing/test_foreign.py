@@ -1,0 +1,68 @@
+"""What public tables held that no world here had: piles that mean something, parts of a date, columns that nearly tell
+each other, and a single row in a thousand that does not."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import selfheal
+from selfheal import MonitoredModel
+from selfheal.healing.outcome import Outcome
+from tests.healing.worlds import trained
+
+
+def rows(n: int, seed: int) -> pd.DataFrame:
+    """People and the stones they sell: forty hours or none for most, a length that two others tell to a thousandth."""
+    rng = np.random.default_rng(seed)
+    worked = rng.choice([0.0, 40.0, np.nan], n, p=[0.25, 0.35, 0.4])
+    worked = np.where(np.isnan(worked), rng.normal(38, 12, n).clip(1, 90).round(), worked)
+    width, hour = rng.gamma(20, 0.3, n).round(2), rng.integers(0, 24, n)
+    depth = (width * rng.normal(0.62, 0.004, n)).round(2)
+    logit = 0.08 * (worked - 25) + 0.8 * (width - 6) + 0.1 * (hour - 12)
+    y = (rng.random(n) < 1 / (1 + np.exp(-1.5 * logit))).astype(int)
+    return pd.DataFrame({"worked": worked, "width": width, "depth": depth, "hour": hour.astype(float), "y": y})
+
+
+@cache
+def model() -> MonitoredModel:
+    return trained(rows(4000, 1), rows(3000, 2), "y", seed=0, epochs=6)
+
+
+def heal(window: pd.DataFrame) -> Outcome:
+    recent = [rows(800, 100 + k).drop(columns="y") for k in range(6)]
+    return selfheal.heal(model(), window.drop(columns="y"), recent=recent)
+
+
+@pytest.mark.parametrize("factor", [60.0, 1000.0])
+def test_a_pile_goes_with_its_column_into_another_unit(factor: float) -> None:
+    window = rows(800, 3)
+    outcome = heal(window.assign(worked=window["worked"] * factor))
+    assert outcome.decision == "promote" and outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.input_map.columns["worked"].scale == pytest.approx(1 / factor)
+
+
+def test_a_new_pile_beside_the_old_one_is_a_fault() -> None:
+    window = rows(800, 3)
+    part = np.random.default_rng(0).random(len(window)) < 0.3
+    outcome = heal(window.assign(worked=window["worked"].where(~part, 24.5)))
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault") and "worked" in outcome.reasons[0]
+
+
+def test_a_part_of_the_date_that_is_none_any_more_is_seen() -> None:
+    window = rows(800, 3)
+    swapped = heal(window.assign(hour=window["width"] * 100, width=window["hour"]))
+    assert (swapped.decision, swapped.diagnosis) == ("refuse", "data_fault"), swapped.reasons
+    minutes = heal(window.assign(hour=window["hour"] * 60))
+    assert minutes.decision == "promote" and minutes.adapter is not None, minutes.reasons
+    assert minutes.adapter.input_map.columns["hour"].scale == pytest.approx(1 / 60)
+
+
+def test_one_row_in_a_thousand_that_breaks_the_joint_is_no_drift() -> None:
+    window = rows(800, 3)
+    assert heal(window.assign(depth=window["depth"].where(window.index != 5, 0.0))).diagnosis == "stable"
+    converted = window.assign(width=window["width"] / 25.4, depth=window["depth"].where(window.index != 5, 0.0))
+    assert heal(converted).decision == "promote"
