@@ -180,10 +180,14 @@ class Support:
         """Which of the values [n] column j could have had."""
         codes = self.codes[j]
         if codes is not None:
-            # Many whole numbers in a row are counted or rounded, not coded: a finer recorder writes what lies between.
-            ordered = len(codes) >= ORDERED and np.ptp(codes) == len(codes) - 1
-            return np.isin(np.round(values, 0 if ordered else 6), codes)
+            # A finer recorder writes what lies between.
+            return np.isin(np.round(values, 0 if self.counted(j) else 6), codes)
         return np.asarray((values >= self.low[j]) & (values <= self.high[j]))
+
+    def counted(self, j: int) -> bool:
+        """Whether column j holds many whole numbers in a row: they are counted or rounded, not coded."""
+        codes = self.codes[j]
+        return codes is not None and len(codes) >= ORDERED and bool(np.ptp(codes) == len(codes) - 1)
 
     def recorded(self, values: Floats, j: int, slack: float = 0.0) -> NDArray[np.bool_]:
         """Which of the values [n] column j could have had, as its recorder wrote them so far, within ``slack``."""

@@ -105,6 +105,7 @@ def heal(
         case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times)
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
+        asked = _not_for_copies(asked, cleaned.sent_again)
         return _beside(cleaned, by_last_resort(case, _concluded(asked, known), known))
 
 
@@ -145,6 +146,25 @@ def onset(case: Case) -> int:
     steps = both - both.mean(axis=0)
     walks = np.abs(np.cumsum(steps, axis=0)) / np.maximum(steps.std(axis=0), 1e-9)
     return int(walks[:, walks.max(axis=0).argmax()].argmax()) + 1
+
+
+def _not_for_copies(asked: _Asked, sent_again: NDArray[np.bool_]) -> _Asked:
+    """The answer, if it is the same without rows that were sent again; else none.
+
+    Of such a row one copy is left. But who sends again what was declined may have sent it for no other reason.
+    """
+    case, winner = asked.case, asked.winner
+    if winner is None or winner.adapter is None or len(sent_again) != len(case.raw) or not sent_again.any():
+        return asked
+    rest = case.raw[~sent_again]
+    if len(rest) < max(MIN_ROWS, len(case.raw) // 2):
+        return asked
+    again = _ask(replace(case, raw=rest)).winner
+    if again is not None and again.name == winner.name:
+        return asked
+    why = f"{winner.reason}; but not without the {sent_again.sum()} rows that were sent again"
+    unlike = [replace(f, explained=False, reason=why) if f is winner else f for f in asked.findings]
+    return _Asked(case, unlike, None)
 
 
 def _ask(case: Case, *, last_resort: bool = False) -> _Asked:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.guards import problems
+from selfheal.drift.stats import ks
+from selfheal.healing.fits.conversions import CONVERSIONS
 from selfheal.healing.segments import named
 from selfheal.model import MonitoredModel
 
@@ -40,6 +42,16 @@ SLIGHT = (0.02, 4.0)
 """... or be this share, and so many standard errors: then nothing is said of them."""
 
 
+ONE_VALUE = 0.5
+"""Share of the rows left out that one value must have: noise does not repeat itself."""
+
+RARE = 0.02
+"""Share of any healthy window's rows up to which a number is rare in its column."""
+
+KS_CHANCE = 1.95
+"""Of two samples' KS distance, over √(1/n + 1/m): beyond it once in a thousand (asymptotic law)."""
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """The usable rows, and what was wrong.
@@ -56,6 +68,8 @@ class Cleaned:
         what separates them from the others.
     nonsense
         Whether they are so in most columns and by nothing that separates them: noise, and no fault of a column.
+    sent_again : bool [m]
+        Rows that came more often than is usual, of which the further copies are left out.
     """
 
     rows: pd.DataFrame
@@ -63,6 +77,7 @@ class Cleaned:
     faults: list[str]
     parts: tuple[str, ...] = ()
     nonsense: bool = False
+    sent_again: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
@@ -81,13 +96,12 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     frame = _typed(model, window)
     read = _finite(model, frame)
     wild = _wild(model, frame) & read
-    spare = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
-    rows = frame[read & ~wild & ~spare]
-    if len(rows) > MAX_ROWS:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(rows), MAX_ROWS, replace=False))
-        rows = rows.iloc[chosen]
+    spare, copied = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
+    kept = np.flatnonzero(read & ~wild & ~spare)
+    if len(kept) > MAX_ROWS:
+        kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
     parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
-    return Cleaned(rows, float((~read | wild).mean()), [], *parts)
+    return Cleaned(frame.iloc[kept], float((~read | wild).mean()), [], *parts, copied[kept])
 
 
 def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -157,28 +171,53 @@ def _parts(
     odd = [c for c, each in zip(_numeric(model), far.T, strict=True) if (each > WILD).mean() > 0.25] or [
         c for c, each in zip(_numeric(model), far.T, strict=True) if np.median(each) > 1
     ]
-    where = named(frame, wild, odd)
+    where, how = named(frame, wild, odd), _alike(frame, wild, odd)
     told = f"{share:.0%} of rows hold values far from all others in {', '.join(odd)} (bound {bound:.1%})"
-    return (told + (f"; they are the rows where {where}" if where else ""),), not where and 2 * len(odd) > far.shape[1]
+    told += f": {how}" if how else ""
+    noise = not where and not how and 2 * len(odd) > far.shape[1]
+    return (told + (f"; they are the rows where {where}" if where else ""),), noise
 
 
-def _copies(frame: pd.DataFrame, shift: float) -> pd.Series:
-    """A code per row, the same for near-copies: numbers within a cell of a 100th to a 1000th of their spread."""
+def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> str:
+    """What the wild rows have in common where they are no noise, in words: one value, or another unit."""
+    for column in odd:
+        values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        theirs, others = (part[np.isfinite(part)] for part in (values[wild], values[~wild]))
+        levels, counts = np.unique(theirs, return_counts=True)
+        if len(theirs) and counts.max() > ONE_VALUE * len(theirs):
+            return f"{column} is {levels[counts.argmax()]:g} there"
+        chance = KS_CHANCE * float(np.sqrt(1 / max(len(theirs), 1) + 1 / max(len(others), 1)))
+        for conversion in CONVERSIONS:
+            if ks(conversion.map.apply(theirs), others) < min(chance, 0.5):
+                return f"{column} is {conversion.map.describe()} there"
+    return ""
+
+
+def _copies(frame: pd.DataFrame, shift: float | None) -> pd.Series:
+    """A code per row, the same for near-copies: numbers within a cell of a 100th to a 1000th of their spread.
+
+    The cells begin ``shift`` of their width lower; with None only equal rows have one code.
+    """
+    if shift is None:
+        return pd.util.hash_pandas_object(frame, index=False)
     numbers = frame.select_dtypes("number")
     wide = numbers.quantile(0.75) - numbers.quantile(0.25)
     cell = 10.0 ** np.floor(np.log10(wide.where(wide > 0, 100.0) / 100))
     return pd.util.hash_pandas_object(frame.assign(**np.floor(numbers / cell + shift)), index=False)
 
 
-def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> NDArray[np.bool_]:
-    """Rows that repeat another one, beyond what is usual: of each as many are kept as healthy rows have of it.
+def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows that repeat another one, beyond what is usual, and rows that have such copies.
 
-    A client that retries, a log that is written twice. No number of copies is too small: sixty rows five times moved
-    the expected class shares by a tenth.
+    Of each row as many copies are kept as healthy rows have of it. A client that retries, a log that is written twice:
+    no number of copies is too small, sixty rows five times moved the expected class shares by a tenth. Rows that are
+    alike because a value was put in for theirs are no copies: that is a fault of their columns.
     """
-    spare, n = np.zeros(len(frame), dtype=bool), len(frame)
+    n = len(frame)
+    spare, copied = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     usual = [past[0].iloc[start : start + n] for start in range(0, len(past[0]), n)] + list(past[1:])
-    for shift in (0.0, 0.5):
+    # Where near-copies are common (small stones of one cut), equal rows may still be rare.
+    for shift in (None, 0.0, 0.5):
         codes = _copies(frame, shift)
         rate = float(codes.duplicated().mean())
         slight, deviations = SLIGHT
@@ -189,7 +228,19 @@ def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> NDArray[np.b
             continue
         known = pd.concat(copies)
         expected = codes.map(known.value_counts()).fillna(0.0) * n / len(known)
-        spare |= (
-            codes.groupby(codes).cumcount() >= np.maximum(1, np.ceil(expected + 3 * np.sqrt(expected)))
-        ).to_numpy()
-    return spare
+        more = codes.groupby(codes).cumcount() >= np.maximum(1, np.ceil(expected + 3 * np.sqrt(expected)))
+        if not _filled(frame[more], usual):
+            spare |= more.to_numpy()
+            copied |= codes.isin(codes[more]).to_numpy()
+    return spare, copied
+
+
+def _filled(rows: pd.DataFrame, usual: Sequence[pd.DataFrame]) -> bool:
+    """Whether most of some rows hold one number in a column that few healthy rows hold there."""
+    for column in rows.select_dtypes("number"):
+        shares = rows[column].value_counts(normalize=True)
+        if len(shares) and shares.iloc[0] > ONE_VALUE:
+            before = max(float((past[column] == shares.index[0]).mean()) for past in usual if len(past))
+            if before < RARE:
+                return True
+    return False

@@ -19,17 +19,27 @@ DEPTH = 2
 MOST_WORDS = 30
 """Words of a column that are asked for, the most frequent first."""
 
+CODES = 30
+"""Different numbers up to which a column is also asked for each of them: `town = 3` says more than two thresholds."""
+
 FEWEST = 10
 """Rows from which a part is worth a name."""
 
 
+class _Code(float):
+    """A number as people write it."""
+
+    def __repr__(self) -> str:
+        return f"{float(self):g}"
+
+
 @dataclass(frozen=True)
 class _Question:
-    """A yes-or-no question about rows: a number above a threshold, or a word."""
+    """A yes-or-no question about rows: a number above a threshold, a word or a code."""
 
     column: str
     values: NDArray[np.float64]
-    word: str | None = None
+    word: object = None
 
     def answered(self, yes: bool, at: float) -> str:
         """The rows that answer it so, in words."""
@@ -64,7 +74,14 @@ def _questions(values: pd.Series) -> list[_Question]:
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         known = numbers[np.isfinite(numbers)]
-        return [_Question(name, np.where(np.isfinite(numbers), numbers, np.median(known)))] if len(known) else []
+        if not len(known):
+            return []
+        above = _Question(name, np.where(np.isfinite(numbers), numbers, np.median(known)))
+        codes = np.unique(known)
+        each = (
+            [_Question(name, (numbers == c).astype(float), _Code(c)) for c in codes] if 2 < len(codes) <= CODES else []
+        )
+        return [*each, above]
     text = values.astype(object).map(str)
     levels = text.value_counts().index[:MOST_WORDS]
     return [_Question(name, (text == level).to_numpy(dtype=np.float64), level) for level in levels]

@@ -19,6 +19,7 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.fits import atoms
 from selfheal.healing.fits.matching import Maps
 
 Form = Literal["line", "offset", "factor"]
@@ -166,7 +167,9 @@ class _Start:
                 whole = replace(whole, scale=1.0)
             elif forms[j] == "factor":
                 whole = replace(whole, offset=0.0)
-            made[name] = _compose(self.known[name], whole) if name in self.known else whole
+            made[name] = (
+                _compose(self.known[name], whole) if name in self.known else atoms.anchored(self.case, name, whole)
+            )
         return made
 
 

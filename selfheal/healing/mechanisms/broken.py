@@ -14,6 +14,10 @@ UNKNOWN = 0.2
 """Share of rows with codes never seen from which a column has been recoded (fewer: a new level, or a few bad rows)."""
 
 
+SAME = 0.9
+"""Share of the values far outside that are one and the same: a wild row beside them is natural."""
+
+
 def explain(case: Case) -> Finding | None:
     """Whether columns are clipped or recoded."""
     x = case.encoded
@@ -39,12 +43,12 @@ def _placeholder(case: Case, values: Floats, j: int, name: str) -> str:
     """Whether one value far outside stands for those that are missing, as -999 does."""
     support = case.stick.support
     outside = values[(values < support.low[j]) | (values > support.high[j])]
-    share = len(outside) / max(len(values), 1)
-    if share < PILED or np.ptp(outside) > 0:
+    found, counts = np.unique(outside, return_counts=True)
+    share = counts.max(initial=0) / max(len(values), 1)
+    if share < PILED or counts.max() < SAME * len(outside):
         return ""
-    return (
-        f"column {name!r} is {outside[0]:g} in {share:.0%} of rows, far from any value it had: does it stand for none?"
-    )
+    value = found[counts.argmax()]
+    return f"column {name!r} is {value:g} in {share:.0%} of rows, far from any value it had: does it stand for none?"
 
 
 MECHANISM = Mechanism("broken column", rank=100, explain=explain, needs=(UNUSUAL_AS_SENT,))

@@ -10,16 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from selfheal.drift.stats import Floats
-from selfheal.drift.yardstick import MARGIN
 from selfheal.healing.case import Case
+from selfheal.healing.fits import atoms
 from selfheal.healing.fits.columns import cut_off
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 from selfheal.healing.segments import named
-
-SHARE = 0.05
-"""Share of rows on one value, beyond what healthy windows have there, from which it is a pile."""
 
 GROWTH = 3.0
 """It must be this many times the largest share that any value has had which comes and goes, and that this window has
@@ -29,19 +25,11 @@ STILL = 0.6
 """Part of the different values (their effective number, geometric mean over columns) of as many rows by chance, below
 which the other columns stand still in the rows of a pile: an hour's weather stands on all flights of it (.47)."""
 
-GONE = 0.05
-"""Part of a healthy pile that may be left at its old place when the column was converted."""
-
-SIGMAS = 4.0
-"""Standard errors by which its size may differ by chance, like a null rate (guards)."""
-
-LASTING = 0.5
-"""A value that stands out in every healthy window, by at least this part of the largest there, does not come and go."""
-
 
 def explain(case: Case) -> Finding | None:
     """Whether columns have piles that they never had."""
-    columns = [c for c in case.numeric if c not in case.code_columns and not cut_off(case, c)]
+    coded = {c for c in case.code_columns if not case.stick.support.counted(case.model.features.index(c))}
+    columns = [c for c in case.numeric if c not in coded and not cut_off(case, c)]
     piles = {c: pile for c in columns if (pile := _pile(case, c))}
     on = {c: case.raw[c].to_numpy(dtype=np.float64, na_value=np.nan) == v for c, (v, _) in piles.items()}
     others = [c for c in columns if c not in piles]
@@ -60,39 +48,23 @@ def explain(case: Case) -> Finding | None:
 
 def _pile(case: Case, column: str) -> tuple[float, float] | None:
     """The value on which a column piles up, and the share of rows there; None if it does not."""
-    levels, shares = _shares(case.present(case.raw, column))
+    levels, shares = atoms.levels(case.present(case.raw, column))
     if len(levels) < 3:
         return None
     order = np.argsort(shares)[::-1]
     value, share = float(levels[order[0]]), float(shares[order[0]])
-    if share < SHARE:
+    if share < atoms.SHARE:
         return None
-    healthy = [_shares(case.present(block, column)) for block in case.stick.blocks]
-    lasting = _lasting(healthy)
+    healthy = [atoms.levels(case.present(block, column)) for block in case.stick.blocks]
+    lasting = atoms.lasting(healthy)
     for at in order[:2]:
         value, share = float(levels[at]), float(shares[at])
         usual = max((float(s[lv == value].sum()) for lv, s in healthy), default=0.0)
         fleeting = max((float(s[~np.isin(lv, lasting)].max(initial=0.0)) for lv, s in healthy), default=0.0)
         other = float(shares[~np.isin(levels, [*lasting, value])].max(initial=0.0))
-        if share - usual >= SHARE and share >= GROWTH * max(usual, fleeting, other):
-            return None if _converted(case, column, share, healthy, lasting) else (value, share)
-    return None
-
-
-def _converted(case: Case, column: str, share: float, healthy: list[tuple[Floats, Floats]], lasting: Floats) -> bool:
-    """Whether a pile of this size, which every healthy window has, is gone from its place.
-
-    The forty hours a week that a third work stand at 4,000 once hours come in hundredths. Where other values became a
-    default, the old pile stays where it was.
-    """
-    now = case.present(case.raw, column)
-    chance = SIGMAS * float(np.sqrt(2 * share * (1 - share) / len(now)))
-    for value in lasting:
-        usual = [float(shares[levels == value].sum()) for levels, shares in healthy]
-        apart = max(chance, MARGIN * (max(usual) - min(usual)))
-        if abs(share - float(np.mean(usual))) <= apart and float((now == value).mean()) <= GONE * share:
-            return True
-    return False
+        if share - usual >= atoms.SHARE and share >= GROWTH * max(usual, fleeting, other):
+            return None if value in atoms.moved(case, column).values() else (value, share)
+    return atoms.invaded(case, column)
 
 
 def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> bool:
@@ -104,22 +76,8 @@ def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> 
 
 def _variety(case: Case, column: str, part: NDArray[np.bool_]) -> float:
     """Effective number of different values in some rows (Simpson 1949)."""
-    shares = _shares(case.present(case.raw[part], column))[1]
+    shares = atoms.levels(case.present(case.raw[part], column))[1]
     return 1.0 / max(float((shares**2).sum()), 1e-12)
-
-
-def _shares(values: Floats) -> tuple[Floats, Floats]:
-    levels, counts = np.unique(values, return_counts=True)
-    return levels, counts / max(len(values), 1)
-
-
-def _lasting(healthy: list[tuple[Floats, Floats]]) -> Floats:
-    """Values that stand out in every healthy window: the zeros of rain."""
-    outstanding = [levels[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for levels, shares in healthy]
-    lasting = outstanding[0] if outstanding else np.empty(0)
-    for values in outstanding[1:]:
-        lasting = np.intersect1d(lasting, values)
-    return lasting
 
 
 MECHANISM = Mechanism("piled column", rank=30, explain=explain, needs=(UNUSUAL_AS_SENT,))

@@ -6,6 +6,7 @@ import numpy as np
 
 from selfheal.adapter import Adapter
 from selfheal.healing.case import Case
+from selfheal.healing.fits import atoms
 from selfheal.healing.fits.fair import cut_at_decision
 from selfheal.healing.fits.shares import Shift, believed, estimate, offset, pool_weights
 from selfheal.healing.mechanism import STABLE_CLASS, Mechanism
@@ -34,6 +35,7 @@ def explain(case: Case) -> Finding | None:
     decided = case.base.decide(case.base.proba_of_units(case.raw))
     cut = cut_at_decision(case.calibrated(case.raw), case.healthy_posterior, decided, case.healthy_decisions)
     failed += [cut] if cut else []
+    failed += [why for c in case.numeric if (why := atoms.beyond_shares(case, c, weights))][:1]
     failed += [f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"] if ratio > 1.0 else []
     doubt = _against_declaration(case, shift) + _too_few(case)
     adapter = Adapter(logit_offset=offset(case, shift))

@@ -7,6 +7,7 @@ senders, if there is one, tells the owner where to look.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift import stats
@@ -17,6 +18,7 @@ from selfheal.healing.fits.conversions import CONVERSIONS
 from selfheal.healing.fits.matching import NEARLY
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
+from selfheal.healing.segments import named
 
 MIXED = (0.1, 0.9)
 """Share of rows in the other unit between which it is two senders, and not one changed instrument or a few bad rows."""
@@ -24,9 +26,6 @@ MIXED = (0.1, 0.9)
 IN_TURN = 0.5
 """Groups whose places in the window lie farther apart than this did not send side by side: one took over from the
 other, which is a change that began mid-window."""
-
-SEPARATES = 0.9
-"""KS distance between the two groups of rows from which a column tells the senders apart."""
 
 
 def explain(case: Case) -> Finding | None:
@@ -66,7 +65,9 @@ def _mixture(case: Case, x: Floats, j: int) -> list[str]:
         name = case.model.features[j]
         if stats.ks(*_places(foreign)) > IN_TURN:
             return []
-        where = _separating(case, x, j, foreign)
+        # Zeros are zeros in both units.
+        telling = foreign | ~_fits(mapped, low, high, grid)
+        where = _separating(case.raw[telling], name, foreign[telling])
         return [f"column {name!r} is {conversion.map.describe()} in {foreign.mean():.0%} of rows only{where}"]
     return []
 
@@ -76,14 +77,10 @@ def _fits(values: Floats, low: float, high: float, grid: Grid) -> NDArray[np.boo
     return np.asarray((values >= low) & (values <= high) & grid.on(values))
 
 
-def _separating(case: Case, x: Floats, j: int, foreign: NDArray[np.bool_]) -> str:
-    """The column that tells the two groups of rows apart, in words."""
-    others = {case.model.features[i]: x[:, i] for i in range(x.shape[1]) if i != j}
-    found = {name: stats.ks(values[foreign], values[~foreign]) for name, values in others.items()}
-    best = max(found, key=lambda name: found[name])
-    if found[best] < SEPARATES:
-        return "; no column separates these rows from the others"
-    return f"; column {best!r} separates them"
+def _separating(rows: pd.DataFrame, column: str, foreign: NDArray[np.bool_]) -> str:
+    """What tells the two groups of rows apart, in words."""
+    where = named(rows, foreign, [column])
+    return f"; they are the rows where {where}" if where else "; no column separates these rows from the others"
 
 
 def _places(foreign: NDArray[np.bool_]) -> tuple[Floats, Floats]:

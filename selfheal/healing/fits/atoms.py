@@ -1,0 +1,153 @@
+"""Atoms: numbers on which a column stands in every healthy window, such as the zero hours of who does not work.
+
+A map moves them with everything else, so they say where it leads more exactly than any quantile; and rows that come
+beside them from elsewhere are of another kind than theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfheal.adapter import ColumnMap
+from selfheal.drift.stats import Floats
+from selfheal.drift.yardstick import MARGIN
+from selfheal.healing.case import Case
+
+SHARE = 0.05
+"""Share of rows on one number from which it stands out."""
+
+LASTING = 0.5
+"""What stands out in every healthy window, by at least this part of the largest share there, does not come and go."""
+
+SIGMAS = 4.0
+"""Standard errors by which an atom's share may differ by chance, like a null rate (guards)."""
+
+GONE = 0.05
+"""Part of an atom that may be left at its old place when the column was mapped."""
+
+SNAP = 0.25
+"""Of the column's spread: an atom farther from where a line leads it is no end of that line."""
+
+HALF = 0.5
+"""Part of the growth of an atom that rows of other kinds must make up."""
+
+Levels = tuple[Floats, Floats]
+
+
+def levels(values: Floats) -> Levels:
+    """Distinct numbers [l] in order, and the share of the values [n] on each [l]."""
+    found, counts = np.unique(values, return_counts=True)
+    return found, counts / max(len(values), 1)
+
+
+def lasting(healthy: Sequence[Levels]) -> Floats:
+    """Numbers that stand out in every healthy window: the zeros of rain."""
+    outstanding = [at[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for at, shares in healthy]
+    found = outstanding[0] if outstanding else np.empty(0)
+    for numbers in outstanding[1:]:
+        found = np.intersect1d(found, numbers)
+    return found
+
+
+def usual(healthy: Sequence[Levels], number: float) -> Floats:
+    """Its share in each healthy window [w]."""
+    return np.array([float(shares[at == number].sum()) for at, shares in healthy])
+
+
+def spread(shares: Floats, n: int) -> float:
+    """By how much an atom's share in ``n`` rows may differ from the healthy mean: by chance, and by nature."""
+    p = float(np.clip(shares.mean(), 1e-3, 1 - 1e-3))
+    return max(SIGMAS * float(np.sqrt(2 * p * (1 - p) / max(n, 1))), MARGIN * float(np.ptp(shares)))
+
+
+def moved(case: Case, column: str) -> dict[float, float]:
+    """Where each atom of a healthy column went: the one number of the window that has its share, where it is gone."""
+    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
+    now = levels(case.present(case.raw, column))
+    atoms, found = lasting(healthy), {}
+    for number in atoms:
+        shares = usual(healthy, number)
+        apart = np.abs(now[1] - shares.mean()) <= spread(shares, len(case.raw))
+        candidates = now[0][apart & (now[1] >= SHARE) & ~np.isin(now[0], atoms)]
+        left = float(now[1][now[0] == number].sum())
+        if left <= GONE * shares.mean() and len(candidates) == 1:
+            found[float(number)] = float(candidates[0])
+    return found
+
+
+def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
+    """A fitted line, laid so that the atom nearest to its course comes back to its very place."""
+    if one.knots is not None or one.words:
+        return one
+    j = case.model.features.index(column)
+    near = {home: home - (one.scale * away + one.offset) for home, away in moved(case, column).items()}
+    if not near:
+        return one
+    home = min(near, key=lambda number: abs(near[number]))
+    if abs(near[home]) > SNAP * case.stick.scale.spread[j]:
+        return one
+    away = moved(case, column)[home]
+    if one.offset == 0.0:
+        return replace(one, scale=home / away) if away else one
+    return replace(one, offset=home - one.scale * away)
+
+
+def invaded(case: Case, column: str) -> tuple[float, float] | None:
+    """The atom that rows of other kinds have joined, and its share now: lost values became a default that was one.
+
+    More of a kind of row (who does not work) are like the atom's healthy rows in all other columns. Rows whose value
+    was lost are like any row: half of the way there is the bound, in the direction that tells the atom's rows best
+    (Fisher's discriminant).
+    """
+    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
+    now = levels(case.present(case.raw, column))
+    for number in lasting(healthy):
+        shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
+        grown = share - float(shares.mean())
+        if grown <= max(SHARE, spread(shares, len(case.raw))):
+            continue
+        others = [j for j, c in enumerate(case.model.features) if c != column]
+        scale, j = case.stick.scale, case.model.features.index(column)
+        z, pool = scale.z(case.encoded)[:, others], scale.z(case.stick.pool)[:, others]
+        foreign, error = _mixture(z[case.encoded[:, j] == number], pool, case.stick.pool[:, j] == number)
+        if foreign - SIGMAS / 2 * error > 0 and foreign > HALF * grown / share:
+            return float(number), share
+    return None
+
+
+def _mixture(rows: Floats, pool: Floats, on: NDArray[np.bool_]) -> tuple[float, float]:
+    """Share of rows [n, k] that are like the pool's [m, k] others, and not like its rows ``on``; standard error."""
+    inside, outside = pool[on], pool[~on]
+    if min(len(rows), len(inside), len(outside)) < pool.shape[1] + 10:
+        return 0.0, np.inf
+    within = (np.cov(inside, rowvar=False) + np.cov(outside, rowvar=False)) / 2
+    gap = outside.mean(axis=0) - inside.mean(axis=0)
+    way = np.linalg.solve(np.atleast_2d(within) + 1e-3 * np.eye(len(gap)), gap)
+    at, here, there = rows @ way, inside @ way, outside @ way
+    apart = float(there.mean() - here.mean())
+    if apart <= 0:
+        return 0.0, np.inf
+    error = float(np.sqrt(at.var() / len(at) + here.var() / len(here))) / apart
+    return float((at.mean() - here.mean()) / apart), error
+
+
+def beyond_shares(case: Case, column: str, weights: Floats) -> str:
+    """Why other class shares do not explain how often a column stands on its atoms; empty where they do.
+
+    Parameters
+    ----------
+    weights : float [m], that turn the pool into the window.
+    """
+    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
+    now = levels(case.present(case.raw, column))
+    pool = case.stick.pool[:, case.model.features.index(column)]
+    for number in lasting(healthy):
+        shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
+        expected = float(weights[pool == number].sum() / weights.sum())
+        if abs(share - expected) > spread(shares, len(case.raw)):
+            return f"{column} is {number:g} in {share:.0%} of rows, where those shares expect {expected:.0%}"
+    return ""
