@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -33,7 +34,7 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     log = tmp_path / "log"
     put(ws, quick(policy(str(log))))
 
-    def add(window: int, frame: pd.DataFrame, first: int = 0, **spoiled: float) -> None:
+    def add(window: int, frame: pd.DataFrame, first: int = 0, **spoiled: Any) -> None:
         parquet(logged(ws, frame, window * N + first).assign(**spoiled), log, f"{window}-{first}")
 
     for window in (0, 1):
@@ -78,9 +79,26 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     assert (found["log"]["state"], found["log"]["late"], found["cycles"][3]["late"]) == ("read", 3, 3)
     assert any("3 rows came after their window was handled" in line for line in standing(found))
 
-    # Nothing comes any more.
-    assert monitor(ws, NAME, at(9)) == []
-    assert any("the log has stopped growing" in text for text in status(ws, NAME)["health"])
+    # Nothing comes any more, but for so many late rows that their window is looked at anew.
+    add(3, in_celsius(rows(20, 10), "temperature", "dew"), first=100, request=[f"late {i}" for i in range(20)])
+    revised_and_silent(ws)
+
+
+def revised_and_silent(ws) -> None:
+    """What became of window 3 and its 23 late rows; the log has not grown since."""
+    before = ws.table.cycle(NAME, 3)
+    for _ in range(2):  # they are counted, then revised; and no third time
+        assert monitor(ws, NAME, at(9)) == []
+    record = ws.table.cycle(NAME, 3)
+    revision, late = record.pop("revision"), record.pop("late")
+    assert (late, revision["late"], revision["held"]) == (23, 23, 223) and not revision["alarm"]
+    assert {**record, "late": 3} == before, "what was decided stands: no heal, no alarm, no patience"
+    monitor(ws, NAME, at(9))
+    assert ws.table.cycle(NAME, 3)["revision"] == revision
+    found = status(ws, NAME)
+    assert found["cycles"][3]["revision"]["report"] == "reports/window-000003-revised.html"
+    assert any("revised with 23 late rows: no alarm" in line for line in standing(found))
+    assert any("the log has stopped growing: its newest row is 16.7 minutes old" in t for t in found["health"])
 
 
 def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -> None:

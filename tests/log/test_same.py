@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from selfheal.loop import monitor
-from tests.log.given import FILES, logged, policy, put, said, to_postgres, to_sqlite
+from selfheal.steering.models import serving_pointer
+from tests.log.given import FILES, logged, partitioned, policy, put, said, to_postgres, to_sqlite
 from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server ar
 N = 200
 HEALTHY = 2
 END = START + timedelta(seconds=N * (HEALTHY + 1))
-PLACES = [*FILES, "sqlite", "postgres"]
+PLACES = [*FILES, "s3", "sqlite", "postgres"]
 
 
 def quick(content: dict[str, Any]) -> dict[str, Any]:
@@ -51,9 +52,14 @@ def own(template: Path, tmp_path_factory: pytest.TempPathFactory):
     put(ws, quick(yaml.safe_load(POLICY)))
     for k, frame in enumerate(frames()):
         send(ws, frame, k * N)
-    found = said(monitor(ws, NAME, END))
+    found = said(monitor(ws, NAME, END)), adapter(ws)
     ws.table.close()
     return found
+
+
+def adapter(ws) -> bytes:
+    """What serves."""
+    return serving_pointer(ws, NAME).adapter
 
 
 @pytest.fixture
@@ -70,6 +76,11 @@ def lay(request: pytest.FixtureRequest, tmp_path: Path):
                 connection.exec_driver_sql("DROP TABLE IF EXISTS scored")
             to_postgres(frame, engine, "scored")
             return {"where": engine.url.render_as_string(hide_password=False), "table": "scored"}
+        if kind == "s3":
+            bucket = request.getfixturevalue("bucket")
+            partitioned(frame, tmp_path / "scored", "a")
+            bucket.put(tmp_path / "scored")
+            return {"where": f"{bucket.uri}/scored"}
         FILES[kind](frame, tmp_path / "log", "a")
         return {"where": str(tmp_path / "log")}
 
@@ -80,6 +91,7 @@ def lay(request: pytest.FixtureRequest, tmp_path: Path):
 def test_the_same_rows_are_the_same_decisions(kind: str, own, ws, lay) -> None:
     every = pd.concat([logged(ws, frame, k * N) for k, frame in enumerate(frames())])
     put(ws, quick(policy(**lay(kind, every))))
-    assert said(monitor(ws, NAME, END)) == own
-    assert own[-1][4] == "heal" and own[-1][6][:2] == ("promote", "sensor"), own[-1]
+    assert (said(monitor(ws, NAME, END)), adapter(ws)) == own
+    last = own[0][-1]
+    assert last[4] == "heal" and last[6][:2] == ("promote", "sensor"), last
     assert monitor(ws, NAME, END) == [], "a window is processed once"
