@@ -45,10 +45,11 @@ def calendar(model: MonitoredModel) -> frozenset[str]:
 
     Features that only sound so, such as ``hours_per_week`` with 99 of them, are none.
     """
-    return frozenset(c for c in model.features if _of_the_calendar(c, model.reference[c]))
+    return frozenset(c for c in model.features if of_the_calendar(c, model.reference[c]))
 
 
-def _of_the_calendar(name: str, values: pd.Series) -> bool:
+def of_the_calendar(name: str, values: pd.Series) -> bool:
+    """Whether a column is called as a part of date or time is, and holds what such a part can."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     spoken = {"".join(words).lower(), words[-1].lower() if words else ""} & set(_CYCLES)
     numeric = pd.api.types.is_numeric_dtype(values)
