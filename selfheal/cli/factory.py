@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import selfheal
 from selfheal.errors import InputError, SelfhealError, nearest
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
+
+_OTHERS: tuple[str, ...] = (
+    *(sysconfig.get_paths()[of] for of in ("stdlib", "purelib", "platlib")), "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>", str(Path(selfheal.__file__).parent),
+)  # fmt: skip
+"""Where code lies that is not the user's."""
 
 
 def build(spec: str) -> MonitoredModel:
@@ -85,13 +93,8 @@ def _theirs(spec: str) -> Iterator[None]:
     except SyntaxError as error:
         raise InputError(f"{spec}: {error.filename}, line {error.lineno}: {error.msg}") from error
     except Exception as error:
-        own = Path(__file__).parent
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != own]
+        frames = traceback.extract_tb(error.__traceback__)
         # The deepest line that is no library's: there it can be mended.
-        mine = [f for f in frames if not {"site-packages", "dist-packages", "<frozen"} & set(_parts(f.filename))]
+        mine = [f for f in frames if not any(Path(f.filename).is_relative_to(other) for other in _OTHERS)]
         where = "".join(f"{at.filename}, line {at.lineno}, in {at.name}: {at.line}: " for at in (mine or frames)[-1:])
         raise InputError(f"{spec}: {where}{type(error).__name__}: {error}") from error
-
-
-def _parts(filename: str) -> tuple[str, ...]:
-    return (filename.split(" ", 1)[0], *Path(filename).parts)

@@ -243,8 +243,10 @@ class Foreign:
         refused = [Refusal(*reason_and_column(why), count) for why, count in wrong.iter_rows()]
         right = rows.filter(pl.col(WHY).is_null()).drop(WHY)
         good = right if before.is_empty() else right.filter(~pl.col(ID).is_in(before.implode()))
-        if len(right) > len(good):
-            refused.append(Refusal("repeated from a window before", "", len(right) - len(good)))
+        if again := len(right) - len(good):
+            # A retry is nobody's fault; ids of which most come again name no prediction.
+            blamed = self.layout.raw[ID] if again > len(right) / 2 else ""
+            refused.append(Refusal("repeated from a window before", blamed, again))
         kept = good
         if not good[ID].is_unique().all():
             same = [ID, *(name for name in good.columns if name.startswith("f:"))]

@@ -93,17 +93,23 @@ class Disk:
     def files(self) -> list[Stamp]:
         """See :class:`Place`."""
         try:
-            if self.place.is_file():
-                found = [self.place]
-            else:
-                os.stat(self.place)
-                found = sorted(p for p in self.place.rglob("*") if _is_ours(p.relative_to(self.place)) and p.is_file())
-            stats = [(str(path), path.stat()) for path in found if path.suffix.lower() in FORMATS]
+            try:
+                return self._listed()
+            except FileNotFoundError:  # a file that was compacted away just then; or the place is not there
+                return self._listed()
         except OSError as error:
             raise UnavailableError(
                 f"the log {self.place} cannot be read: {error.strerror}; is its disk mounted, does log.from name it, "
                 "and may this user read it?"
             ) from error
+
+    def _listed(self) -> list[Stamp]:
+        if self.place.is_file():
+            found = [self.place]
+        else:
+            os.stat(self.place)
+            found = sorted(p for p in self.place.rglob("*") if _is_ours(p.relative_to(self.place)) and p.is_file())
+        stats = [(str(path), path.stat()) for path in found if path.suffix.lower() in FORMATS]
         return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
 
     def is_delta(self) -> bool:
@@ -161,8 +167,7 @@ class Store:
             infos = self._object()
         except OSError as error:
             raise self._away(error) from None  # whatever it quotes
-        root = f"{self.path}/"
-        found = [i for i in infos if i.type == fs.FileType.File and _is_ours(PurePosixPath(i.path.removeprefix(root)))]
+        found = [i for i in infos if i.type == fs.FileType.File and _is_ours(self._inside(i.path))]
         return sorted((f"{self.scheme}://{i.path}", int(i.mtime_ns or 0), int(i.size or 0)) for i in found)
 
     def _object(self) -> list[Any]:
@@ -192,8 +197,12 @@ class Store:
 
     def folders(self, path: str) -> tuple[str, ...]:
         """See :class:`Place`."""
-        key = path.partition("://")[2]
-        return PurePosixPath(key.removeprefix(f"{self.path}/")).parts[:-1] if key != self.path else ()
+        return self._inside(path.partition("://")[2]).parts[:-1]
+
+    def _inside(self, key: str) -> PurePosixPath:
+        """Where an object lies below the prefix; of the one object that is the place, its name."""
+        path = PurePosixPath(key)
+        return PurePosixPath(path.name) if key == self.path else path.relative_to(self.path)
 
     def head(self, path: str) -> bytes:
         """See :class:`Place`."""

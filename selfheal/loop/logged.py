@@ -69,7 +69,7 @@ def spoken(time: timedelta) -> str:
     """A time as people say it, in the largest unit of which there are two.
 
     >>> spoken(timedelta(hours=50)), spoken(timedelta(minutes=90)), spoken(timedelta(seconds=30))
-    ('2.1 days', '90 minutes', '30 seconds')
+    ('2.08 days', '90 minutes', '30 seconds')
     """
     seconds = time.total_seconds()
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):

@@ -95,7 +95,8 @@ def delta(frame: pd.DataFrame, folder: Path, name: str) -> None:
 
     half = len(frame) // 2
     for part in (frame[:half], frame[half:]):
-        write_deltalake(str(folder), pa.Table.from_pandas(part, preserve_index=False), mode="append")
+        table = pa.Table.from_pandas(part, preserve_index=False)
+        write_deltalake(str(folder), table, mode="append", schema_mode="merge")
 
 
 class Bucket:
@@ -103,6 +104,9 @@ class Bucket:
 
     def __init__(self, address: str, name: str) -> None:
         self.address, self.name = address, name
+        self.make()
+
+    def make(self) -> None:
         self._do("PUT", "")
 
     @property

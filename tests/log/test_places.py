@@ -11,7 +11,9 @@ import requests
 from selfheal.errors import InputError, PolicyError, UnavailableError
 from selfheal.log import files
 from selfheal.log.places import Store
+from selfheal.log.rows import Bounded, Part
 from selfheal.policy import Log, Policy
+from selfheal.table.values import to_us
 from tests.log.conftest import SECRET
 from tests.log.given import closed, csv, delta, frame, jsonl, only, parquet, partitioned, told
 from tests.steering.given import START
@@ -26,6 +28,15 @@ def test_files_of_every_kind_and_a_delta_table_in_a_bucket(bucket, source, tmp_p
     window, tally = only(source(**{"from": f"{bucket.uri}/scored"}))
     assert window.frame.index.tolist() == [f"r{i}" for i in range(30)] and tally.refused == ()
     assert len(only(source(**{"from": f"{bucket.uri}/scored/day=1/a.csv"}))[0].frame) == 10, "one object"
+    here = source(**{"from": f"{bucket.uri}/scored"})
+    (ref,) = closed(here)
+    requests.post(f"{bucket.address}/moto-api/reset", timeout=10).raise_for_status()
+    with pytest.raises(UnavailableError, match="NO_SUCH_BUCKET"):
+        here.read(ref)
+    bucket.make()
+    bucket.put(tmp_path / "scored")
+    assert closed(source(**{"from": f"{bucket.uri}/scored"})) == [ref], "away in mid-window: nothing lost"
+    assert here.read(ref).frame.equals(window.frame)
     delta(frame(), tmp_path / "table", "")
     bucket.put(tmp_path / "table")
     assert len(only(source(**{"from": f"s3a://{bucket.name}/table/"}))[0].frame) == 50
@@ -120,6 +131,8 @@ def test_a_delta_table_is_one_snapshot(source, tmp_path) -> None:
     delta(frame(), tmp_path / "log", "")
     here = source()
     (ref,) = closed(here)
+    (scanned,) = here.rows.scan(["ts"], Part(start=to_us(ref.start), end=to_us(ref.end)), Bounded(time="ts"))
+    assert "SELECTION" in scanned.explain() and "FILTER" not in scanned.explain(), "filtered where the files are read"
     DeltaTable(str(tmp_path / "log")).optimize.compact()
     assert len(here.read(ref).frame) == 50, "compacted files are there beside those they replace, and are read once"
     shutil.rmtree(tmp_path / "log" / "_delta_log")
@@ -138,6 +151,13 @@ def test_a_schema_that_changes_in_the_middle(source, tmp_path) -> None:
     assert [str(r) for r in only(source())[1].refused] == ["2 rows: missing column 'wind'"]
 
 
+def test_a_delta_schema_that_grows(source, tmp_path) -> None:
+    delta(frame(20).drop(columns="wind"), tmp_path / "log", "")
+    delta(frame(30, first=20).assign(gust=1.0), tmp_path / "log", "")
+    window, tally = only(source())
+    assert len(window.frame) == 30 and [str(r) for r in tally.refused] == ["20 rows: null 'wind'"]
+
+
 def test_an_id_that_a_window_before_had_is_handled_once(source, tmp_path) -> None:
     again = frame(10, first=60).assign(request=[f"r{i}" for i in range(55, 65)])
     parquet(pd.concat([frame(60), again]), tmp_path / "log", "a")
@@ -146,6 +166,10 @@ def test_an_id_that_a_window_before_had_is_handled_once(source, tmp_path) -> Non
     assert here.tally(first).used == 60
     assert [str(r) for r in here.tally(second).refused] == ["5 rows: repeated from a window before"]
     assert here.read(second).frame.index.tolist() == [f"r{i}" for i in range(60, 65)]
+    parquet(frame(20, first=65).assign(request=[f"r{i}" for i in range(20)]), tmp_path / "log", "b")
+    assert [(r.reason, r.column, r.rows) for r in source().tally(second).refused] == [
+        ("repeated from a window before", "request", 25)
+    ], "no ids of predictions"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
