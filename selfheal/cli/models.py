@@ -136,7 +136,12 @@ def labels(name: str, file: Path, json_file: Path | None) -> None:
     nothing of the file is stored.
     """
     from selfheal import loop, steering
+    from selfheal.steering.policies import policy_of_record
 
-    stored = loop.add_labels(steering.open_workspace(), name, file)
-    click.echo(f"{stored.stored} stored, {stored.pending} wait for their rows, {stored.refused} older than one held")
+    ws = steering.open_workspace()
+    stored = loop.add_labels(ws, name, file)
+    kept = f"{stored.stored} stored, {stored.pending} wait for their rows"
+    if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
+        kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
+    click.echo(f"{kept}, {stored.refused} older than one held")
     write_json(json_file, stored)

@@ -49,8 +49,7 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
     if force or not factory.exists():
         made[factory] = sketch.factory_text(name, seen, str(rows), _shown(policy))
     for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        _write(path, text)
     Policy.load(policy).check(seen.features, list(seen.classes))
     for column in seen.columns:
         if column.unfit:
@@ -133,6 +132,14 @@ def read(rows: Path) -> pd.DataFrame:
     if frame.empty:
         raise InputError(f"{rows} holds no rows; some thousand labelled ones are wanted")
     return frame
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); may this user write there?") from error
 
 
 def _of_record(name: str, model: MonitoredModel) -> MonitoredModel:

@@ -97,6 +97,13 @@ def test_rows_that_are_none_are_refused_by_name(frame, tmp_path: Path, file: str
     assert not (tmp_path / "rules").exists()
 
 
+def test_a_place_that_cannot_be_written_is_said(frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame.to_csv("rows.csv", index=False)
+    (tmp_path / "rules").write_text("a file, and no folder")
+    done = invoke(tmp_path, "init", "shop", "--reference", "rows.csv", "--target", "bought")
+    assert (done.exit_code, "may this user write there?" in done.output) == (2, True), done.output
+
+
 FACTORY = """\
 import selfheal
 from tests.steering.given import rows, toy

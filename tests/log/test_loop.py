@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from selfheal.cli import main
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError, UnavailableError
 from selfheal.loop import load, monitor, pending, status
@@ -108,6 +110,14 @@ def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -
     pd.DataFrame({"prediction_id": ["a"], "label": [1]}).pipe(parquet, tmp_path / "claims", "a")
     assert len(source_of(ws, NAME, held, at(0)).labels.known()) == 1
     assert status(ws, NAME)["healthy"]
+
+
+def test_labels_that_are_sent_here_wait_for_no_row_of_the_own_table(ws, tmp_path) -> None:
+    put(ws, policy(str(tmp_path)))
+    (tmp_path / "labels.csv").write_text("prediction_id,label\nr1,1\nr2,0\n")
+    places = {"SELFHEAL_HOME": str(ws.settings.home), "SELFHEAL_RULES": str(ws.settings.rules)}
+    done = CliRunner().invoke(main, ["labels", NAME, str(tmp_path / "labels.csv")], env=places)
+    assert done.output == "2 stored, to be joined by id with the rows of the log, 0 older than one held\n"
 
 
 def test_a_log_that_cannot_be_opened_is_said(ws) -> None:

@@ -28,8 +28,12 @@ def test_files_of_every_kind_and_a_delta_table_in_a_bucket(bucket, source, tmp_p
     window, tally = only(source(**{"from": f"{bucket.uri}/scored"}))
     assert window.frame.index.tolist() == [f"r{i}" for i in range(30)] and tally.refused == ()
     assert len(only(source(**{"from": f"{bucket.uri}/scored/day=1/a.csv"}))[0].frame) == 10, "one object"
+    csv(frame(10, first=10).assign(dew=1.0), tmp_path / "scored" / "day=1", "a")
+    bucket.put(tmp_path / "scored")
     here = source(**{"from": f"{bucket.uri}/scored"})
     (ref,) = closed(here)
+    window = here.read(ref)
+    assert (window.frame["dew"] == 1.0).sum() == 10, "an object that was written anew"
     requests.post(f"{bucket.address}/moto-api/reset", timeout=10).raise_for_status()
     with pytest.raises(UnavailableError, match="NO_SUCH_BUCKET"):
         here.read(ref)
