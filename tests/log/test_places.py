@@ -10,7 +10,7 @@ import requests
 
 from selfheal.errors import InputError, PolicyError, UnavailableError
 from selfheal.log import files
-from selfheal.log.places import Store
+from selfheal.log.places import Store, without_secrets
 from selfheal.log.rows import Bounded, Part
 from selfheal.policy import Log, Policy
 from selfheal.table.values import to_us
@@ -70,6 +70,7 @@ def test_a_bucket_that_cannot_be_read_is_said_without_its_keys(bucket, s3, sourc
     finally:
         requests.post(f"{s3}/moto-api/reset-auth", data="inf", timeout=10).raise_for_status()
     assert "INVALID_ACCESS_KEY_ID" in said and "may the credentials in the environment list and read it?" in said
+    assert without_secrets(f"signed with {SECRET} by libstore") == "signed with *** by libstore"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert "NETWORK_CONNECTION" in says(f"{bucket.uri}/scored")
 
