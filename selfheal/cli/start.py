@@ -35,6 +35,8 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
 
     What a person has to decide stands in the policy as comments. Nothing that is there is written over without --force.
     """
+    import yaml
+
     from selfheal.drill import sketch
     from selfheal.drill.recognised import recognise
     from selfheal.policy import Policy, check_name
@@ -45,12 +47,13 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
         raise RefusedError(f"{_shown(policy)} is there and stays; change it, or write it anew with --force")
     with progress(f"looking at {rows}"):
         seen = recognise(read(rows), target)
-    made = {policy: sketch.policy_text(name, seen, rows.name)}
+    text = sketch.policy_text(name, seen, rows.name)
+    Policy.load(yaml.safe_load(text)).check(seen.features, list(seen.classes))
+    made = {policy: text}
     if force or not factory.exists():
         made[factory] = sketch.factory_text(name, seen, str(rows), _shown(policy))
-    for path, text in made.items():
-        _write(path, text)
-    Policy.load(policy).check(seen.features, list(seen.classes))
+    for path, content in made.items():
+        _write(path, content)
     for column in seen.columns:
         if column.unfit:
             click.echo(f"leave out {column.name!r}: {column.unfit}")

@@ -35,7 +35,7 @@ KINDS = {
     "heals": "undone without asking",
     "asks": "found, and you are asked before anything changes",
     "names": "named as a fault of the data; nothing is healed on it",
-    "leaves": "left alone: it costs less than a point of accuracy",
+    "leaves": "left alone: no more than a point of accuracy is known to be lost",
     "misses": "not healed",
     "harms": "made worse by the heal",
 }
