@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, freezes, loop, models, places
+from selfheal.cli import audit, drill, freezes, loop, models, places, start
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -71,6 +71,8 @@ def main() -> None:
 
 for _command in (
     places.demo,
+    start.init,
+    start.check,
     models.adopt,
     places.serve,
     places.up,

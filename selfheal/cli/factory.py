@@ -5,14 +5,25 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from selfheal.errors import InputError, nearest
+import selfheal
+from selfheal.errors import InputError, SelfhealError, nearest
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
+
+_OTHERS: tuple[str, ...] = (
+    *(sysconfig.get_paths()[of] for of in ("stdlib", "purelib", "platlib")), "<frozen importlib._bootstrap>",
+    "<frozen importlib._bootstrap_external>", str(Path(selfheal.__file__).parent),
+)  # fmt: skip
+"""Where code lies that is not the user's."""
 
 
 def build(spec: str) -> MonitoredModel:
@@ -27,7 +38,8 @@ def build(spec: str) -> MonitoredModel:
     Raises
     ------
     InputError
-        Naming what is missing: the file, the module, the function, or the type of what it returned.
+        Naming what is missing: the file, the module, the function, or the type of what it returned; or where the file
+        raised what.
     """
     from selfheal.model import MonitoredModel
 
@@ -38,7 +50,8 @@ def build(spec: str) -> MonitoredModel:
     factory = getattr(module, name, None)
     if factory is None:
         raise InputError(f"{where!r} has no {name!r}{nearest(name, vars(module))}")
-    model = factory() if callable(factory) and not isinstance(factory, MonitoredModel) else factory
+    with _theirs(spec):
+        model = factory() if callable(factory) and not isinstance(factory, MonitoredModel) else factory
     if not isinstance(model, MonitoredModel):
         raise InputError(f"{spec!r} gives a {type(model).__name__}; it must return a selfheal.MonitoredModel")
     return model
@@ -53,15 +66,35 @@ def _from_file(path: Path) -> ModuleType:
         raise InputError(f"{str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    with _theirs(str(path)):
+        spec.loader.exec_module(module)
     return module
 
 
 def _from_path(name: str) -> ModuleType:
     sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (name == error.name or name.startswith(error.name + ".")):
+        with _theirs(name):
+            return importlib.import_module(name)
+    except InputError as error:
+        lacking = getattr(error.__cause__, "name", None)
+        if not isinstance(error.__cause__, ModuleNotFoundError) or not f"{name}.".startswith(f"{lacking}."):
             raise
         raise InputError(f"no module {name!r}; install it, or name its file: path/to/{name}.py:factory") from error
+
+
+@contextmanager
+def _theirs(spec: str) -> Iterator[None]:
+    """What the user's own code raises, as where it did and why; selfheal's own errors say that themselves."""
+    try:
+        yield
+    except SelfhealError:
+        raise
+    except SyntaxError as error:
+        raise InputError(f"{spec}: {error.filename}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        # The deepest line that is no library's: there it can be mended.
+        mine = [f for f in frames if not any(Path(f.filename).is_relative_to(other) for other in _OTHERS)]
+        where = "".join(f"{at.filename}, line {at.lineno}, in {at.name}: {at.line}: " for at in (mine or frames)[-1:])
+        raise InputError(f"{spec}: {where}{type(error).__name__}: {error}") from error

@@ -89,7 +89,10 @@ def approve(name: str, version: int, actor: str, json_file: Path | None) -> None
     ws = steering.open_workspace()
     with progress(f"approving {name} version {version}"):
         done = steering.approve(ws, name, version, actor)
-    click.echo(f"{name} version {version} {'serves' if done.promoted else 'waits'}: {done.approvals}")
+    if done.before:
+        click.echo(f"{name} version {version} serves already; there is nothing to approve")
+    else:
+        click.echo(f"{name} version {version} {'serves' if done.promoted else 'waits'}: {done.approvals}")
     write_json(
         json_file,
         {
@@ -109,10 +112,14 @@ def approve(name: str, version: int, actor: str, json_file: Path | None) -> None
 def rollback(name: str, to: int | None, json_file: Path | None) -> None:
     """Step back to the version that served before; the one left behind is quarantined."""
     from selfheal import steering
+    from selfheal.steering.look import last_look
 
     ws = steering.open_workspace()
+    before = last_look(ws, name)
     with progress(f"rolling {name} back"):
         look = steering.rollback(ws, name, ACTOR, to=to)
+    if before is not None and to in before.quarantined:
+        click.echo(f"{name} version {to} was in quarantine, for it had been rolled back; your word lifts that")
     left = sorted(look.quarantined)
     click.echo(f"{name} version {look.settled} serves again; in quarantine: {', '.join(map(str, left)) or 'none'}")
     write_json(json_file, {"model": name, "version": look.settled, "quarantine": left})
@@ -129,7 +136,12 @@ def labels(name: str, file: Path, json_file: Path | None) -> None:
     nothing of the file is stored.
     """
     from selfheal import loop, steering
+    from selfheal.steering.policies import policy_of_record
 
-    stored = loop.add_labels(steering.open_workspace(), name, file)
-    click.echo(f"{stored.stored} stored, {stored.pending} wait for their rows, {stored.refused} older than one held")
+    ws = steering.open_workspace()
+    stored = loop.add_labels(ws, name, file)
+    kept = f"{stored.stored} stored, {stored.pending} wait for their rows"
+    if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
+        kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
+    click.echo(f"{kept}, {stored.refused} older than one held")
     write_json(json_file, stored)

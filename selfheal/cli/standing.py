@@ -91,6 +91,9 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
+        if revised := cycle.get("revision"):
+            said = "would alarm" if revised["alarm"] else "no alarm"
+            yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"
 
 
 def _refused(refused: Sequence[Record]) -> Iterator[str]:

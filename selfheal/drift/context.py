@@ -48,10 +48,11 @@ def calendar(model: MonitoredModel) -> frozenset[str]:
 
     Features that only sound so, such as ``hours_per_week`` with 99 of them, are none.
     """
-    return frozenset(c for c in model.features if _of_the_calendar(c, model.reference[c]))
+    return frozenset(c for c in model.features if of_the_calendar(c, model.reference[c]))
 
 
-def _of_the_calendar(name: str, values: pd.Series) -> bool:
+def of_the_calendar(name: str, values: pd.Series) -> bool:
+    """Whether a column is called as a part of date or time is, and holds what such a part can."""
     return len(values.dropna()) > 0 and _calendar_values(name, values) == 1.0
 
 

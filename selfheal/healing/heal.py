@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from selfheal.drift.yardstick import Yardstick, windows
-from selfheal.errors import InputError
+from selfheal.errors import InputError, nearest, shown
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.facts import Fact, next_question
@@ -85,8 +85,10 @@ def heal(
     Raises
     ------
     InputError
-        If labels or weights are not on the window's index, labels name an unknown class, weights are not above zero.
+        If labels or weights are not on the window's index, labels name an unknown class, weights are not above zero; if
+        the window is no frame, a recent one lacks a feature, or a fact is none.
     """
+    _refuse_unlike(model, window, recent, facts)
     truth = _label_indices(model, window, labels)
     if weights is not None:
         window = window.iloc[fair_draw(window, weights, seed)]
@@ -255,6 +257,30 @@ def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:
         )
         return Outcome("refuse", "unknown", [told], table)
     return None
+
+
+def _refuse_unlike(
+    model: MonitoredModel, window: object, recent: pd.DataFrame | Sequence[pd.DataFrame] | None, facts: Sequence[Fact]
+) -> None:
+    """Refuse what is not of the kind that is asked for, by name. Columns that the window lacks are a data fault."""
+    given: list[object] = [recent] if isinstance(recent, pd.DataFrame) else list(() if recent is None else recent)
+    for words, frame in [("window", window), *((f"recent, window {n}", past) for n, past in enumerate(given))]:
+        if not isinstance(frame, pd.DataFrame):
+            raise InputError(f"{words} is of type {type(frame).__name__}; give a DataFrame with the model's columns")
+        lacking = [c for c in model.features if c not in frame.columns]
+        if lacking and frame is not window:
+            raise InputError(
+                f"{words}: column {lacking[0]!r} is missing{nearest(lacking[0], frame.columns)}; give healthy windows "
+                "with every feature, as model.model_units(rows) leaves them",
+                reason="missing column",
+                column=lacking[0],
+            )
+    for fact in facts if isinstance(facts, list | tuple) else [facts]:
+        if not isinstance(fact, Fact):
+            raise InputError(
+                f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
+                "outcome: facts=outcome.answers['yes']"
+            )
 
 
 def _label_indices(model: MonitoredModel, window: pd.DataFrame, labels: pd.Series | None) -> pd.Series | None:

@@ -1,100 +1,99 @@
-"""A folder of Parquet, CSV or JSON lines, read lazily: of Parquet only the row groups that a window needs."""
+"""Files of Parquet, CSV or JSON lines, or a Delta table: lazily, of Parquet only the row groups that a window needs."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Generator
 from functools import lru_cache
-from pathlib import Path
+from pathlib import PurePath
 from zoneinfo import ZoneInfo
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from selfheal.errors import UnavailableError
-from selfheal.log.rows import Bounded, Part
+from selfheal.log import delta
+from selfheal.log.places import FORMATS, HEAD, Place, Stamp, changed
+from selfheal.log.rows import ENCODED, Bounded, Part, broken
 from selfheal.table.values import from_us
-
-FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""Ends of file names that are read; others, and names that begin with ``_`` or ``.``, are somebody's at work."""
 
 SETTLED_SECONDS = 60.0
 """A text file that has not changed for this long grows no more: its last line counts, with or without an end."""
 
-Stamp = tuple[str, int, int]
-"""A file as it is now: path, time of its last change in ns, size in bytes."""
+BOMS = (b"\xff\xfe", b"\xfe\xff")
+"""How text of two or four bytes a letter begins."""
 
 Columns = tuple[tuple[str, pl.DataType], ...]
 
 
 class Files:
-    """The files below a folder (or one file); they are only read.
+    """The files of a place; they are only read.
 
     Parameters
     ----------
     place
-        The folder; relative to the working directory.
+        Where they are.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = Path(place).expanduser()
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._read: list[Stamp] = []
+        self._version: int | None = None
 
     @property
     def name(self) -> str:
         """The folder."""
-        return f"the log {self.place}"
+        return f"the log {self.place.uri}"
 
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: one frame for all files of the same columns and types."""
+        self._read, self._version = [], None
+        if self.place.is_delta():
+            frame, self._version = delta.snapshot(self.place, self.name)
+            yield _bounded(frame, dict(frame.collect_schema()), part, by)
+            return
         alike: dict[tuple[str, Columns], list[str]] = {}
         growing: list[pl.LazyFrame] = []
-        for stamp in self._files():
-            kind = FORMATS[Path(stamp[0]).suffix.lower()]
-            if kind != "parquet" and stamp[1] > (time.time() - SETTLED_SECONDS) * 1e9:
+        for stamp in self.place.files():
+            kind = kind_of(stamp[0])
+            if self._grows(kind, stamp):
                 growing += _whole_lines(kind, stamp, self.name)
                 continue
-            if schema := _columns(kind, stamp, self.name):  # else the file is empty
+            self._read.append(stamp)
+            if schema := _columns(kind, stamp, self.place):  # else the file is empty
                 alike.setdefault((kind, schema), []).append(stamp[0])
-        for frame in (*growing, *(_lazy(kind, paths, self._root) for (kind, _), paths in alike.items())):
+        for frame in (*growing, *(_lazy(kind, paths, self.place) for (kind, _), paths in alike.items())):
             yield _bounded(frame, dict(frame.collect_schema()), part, by)
+
+    def moved(self, *, failed: bool) -> bool:
+        """See :class:`~selfheal.log.rows.Rows`; a snapshot of a Delta table stays, unless its files were removed."""
+        if self._version is not None:
+            return failed and delta.version(self.place, self.name) != self._version
+        return changed(self._read, self.place.files())
 
     def blame(self) -> str:
         """The first file that cannot be read through."""
-        for path, _, size in self._files():
+        if self._version is not None:
+            return self.place.uri
+        for path, _, size in self.place.files():
             try:
                 if size:
-                    _lazy(FORMATS[Path(path).suffix.lower()], [path], self._root).collect()
-            except PolarsError:
+                    _lazy(kind_of(path), [path], self.place).collect()
+            except (PolarsError, OSError):
                 return path
         return "a file"
 
-    @property
-    def _root(self) -> Path:
-        return self.place if self.place.is_dir() else self.place.parent
-
-    def _files(self) -> list[Stamp]:
-        try:
-            if self.place.is_file():
-                found = [self.place]
-            else:
-                os.stat(self.place)
-                found = sorted(p for p in self.place.rglob("*") if _is_ours(p, self.place))
-            stats = [(str(path), path.stat()) for path in found if path.suffix.lower() in FORMATS]
-        except OSError as error:
-            raise UnavailableError(
-                f"{self.name} cannot be read: {error.strerror}; is its disk mounted, and does log.from name it?"
-            ) from error
-        return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+    def _grows(self, kind: str, stamp: Stamp) -> bool:
+        return self.place.grows and kind != "parquet" and stamp[1] > (time.time() - SETTLED_SECONDS) * 1e9
 
 
-def _is_ours(path: Path, root: Path) -> bool:
-    parts = path.relative_to(root).parts
-    return path.suffix.lower() in FORMATS and not any(part.startswith(("_", ".")) for part in parts) and path.is_file()
+def kind_of(path: str) -> str:
+    """The format of a file of the log."""
+    return FORMATS[PurePath(path).suffix.lower()]
 
 
 @lru_cache(maxsize=20_000)
-def _columns(kind: str, stamp: Stamp, name: str) -> Columns:
+def _columns(kind: str, stamp: Stamp, place: Place) -> Columns:
     """Columns of a file; with their types where the format has types. Empty where the file is.
 
     Raises
@@ -104,11 +103,13 @@ def _columns(kind: str, stamp: Stamp, name: str) -> Columns:
     """
     path, _, size = stamp
     try:
-        if kind == "parquet":
-            return tuple(pl.read_parquet_schema(path).items())
-        return tuple(_text(kind, path).collect_schema().items()) if size else ()
+        if kind != "parquet" and not size:
+            return ()
+        if kind != "parquet":
+            _refuse_wide(f"the log {place.uri}", path, place.head(path))
+        return tuple(_lazy(kind, [path], place, hive=False).collect_schema().items())
     except (PolarsError, OSError) as error:
-        raise broken(name, path, error) from error
+        raise broken(f"the log {place.uri}", path, error) from error
 
 
 def _whole_lines(kind: str, stamp: Stamp, name: str) -> list[pl.LazyFrame]:
@@ -117,6 +118,7 @@ def _whole_lines(kind: str, stamp: Stamp, name: str) -> list[pl.LazyFrame]:
     try:
         with open(path, "rb") as file:
             held = file.read(size)
+        _refuse_wide(name, path, held)
         lines = held[: held.rfind(b"\n") + 1]
         frame = _text(kind, lines) if lines else None
         return [frame] if frame is not None and frame.collect_schema() else []
@@ -124,29 +126,27 @@ def _whole_lines(kind: str, stamp: Stamp, name: str) -> list[pl.LazyFrame]:
         raise broken(name, path, error) from error
 
 
-def broken(name: str, path: str, error: Exception) -> UnavailableError:
-    """What to say of a file that cannot be read."""
-    cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return UnavailableError(
-        f"{name}: {path} cannot be read ({cause}): half written, or damaged? No window is handled before it can be; "
-        "write elsewhere and move the whole file here, or take it away"
-    )
+def _refuse_wide(name: str, path: str, start: bytes) -> None:
+    if start.startswith(BOMS) or (len(start) >= HEAD and b"\x00" in start[:HEAD]):
+        raise UnavailableError(f"{name}: {path} is text in UTF-16 or UTF-32, and UTF-8 is read; {ENCODED}")
 
 
-def _text(kind: str, source: str | bytes | list[str]) -> pl.LazyFrame:
+def _text(kind: str, source: bytes | list[str], options: dict[str, str] | None = None) -> pl.LazyFrame:
     """CSV, of which every value is text; or JSON lines, whose types are those of all their lines."""
     if kind == "csv":
-        return pl.scan_csv(source, infer_schema=False)
-    return pl.scan_ndjson(source, infer_schema_length=None)
+        return pl.scan_csv(source, infer_schema=False, storage_options=options)
+    return pl.scan_ndjson(source, infer_schema_length=None, storage_options=options)
 
 
-def _lazy(kind: str, paths: list[str], root: Path) -> pl.LazyFrame:
+def _lazy(kind: str, paths: list[str], place: Place, *, hive: bool = True) -> pl.LazyFrame:
     if kind != "parquet":
-        return _text(kind, paths)
-    folders = (part for path in paths for part in Path(path).relative_to(root).parts[:-1])
+        return _text(kind, paths, place.options)
+    folders = (part for path in paths for part in place.folders(path)) if hive else ()
     # As text: a partition site=007 is no 7, and what is a number is cast by the model's schema.
-    hive: dict[str, pl.DataType] = {part.split("=", 1)[0]: pl.String() for part in folders if "=" in part}
-    return pl.scan_parquet(paths, hive_partitioning=bool(hive), hive_schema=hive or None)
+    parts: dict[str, pl.DataType] = {part.split("=", 1)[0]: pl.String() for part in folders if "=" in part}
+    return pl.scan_parquet(
+        paths, hive_partitioning=bool(parts), hive_schema=parts or None, storage_options=place.options
+    )
 
 
 def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by: Bounded) -> pl.LazyFrame:

@@ -13,15 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import polars as pl
-from polars.exceptions import PolarsError
 
 from selfheal.errors import InputError, NotFoundError, UnavailableError
 from selfheal.log.casting import zoneless
-from selfheal.log.files import broken
 from selfheal.log.later import Labels
 from selfheal.log.layout import AT, ID, NAIVE, ORDER, VERSION, WEIGHT, WHY, Layout, reason_and_column
 from selfheal.log.planning import by_rows, by_time
-from selfheal.log.rows import Bounded, Part, Rows
+from selfheal.log.rows import Bounded, Part, Rows, steadily
 from selfheal.log.source import Tally
 from selfheal.policy import WindowSpec
 from selfheal.table import InferenceTable, Refusal, Window, WindowRef, spread
@@ -197,11 +195,12 @@ class Foreign:
         layout = self.layout
         by = Bounded(layout.raw[AT], layout.raw.get(ORDER))
         asked = _in_part(part) | pl.col(NAIVE)
-        try:
+
+        def read() -> list[pl.DataFrame]:
             with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
-                found = [layout.mapped(frame, keys=keys).filter(asked).collect() for frame in frames]
-        except PolarsError as error:
-            raise broken(self.rows.name, self.rows.blame(), error) from error
+                return [layout.mapped(frame, keys=keys).filter(asked).collect() for frame in frames]
+
+        found = steadily(self.rows, read)
         if not found:
             return layout.empty(keys=keys)
         rows = pl.concat(found)
@@ -227,13 +226,27 @@ class Foreign:
                 raw = raw.filter(_inside_expr(ref))
             if not (raw[AT].is_sorted() and raw[AT].is_unique().all()):  # a log mostly is, and a sort copies all of it
                 raw = raw.sort(AT, ID, nulls_last=True)
-            self._last[ref.index] = self._usable(raw)
+            self._last[ref.index] = self._usable(raw, self._before(ref, raw))
         return self._last[ref.index]
 
-    def _usable(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:
+    def _before(self, ref: WindowRef, rows: pl.DataFrame) -> pl.Series:
+        """Ids of the rows that the windows before had, too: a client that sent again just after a window's end."""
+        if ref.seqs is not None:
+            part = Part(after=ref.seqs[0] - REPEATED * (ref.seqs[1] - ref.seqs[0]), last=ref.seqs[0])
+        else:
+            part = Part(to_us(ref.start - REPEATED * (ref.end - ref.start)), to_us(ref.start))
+        past = self._placed(part)[ID]
+        return past.filter(past.is_in(rows[ID].drop_nulls().implode()))
+
+    def _usable(self, rows: pl.DataFrame, before: pl.Series) -> tuple[pl.DataFrame, Tally]:
         wrong = rows.drop_nulls(WHY).group_by(WHY).len().sort("len", WHY, descending=[True, False])
         refused = [Refusal(*reason_and_column(why), count) for why, count in wrong.iter_rows()]
-        good = rows.filter(pl.col(WHY).is_null()).drop(WHY)
+        right = rows.filter(pl.col(WHY).is_null()).drop(WHY)
+        good = right if before.is_empty() else right.filter(~pl.col(ID).is_in(before.implode()))
+        if again := len(right) - len(good):
+            # A retry is nobody's fault; ids of which most come again name no prediction.
+            blamed = self.layout.raw[ID] if again > len(right) / 2 else ""
+            refused.append(Refusal("repeated from a window before", blamed, again))
         kept = good
         if not good[ID].is_unique().all():
             same = [ID, *(name for name in good.columns if name.startswith("f:"))]
@@ -304,6 +317,9 @@ class Foreign:
             labels=label_series(codes, self.labels.classes, frame.index),
         )
 
+
+REPEATED = 3
+"""Windows before, as long as this one, in which the ids of its rows are looked for: their times and ids are read."""
 
 MOST = 0.01
 """Share of a window that one row may stand for."""

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from polars.exceptions import PolarsError
 
 from selfheal.errors import InputError, UnavailableError, nearest
 from selfheal.log.casting import micros, text
-from selfheal.log.files import broken
-from selfheal.log.rows import Bounded, Part, Rows
+from selfheal.log.rows import Bounded, Part, Rows, steadily
 from selfheal.policy import LogLabels
 from selfheal.table.values import duration_us
 
@@ -71,15 +69,17 @@ class Labels:
             return self._there(self.place, self.rows)
         except (UnavailableError, InputError) as error:
             self.tell(str(error))
-        except PolarsError as error:
-            self.tell(str(broken(self.rows.name, self.rows.blame(), error)))
         return []
 
     def _there(self, place: LogLabels, rows: Rows) -> list[pl.DataFrame]:
         named = place.columns
         wanted = {named.prediction_id, named.label, *([named.known_at] if named.known_at else [])}
-        with closing(rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
-            found = [self._read(frame, place, rows.name) for frame in frames]
+
+        def read() -> list[pl.DataFrame]:
+            with closing(rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
+                return [self._read(frame, place, rows.name) for frame in frames]
+
+        found = steadily(rows, read)
         if not found:
             return []
         every = pl.concat(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError
@@ -12,6 +13,7 @@ from selfheal.log.files import Files
 from selfheal.log.foreign import Foreign, Keeper
 from selfheal.log.later import Labels
 from selfheal.log.layout import Layout
+from selfheal.log.places import Disk, Store
 from selfheal.log.rows import Rows
 from selfheal.policy import Log, LogLabels
 from selfheal.table import InferenceTable
@@ -72,8 +74,10 @@ def open_rows(place: Log | LogLabels) -> Rows:
         As :func:`open_log`.
     """
     where = _REFERENCE.sub(_from_environment, place.source)
+    if place.is_store:
+        return Files(Store.parse(where))
     if not place.is_sql:
-        return Files(where)
+        return Files(Disk(Path(where).expanduser()))
     from selfheal.log.sql import Sql
 
     return Sql(where, place.table or "")

@@ -50,6 +50,10 @@ class Sql:
         """The table."""
         return self.table
 
+    def moved(self, *, failed: bool) -> bool:
+        """Never: a query sees one state of the table."""
+        return False
+
     def scan(self, columns: Collection[str], part: Part, by: Bounded) -> Generator[pl.LazyFrame, None, None]:
         """See :class:`~selfheal.log.rows.Rows`: a frame for every :data:`CHUNK` rows, or an empty one."""
         with self._connected() as connection:

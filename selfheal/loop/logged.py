@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from selfheal.policy import Monitor, format_duration
+from selfheal.policy import Monitor
 from selfheal.steering.workspace import Workspace
 from selfheal.table.values import from_us
 
@@ -56,13 +56,26 @@ def silence(newest: int | None, cycles: Sequence[Mapping[str, Any]], monitor: Mo
     pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
     length = monitor.window.duration or max((end - start for start, end in spans), default=timedelta(days=1))
     bound = max(QUIET_WINDOWS * length + monitor.lateness, QUIET_GAPS * max(pauses, default=timedelta(0)))
-    still = timedelta(seconds=round((now - from_us(newest)).total_seconds()))
+    still = now - from_us(newest)
     if still <= bound:
         return ""
     return (
-        f"the log has stopped growing: its newest row is {format_duration(still)} old "
-        f"(bound {format_duration(bound)}); does whatever fills it run?"
+        f"the log has stopped growing: its newest row is {spoken(still)} old (bound {spoken(bound)}); does whatever "
+        "fills it run?"
     )
+
+
+def spoken(time: timedelta) -> str:
+    """A time as people say it, in the largest unit of which there are two.
+
+    >>> spoken(timedelta(hours=50)), spoken(timedelta(minutes=90)), spoken(timedelta(seconds=30))
+    ('2.08 days', '90 minutes', '30 seconds')
+    """
+    seconds = time.total_seconds()
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
 
 
 def note_late(ws: Workspace, name: str, source: Source) -> None:

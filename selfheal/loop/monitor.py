@@ -13,6 +13,7 @@ from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
+from selfheal.loop.revise import revise
 from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
@@ -80,11 +81,11 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        return back_test(look_after(serving))
+        return back_test(revise(look_after(serving)))
     except SelfhealError:
         raise
     except Exception:  # whatever old rows may raise: the new windows are handled all the same
-        _log.exception("%s: labels that came late were not read", name)
+        _log.exception("%s: labels or rows that came late were not read", name)
         return serving
 
 

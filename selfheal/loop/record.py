@@ -83,21 +83,21 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
         "held": seen.held,
-        "signals": [_plain(asdict(s)) for s in seen.signals],
-        "drift": {} if seen.report is None else _plain(seen.report.values),
+        "signals": [plain(asdict(s)) for s in seen.signals],
+        "drift": {} if seen.report is None else plain(seen.report.values),
         "drifted": [] if seen.report is None else list(seen.report.drifted),
         "accuracy": None if math.isnan(seen.accuracy) else seen.accuracy,
         "labelled": seen.labelled,
         "estimate": as_entry(seen.estimate),
         "policy": ctx.policy.digest,
         "heal": None if heal is None else heal.to_json(),
-        "watch": None if watch is None else _plain(asdict(watch)),
+        "watch": None if watch is None else plain(asdict(watch)),
         "data_fault": list(faults(decision, heal)),
         "report": "",
     }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """Through JSON, NaN and infinities as null: PostgreSQL's and other people's parsers refuse them."""
     return dict(json.loads(json.dumps(values, default=str), parse_constant=lambda _: None))
 

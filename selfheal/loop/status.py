@@ -194,10 +194,16 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
         "late": record.get("late", 0),
+        "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
     }
+
+
+def _revision(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the window's rows say with those that came late."""
+    return {k: told[k] for k in ("at", "late", "alarm", "reasons", "report")} if told else None
 
 
 def _entry(entry: JournalEntry) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from selfheal.policy.sections import Section
 from selfheal.policy.values import Duration
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://")
-_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "http", "https", "file"}
+_STORES = {"s3", "s3a", "gs", "gcs", "az"}
+_NO_PLACES = {"abfs", "abfss", "hdfs", "http", "https", "file", "adl", "dbfs"}
 _SECRET = re.compile(r"://[^:/@\s]*:(?P<user>\S+)@|[?&](?:password|passwd|pwd|token|secret)=(?P<query>[^&\s]+)", re.I)
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -26,22 +27,37 @@ class _Place(Section):
     source: str = Field(
         alias="from",
         min_length=1,
-        description="a folder (or one file) of Parquet, CSV or JSON lines, or the SQLAlchemy URL of a database; "
-        "`${NAME}` is taken from the environment",
+        description="a folder (or one file) of Parquet, CSV or JSON lines, a Delta table, the same in an object store "
+        "(`s3://`, `gs://`, `az://`), or the SQLAlchemy URL of a database; `${NAME}` is taken from the environment",
     )
     table: str | None = Field(None, description="of a database: the table or view")
 
     @property
     def is_sql(self) -> bool:
         """Whether it is a database."""
-        return _SCHEME.match(self.source) is not None
+        return bool(self._scheme) and not self.is_store
+
+    @property
+    def is_store(self) -> bool:
+        """Whether it is an object store."""
+        return self._scheme in _STORES
+
+    @property
+    def _scheme(self) -> str:
+        found = _SCHEME.match(self.source)
+        return found[1].lower() if found else ""
 
     @model_validator(mode="after")
     def _readable(self) -> Any:
-        scheme = _SCHEME.match(self.source)
-        if scheme and scheme[1].lower() in _STORES:
+        if self._scheme in _NO_PLACES:
             raise ValueError(
-                f"from: {scheme[1]}:// is not read yet; give a folder that is mounted here, or a database's URL"
+                f"from: {self._scheme}:// is not read; give s3://, gs:// or az://, a folder that is mounted here, or a "
+                "database's URL"
+            )
+        if self.is_store and re.search(r"[@?#]", self.source):
+            raise ValueError(
+                "from: the place of an object store is bucket and prefix, s3://bucket/prefix; its credentials and "
+                "endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)"
             )
         if any(_REFERENCE.sub("", found["user"] or found["query"]) for found in _SECRET.finditer(self.source)):
             raise ValueError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
@@ -11,7 +13,7 @@ from selfheal.adapter import Adapter
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 from selfheal.policy import check_name
-from selfheal.registry.archive import POLICY
+from selfheal.registry.archive import POLICY, save_base
 from selfheal.registry.store import Registry
 from selfheal.registry.versions import VersionInfo
 from selfheal.settings import Settings
@@ -113,6 +115,35 @@ def adopt(name: str, model: MonitoredModel, settings: Settings | None = None) ->
         return adopt_model(name, model, Registry(here), table)
     finally:
         table.close()
+
+
+def rehearse(name: str, model: MonitoredModel, settings: Settings | None = None) -> int:
+    """Whatever :func:`adopt` would refuse, MLflow aside; the base is stored in a folder that is gone afterwards.
+
+    Returns
+    -------
+    int
+        Bytes of the stored base, which was opened again and answers as the model does.
+
+    Raises
+    ------
+    InputError
+        As :func:`adopt` raises it.
+    UnavailableError
+        The database cannot be reached.
+    """
+    _check(name, model)
+    here = settings or Settings.from_env()
+    table = InferenceTable(here.database_url, rehearses=True)
+    try:
+        if table.models():
+            table.create(name, model.dtypes, model.classes_.tolist())
+    finally:
+        table.close()
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "base"
+        save_base(model, place)
+        return sum(file.stat().st_size for file in place.iterdir())
 
 
 def load(name: str, settings: Settings | None = None) -> MonitoredModel:

@@ -77,12 +77,15 @@ class Approved:
         The version, and who has approved it by now.
     promoted
         Whether it serves.
+    before
+        Whether it served already: then there was nothing to approve, and nothing was journaled.
     """
 
     name: str
     version: int
     approvals: Approvals
     promoted: bool
+    before: bool = False
 
 
 def approve(ws: Workspace, name: str, version: int, actor: str) -> Approved:
@@ -104,7 +107,7 @@ def approve(ws: Workspace, name: str, version: int, actor: str) -> Approved:
     settled = reconcile(ws, name)
     info, look = settled.stand.version(version), settled.stand.look or Look()
     if look.settled == version:
-        return Approved(name, version, approvals(ws, name, info, look), True)
+        return Approved(name, version, approvals(ws, name, info, look), True, before=True)
     said = approvals(ws, name, info, look)
     if who.casefold() not in {n.casefold() for n in said.names}:
         note_approval(ws, name, info, look, who)

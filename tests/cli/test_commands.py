@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -55,7 +56,7 @@ def commands() -> Sequence[str]:
 
 
 def test_the_commands_in_the_order_of_use() -> None:
-    names = ["demo", "adopt", "serve", "up", "monitor", "heal", "audit"]
+    names = ["demo", "init", "check", "adopt", "serve", "up", "monitor", "heal", "audit"]
     names += ["status", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill", "ui"]
     assert commands() == names
 
@@ -96,10 +97,30 @@ def test_a_factory_that_is_none_is_refused_by_name(place: Path, factory: str, wo
     assert f"error: {words}" in done.output or words in done.output
 
 
-def test_a_defect_in_the_users_file_keeps_its_traceback(place: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("import no_such_dependency_of_mine\n")
-    done = invoke(place, "adopt", "other", "broken.py:make")
-    assert isinstance(done.exception, ModuleNotFoundError)
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            "import no_such_dependency_of_mine",
+            "broken.py, line 1, in <module>: import no_such_dependency_of_mine: Module",
+        ),
+        (
+            "def make():\n    open('/no/such/net.pt')",
+            "broken.py, line 2, in make: open('/no/such/net.pt'): FileNotFoundError",
+        ),
+        (
+            "import pandas\nmake = lambda: pandas.read_csv('no.csv')",
+            "broken.py, line 2, in <lambda>: make = lambda: pandas",
+        ),
+        ("def make(:", "broken.py, line 1: invalid syntax"),
+    ],
+)
+def test_a_defect_in_the_users_file_is_named_where_it_is(place: Path, tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "broken.py").write_text(f"{code}\n")
+    for spec in ("broken.py:make", "broken:make"):
+        sys.modules.pop("broken", None)
+        done = invoke(place, "adopt", "other", spec)
+        assert (done.exit_code, words in done.output, "Traceback" in done.output) == (2, True, False), done.output
 
 
 def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ def test_two_names_approve_a_version(place, ws):
     assert second.output.splitlines()[-1] == "toy version 2 serves: 2 of 2 approvals (ada, bob)"
     told = {"model": NAME, "version": 2, "promoted": True, "approvals": ["ada", "bob"], "needed": 2}
     assert json.loads((place / "x.json").read_text()) == told and ws.registry.production(NAME) == [2]
+    again = invoke(place, "approve", NAME, "2", "--as", "cyd")
+    assert (again.exit_code, "version 2 serves already; there is nothing to approve" in again.output) == (0, True)
+    assert "quarantine: 2" in invoke(place, "rollback", NAME).output
+    back = invoke(place, "rollback", NAME, "--to", "2").output
+    assert "toy version 2 was in quarantine, for it had been rolled back; your word lifts that" in back
+    assert "quarantine: 1" in back and ws.registry.production(NAME) == [2]
     assert invoke(place, "approve", NAME, "9", "--as", "ada").exit_code == 2
     assert invoke(place, "approve", NAME, "3", "--as", "flow").exit_code == 2
 

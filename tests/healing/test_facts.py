@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import selfheal
+from selfheal import InputError
 from selfheal.adapter import ColumnMap
 from selfheal.healing.facts import Fact, about_units
 from selfheal.healing.fits.conversions import declared
@@ -70,6 +72,23 @@ def test_who_does_not_know_or_denied_twice_is_asked_for_labels(world: World) -> 
     assert selfheal.heal(world.model, moved(world), facts=denials).asks == "labels"
     same = [replace(one, question="one question, two conversions") for one in denials]
     assert selfheal.heal(world.model, moved(world), facts=same).asks == "fact"
+
+
+def test_what_is_of_another_kind_is_refused_by_name(world: World) -> None:
+    rows = moved(world)
+    healthy = [rows.iloc[:200], rows.iloc[200:400].rename(columns={"x5": "x_5"})]
+    for words, given in {
+        "recent, window 1: column 'x5' is missing; did you mean 'x_5'": {"recent": healthy},
+        "recent, window 0 is of type ndarray": {"recent": [rows.to_numpy()]},
+        "facts: 'yes' is of type str, and no answer": {"facts": ["yes"]},
+        "facts: {'x5': 'yes'} is of type dict": {"facts": {"x5": "yes"}},
+    }.items():
+        with pytest.raises(InputError, match=re.escape(words)):
+            selfheal.heal(world.model, rows, **given)
+    with pytest.raises(InputError, match="window is of type ndarray; give a DataFrame"):
+        selfheal.heal(world.model, rows.to_numpy())
+    lacking = selfheal.heal(world.model, rows.drop(columns="x5"))
+    assert (lacking.decision, lacking.diagnosis) == ("refuse", "data_fault") and "'x5'" in lacking.reasons[0]
 
 
 def test_conversions_that_fit_alike_are_the_options_and_a_no_denies_them_all() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from selfheal.log.foreign import Foreign, Keeper
 from selfheal.log.opening import open_log
 from selfheal.policy import Log
 from selfheal.table import InferenceTable
-from tests.log.given import END, MINE
+from tests.log.given import END, MINE, Bucket
 from tests.steering.conftest import home, template, ws
 from tests.steering.given import NAME, toy
 from tests.table.conftest import postgres
@@ -32,6 +35,30 @@ def table(tmp_path: Path, model):
     table.create(NAME, model.dtypes, [int(c) for c in model.classes_])
     yield table
     table.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a real S3 on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+SECRET = "a-secret-key-of-nobody"
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A new bucket, to which the environment has the keys."""
+    keys = {"AWS_ENDPOINT_URL": s3, "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": SECRET}
+    for name, value in (keys | {"AWS_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(name, value)
+    return Bucket(s3, f"log-{secrets.token_hex(6)}")
 
 
 class Told(list[Any]):

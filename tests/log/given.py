@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import requests
 import sqlalchemy as sa
 import yaml
 
@@ -87,8 +89,43 @@ def to_postgres(frame: pd.DataFrame, engine: sa.Engine, table: str) -> None:
     frame.to_sql(table, engine, index=False, if_exists="append")
 
 
+def delta(frame: pd.DataFrame, folder: Path, name: str) -> None:
+    """Two commits: a table of two files, of which the second holds the later rows."""
+    from deltalake import write_deltalake
+
+    half = len(frame) // 2
+    for part in (frame[:half], frame[half:]):
+        table = pa.Table.from_pandas(part, preserve_index=False)
+        write_deltalake(str(folder), table, mode="append", schema_mode="merge")
+
+
+class Bucket:
+    """A bucket of an S3 that runs on loopback; the address and its credentials are in the environment."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self.address, self.name = address, name
+        self.make()
+
+    def make(self) -> None:
+        self._do("PUT", "")
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}"
+
+    def put(self, folder: Path) -> None:
+        """Every file below a folder."""
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            self._do("PUT", f"/{folder.name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def _do(self, method: str, key: str, data: bytes = b"") -> None:
+        signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=somebody/20260101/us-east-1/s3/aws4_request"}
+        where = f"{self.address}/{self.name}{key}"
+        requests.request(method, where, data=data, headers=signed, timeout=30).raise_for_status()
+
+
 Writer = Callable[[pd.DataFrame, Path, str], None]
-FILES: dict[str, Writer] = {"parquet": parquet, "partitioned": partitioned, "csv": csv, "jsonl": jsonl}
+FILES: dict[str, Writer] = {"parquet": parquet, "partitioned": partitioned, "csv": csv, "jsonl": jsonl, "delta": delta}
 
 
 def said(cycles: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -45,6 +45,17 @@ def test_a_label_is_a_class_however_it_is_written(kind, words, labelled, tmp_pat
     assert here.labelled_windows([0]) == {0: 50} and len(here.labelled(ref).frame) == 50
 
 
+def test_labels_join_by_id_in_whatever_order_they_come(labelled, tmp_path) -> None:
+    """And those of ids that no row has are nobody's."""
+    strangers = claims(9).assign(claim=[f"q{i}" for i in range(9)], fraud=1)
+    held = pd.concat([claims(), strangers]).sample(frac=1, random_state=0)
+    csv(held, tmp_path / "claims", "a")
+    here = labelled()
+    (ref,) = closed(here)
+    assert here.read(ref).labels.tolist() == [i % 2 for i in range(50)]
+    assert here.labelled_windows([0]) == {0: 50}
+
+
 def test_a_label_is_known_from_its_day_on(labelled, tmp_path) -> None:
     parquet(claims(), tmp_path / "claims", "a")
     (ref,) = closed(labelled())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from selfheal.cli import main
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError, UnavailableError
 from selfheal.loop import load, monitor, pending, status
@@ -33,7 +36,7 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     log = tmp_path / "log"
     put(ws, quick(policy(str(log))))
 
-    def add(window: int, frame: pd.DataFrame, first: int = 0, **spoiled: float) -> None:
+    def add(window: int, frame: pd.DataFrame, first: int = 0, **spoiled: Any) -> None:
         parquet(logged(ws, frame, window * N + first).assign(**spoiled), log, f"{window}-{first}")
 
     for window in (0, 1):
@@ -78,9 +81,26 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     assert (found["log"]["state"], found["log"]["late"], found["cycles"][3]["late"]) == ("read", 3, 3)
     assert any("3 rows came after their window was handled" in line for line in standing(found))
 
-    # Nothing comes any more.
-    assert monitor(ws, NAME, at(9)) == []
-    assert any("the log has stopped growing" in text for text in status(ws, NAME)["health"])
+    # Nothing comes any more, but for so many late rows that their window is looked at anew.
+    add(3, in_celsius(rows(20, 10), "temperature", "dew"), first=100, request=[f"late {i}" for i in range(20)])
+    revised_and_silent(ws)
+
+
+def revised_and_silent(ws) -> None:
+    """What became of window 3 and its 23 late rows; the log has not grown since."""
+    before = ws.table.cycle(NAME, 3)
+    for _ in range(2):  # they are counted, then revised; and no third time
+        assert monitor(ws, NAME, at(9)) == []
+    record = ws.table.cycle(NAME, 3)
+    revision, late = record.pop("revision"), record.pop("late")
+    assert (late, revision["late"], revision["held"]) == (23, 23, 223) and not revision["alarm"]
+    assert {**record, "late": 3} == before, "what was decided stands: no heal, no alarm, no patience"
+    monitor(ws, NAME, at(9))
+    assert ws.table.cycle(NAME, 3)["revision"] == revision
+    found = status(ws, NAME)
+    assert found["cycles"][3]["revision"]["report"] == "reports/window-000003-revised.html"
+    assert any("revised with 23 late rows: no alarm" in line for line in standing(found))
+    assert any("the log has stopped growing: its newest row is 16.7 minutes old" in t for t in found["health"])
 
 
 def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -> None:
@@ -90,6 +110,14 @@ def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -
     pd.DataFrame({"prediction_id": ["a"], "label": [1]}).pipe(parquet, tmp_path / "claims", "a")
     assert len(source_of(ws, NAME, held, at(0)).labels.known()) == 1
     assert status(ws, NAME)["healthy"]
+
+
+def test_labels_that_are_sent_here_wait_for_no_row_of_the_own_table(ws, tmp_path) -> None:
+    put(ws, policy(str(tmp_path)))
+    (tmp_path / "labels.csv").write_text("prediction_id,label\nr1,1\nr2,0\n")
+    places = {"SELFHEAL_HOME": str(ws.settings.home), "SELFHEAL_RULES": str(ws.settings.rules)}
+    done = CliRunner().invoke(main, ["labels", NAME, str(tmp_path / "labels.csv")], env=places)
+    assert done.output == "2 stored, to be joined by id with the rows of the log, 0 older than one held\n"
 
 
 def test_a_log_that_cannot_be_opened_is_said(ws) -> None:

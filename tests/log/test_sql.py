@@ -145,6 +145,20 @@ def test_a_wrong_password_is_never_said(postgres, source, monkeypatch) -> None:
         connection.exec_driver_sql("DROP ROLE reader")
 
 
+def test_a_table_that_may_not_be_read_is_named(postgres, source) -> None:
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS kept")
+        connection.exec_driver_sql("DROP ROLE IF EXISTS stranger")
+        connection.exec_driver_sql("CREATE ROLE stranger LOGIN")
+    to_postgres(frame(), postgres, "kept")
+    here = source(**{"from": postgres.url.set(username="stranger").render_as_string(), "table": "kept"})
+    with pytest.raises(UnavailableError, match=r"permission denied for table kept; .* its user may read the table"):
+        closed(here)
+    assert "permission denied" in told(here)[0]
+    with postgres.connect() as connection:
+        connection.exec_driver_sql("DROP ROLE stranger")
+
+
 def test_a_view_of_text_times(tmp_path, source) -> None:
     to_sqlite(frame().assign(number=range(50)), tmp_path / "log.db")
     assert only(source(**{"from": f"sqlite:///{tmp_path}/log.db", "table": "scored"}, now=END))[1].used == 50

@@ -1,0 +1,159 @@
+"""The commands before a model is adopted: write the first policy and factory from rows, and check what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from selfheal.cli.output import Example, json_option, progress, write_json
+from selfheal.errors import InputError, NotFoundError, RefusedError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfheal.model import MonitoredModel
+
+
+@click.command(
+    cls=Example,
+    short_help="Write a first policy and factory from your rows.",
+    epilog="selfheal init fraud --reference held_out.parquet --target is_fraud",
+)
+@click.argument("name")
+@click.option(
+    "--reference", "rows", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Labelled rows that the model was not trained on, in time order: Parquet or CSV.",
+)  # fmt: skip
+@click.option("--target", required=True, metavar="COLUMN", help="The column of the label.")
+@click.option("--force", is_flag=True, help="Write over a policy and a factory that are there.")
+@json_option
+def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None) -> None:
+    """Look at labelled rows, and write rules/NAME.yaml with what they say and NAME_model.py, a factory to fill in.
+
+    What a person has to decide stands in the policy as comments. Nothing that is there is written over without --force.
+    """
+    import yaml
+
+    from selfheal.drill import sketch
+    from selfheal.drill.recognised import recognise
+    from selfheal.policy import Policy, check_name
+    from selfheal.settings import Settings
+
+    policy, factory = Settings.from_env().rules / f"{check_name(name)}.yaml", Path(factory_of(name).partition(":")[0])
+    if policy.exists() and not force:
+        raise RefusedError(f"{_shown(policy)} is there and stays; change it, or write it anew with --force")
+    with progress(f"looking at {rows}"):
+        seen = recognise(read(rows), target)
+    text = sketch.policy_text(name, seen, rows.name)
+    Policy.load(yaml.safe_load(text)).check(seen.features, list(seen.classes))
+    made = {policy: text}
+    if force or not factory.exists():
+        made[factory] = sketch.factory_text(name, seen, str(rows), _shown(policy))
+    for path, content in made.items():
+        _write(path, content)
+    for column in seen.columns:
+        if column.unfit:
+            click.echo(f"leave out {column.name!r}: {column.unfit}")
+    for line in sketch.next_steps(name, str(factory), [_shown(path) for path in made]):
+        click.echo(line)
+    write_json(json_file, seen)
+
+
+@click.command(
+    cls=Example,
+    short_help="Try a model before it is adopted.",
+    epilog="selfheal check fraud --factory fraud_model.py:build",
+)
+@click.argument("name")
+@click.option(
+    "--factory", metavar="MODULE_OR_FILE:FACTORY", help="What builds the model; by default NAME_model.py:build."
+)
+@json_option
+@click.pass_context
+def check(ctx: click.Context, name: str, factory: str | None, json_file: Path | None) -> None:
+    """Try a model before it is adopted: nothing is registered.
+
+    What adopt would refuse is refused. Then ten healthy windows are watched, and every fault that the columns allow is
+    injected into held-back rows: what will be healed, what is asked and what is not. Exit status 1 when patience would
+    confirm an alarm on healthy windows, or a heal made something worse.
+    """
+    from selfheal.cli.factory import build
+    from selfheal.drill import check as drill
+    from selfheal.policy import check_name
+    from selfheal.registry.adoption import rehearse
+
+    spec = factory or factory_of(check_name(name))
+    if factory is None and not Path(spec.partition(":")[0]).exists():
+        raise NotFoundError(
+            f"no factory {spec!r} here; name one with --factory MODULE_OR_FILE:FACTORY, or begin: selfheal init {name}"
+        )
+    with progress(f"building {name} with {spec}"):
+        model = _of_record(name, build(spec))
+    with progress("storing it, and opening it again"):
+        rehearse(name, model)
+    with progress("watching healthy windows, then breaking some"):
+        found = drill.check(model)
+    for line in drill.lines(name, found):
+        click.echo(line)
+    if found.fit:
+        click.echo(f"  now       selfheal adopt {name} {spec}")
+    write_json(json_file, found)
+    if not found.fit:
+        ctx.exit(1)
+
+
+def factory_of(name: str) -> str:
+    """The factory that ``init`` writes for a model."""
+    return f"{name.replace('-', '_')}_model.py:build"
+
+
+def read(rows: Path) -> pd.DataFrame:
+    """Labelled rows of a Parquet or CSV file.
+
+    Raises
+    ------
+    InputError
+        It is neither, or cannot be read.
+    """
+    import pandas as pd
+
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".parquet": pd.read_parquet,
+        ".pq": pd.read_parquet,
+        ".csv": pd.read_csv,
+    }
+    reader = readers.get(rows.suffix.lower())
+    if reader is None:
+        raise InputError(f"{rows} ends in {rows.suffix!r}; give the rows as .parquet or .csv: frame.to_parquet(...)")
+    try:
+        frame = reader(rows)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{rows} cannot be read ({error}); is it whole, and what its ending says?") from error
+    if frame.empty:
+        raise InputError(f"{rows} holds no rows; some thousand labelled ones are wanted")
+    return frame
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); may this user write there?") from error
+
+
+def _of_record(name: str, model: MonitoredModel) -> MonitoredModel:
+    """The model under the policy that would hold: the file of rules, where there is one."""
+    from selfheal.settings import Settings
+
+    policy = Settings.from_env().rules / f"{name}.yaml"
+    return model.with_policy(policy) if policy.exists() else model
+
+
+def _shown(path: Path) -> str:
+    """A path as it is called from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

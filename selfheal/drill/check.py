@@ -1,0 +1,242 @@
+"""Before a model is adopted: can it be, would its healthy windows alarm, and what could be healed? Nothing is kept."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from selfheal.adapter import Adapter
+from selfheal.board.course import Board, Options, Say
+from selfheal.board.score import Row
+from selfheal.board.triggers import WARM, Watched, watch
+from selfheal.drill.course import fire_drill
+from selfheal.drill.own import LEAST, WINDOW, Held
+from selfheal.model import MonitoredModel
+
+WINDOWS = 10
+"""Healthy windows that are watched."""
+
+SMALL = 400
+"""Rows of a window under which prior shifts and rule heals are missed (docs/notes.md)."""
+
+SLIGHT = 0.01
+"""Accuracy that a change may cost without being worth a heal."""
+
+SHOWN = 150
+"""Letters of a reason on a terminal; ``--json`` has all of them."""
+
+KINDS = {
+    "heals": "undone without asking",
+    "asks": "found, and you are asked before anything changes",
+    "names": "named as a fault of the data; nothing is healed on it",
+    "leaves": "left alone: no more than a point of accuracy is known to be lost",
+    "misses": "not healed",
+    "harms": "made worse by the heal",
+}
+"""What may become of a fault, best first."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of one fault in the drill.
+
+    Attributes
+    ----------
+    kind
+        A key of :data:`KINDS`.
+    fault
+        What happened to the rows.
+    words
+        In one line: accuracy, and why.
+    """
+
+    kind: str
+    fault: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes
+    ----------
+    rows, features, classes
+        The reference, and how many columns and classes it has.
+    window
+        Rows of a healthy window; there were :data:`WINDOWS`.
+    accuracy, constant
+        Of the model, and of its most frequent answer, on the reference.
+    alarms, confirmed
+        Healthy windows that alarmed, and that patience would have confirmed.
+    measures
+        What alarmed.
+    fates
+        What became of each fault; empty where there are too few rows for a drill.
+    harmful
+        Promotions that made it worse, but for a fault that pushed the model to a luckier answer.
+    notes
+        What to know, and what would make it better.
+    """
+
+    rows: int
+    features: int
+    classes: int
+    window: int
+    accuracy: float
+    constant: float
+    alarms: int
+    confirmed: int
+    measures: tuple[str, ...]
+    fates: tuple[Fate, ...]
+    harmful: int
+    notes: tuple[str, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether the loop can be trusted with it: no healthy window is healed, and no heal harms."""
+        return not self.confirmed and not self.harmful
+
+
+def check(model: MonitoredModel, say: Say = lambda _: None, seed: int = 0) -> Check:
+    """Watch healthy windows of a model's own reference, and break it in every way that its columns allow.
+
+    Parameters
+    ----------
+    say
+        Is told of each fault, in a line.
+    seed
+        Of what is drawn.
+    """
+    base = model.with_adapter(Adapter())
+    with threadpool_limits(1):
+        window, seen = calm(base, seed)
+    board = fire_drill(base, Options(seeds=(seed,), quick=True), say) if len(base.reference) >= LEAST else None
+    fates = () if board is None else tuple(fate(row) for row in board.rows)
+    labels = base.reference_labels
+    accuracy = float((base.predict(base.reference) == labels.to_numpy()).mean())
+    constant = float(labels.value_counts(normalize=True).iloc[0])
+    return Check(
+        rows=len(base.reference),
+        features=len(base.features),
+        classes=len(base.classes_),
+        window=window,
+        accuracy=accuracy,
+        constant=constant,
+        alarms=sum(seen.alarms),
+        confirmed=sum(seen.confirmed),
+        measures=tuple(sorted({m for m, alarm in zip(seen.measures, seen.alarms, strict=True) if alarm})),
+        fates=fates,
+        harmful=_harmful(board),
+        notes=tuple(_notes(base, window, fates, accuracy - constant)),
+    )
+
+
+def calm(model: MonitoredModel, seed: int = 0) -> tuple[int, Watched]:
+    """Rows of a window, and what is said of :data:`WINDOWS` that are drawn from the reference's newer half.
+
+    The older half is the reference then; one that is too short for two halves is both.
+    """
+    if len(model.reference) >= LEAST:
+        held = Held(model)
+        judge, rows, size = held.model, held.unseen[list(model.features)], held.size
+    else:
+        judge, rows, size = model, model.reference, min(WINDOW, max(len(model.reference) // 2, 1))
+    rng = np.random.default_rng(seed)
+    drawn = [_drawn(rows, size, rng) for _ in range(WARM + WINDOWS)]
+    return size, watch(judge, drawn)
+
+
+def _drawn(rows: pd.DataFrame, size: int, rng: np.random.Generator) -> pd.DataFrame:
+    return rows.iloc[np.sort(rng.choice(len(rows), size, replace=False))]
+
+
+def _harmful(board: Board | None) -> int:
+    return 0 if board is None else int(max(board.summary["harmful"] - board.summary["unlucky"], 0))
+
+
+def fate(row: Row) -> Fate:
+    """What became of a fault, from its row of the board."""
+    reason = str(row["reason"])
+    lost = _accuracy(row, "undrifted") - _accuracy(row, "before")
+    if row["harmful"]:
+        return Fate("harms", row["scenario"], f"{_change(row)}; {reason}")
+    if row["acted"]:
+        return Fate("heals", row["scenario"], f"{_change(row)}; {reason}")
+    if row["decision"] == "audit":
+        whom = "a question of fact" if row["questions"] else "labels"
+        return Fate("asks", row["scenario"], f"{whom}; {reason}")
+    if row["diagnosis"] == "data_fault":
+        return Fate("names", row["scenario"], reason)
+    if row["mechanism"] == "none" or lost <= SLIGHT:
+        return Fate("leaves", row["scenario"], reason)
+    return Fate("misses", row["scenario"], f"{_change(row)}; {reason}")
+
+
+def _accuracy(row: Row, at: str) -> float:
+    figures: dict[str, Any] | None = row[at] or row["before"]
+    return float(figures["accuracy"]) if figures else 0.0
+
+
+def _change(row: Row) -> str:
+    """Accuracy as it was, as it became, and as it was left."""
+    if not row["before"]:
+        return "no row could be scored"
+    first = f"{_accuracy(row, 'undrifted'):.2f} → " if row["undrifted"] else ""
+    last = f" → {_accuracy(row, 'after'):.2f}" if row["acted"] else ""
+    return f"accuracy {first}{_accuracy(row, 'before'):.2f}{last}"
+
+
+def _notes(model: MonitoredModel, window: int, fates: Sequence[Fate], gain: float) -> Iterator[str]:
+    rows, least = len(model.reference), model.policy.monitor.min_rows
+    if rows < LEAST:
+        yield (
+            f"the reference has {rows} rows, and a drill needs {LEAST}: nothing was broken, and the healthy windows "
+            "were drawn from all of it; give a longer reference"
+        )
+    if gain <= 0:
+        yield "on its reference the model is no better than its most frequent answer: is it the right preprocessing?"
+    if window < SMALL:
+        yield f"windows of {window} rows miss other class shares and new patterns; {SMALL} rows or more tell them"
+    if rows < least:
+        yield (
+            f"monitor.min_rows is {least}: a window of fewer rows is joined with the next, and the reference itself "
+            f"has {rows}; lower it if your windows are small"
+        )
+    named = sorted(
+        {f.fault.removeprefix("offset: ") for f in fates if f.kind == "asks" and f.fault.startswith("offset: ")}
+    )
+    if named:
+        yield (
+            f"an instrument that reads too high is a question for you, for the world may have moved; if only the "
+            f"instrument of {', '.join(named)} ever does, declare measurement: [{', '.join(named)}]"
+        )
+    if not model.policy.rules:
+        yield "there are no rules: what inputs and answers do not show is not seen; an expert's rule adds a signal"
+
+
+def lines(name: str, found: Check) -> Iterator[str]:
+    """The check in plain words, a line each."""
+    yield (
+        f"{name}: can be adopted ({found.features} columns, {found.classes} classes, {found.rows} rows of reference, "
+        f"accuracy {found.accuracy:.2f}, the most frequent answer {found.constant:.2f})"
+    )
+    alarmed = f", by {', '.join(found.measures)}" if found.alarms else ""
+    yield (
+        f"  healthy   {found.alarms} of {WINDOWS} healthy windows of {found.window} rows would alarm{alarmed}, "
+        f"{found.confirmed} confirmed by patience"
+    )
+    for kind, meaning in KINDS.items():
+        mine = [f for f in found.fates if f.kind == kind]
+        for place, one in enumerate(mine):
+            if place == 0:
+                yield f"  {kind:<8}  {meaning}:"
+            yield f"              {one.fault}: {textwrap.shorten(one.words, SHOWN, placeholder=' ...')}"
+    for note in found.notes:
+        yield f"  note      {note}"
