@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from selfheal.drift.guards import problems
 from selfheal.drift.stats import ks
-from selfheal.healing.fits.conversions import CONVERSIONS
+from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
 from selfheal.model import MonitoredModel
 
@@ -44,6 +44,9 @@ SLIGHT = (0.02, 4.0)
 
 ONE_VALUE = 0.5
 """Share of the rows left out that one value must have: noise does not repeat itself."""
+
+FAR = 0.3
+"""KS distance from which two samples are not of one column, however few they are."""
 
 RARE = 0.02
 """Share of any healthy window's rows up to which a number is rare in its column."""
@@ -179,7 +182,8 @@ def _parts(
 
 
 def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> str:
-    """What the wild rows have in common where they are no noise, in words: one value, or another unit."""
+    """What the wild rows have in common where they are no noise, in words: one value, or all in another unit."""
+    told = []
     for column in odd:
         values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         theirs, others = (part[np.isfinite(part)] for part in (values[wild], values[~wild]))
@@ -187,10 +191,9 @@ def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> 
         if len(theirs) and counts.max() > ONE_VALUE * len(theirs):
             return f"{column} is {levels[counts.argmax()]:g} there"
         chance = KS_CHANCE * float(np.sqrt(1 / max(len(theirs), 1) + 1 / max(len(others), 1)))
-        for conversion in CONVERSIONS:
-            if ks(conversion.map.apply(theirs), others) < min(chance, 0.5):
-                return f"{column} is {conversion.map.describe()} there"
-    return ""
+        fits = [c.map for c in CONVERSIONS if ks(c.map.apply(theirs), others) < min(chance, FAR)]
+        told += [f"{column} is {fits[0].describe()} there"] if fits else []
+    return ", ".join(told) if len(told) == len(odd) else ""
 
 
 def _copies(frame: pd.DataFrame, shift: float | None) -> pd.Series:
@@ -236,11 +239,13 @@ def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> tuple[NDArra
 
 
 def _filled(rows: pd.DataFrame, usual: Sequence[pd.DataFrame]) -> bool:
-    """Whether most of some rows hold one number in a column that few healthy rows hold there."""
-    for column in rows.select_dtypes("number"):
-        shares = rows[column].value_counts(normalize=True)
-        if len(shares) and shares.iloc[0] > ONE_VALUE:
-            before = max(float((past[column] == shares.index[0]).mean()) for past in usual if len(past))
-            if before < RARE:
-                return True
-    return False
+    """Whether most of some rows hold one number where few healthy rows do, in some columns and not in all."""
+    numbers = rows.select_dtypes("number")
+    most = {c: shares for c in numbers if len(shares := numbers[c].value_counts(normalize=True))}
+    put_in = [c for c, shares in most.items() if shares.iloc[0] > ONE_VALUE]
+
+    def rare(column: str) -> bool:
+        value = most[column].index[0]
+        return max(float((past[column] == value).mean()) for past in usual if len(past)) < RARE
+
+    return len(put_in) < len(most) and any(rare(c) for c in put_in)

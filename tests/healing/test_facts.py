@@ -13,8 +13,8 @@ import pytest
 import selfheal
 from selfheal import InputError
 from selfheal.adapter import ColumnMap
+from selfheal.healing.conversions import declared
 from selfheal.healing.facts import Fact, about_units
-from selfheal.healing.fits.conversions import declared
 from tests.healing.worlds import World, linear
 
 

@@ -118,7 +118,7 @@ def test_two_senders_are_refused_and_told_apart() -> None:
     outcome = selfheal.heal(world.model, window)
     assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
     assert "'x1'" in outcome.reasons[0]
-    assert "column 'x9' separates them" in outcome.reasons[0]
+    assert "they are the rows where x9 > " in outcome.reasons[0]
 
 
 def test_a_change_that_began_mid_window_is_dated_and_undone() -> None:

@@ -16,9 +16,9 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
+from selfheal.healing.conversions import same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import lines, matching
-from selfheal.healing.fits.conversions import same
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, TOLD, Placed, placed
 from selfheal.healing.outcome import Finding

@@ -11,7 +11,7 @@ from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.fits.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
+from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
 
 Maps = dict[str, ColumnMap]
 

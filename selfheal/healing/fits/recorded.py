@@ -17,8 +17,8 @@ from selfheal.drift.grid import DECIMALS, written
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
+from selfheal.healing.conversions import Conversion, same
 from selfheal.healing.fits import matching
-from selfheal.healing.fits.conversions import Conversion, same
 
 LEFT_GRID = 0.5
 """Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""

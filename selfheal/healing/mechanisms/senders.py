@@ -14,7 +14,7 @@ from selfheal.drift import stats
 from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.fits.conversions import CONVERSIONS
+from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.fits.matching import NEARLY
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
@@ -66,7 +66,7 @@ def _mixture(case: Case, x: Floats, j: int) -> list[str]:
         if stats.ks(*_places(foreign)) > IN_TURN:
             return []
         # Zeros are zeros in both units.
-        telling = foreign | ~_fits(mapped, low, high, grid)
+        telling = mapped != values
         where = _separating(case.raw[telling], name, foreign[telling])
         return [f"column {name!r} is {conversion.map.describe()} in {foreign.mean():.0%} of rows only{where}"]
     return []
