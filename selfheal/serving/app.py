@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any
 
 import msgspec
 
-from selfheal.errors import InputError, SelfhealError, UnavailableError, shown
+from selfheal.errors import InputError, SelfhealError, shown
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import (
     GoneError,
@@ -22,6 +20,7 @@ from selfheal.serving.http import (
     Receive,
     Send,
     TooLargeError,
+    TurnedAwayError,
     answer,
     answer_text,
     error_body,
@@ -30,17 +29,17 @@ from selfheal.serving.http import (
 )
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics, gauges, refused
-from selfheal.serving.requests import Request, extent, parse
-from selfheal.serving.scorer import Scorer
+from selfheal.serving.requests import extent, parse
+from selfheal.serving.scoring import Scoring
 from selfheal.serving.source import Source
-from selfheal.serving.spill import Row
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
 _log = logging.getLogger("selfheal.serving")
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
-_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 503: "TEMPORARILY_UNAVAILABLE"}
+_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+"""Those that MLflow's clients know."""
 HEAVY = ("mlflow", "evidently", "prefect")
 """What a process that scores must never load; /version names what it did."""
 
@@ -53,10 +52,10 @@ class ScoringApp:
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
         self.standing = Standing(self.source, reconciler)
-        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill)
+        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill, config.spill_bytes)
         self.metrics = Metrics()
-        # Rows are logged in the table's column order, which may differ from a later base's own.
-        self._order = tuple(self.table.schema(config.model).dtypes)
+        order = tuple(self.table.schema(config.model).dtypes)
+        self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
         self._routes: dict[str, tuple[str, Callable[[Message, Receive, Send], Awaitable[int]]]] = {
             "/invocations": ("POST", self._invocations),
             "/feedback": ("POST", self._feedback),
@@ -105,6 +104,10 @@ class ScoringApp:
             words = f"the body is larger than {mb} MiB; send the rows in several requests"
             await refuse_body(receive, send, error_body("BAD_REQUEST", words))
             return 413
+        except TurnedAwayError:
+            words = f"more is asked than is answered within {self.config.turn_s:g} s; nothing was done, send it again"
+            await answer(send, 429, error_body(_CODES[429], words), (b"retry-after", b"1"))
+            return 429
         except GoneError:
             return 499
         except Exception:
@@ -118,55 +121,19 @@ class ScoringApp:
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
-        began = time.perf_counter()
         _check_json(scope)
-        body = await read_body(scope, receive, self.config.body_bytes)
-        scorer = self.source.scorer  # taken once: parsed, scored and named by this version alone
-        if len(body) <= self.config.inline_bytes:
-            request, rows, answered = self._score(body, scorer, began)
-        else:
-            request, rows, answered = await asyncio.to_thread(self._score, body, scorer, began)
-        text = len(body) if scorer.texts else 0
-        if not request.durable:
-            if not self.log.put(rows, text):
-                answered["logged"] = False
-        elif not await self.log.put_durably(rows, text, self.config.durable_s):
-            raise UnavailableError(
-                f"the rows were scored but not committed within {self.config.durable_s:g} s "
-                f"({self.log.state.error or 'the log is full or refused them'}); send them again with the same "
-                "prediction ids, or without durable"
-            )
+        scored = await self.scoring.answer(scope, receive, parse, extent)
+        answered: dict[str, Any] = {
+            "predictions": scored.proba.tolist(),
+            "prediction_ids": scored.request.ids,
+            "model_version": scored.scorer.version,
+        }
+        if not scored.logged:
+            answered["logged"] = False
+        if scored.request.ignored:
+            answered["ignored"] = scored.request.ignored
         await answer(send, 200, answered)
         return 200
-
-    def _score(self, body: bytes | bytearray, scorer: Scorer, began: float) -> tuple[Request, list[Row], Any]:
-        latest = math.inf if self.config.event_clock else (time.time() + self.config.future_s) * 1e6
-        try:
-            request = parse(body, scorer, latest_us=latest)
-            proba = scorer.proba(request.numbers, request.words)
-        except InputError as error:
-            self.log.refuse(error, *extent(body, latest))
-            raise
-        ms = (time.perf_counter() - began) * 1000
-        self.metrics.scored(len(request.ids), ms)
-        rows = self._rows(request, scorer, proba.T.tolist(), ms)
-        answered = {
-            "predictions": proba.tolist(),
-            "prediction_ids": request.ids,
-            "model_version": scorer.version,
-        }
-        return request, rows, answered
-
-    def _rows(self, request: Request, scorer: Scorer, scores: list[list[float]], ms: float) -> list[Row]:
-        columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
-        if scorer.model.nullable:
-            for name in scorer.model.nullable.intersection(columns):
-                columns[name] = [None if math.isnan(value) else value for value in columns[name]]
-        columns.update(zip(scorer.texts, request.words, strict=True))
-        features = [columns[name] for name in self._order]
-        return list(
-            zip(request.ids, request.times, *features, *scores, repeat(scorer.version), repeat(ms), strict=False)
-        )
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:
         _check_json(scope)
@@ -222,6 +189,8 @@ class ScoringApp:
                 "rows_dropped": log.dropped,
                 "rows_refused": log.refused,
                 "rows_replayed": log.replayed,
+                "rows_torn": log.torn,
+                "spill_bytes": log.spill_bytes,
             },
         }
         await answer(send, 200, health)
@@ -238,11 +207,21 @@ class ScoringApp:
             seconds = time.monotonic() - log.failing_since
             out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
         if log.lost_recently and log.dropped:
-            mb = self.config.queue_bytes / 2**20
-            out.append(f"{log.dropped} answered rows were dropped, because more than {mb:.3g} MiB of them waited")
+            out.append(f"{log.dropped} answered rows were dropped: {self._bounds()}")
+        if log.spill_error:
+            out.append(
+                f"answered rows wait in memory alone, where a kill loses them: {log.spill_error}; make room, or see "
+                "that the folder can be written"
+            )
         if log.lost_recently and log.refused:
             out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
         return [*out, *self.standing.complaints().values()]
+
+    def _bounds(self) -> str:
+        """How many rows may wait, in words."""
+        memory, disk = self.config.queue_bytes / 2**20, self.config.spill_bytes / 2**20
+        file = "" if self.config.spill is None else f" and {disk:.3g} MiB in {self.config.spill}"
+        return f"no more than {memory:.3g} MiB of them may wait in memory{file}, until the database takes them"
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         source = self.source

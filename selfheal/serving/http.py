@@ -17,12 +17,19 @@ LINGER_S = 2.0
 """How long a refused upload is read on (and thrown away): closing at once would reset the connection, and the client,
 still sending, would never see why."""
 
+WHOLE_AT = "selfheal.whole_at"
+"""Key of a request's scope: the monotonic time at which its last byte was there."""
+
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
 
 
 class TooLargeError(Exception):
     """The body is larger than the limit; it was not kept."""
+
+
+class TurnedAwayError(Exception):
+    """There is more to compute than can be answered in time; nothing was done for this request."""
 
 
 class GoneError(Exception):
@@ -56,6 +63,11 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | byt
             raise TooLargeError
         if not message.get("more_body"):
             return body
+
+
+def header(scope: Message, name: bytes) -> bytes:
+    """A header's value, empty where it was not sent; ``name`` in small letters."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
 
 
 def error_body(code: str, words: str) -> dict[str, str]:

@@ -132,6 +132,11 @@ class Place:
     def url(self) -> str:
         return f"sqlite:///{self.database}"
 
+    @property
+    def spill(self) -> Path:
+        """Where :func:`spawned` keeps rows that are not in the database yet."""
+        return self.database.parent / "home" / "spill" / self.name
+
     def config(self, **changes: Any) -> ServingConfig:
         return dataclasses.replace(ServingConfig(self.name, self.url, self.cache), **changes)
 
