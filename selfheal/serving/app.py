@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
-from selfheal.errors import InputError, SelfhealError, shown
+from selfheal import __version__
+from selfheal.errors import InputError, SelfhealError, nearest, shown
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.csv_rows import csv_extent, parse_csv
 from selfheal.serving.http import (
     GoneError,
     Message,
     Receive,
     Send,
+    StatusError,
     TooLargeError,
     TurnedAwayError,
     answer,
-    answer_text,
     error_body,
+    is_json,
+    media_type,
     read_body,
     refuse_body,
 )
+from selfheal.serving.inference import SERVER, Tensors, metadata, tensors_extent
 from selfheal.serving.log import LogWriter
-from selfheal.serving.metrics import Metrics, gauges, refused
+from selfheal.serving.metrics import Metrics
+from selfheal.serving.openapi import openapi
+from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
-from selfheal.serving.scoring import Scoring
+from selfheal.serving.scoring import Extent, Read, Scoring
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
+Handler = Callable[[Message, Receive, Send], Awaitable[int]]
+
 _log = logging.getLogger("selfheal.serving")
-_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
 """Those that MLflow's clients know."""
-HEAVY = ("mlflow", "evidently", "prefect")
-"""What a process that scores must never load; /version names what it did."""
+_READERS: dict[str, tuple[Read, Extent]] = {"json": (parse, extent), "text/csv": (parse_csv, csv_extent)}
+FORMATS = ("rows", "frame")
+"""How predictions are answered: a list a row in the order of the classes, or an object a row by class."""
 
 
 class ScoringApp:
@@ -56,13 +64,23 @@ class ScoringApp:
         self.metrics = Metrics()
         order = tuple(self.table.schema(config.model).dtypes)
         self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
-        self._routes: dict[str, tuple[str, Callable[[Message, Receive, Send], Awaitable[int]]]] = {
+        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
+        model = f"/v2/models/{config.model}"
+        self._routes: dict[str, tuple[str, Handler]] = {
             "/invocations": ("POST", self._invocations),
             "/feedback": ("POST", self._feedback),
-            "/ping": ("GET", self._ping),
-            "/health": ("GET", self._health),
-            "/version": ("GET", self._version),
-            "/metrics": ("GET", self._metrics),
+            "/ping": ("GET", pages.ping),
+            "/ready": ("GET", pages.readiness),
+            "/health": ("GET", pages.health),
+            "/version": ("GET", pages.version),
+            "/metrics": ("GET", pages.metrics),
+            "/openapi.json": ("GET", self._openapi),
+            "/v2": ("GET", self._server),
+            "/v2/health/live": ("GET", pages.ping),
+            "/v2/health/ready": ("GET", pages.readiness),
+            model: ("GET", self._model),
+            f"{model}/ready": ("GET", pages.readiness),
+            f"{model}/infer": ("POST", self._infer),
         }
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -78,8 +96,10 @@ class ScoringApp:
         await receive()
         self.source.start()
         self.log.start()
+        self.pages.ready = True
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self.pages.ready = False
         await asyncio.to_thread(self.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -99,6 +119,8 @@ class ScoringApp:
             return await handler(scope, receive, send)
         except SelfhealError as error:
             return await self._refuse(send, error.http_status, str(error))
+        except StatusError as error:
+            return await self._refuse(send, error.status, str(error), *error.headers)
         except TooLargeError:
             mb = self.config.body_bytes // 2**20
             words = f"the body is larger than {mb} MiB; send the rows in several requests"
@@ -106,8 +128,7 @@ class ScoringApp:
             return 413
         except TurnedAwayError:
             words = f"more is asked than is answered within {self.config.turn_s:g} s; nothing was done, send it again"
-            await answer(send, 429, error_body(_CODES[429], words), (b"retry-after", b"1"))
-            return 429
+            return await self._refuse(send, 429, words, (b"retry-after", b"1"))
         except GoneError:
             return 499
         except Exception:
@@ -115,16 +136,23 @@ class ScoringApp:
             _log.exception("%s failed", path)
             return await self._refuse(send, 500, "the service failed on this request; its log says why")
 
-    async def _refuse(self, send: Send, status: int, words: str) -> int:
+    async def _refuse(self, send: Send, status: int, words: str, *headers: tuple[bytes, bytes]) -> int:
         code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
-        await answer(send, status, error_body(code, words))
+        await answer(send, status, error_body(code, words), *headers)
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
-        _check_json(scope)
-        scored = await self.scoring.answer(scope, receive, parse, extent)
+        read, extent = _READERS.get(kind := media_type(scope), _READERS["json"] if is_json(kind) else (None, None))
+        if read is None or extent is None:
+            raise StatusError(415, f"the content type {shown(kind)} is not read; send application/json or text/csv")
+        frame = _frame(scope["query_string"])
+        scored = await self.scoring.answer(scope, receive, read, extent)
+        rows: Any = scored.proba.tolist()
+        if frame:
+            classes = [str(label) for label in scored.scorer.model.classes_.tolist()]
+            rows = [dict(zip(classes, row, strict=True)) for row in rows]
         answered: dict[str, Any] = {
-            "predictions": scored.proba.tolist(),
+            "predictions": rows,
             "prediction_ids": scored.request.ids,
             "model_version": scored.scorer.version,
         }
@@ -133,6 +161,25 @@ class ScoringApp:
         if scored.request.ignored:
             answered["ignored"] = scored.request.ignored
         await answer(send, 200, answered)
+        return 200
+
+    async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
+        _check_json(scope)
+        tensors = Tensors()
+        scored = await self.scoring.answer(scope, receive, tensors.read, tensors_extent)
+        await answer(send, 200, tensors.answer(self.config.model, scored))
+        return 200
+
+    async def _server(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, SERVER | {"version": __version__})
+        return 200
+
+    async def _model(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, metadata(self.config.model, self.source.scorer))
+        return 200
+
+    async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self._routes))
         return 200
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -151,91 +198,20 @@ class ScoringApp:
         await answer(send, 200, {"stored": report.stored, "pending": report.pending, "refused": report.refused})
         return 200
 
-    async def _ping(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer_text(send, "\n", b"application/json")
-        return 200
-
-    async def _version(self, scope: Message, receive: Receive, send: Send) -> int:
-        pointer = self.source.scorer.pointer
-        version = {
-            "model": self.config.model,
-            "model_version": pointer.version,
-            "base_version": pointer.base_version,
-            "base_digest": pointer.base_digest,
-            "adapter_digest": pointer.adapter_digest,
-            "heavy_modules": [name for name in HEAVY if name in sys.modules],
-        }
-        await answer(send, 200, version)
-        return 200
-
-    async def _health(self, scope: Message, receive: Receive, send: Send) -> int:
-        """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
-        scorer, log = self.source.scorer, self.log.state
-        reasons = self.complaints()
-        health = {
-            "status": "degraded" if reasons else "ok",
-            "reasons": reasons,
-            "frozen": "" if self.source.freeze is None else str(self.source.freeze),
-            "model": self.config.model,
-            "model_version": scorer.version,
-            "settled_at": scorer.pointer.settled_at.isoformat(),
-            "pointer_age_s": round(self.source.age, 3),
-            "adapter": scorer.model.adapter.changed_part,
-            "path": "frame" if scorer.path is None else "compiled",
-            "event_clock": self.config.event_clock,
-            "log": {
-                "rows_waiting": log.waiting,
-                "rows_written": log.written,
-                "rows_dropped": log.dropped,
-                "rows_refused": log.refused,
-                "rows_replayed": log.replayed,
-                "rows_torn": log.torn,
-                "spill_bytes": log.spill_bytes,
-            },
-        }
-        await answer(send, 200, health)
-        return 200
-
-    def complaints(self) -> list[str]:
-        """Why the service is degraded; empty when it is well."""
-        log, out = self.log.state, []
-        if self.source.error:
-            out.append(f"the pointer cannot be followed: {self.source.error}")
-        elif self.source.age > self.config.stale_s:
-            out.append(f"the pointer was last read {self.source.age:.0f} s ago (limit {self.config.stale_s:g} s)")
-        if log.failing_since is not None:
-            seconds = time.monotonic() - log.failing_since
-            out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
-        if log.lost_recently and log.dropped:
-            out.append(f"{log.dropped} answered rows were dropped: {self._bounds()}")
-        if log.spill_error:
-            out.append(
-                f"answered rows wait in memory alone, where a kill loses them: {log.spill_error}; make room, or see "
-                "that the folder can be written"
-            )
-        if log.lost_recently and log.refused:
-            out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
-        return [*out, *self.standing.complaints().values()]
-
-    def _bounds(self) -> str:
-        """How many rows may wait, in words."""
-        memory, disk = self.config.queue_bytes / 2**20, self.config.spill_bytes / 2**20
-        file = "" if self.config.spill is None else f" and {disk:.3g} MiB in {self.config.spill}"
-        return f"no more than {memory:.3g} MiB of them may wait in memory{file}, until the database takes them"
-
-    async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
-        source = self.source
-        text = self.metrics.text(self.config.model, source.scorer.version, source.age, source.swaps, self.log.state)
-        text += refused(self.config.model, self.log.refusals.totals)
-        text += gauges(self.config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
-        await answer_text(send, text, _PROMETHEUS)
-        return 200
-
 
 def _check_json(scope: Message) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-type" and b"json" not in value.lower():
-            raise InputError(f"the content type {shown(value.decode('latin-1'))} is not read; send application/json")
+    if not is_json(kind := media_type(scope)):
+        raise StatusError(415, f"the content type {shown(kind)} is not read; send application/json")
+
+
+def _frame(query: bytes) -> bool:
+    """Whether rows are asked for by class."""
+    if not query:
+        return False
+    asked = parse_qs(query.decode("latin-1")).get("format", ["rows"])[-1]
+    if asked not in FORMATS:
+        raise InputError(f"format is {shown(asked)}{nearest(asked, FORMATS)}; known: {', '.join(FORMATS)}")
+    return asked == "frame"
 
 
 def create_app(config: ServingConfig, reconciler: Reconciler | None = None) -> ScoringApp:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from selfheal.errors import shown
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -26,6 +28,20 @@ _encode = msgspec.json.Encoder().encode
 
 class TooLargeError(Exception):
     """The body is larger than the limit; it was not kept."""
+
+
+class StatusError(Exception):
+    """A request is not answered, with this status and these words.
+
+    Parameters
+    ----------
+    headers
+        To send beside the usual ones.
+    """
+
+    def __init__(self, status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(words)
+        self.status, self.headers = status, headers
 
 
 class TurnedAwayError(Exception):
@@ -68,6 +84,27 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | byt
 def header(scope: Message, name: bytes) -> bytes:
     """A header's value, empty where it was not sent; ``name`` in small letters."""
     return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+def media_type(scope: Message) -> str:
+    """What a body is said to be, in small letters and without parameters; JSON where nothing is said.
+
+    Raises
+    ------
+    StatusError
+        415: the text is not UTF-8.
+    """
+    kind, *parameters = header(scope, b"content-type").decode("latin-1").lower().split(";")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip(" \"'") not in ("utf-8", "utf8", "us-ascii"):
+            raise StatusError(415, f"the charset {shown(value.strip())} is not read; send UTF-8")
+    return kind.strip() or "application/json"
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON's, or built on it."""
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
 def error_body(code: str, words: str) -> dict[str, str]:

@@ -99,7 +99,7 @@ def test_every_route_is_documented() -> None:
 
     folder = Path(inspect.getfile(selfheal.serving)).parent
     source = "\n".join(p.read_text() for p in folder.glob("*.py"))
-    routes = set(re.findall(r"[\"'](/[a-z]+)[\"']", source))
+    routes = set(re.findall(r"[\"'](/[a-z0-9./]+)[\"']", source))
     assert {"/invocations", "/ping", "/health", "/version", "/feedback", "/metrics"} <= routes
     page = (DOCS / "http.md").read_text()
     assert not [route for route in routes if f"`{route}`" not in page and f" {route}`" not in page]

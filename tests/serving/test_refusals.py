@@ -213,9 +213,26 @@ def test_numbers_as_text_are_numbers_as_the_model_takes_them(service):
     assert answer["predictions"] == service.post("/invocations", split(temp=50.0))[1]["predictions"]
 
 
-def test_other_content_is_refused(service):
-    status, answer = service.post("/invocations", b"temp\n1", Content_Type="text/csv")
-    assert status == 400 and "'text/csv' is not read; send application/json" in answer["error"]
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("text/plain", "'text/plain' is not read; send application/json"),
+        ("application/jsonp", "is not read"),
+        ("application/json; charset=latin-1", "the charset 'latin-1' is not read; send UTF-8"),
+        ("text/csv;charset=utf-16", "the charset 'utf-16' is not read"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/invocations", "/feedback"])
+def test_other_content_is_refused(service, path, kind, words):
+    status, answer = service.post(path, split(), Content_Type=kind)
+    assert status == 415 and (words in answer["message"] or path == "/feedback")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", 'Application/JSON; charset="UTF-8"', "text/json;charset=utf8", "a/b+json"]
+)
+def test_json_by_any_of_its_names_is_read(service, kind):
+    assert service.post("/invocations", split(), Content_Type=kind)[0] == 200
 
 
 @pytest.mark.parametrize(
