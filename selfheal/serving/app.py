@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from selfheal import __version__
 from selfheal.errors import InputError, SelfhealError, nearest, shown
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.csv_rows import csv_extent, parse_csv
 from selfheal.serving.http import (
+    KEY,
+    OPEN,
+    ROWS,
     GoneError,
     Message,
     Receive,
+    Route,
     Send,
     StatusError,
     TooLargeError,
@@ -31,9 +35,10 @@ from selfheal.serving.http import (
     refuse_body,
 )
 from selfheal.serving.inference import SERVER, Tensors, metadata, tensors_extent
+from selfheal.serving.lines import REQUESTS, trace
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
-from selfheal.serving.openapi import openapi
+from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
 from selfheal.serving.scoring import Extent, Read, Scoring
@@ -42,10 +47,16 @@ from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
-Handler = Callable[[Message, Receive, Send], Awaitable[int]]
-
 _log = logging.getLogger("selfheal.serving")
-_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 429: "REQUEST_LIMIT_EXCEEDED", 503: "TEMPORARILY_UNAVAILABLE"}
+_requests = logging.getLogger(REQUESTS)
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
 """Those that MLflow's clients know."""
 _READERS: dict[str, tuple[Read, Extent]] = {"json": (parse, extent), "text/csv": (parse_csv, csv_extent)}
 FORMATS = ("rows", "frame")
@@ -66,31 +77,47 @@ class ScoringApp:
         self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
         self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
         model = f"/v2/models/{config.model}"
-        self._routes: dict[str, tuple[str, Handler]] = {
-            "/invocations": ("POST", self._invocations),
-            "/feedback": ("POST", self._feedback),
-            "/ping": ("GET", pages.ping),
-            "/ready": ("GET", pages.readiness),
-            "/health": ("GET", pages.health),
-            "/version": ("GET", pages.version),
-            "/metrics": ("GET", pages.metrics),
-            "/openapi.json": ("GET", self._openapi),
-            "/v2": ("GET", self._server),
-            "/v2/health/live": ("GET", pages.ping),
-            "/v2/health/ready": ("GET", pages.readiness),
-            model: ("GET", self._model),
-            f"{model}/ready": ("GET", pages.readiness),
-            f"{model}/infer": ("POST", self._infer),
+        routes = {
+            "/invocations": Route("POST", "score", self._invocations),
+            "/feedback": Route("POST", "feedback", self._feedback),
+            "/ping": Route("GET", OPEN, pages.ping),
+            "/ready": Route("GET", OPEN, pages.readiness),
+            "/health": Route("GET", "read", pages.health),
+            "/version": Route("GET", "read", pages.version),
+            "/metrics": Route("GET", "read", pages.metrics),
+            "/openapi.json": Route("GET", "read", self._openapi),
+            "/v2": Route("GET", "read", self._server),
+            "/v2/health/live": Route("GET", OPEN, pages.ping),
+            "/v2/health/ready": Route("GET", OPEN, pages.readiness),
+            model: Route("GET", "read", self._model),
+            f"{model}/ready": Route("GET", OPEN, pages.readiness),
+            f"{model}/infer": Route("POST", "score", self._infer),
         }
+        if config.metrics_apart:
+            del routes["/metrics"]
+        self.routes: dict[str, Route] = routes
+
+    def counters(self) -> ScoringApp:
+        """The same, of which only /metrics, /ping and /ready are answered."""
+        apart = copy(self)
+        probes = {path: self.routes[path] for path in ("/ping", "/ready")}
+        apart.routes = probes | {"/metrics": Route("GET", "read", self.pages.metrics)}
+        return apart
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the server's life."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            path = scope["path"]
+            path, began = scope["path"], time.perf_counter()
             status = await self._answer(path, scope, receive, send)
-            self.metrics.answered(path if path in self._routes else "other", status)
+            known = path if path in self.routes else "other"
+            self.metrics.answered(known, status)
+            if _requests.isEnabledFor(logging.INFO):
+                ms = round((time.perf_counter() - began) * 1000, 3)
+                fields = {"path": known, "status": status, "ms": ms, "rows": scope.get(ROWS, 0), "key": scope.get(KEY)}
+                version = self.source.scorer.version
+                _requests.info("answered", extra={"fields": fields | {"model": self.config.model, "version": version}})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -110,13 +137,16 @@ class ScoringApp:
         self.table.close()
 
     async def _answer(self, path: str, scope: Message, receive: Receive, send: Send) -> int:
-        method, handler = self._routes.get(path, ("", None))
-        if handler is None:
-            return await self._refuse(send, 404, f"no such path {shown(path)}; there are {', '.join(self._routes)}")
-        if scope["method"] != method and not (scope["method"] == "HEAD" and method == "GET"):
-            return await self._refuse(send, 405, f"{path} takes {method}, not {scope['method']}")
+        route = self.routes.get(path)
         try:
-            return await handler(scope, receive, send)
+            if self.config.keys is not None and (route is None or route.scope != OPEN):
+                scope[KEY] = self.config.keys.admit(scope, OPEN if route is None else route.scope)
+            if route is None:
+                raise StatusError(404, f"no such path {shown(path)}; there are {', '.join(self.routes)}")
+            if scope["method"] != route.method and not (scope["method"] == "HEAD" and route.method == "GET"):
+                words = f"{path} takes {route.method}, not {scope['method']}"
+                raise StatusError(405, words, (b"allow", route.method.encode()))
+            return await route.handler(scope, receive, send)
         except SelfhealError as error:
             return await self._refuse(send, error.http_status, str(error))
         except StatusError as error:
@@ -131,9 +161,9 @@ class ScoringApp:
             return await self._refuse(send, 429, words, (b"retry-after", b"1"))
         except GoneError:
             return 499
-        except Exception:
-            # The edge of a request: a bug is told with its traceback, counted as 500, and costs this request alone.
-            _log.exception("%s failed", path)
+        except Exception as error:
+            # The edge of a request: a bug is told with its places, counted as 500, and costs this request alone.
+            _log.error("%s failed: %s", path, trace(error))
             return await self._refuse(send, 500, "the service failed on this request; its log says why")
 
     async def _refuse(self, send: Send, status: int, words: str, *headers: tuple[bytes, bytes]) -> int:
@@ -171,7 +201,7 @@ class ScoringApp:
         return 200
 
     async def _server(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer(send, 200, SERVER | {"version": __version__})
+        await answer(send, 200, SERVER | {"version": VERSION})
         return 200
 
     async def _model(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -179,7 +209,7 @@ class ScoringApp:
         return 200
 
     async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self._routes))
+        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self.routes))
         return 200
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfheal.serving.keys import Keys
 from selfheal.serving.spill import SPILL_BYTES
 from selfheal.settings import Settings
 
@@ -42,6 +43,10 @@ class ServingConfig:
         Folder for answered rows that are not in the database yet, and what it may hold; without one a kill loses them.
     rules
         Folder with the policies of record; None: the model's own policy at adoption holds.
+    keys
+        Who may ask; None: everybody.
+    metrics_apart
+        Whether /metrics is not among the routes here, because it has a port of its own.
     turn_s
         Seconds that a whole request may wait for its turn before it is turned away (429): so long a queue only grows.
     rows, text
@@ -68,6 +73,8 @@ class ServingConfig:
     spill_bytes: int = SPILL_BYTES
     rules: Path | None = None
     turn_s: float = 1.0
+    keys: Keys | None = None
+    metrics_apart: bool = False
     rows: int = 200_000
     text: int = 100_000
     large: int = 16

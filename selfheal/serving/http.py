@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,8 +22,22 @@ still sending, would never see why."""
 WHOLE_AT = "selfheal.whole_at"
 """Key of a request's scope: the monotonic time at which its last byte was there."""
 
+KEY, ROWS = "selfheal.key", "selfheal.rows"
+"""Keys of a request's scope: which API key it came with, as it may be logged, and how many rows were scored."""
+
+OPEN = ""
+"""The scope of routes that never ask for a key."""
+
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
+
+
+class Route(NamedTuple):
+    """What answers a path: the method it takes, what a key must be good for, and the handler."""
+
+    method: str
+    scope: str
+    handler: Callable[[Message, Receive, Send], Awaitable[int]]
 
 
 class TooLargeError(Exception):

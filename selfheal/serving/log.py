@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.lines import trace
 from selfheal.serving.log_state import LogState
 from selfheal.serving.refusals import RefusalCounter
 from selfheal.serving.spill import SPILL_BYTES, FullError, Packed, Row, Segment, Spill, batches, left_behind, pack
@@ -375,17 +376,12 @@ class LogWriter:
             self.state.lost_at = time.monotonic()
             # Not what it says: that may quote the row.
             _log.error(
-                "the database refused %d rows of %s from %r on: %s", len(rows), self._model, rows[0][0], _kind(error)
+                "the database refused %d rows of %s from %r on: %s", len(rows), self._model, rows[0][0], trace(error)
             )
             _tell(group, False)
             return
         self.state.written += len(rows)
         _tell(group, True)
-
-
-def _kind(error: BaseException) -> str:
-    cause = getattr(error, "orig", None)
-    return type(error).__name__ if cause is None else f"{type(error).__name__} ({type(cause).__name__})"
 
 
 def _tell(group: list[_Entry], committed: bool) -> None:

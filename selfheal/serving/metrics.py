@@ -36,7 +36,7 @@ class Metrics:
         """Everything in Prometheus' text format."""
         label = f'model="{model}"'
         lines = ["# TYPE selfheal_requests_total counter"]
-        for (path, status), count in sorted(self.requests.items()):
+        for (path, status), count in sorted(dict(self.requests).items()):  # at once: other threads count
             lines.append(f'selfheal_requests_total{{{label},path="{path}",status="{status}"}} {count}')
         lines += ["# TYPE selfheal_request_seconds histogram"]
         total = 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Any
 
-from selfheal import __version__
 from selfheal.model import MonitoredModel
+from selfheal.serving.http import OPEN, Route
 
 Schema = dict[str, Any]
+
+VERSION: str = import_module("selfheal").__version__  # not `from selfheal import`: the package leads to all of itself
 
 TEXT: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
@@ -37,7 +40,7 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def openapi(name: str, model: MonitoredModel, routes: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+def openapi(name: str, model: MonitoredModel, routes: Mapping[str, Route]) -> dict[str, Any]:
     """The page.
 
     Parameters
@@ -45,13 +48,13 @@ def openapi(name: str, model: MonitoredModel, routes: Mapping[str, tuple[str, An
     name, model
         Of the model.
     routes
-        Path → (method, handler), as the application has them.
+        As the application has them, by path.
     """
     described = _described(f"/v2/models/{name}")
-    paths = {path: {method.lower(): described[path]} for path, (method, _) in routes.items()}
+    paths = {path: {route.method.lower(): _opened(described[path], route)} for path, route in routes.items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"selfheal: {name}", "version": __version__},
+        "info": {"title": f"selfheal: {name}", "version": VERSION},
         "paths": paths,
         "components": {
             "schemas": _bodies(model) | _answers() | _tensors(),
@@ -86,6 +89,12 @@ def _described(model: str) -> dict[str, Any]:
         f"{model}/ready": ready,
         f"{model}/infer": _operation("score rows as tensors", _json(ref("InferAnswer")), tensors, [durable]),
     }
+
+
+def _opened(operation: dict[str, Any], route: Route) -> dict[str, Any]:
+    """An operation, and that it needs no key, or what the key must be good for."""
+    keyed: dict[str, Any] = {"x-scope": route.scope} if route.scope != OPEN else {"security": []}
+    return operation | keyed
 
 
 def _json(schema: Schema) -> dict[str, Any]:

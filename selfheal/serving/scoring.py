@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from selfheal.errors import InputError, UnavailableError
 from selfheal.serving.config import ServingConfig
-from selfheal.serving.http import WHOLE_AT, Message, Receive, TurnedAwayError, header, read_body
+from selfheal.serving.http import ROWS, WHOLE_AT, Message, Receive, TurnedAwayError, header, read_body
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
 from selfheal.serving.requests import Reading, Request
@@ -109,6 +109,7 @@ class Scoring:
             return scored, rows, self._log.put(rows, sized, answered=not terms.refuses)
 
         scored, rows, taken = take() if len(body) <= config.inline_bytes else await self._beside(take)
+        scope[ROWS] = len(rows)
         if durably or scored.request.durable:
             await self._commit(rows, sized)
         elif not taken:

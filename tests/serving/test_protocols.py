@@ -258,7 +258,7 @@ def test_the_page_is_valid_and_each_of_its_routes_and_fields_is_true(place, serv
         page = service.get("/openapi.json")
         validate(page)
         assert {path: {m.upper() for m in ops} for path, ops in page["paths"].items()} == {
-            path: {method} for path, (method, _) in service.app._routes.items()
+            path: {route.method} for path, route in service.app.routes.items()
         }
         for path, operations in page["paths"].items():
             for method, operation in operations.items():
