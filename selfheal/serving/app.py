@@ -58,7 +58,8 @@ _CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
 }
 """Those that MLflow's clients know."""
-_READERS: dict[str, tuple[Read, Extent]] = {"json": (parse, extent), "text/csv": (parse_csv, csv_extent)}
+_JSON = "application/json"
+_READERS: dict[str, tuple[Read, Extent]] = {_JSON: (parse, extent), "text/csv": (parse_csv, csv_extent)}
 FORMATS = ("rows", "frame")
 """How predictions are answered: a list a row in the order of the classes, or an object a row by class."""
 
@@ -172,11 +173,11 @@ class ScoringApp:
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
-        read, extent = _READERS.get(kind := media_type(scope), _READERS["json"] if is_json(kind) else (None, None))
-        if read is None or extent is None:
-            raise StatusError(415, f"the content type {shown(kind)} is not read; send application/json or text/csv")
+        kind = media_type(scope)
+        if (reader := _READERS.get(kind) or (_READERS[_JSON] if is_json(kind) else None)) is None:
+            raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON} or text/csv")
         frame = _frame(scope["query_string"])
-        scored = await self.scoring.answer(scope, receive, read, extent)
+        scored = await self.scoring.answer(scope, receive, *reader)
         rows: Any = scored.proba.tolist()
         if frame:
             classes = [str(label) for label in scored.scorer.model.classes_.tolist()]
@@ -231,7 +232,7 @@ class ScoringApp:
 
 def _check_json(scope: Message) -> None:
     if not is_json(kind := media_type(scope)):
-        raise StatusError(415, f"the content type {shown(kind)} is not read; send application/json")
+        raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON}")
 
 
 def _frame(query: bytes) -> bool:

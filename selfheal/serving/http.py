@@ -97,7 +97,11 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | byt
 
 def header(scope: Message, name: bytes) -> bytes:
     """A header's value, empty where it was not sent; ``name`` in small letters."""
-    return next((value for key, value in scope["headers"] if key == name), b"")
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
 
 
 def media_type(scope: Message) -> str:
@@ -108,7 +112,10 @@ def media_type(scope: Message) -> str:
     StatusError
         415: the text is not UTF-8.
     """
-    kind, *parameters = header(scope, b"content-type").decode("latin-1").lower().split(";")
+    given = header(scope, b"content-type")
+    if given == b"application/json":
+        return "application/json"
+    kind, *parameters = given.decode("latin-1").lower().split(";")
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip(" \"'") not in ("utf-8", "utf8", "us-ascii"):

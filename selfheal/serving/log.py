@@ -15,12 +15,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 from selfheal.errors import InputError, UnavailableError
 from selfheal.serving.lines import trace
-from selfheal.serving.log_state import LogState
+from selfheal.serving.log_state import Entry, LogState, tell
 from selfheal.serving.refusals import RefusalCounter
 from selfheal.serving.spill import SPILL_BYTES, FullError, Packed, Row, Segment, Spill, batches, left_behind, pack
 from selfheal.table import InferenceTable
@@ -41,16 +40,7 @@ _CLOSING_S = 10.0
 _log = logging.getLogger("selfheal.serving")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    rows: list[Row]
-    size: int = 0
-    committed: Callable[[bool], None] | None = None
-    segment: Segment | None = None
-    at: float = 0.0
-
-
-_Batches = Generator[list[_Entry], None, None]
+_Batches = Generator[list[Entry], None, None]
 
 
 class LogWriter:
@@ -83,9 +73,9 @@ class LogWriter:
         self._spill = None if spill is None else Spill(spill, spill_bytes)
         self._spill_due = 0.0
         self._over = False  # memory is full: rows go to the file alone, until all of those are committed
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._backlog: _Batches | None = None if spill is None else self._left(spill)
-        self._batch: list[_Entry] = []  # of the backlog, being committed
+        self._batch: list[Entry] = []  # of the backlog, being committed
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._urgent = threading.Event()
@@ -148,12 +138,14 @@ class LogWriter:
         if self.state.waiting:
             kept = "not logged" if self._spill is None else "kept for the next start"
             _log.error("%d answered rows are %s: %s", self.state.waiting, kept, self.state.error)
+        if self._thread.is_alive() or self._spill is None:
+            return  # it still waits for the database, and its files go with the process
         if self._backlog is not None:
             self._backlog.close()
-        if self._spill is not None:
-            with self._lock:
+        with self._lock:
+            if self.state.waiting:
                 self._sync(self._spill.unsynced())
-                self._spill.close()
+            self._spill.close(keep=bool(self.state.waiting))
 
     def _keep_all(self) -> None:
         """Write what could not be written before."""
@@ -178,7 +170,7 @@ class LogWriter:
             self._over = over
             if not over:
                 self._waiting_bytes += size
-                self._queue.append(_Entry(rows, size, committed, segment, time.monotonic()))
+                self._queue.append(Entry(rows, size, committed, segment, time.monotonic()))
         for event in (self._wake, self._dirty):
             if not event.is_set():  # which costs a tenth of setting it again
                 event.set()
@@ -187,7 +179,7 @@ class LogWriter:
     def _kept(self, packed: Packed, unread: bool) -> Segment | None:
         """The segment that rows were written to; None if they could not be. Needs the lock."""
         assert self._spill is not None  # noqa: S101  the callers asked
-        if time.monotonic() < self._spill_due:
+        if self._spill_due and time.monotonic() < self._spill_due:
             return None
         try:
             segment = self._spill.append(packed, unread=unread)
@@ -198,7 +190,7 @@ class LogWriter:
                 _log.error("answered rows cannot be kept in a local file: %s", error)
             self.state.spill_error = str(error)
             return None
-        self.state.spill_bytes, self.state.spill_error = self._spill.bytes, ""
+        self._spill_due, self.state.spill_bytes, self.state.spill_error = 0.0, self._spill.bytes, ""
         return segment
 
     def _run(self) -> None:
@@ -270,7 +262,7 @@ class LogWriter:
                 for number, rows in batch:
                     self.state.torn += number - due if 0 <= due < number else 0
                     due = number + len(rows)
-                yield [_Entry(rows) for _, rows in batch]
+                yield [Entry(rows) for _, rows in batch]
                 self.state.replayed += sum(len(rows) for _, rows in batch)
             with self._lock:
                 self._spill.bytes -= size
@@ -284,15 +276,22 @@ class LogWriter:
                 self._over = bool(segments)
             if not segments:
                 return
-            for segment in segments:
-                for batch in batches(segment.path, COMMIT_ROWS):
-                    yield [_Entry(rows) for _, rows in batch]
-                    self._unread(segment, sum(len(rows) for _, rows in batch))
-                self.state.torn += segment.unread
-                self._unread(segment, segment.unread)
-                with self._lock:
-                    self._spill.done(segment)
-                    self.state.spill_bytes = self._spill.bytes
+            try:
+                while segments:
+                    yield from self._of(segments[0])
+                    with self._lock:
+                        self._spill.done(segments.pop(0))
+                        self.state.spill_bytes = self._spill.bytes
+            finally:
+                for segment in segments:  # for the next process
+                    segment.close(delete=False)
+
+    def _of(self, segment: Segment) -> _Batches:
+        for batch in batches(segment.path, COMMIT_ROWS):
+            yield [Entry(rows) for _, rows in batch]
+            self._unread(segment, sum(len(rows) for _, rows in batch))
+        self.state.torn += segment.unread
+        self._unread(segment, segment.unread)
 
     def _unread(self, segment: Segment, rows: int) -> None:
         with self._lock:
@@ -334,9 +333,9 @@ class LogWriter:
             return False
         return True
 
-    def _next_group(self) -> list[_Entry]:
+    def _next_group(self) -> list[Entry]:
         """The first entries in line, up to a commit's size and at least one."""
-        group: list[_Entry] = []
+        group: list[Entry] = []
         count = 0
         with self._lock:
             for entry in self._queue:
@@ -346,7 +345,7 @@ class LogWriter:
                 group.append(entry)
         return group
 
-    def _committed(self, group: list[_Entry]) -> bool:
+    def _committed(self, group: list[Entry]) -> bool:
         """Whether the database took the group; False while it fails."""
         try:
             self._commit(group)
@@ -359,7 +358,7 @@ class LogWriter:
         self.state.error, self.state.failing_since = "", None
         return True
 
-    def _commit(self, group: list[_Entry]) -> None:
+    def _commit(self, group: list[Entry]) -> None:
         """One transaction for the group; if a row in it is impossible, the halves, so that only that one is lost."""
         rows = [row for entry in group for row in entry.rows]
         try:
@@ -378,16 +377,7 @@ class LogWriter:
             _log.error(
                 "the database refused %d rows of %s from %r on: %s", len(rows), self._model, rows[0][0], trace(error)
             )
-            _tell(group, False)
+            tell(group, False)
             return
         self.state.written += len(rows)
-        _tell(group, True)
-
-
-def _tell(group: list[_Entry], committed: bool) -> None:
-    for entry in group:
-        if entry.committed is not None:
-            try:
-                entry.committed(committed)
-            except RuntimeError:  # the event loop has closed: nobody waits any more
-                _log.debug("a durable request ended before its commit")
+        tell(group, True)

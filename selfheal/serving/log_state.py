@@ -1,9 +1,15 @@
-"""What a process says of its log."""
+"""What a process says of its log, and of each entry in it."""
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from selfheal.serving.spill import Row, Segment
+
+_log = logging.getLogger("selfheal.serving")
 
 RECENT_S = 300.0
 """A loss is a complaint for so many seconds; after that it is a number."""
@@ -47,3 +53,36 @@ class LogState:
     def lost_recently(self) -> bool:
         """Whether rows were dropped or refused within the last :data:`RECENT_S`."""
         return self.lost_at is not None and time.monotonic() - self.lost_at < RECENT_S
+
+
+@dataclass(slots=True)  # one a request: a frozen one would take four times as long to make
+class Entry:
+    """Rows that were taken together.
+
+    Attributes
+    ----------
+    size
+        What they take in memory, in bytes.
+    committed
+        Is told whether the database took them.
+    segment
+        The file that has them; None where none could be written.
+    at
+        Monotonic time at which they were taken.
+    """
+
+    rows: list[Row]
+    size: int = 0
+    committed: Callable[[bool], None] | None = None
+    segment: Segment | None = None
+    at: float = 0.0
+
+
+def tell(entries: Iterable[Entry], committed: bool) -> None:
+    """Tell those who wait."""
+    for entry in entries:
+        if entry.committed is not None:
+            try:
+                entry.committed(committed)
+            except RuntimeError:  # the event loop has closed: nobody waits any more
+                _log.debug("a durable request ended before its commit")

@@ -110,6 +110,7 @@ def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool) -> uvico
         ws="none",
         lifespan=lifespan,
         access_log=False,
+        proxy_headers=False,  # nobody here asks who the client is
         log_level="warning",
         log_config=None if json_logs else uvicorn.config.LOGGING_CONFIG,
         timeout_graceful_shutdown=10,

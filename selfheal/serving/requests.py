@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -30,8 +29,7 @@ _NUMBERS = frozenset((int, float, bool))
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """By what a body is read.
 
     Attributes
@@ -50,8 +48,7 @@ class Reading:
     text: int = 100_000
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Checked rows and what the client said of them.
 
     Attributes

@@ -6,9 +6,8 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,7 @@ Extent = Callable[[Body, float], tuple[int, int]]
 Got = TypeVar("Got")
 
 
-@dataclass(frozen=True)
-class Scored:
+class Scored(NamedTuple):
     """What is answered.
 
     Attributes

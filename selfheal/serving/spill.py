@@ -1,7 +1,8 @@
 """Rows that were answered and are not in the database yet, in local files: what a killed process leaves for the next.
 
-A process appends to one file at a time, its *segment*: a sequence of records, each length, CRC-32, the number of rows
-that this process took before it (4, 4 and 8 bytes, big-endian), then the rows as MessagePack. A damaged record is
+A process appends to one file at a time, its *segment*: a sequence of records, each length, CRC-32 of the body XOR the
+number's lower half, the number of rows that this process took before it (4, 4 and 8 bytes, big-endian), then the body,
+the rows as MessagePack. A damaged record is
 left out, and counted by that number; a tail that was cut off ends the file. Its owner holds a lock on it; who can lock
 it knows that the owner is gone. Rows carry their prediction ids, and the table takes an id once: replaying twice is
 harmless.
@@ -13,10 +14,10 @@ import fcntl
 import logging
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 import msgspec
 
@@ -32,14 +33,14 @@ SEGMENT_BYTES = 4 * 2**20
 SPILL_BYTES = 2**30
 """Bytes of the local files: some five million rows of 20 columns."""
 
-_HEAD, _NUMBER = struct.Struct(">IIQ"), struct.Struct(">Q")
+_HEAD = struct.Struct(">IIQ")
 _OLD_HEAD = struct.Struct(">II")
 _SUFFIX, _OLD_SUFFIX = ".taken", ".rows"
 _encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode  # a scalar of numpy
 _log = logging.getLogger("selfheal.serving")
 
 Packed = list[tuple[int, int, bytes]]
-"""Records without their numbers: rows, CRC-32 so far, body."""
+"""Records without their numbers: rows, CRC-32 of the body, body."""
 
 
 class FullError(OSError):
@@ -48,9 +49,20 @@ class FullError(OSError):
 
 def pack(rows: Sequence[Row]) -> Packed:
     """Rows as records; what takes time of an append, and needs no lock."""
-    parts = [rows] if len(rows) <= RECORD_ROWS else _parts(rows)
-    bodies = [(len(part), _encode(part)) for part in parts]
-    return [(n, zlib.crc32(body), body) for n, body in bodies]
+    if len(rows) <= RECORD_ROWS:
+        body = _encode(rows)
+        return [(len(rows), crc32(body), body)]
+    bodies = [(len(part), _encode(part)) for part in _parts(rows)]
+    return [(n, crc32(body), body) for n, body in bodies]
+
+
+def _record(number: int, crc: int, body: bytes) -> bytes:
+    return _HEAD.pack(len(body), _numbered(crc, number), number) + body
+
+
+def _numbered(crc: int, number: int) -> int:
+    """A body's CRC-32, made to speak for the record's number too; every request pays for it."""
+    return crc ^ (number & 0xFFFFFFFF)
 
 
 def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
@@ -142,22 +154,27 @@ class Spill:
         OSError
             The disk is full or away, or the bound is reached: nothing was written.
         """
-        size = sum(_HEAD.size + len(body) for _, _, body in packed)
+        taken = self._taken
+        if len(packed) == 1:
+            rows, crc, body = packed[0]
+            data = _record(taken, crc, body)
+        else:
+            rows, records = 0, []
+            for n, crc, body in packed:
+                records.append(_record(taken + rows, crc, body))
+                rows += n
+            data = b"".join(records)
+        size = len(data)
         if self.bytes + size > self._limit:
             raise FullError(28, f"the spill {self.folder} holds {self.bytes} of at most {self._limit} bytes")
-        taken, parts = self._taken, []
-        for n, crc, body in packed:
-            parts += [_HEAD.pack(len(body), zlib.crc32(_NUMBER.pack(taken), crc), taken), body]
-            taken += n
         segment = self._segment(unread)
-        segment.append(b"".join(parts))
-        rows = taken - self._taken
+        segment.append(data)
         if unread:
             segment.unread += rows
         else:
             segment.held += rows
         self.bytes += size
-        self._taken = taken
+        self._taken = taken + rows
         return segment
 
     def _segment(self, unread: bool) -> Segment:
@@ -201,10 +218,10 @@ class Spill:
             segment.synced = segment.size
         return [os.dup(segment.fd) for segment in found]
 
-    def close(self) -> None:
-        """Leave what the database lacks to the next process."""
+    def close(self, *, keep: bool = True) -> None:
+        """Leave what the database lacks to the next process; without ``keep`` it lacks nothing."""
         for segment in self._segments:
-            segment.close(delete=not (segment.held or segment.unread))
+            segment.close(delete=not (keep and (segment.held or segment.unread)))
         self._segments = []
 
 
@@ -274,7 +291,7 @@ def _next(file: BinaryIO, head: struct.Struct, path: Path) -> tuple[int, bytes |
         _log.error("%s: its end is cut off or damaged; rows after byte %d are lost", path, file.tell())
         return None
     number = rest[0] if rest else -1
-    good = zlib.crc32(_NUMBER.pack(number), zlib.crc32(body)) == crc if rest else zlib.crc32(body) == crc
+    good = crc32(body) == (_numbered(crc, number) if rest else crc)
     if not good:
         _log.error("%s: a record of %d bytes before byte %d is damaged and left out", path, length, file.tell())
     return number, body if good else None

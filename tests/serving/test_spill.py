@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import zlib
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,7 @@ def test_what_the_release_before_left_is_logged(flaky, tmp_path: Path):
     """Records of length and CRC-32 alone."""
     body = spills._encode([row("a")])
     (tmp_path / "spill").mkdir()
-    (tmp_path / "spill" / "1-old.rows").write_bytes(len(body).to_bytes(4) + spills.zlib.crc32(body).to_bytes(4) + body)
+    (tmp_path / "spill" / "1-old.rows").write_bytes(len(body).to_bytes(4) + zlib.crc32(body).to_bytes(4) + body)
     log = LogWriter(flaky, "m", 10**6, tmp_path / "spill")
     log.start()
     assert until(lambda: log.state.replayed == 1)
@@ -214,3 +215,19 @@ def test_what_the_dead_left_counts_as_room_that_is_taken(tmp_path: Path):
     spill = Spill(tmp_path, limit=size + 10)
     with pytest.raises(FullError, match="holds"):
         spill.append(pack([row("b")]))
+
+
+def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path: Path, quiet, monkeypatch):
+    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    flaky.down = True
+    log = LogWriter(flaky, "m", 500, tmp_path / "spill")
+    assert all(log.put([row(f"r{i}")]) for i in range(9))
+    log.start()
+    assert until(lambda: log.state.failing_since is not None)
+    log.close()
+    flaky.down = False
+    again = LogWriter(flaky, "m", 500, tmp_path / "spill")
+    again.start()
+    assert until(lambda: again.state.replayed == 9)
+    again.close()
+    assert (ids(flaky), list((tmp_path / "spill").iterdir())) == ([f"r{i}" for i in range(9)], [])
