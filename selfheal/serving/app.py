@@ -29,12 +29,13 @@ from selfheal.serving.http import (
     TurnedAwayError,
     answer,
     error_body,
+    header,
     is_json,
     media_type,
     read_body,
     refuse_body,
 )
-from selfheal.serving.inference import SERVER, Tensors, metadata, tensors_extent
+from selfheal.serving.inference import BINARY, SERVER, Tensors, metadata, tensors_extent
 from selfheal.serving.lines import REQUESTS, trace
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
@@ -196,6 +197,8 @@ class ScoringApp:
 
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
         _check_json(scope)
+        if header(scope, b"inference-header-content-length"):
+            raise StatusError(415, f"{BINARY}; send JSON (binary_data=False)")
         tensors = Tensors()
         scored = await self.scoring.answer(scope, receive, tensors.read, tensors_extent)
         await answer(send, 200, tensors.answer(self.config.model, scored))

@@ -14,6 +14,7 @@ from selfheal.serving.scoring import Scored
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "str": "BYTES"}
 """What the columns are said to be; any other number is taken for a number."""
+BINARY = "binary tensors are not read"
 OUTPUTS = ("probabilities", "prediction_ids")
 SERVER = {"name": "selfheal", "extensions": []}
 
@@ -110,8 +111,8 @@ def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
     found = holder.get("parameters") or {}
     if not isinstance(found, dict):
         raise InputError("parameters must be an object")
-    if "binary_data_size" in found or found.get("binary_data_output"):
-        raise InputError("binary tensors are not read or sent; send and ask for JSON (binary_data=False)")
+    if "binary_data_size" in found:  # who asks for binary outputs is answered in JSON, which such clients read too
+        raise InputError(f"{BINARY}; send JSON (binary_data=False)")
     return found
 
 

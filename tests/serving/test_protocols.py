@@ -152,6 +152,9 @@ def test_tensors_a_column(service, rows):
     assert {"t0", "t1", "t2", "t3"} <= set(service.place.logged().index)
     status, answer = service.post("/v2/models/payments/infer", body | {"outputs": [{"name": "probabilities"}]})
     assert [each["name"] for each in answer["outputs"]] == ["probabilities"]
+    assert service.post("/v2/models/payments/infer", body | {"parameters": {"binary_data_output": True}})[0] == 200
+    status, answer = service.post("/v2/models/payments/infer", body, Inference_Header_Content_Length="9")
+    assert status == 415 and "binary tensors are not read" in answer["error"]
     assert service.get("/v2/models/payments/ready") == service.get("/v2/health/ready") == {"ready": True}
     status, answer = service.post("/v2/models/rain/infer", body)
     assert status == 404 and "/v2/models/payments/infer" in answer["error"]
