@@ -31,6 +31,8 @@ _PLACES = (
     "MLFLOW_REGISTRY_URI",
     "PREFECT_API_URL",
     "PREFECT_HOME",
+    "SELFHEAL_API_KEYS",
+    "SELFHEAL_AUTH",
 )
 for _name in _PLACES:
     os.environ.pop(_name, None)

@@ -37,15 +37,30 @@ def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
 @HOST
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--event-clock", is_flag=True, help="For a replay: rows may carry event times of the future.")
-def serve(name: str, host: str, port: int, event_clock: bool) -> None:
-    """Run the scoring service of one model alone, in the foreground."""
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="A port of its own for /metrics.")
+@click.option("--json-logs", is_flag=True, help="Log each request, a JSON object a line; never what it held.")
+def serve(name: str, host: str, port: int, event_clock: bool, metrics_port: int | None, json_logs: bool) -> None:
+    """Run the scoring service of one model alone, in the foreground.
+
+    Keys are asked for where SELFHEAL_API_KEYS is set. Without, an interface that other machines reach is refused,
+    unless SELFHEAL_AUTH=off.
+    """
     from selfheal.serving import serve as run
     from selfheal.settings import Settings
 
     def ready(url: str) -> None:
         click.echo(f"{name} answers at {url}/invocations (/health, /metrics); Ctrl-C stops it")
 
-    run(name, Settings.from_env(), host=host, port=port, event_clock=event_clock, on_ready=ready)
+    run(
+        name,
+        Settings.from_env(),
+        host=host,
+        port=port,
+        event_clock=event_clock,
+        metrics_port=metrics_port,
+        json_logs=json_logs,
+        on_ready=ready,
+    )
 
 
 @click.command(

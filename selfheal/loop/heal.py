@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.errors import ArtifactError, InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
 from selfheal.loop.context import SAMPLE_ROWS, Context, load
 from selfheal.loop.evidence import begun, ended, log_evidence
@@ -38,8 +38,13 @@ def heal_window(ws: Workspace, name: str, ref: WindowRef, *, limit: float = LIMI
     ------
     NotFoundError
         No such model.
+    InputError
+        Its rows are not kept any more.
     """
-    healed = heal(load(ws, name).at(ref), limit=limit).healed
+    ctx = load(ws, name).at(ref)
+    if ctx.source.read(ref, 1).frame.empty:
+        raise InputError(f"window {ref.index} of {name!r} holds no rows any more (log.keep); choose a later one")
+    healed = heal(ctx, limit=limit).healed
     assert healed is not None  # noqa: S101  what heal adds
     return healed
 

@@ -13,6 +13,7 @@ from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
+from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
 from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sources import source_of
@@ -119,7 +120,7 @@ def passes(
     healer: Callable[[Context], Context] | None = None,
     passing: tuple[type[Exception], ...] = (),
 ) -> Iterator[Cycle]:
-    """Handle windows one by one, as far as they are asked for.
+    """Handle windows one by one, as far as they are asked for; after the last, delete what the policy keeps no longer.
 
     Parameters
     ----------
@@ -138,3 +139,5 @@ def passes(
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
         ctx = serving.at(ref, newest=ref == refs[-1])
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
+    lease.renew()
+    forget_old(serving)

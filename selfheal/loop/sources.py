@@ -32,7 +32,7 @@ def source_of(ws: Workspace, name: str, policy: Policy, until: datetime | None =
     InputError
         The policy's place cannot be one.
     """
-    log = policy.log
+    log = policy.foreign
     if log is None:
         return OwnTable(ws.table, name)
     from selfheal.log.foreign import Keeper, Standing

@@ -114,11 +114,12 @@ def _frozen(freeze: Freeze) -> dict[str, Any]:
 
 def _log_of(ws: Workspace, name: str, policy: Policy, cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """How the owner's log stood when it was last read, and how many rows came too late for the last windows."""
-    if policy.log is None:
+    log = policy.foreign
+    if log is None:
         return None
     late = sum(c.get("late", 0) for c in cycles)
     labels = "; ".join(standing_of(ws, name, LABELS).get("reasons", []))
-    known = {"from": policy.log.source, "state": "", "reasons": [], "late": late, "labels": labels}
+    known = {"from": log.source, "state": "", "reasons": [], "late": late, "labels": labels}
     return known | standing_of(ws, name)
 
 

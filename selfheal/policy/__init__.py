@@ -7,7 +7,7 @@ file, the line and the nearest valid name.
 from selfheal.policy.document import Policy
 from selfheal.policy.hours import covering
 from selfheal.policy.logs import LabelColumns, Log, LogColumns, LogLabels
-from selfheal.policy.sections import Budget, Cost, Declare, Heal, Monitor, Release, RuleEntry, UntilConfirmed
+from selfheal.policy.sections import Budget, Cost, Declare, Heal, Monitor, Release, RuleEntry, Serve, UntilConfirmed
 from selfheal.policy.values import LONGEST_DURATION, WindowSpec, check_name, format_duration, parse_duration
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Policy",
     "Release",
     "RuleEntry",
+    "Serve",
     "UntilConfirmed",
     "WindowSpec",
     "check_name",

@@ -14,9 +14,12 @@ from pydantic import Field, ValidationError, model_validator
 from selfheal.errors import PolicyError, nearest
 from selfheal.policy.faults import fault_line
 from selfheal.policy.logs import Log
-from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section
+from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
 from selfheal.policy.values import check_name
 from selfheal.rules import Rule
+
+_SINCE = (("keep", None), ("when_full", "answer"))
+"""Keys of ``log`` that came later, each with its default."""
 
 
 class Policy(Section):
@@ -31,6 +34,7 @@ class Policy(Section):
     release: Release = Field(default_factory=Release, description="who may promote")
     cost: Cost | None = Field(None, description="optional: then the gate decides by expected cost")
     log: Log | None = Field(None, description="where predictions are read from; without it: the own table")
+    serve: Serve = Field(default_factory=Serve, description="what the scoring service takes")
 
     @model_validator(mode="after")
     def _named(self) -> Policy:
@@ -48,7 +52,7 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Policy:
-        if self.log is not None and self.monitor.window.rows is not None and self.log.columns.order is None:
+        if self.foreign is not None and self.monitor.window.rows is not None and self.foreign.columns.order is None:
             raise ValueError(
                 f"monitor.window is {self.monitor.window}, and rows of a log have no order of arrival of their own; "
                 "name the column that has it in log.columns.order, or write a duration such as 1h"
@@ -91,11 +95,21 @@ class Policy(Section):
         return tuple(entry.rule for entry in self.rules)
 
     @property
+    def foreign(self) -> Log | None:
+        """The log that is somebody else's; None where rows are read from the own table."""
+        return self.log if self.log is not None and self.log.source else None
+
+    @property
     def digest(self) -> str:
         """Hex SHA-256 of the policy's content; comments and key order do not count."""
         content = self.model_dump(mode="json")
-        if self.log is None:  # digests that older releases journaled stay
+        # Digests that older releases journaled stay.
+        if self.log is None:
             del content["log"]
+        else:
+            content["log"] = {k: v for k, v in content["log"].items() if (k, v) not in _SINCE}
+        if self.serve == Serve():
+            del content["serve"]
         for rule in content["rules"]:
             if rule["until_confirmed"] is None:
                 del rule["until_confirmed"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from selfheal.policy.sections import Section
-from selfheal.policy.values import Duration
+from selfheal.policy.values import Duration, format_duration
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.-]*)://")
 _STORES = {"s3", "s3a", "gs", "gcs", "az"}
@@ -49,6 +49,10 @@ class _Place(Section):
 
     @model_validator(mode="after")
     def _readable(self) -> Any:
+        if not self.source:
+            if self.table:
+                raise ValueError(f"table: {self.table!r} was given, and no database; name it in from")
+            return self
         if self._scheme in _NO_PLACES:
             raise ValueError(
                 f"from: {self._scheme}:// is not read; give s3://, gs:// or az://, a folder that is mounted here, or a "
@@ -102,8 +106,11 @@ class LogLabels(_Place):
 
 
 class Log(_Place):
-    """Where predictions are read from."""
+    """Where predictions are read from, and how long the own table keeps them."""
 
+    source: str = Field(
+        "", alias="from", description=f"{_Place.model_fields['source'].description}; none: the own table"
+    )
     columns: LogColumns = Field(default_factory=LogColumns, description="names of columns there")
     rename: Mapping[str, str] = Field(
         default_factory=dict, description="features that have another name there: `{theirs: ours}`"
@@ -111,6 +118,32 @@ class Log(_Place):
     labels: LogLabels | None = Field(
         None, description="where labels are read from; those sent to the service or by `selfheal labels` count too"
     )
+    keep: Duration | None = Field(
+        None, description="of the own table: rows older than this are deleted, but for those that are still needed"
+    )
+    when_full: Literal["answer", "refuse"] = Field(
+        "answer", description="neither database nor disk has room: answer with `logged: false`, or refuse (503)"
+    )
+
+    @model_validator(mode="after")
+    def _own(self) -> Log:
+        for key in ("columns", "rename", "labels"):
+            if not self.source and getattr(self, key) != type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                raise ValueError(f"{key}: the own table needs none; name the log that it is about in log.from")
+        if self.keep is None:
+            return self
+        if self.source:
+            raise ValueError(
+                "keep: this log is its owner's, and nothing is ever deleted there; remove log.keep, or log.from to "
+                "read the own table"
+            )
+        if self.keep < dt.timedelta(days=1):
+            raise ValueError(
+                f"keep: {format_duration(self.keep)} is too short; rows are deleted once a day at most, so write 1d"
+            )
+        return self
 
     @model_validator(mode="after")
     def _apart(self) -> Log:

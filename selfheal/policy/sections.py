@@ -167,6 +167,14 @@ class Release(Section):
     timezone: Zone = Field("UTC", description="the clock of `not_during`, an IANA name")
 
 
+class Serve(Section):
+    """What the scoring service takes."""
+
+    extra_columns: Literal["refuse", "ignore"] = Field(
+        "refuse", description="`ignore`: columns that the model does not have are left out, as MLflow's server does"
+    )
+
+
 class Cost(Section):
     """Cost of each kind of error; with it the gate decides by expected cost. Two classes only."""
 

@@ -4,45 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import sys
 import time
-from collections.abc import Awaitable, Callable
+from copy import copy
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
-from selfheal.errors import InputError, SelfhealError, UnavailableError, shown
+from selfheal.errors import InputError, SelfhealError, nearest, shown
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.csv_rows import csv_extent, parse_csv
 from selfheal.serving.http import (
+    KEY,
+    OPEN,
+    ROWS,
     GoneError,
     Message,
     Receive,
+    Route,
     Send,
+    StatusError,
     TooLargeError,
+    TurnedAwayError,
     answer,
-    answer_text,
     error_body,
+    header,
+    is_json,
+    media_type,
     read_body,
     refuse_body,
 )
+from selfheal.serving.inference import BINARY, SERVER, Tensors, metadata, tensors_extent
+from selfheal.serving.lines import REQUESTS, trace
 from selfheal.serving.log import LogWriter
-from selfheal.serving.metrics import Metrics, gauges, refused
-from selfheal.serving.requests import Request, extent, parse
-from selfheal.serving.scorer import Scorer
+from selfheal.serving.metrics import Metrics
+from selfheal.serving.openapi import VERSION, openapi
+from selfheal.serving.pages import Pages
+from selfheal.serving.requests import extent, parse
+from selfheal.serving.scoring import Extent, Read, Scoring
 from selfheal.serving.source import Source
-from selfheal.serving.spill import Row
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
 _log = logging.getLogger("selfheal.serving")
-_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
-_CODES = {400: "BAD_REQUEST", 404: "NOT_FOUND", 503: "TEMPORARILY_UNAVAILABLE"}
-HEAVY = ("mlflow", "evidently", "prefect")
-"""What a process that scores must never load; /version names what it did."""
+_requests = logging.getLogger(REQUESTS)
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+"""Those that MLflow's clients know."""
+_JSON = "application/json"
+_READERS: dict[str, tuple[Read, Extent]] = {_JSON: (parse, extent), "text/csv": (parse_csv, csv_extent)}
+FORMATS = ("rows", "frame")
+"""How predictions are answered: a list a row in the order of the classes, or an object a row by class."""
 
 
 class ScoringApp:
@@ -53,34 +73,62 @@ class ScoringApp:
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
         self.standing = Standing(self.source, reconciler)
-        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill)
+        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill, config.spill_bytes)
         self.metrics = Metrics()
-        # Rows are logged in the table's column order, which may differ from a later base's own.
-        self._order = tuple(self.table.schema(config.model).dtypes)
-        self._routes: dict[str, tuple[str, Callable[[Message, Receive, Send], Awaitable[int]]]] = {
-            "/invocations": ("POST", self._invocations),
-            "/feedback": ("POST", self._feedback),
-            "/ping": ("GET", self._ping),
-            "/health": ("GET", self._health),
-            "/version": ("GET", self._version),
-            "/metrics": ("GET", self._metrics),
+        order = tuple(self.table.schema(config.model).dtypes)
+        self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
+        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
+        model = f"/v2/models/{config.model}"
+        routes = {
+            "/invocations": Route("POST", "score", self._invocations),
+            "/feedback": Route("POST", "feedback", self._feedback),
+            "/ping": Route("GET", OPEN, pages.ping),
+            "/ready": Route("GET", OPEN, pages.readiness),
+            "/health": Route("GET", "read", pages.health),
+            "/version": Route("GET", "read", pages.version),
+            "/metrics": Route("GET", "read", pages.metrics),
+            "/openapi.json": Route("GET", "read", self._openapi),
+            "/v2": Route("GET", "read", self._server),
+            "/v2/health/live": Route("GET", OPEN, pages.ping),
+            "/v2/health/ready": Route("GET", OPEN, pages.readiness),
+            model: Route("GET", "read", self._model),
+            f"{model}/ready": Route("GET", OPEN, pages.readiness),
+            f"{model}/infer": Route("POST", "score", self._infer),
         }
+        if config.metrics_apart:
+            del routes["/metrics"]
+        self.routes: dict[str, Route] = routes
+
+    def counters(self) -> ScoringApp:
+        """The same, of which only /metrics, /ping and /ready are answered."""
+        apart = copy(self)
+        probes = {path: self.routes[path] for path in ("/ping", "/ready")}
+        apart.routes = probes | {"/metrics": Route("GET", "read", self.pages.metrics)}
+        return apart
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the server's life."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            path = scope["path"]
+            path, began = scope["path"], time.perf_counter()
             status = await self._answer(path, scope, receive, send)
-            self.metrics.answered(path if path in self._routes else "other", status)
+            known = path if path in self.routes else "other"
+            self.metrics.answered(known, status)
+            if _requests.isEnabledFor(logging.INFO):
+                ms = round((time.perf_counter() - began) * 1000, 3)
+                fields = {"path": known, "status": status, "ms": ms, "rows": scope.get(ROWS, 0), "key": scope.get(KEY)}
+                version = self.source.scorer.version
+                _requests.info("answered", extra={"fields": fields | {"model": self.config.model, "version": version}})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self.source.start()
         self.log.start()
+        self.pages.ready = True
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self.pages.ready = False
         await asyncio.to_thread(self.close)
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -91,82 +139,82 @@ class ScoringApp:
         self.table.close()
 
     async def _answer(self, path: str, scope: Message, receive: Receive, send: Send) -> int:
-        method, handler = self._routes.get(path, ("", None))
-        if handler is None:
-            return await self._refuse(send, 404, f"no such path {shown(path)}; there are {', '.join(self._routes)}")
-        if scope["method"] != method and not (scope["method"] == "HEAD" and method == "GET"):
-            return await self._refuse(send, 405, f"{path} takes {method}, not {scope['method']}")
+        route = self.routes.get(path)
         try:
-            return await handler(scope, receive, send)
+            if self.config.keys is not None and (route is None or route.scope != OPEN):
+                scope[KEY] = self.config.keys.admit(scope, OPEN if route is None else route.scope)
+            if route is None:
+                raise StatusError(404, f"no such path {shown(path)}; there are {', '.join(self.routes)}")
+            if scope["method"] != route.method and not (scope["method"] == "HEAD" and route.method == "GET"):
+                words = f"{path} takes {route.method}, not {scope['method']}"
+                raise StatusError(405, words, (b"allow", route.method.encode()))
+            return await route.handler(scope, receive, send)
         except SelfhealError as error:
             return await self._refuse(send, error.http_status, str(error))
+        except StatusError as error:
+            return await self._refuse(send, error.status, str(error), *error.headers)
         except TooLargeError:
             mb = self.config.body_bytes // 2**20
             words = f"the body is larger than {mb} MiB; send the rows in several requests"
             await refuse_body(receive, send, error_body("BAD_REQUEST", words))
             return 413
+        except TurnedAwayError:
+            words = f"more is asked than is answered within {self.config.turn_s:g} s; nothing was done, send it again"
+            return await self._refuse(send, 429, words, (b"retry-after", b"1"))
         except GoneError:
             return 499
-        except Exception:
-            # The edge of a request: a bug is told with its traceback, counted as 500, and costs this request alone.
-            _log.exception("%s failed", path)
+        except Exception as error:
+            # The edge of a request: a bug is told with its places, counted as 500, and costs this request alone.
+            _log.error("%s failed: %s", path, trace(error))
             return await self._refuse(send, 500, "the service failed on this request; its log says why")
 
-    async def _refuse(self, send: Send, status: int, words: str) -> int:
+    async def _refuse(self, send: Send, status: int, words: str, *headers: tuple[bytes, bytes]) -> int:
         code = _CODES.get(status, "BAD_REQUEST" if status < 500 else "INTERNAL_ERROR")
-        await answer(send, status, error_body(code, words))
+        await answer(send, status, error_body(code, words), *headers)
         return status
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> int:
-        began = time.perf_counter()
-        _check_json(scope)
-        body = await read_body(scope, receive, self.config.body_bytes)
-        scorer = self.source.scorer  # taken once: parsed, scored and named by this version alone
-        if len(body) <= self.config.inline_bytes:
-            request, rows, answered = self._score(body, scorer, began)
-        else:
-            request, rows, answered = await asyncio.to_thread(self._score, body, scorer, began)
-        text = len(body) if scorer.texts else 0
-        if not request.durable:
-            if not self.log.put(rows, text):
-                answered["logged"] = False
-        elif not await self.log.put_durably(rows, text, self.config.durable_s):
-            raise UnavailableError(
-                f"the rows were scored but not committed within {self.config.durable_s:g} s "
-                f"({self.log.state.error or 'the log is full or refused them'}); send them again with the same "
-                "prediction ids, or without durable"
-            )
+        kind = media_type(scope)
+        if (reader := _READERS.get(kind) or (_READERS[_JSON] if is_json(kind) else None)) is None:
+            raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON} or text/csv")
+        frame = _frame(scope["query_string"])
+        scored = await self.scoring.answer(scope, receive, *reader)
+        rows: Any = scored.proba.tolist()
+        if frame:
+            classes = [str(label) for label in scored.scorer.model.classes_.tolist()]
+            rows = [dict(zip(classes, row, strict=True)) for row in rows]
+        answered: dict[str, Any] = {
+            "predictions": rows,
+            "prediction_ids": scored.request.ids,
+            "model_version": scored.scorer.version,
+        }
+        if not scored.logged:
+            answered["logged"] = False
+        if scored.request.ignored:
+            answered["ignored"] = scored.request.ignored
         await answer(send, 200, answered)
         return 200
 
-    def _score(self, body: bytes | bytearray, scorer: Scorer, began: float) -> tuple[Request, list[Row], Any]:
-        latest = math.inf if self.config.event_clock else (time.time() + self.config.future_s) * 1e6
-        try:
-            request = parse(body, scorer, latest_us=latest)
-            proba = scorer.proba(request.numbers, request.words)
-        except InputError as error:
-            self.log.refuse(error, *extent(body, latest))
-            raise
-        ms = (time.perf_counter() - began) * 1000
-        self.metrics.scored(len(request.ids), ms)
-        rows = self._rows(request, scorer, proba.T.tolist(), ms)
-        answered = {
-            "predictions": proba.tolist(),
-            "prediction_ids": request.ids,
-            "model_version": scorer.version,
-        }
-        return request, rows, answered
+    async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
+        _check_json(scope)
+        if header(scope, b"inference-header-content-length"):
+            raise StatusError(415, f"{BINARY}; send JSON (binary_data=False)")
+        tensors = Tensors()
+        scored = await self.scoring.answer(scope, receive, tensors.read, tensors_extent)
+        await answer(send, 200, tensors.answer(self.config.model, scored))
+        return 200
 
-    def _rows(self, request: Request, scorer: Scorer, scores: list[list[float]], ms: float) -> list[Row]:
-        columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
-        if scorer.model.nullable:
-            for name in scorer.model.nullable.intersection(columns):
-                columns[name] = [None if math.isnan(value) else value for value in columns[name]]
-        columns.update(zip(scorer.texts, request.words, strict=True))
-        features = [columns[name] for name in self._order]
-        return list(
-            zip(request.ids, request.times, *features, *scores, repeat(scorer.version), repeat(ms), strict=False)
-        )
+    async def _server(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, SERVER | {"version": VERSION})
+        return 200
+
+    async def _model(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, metadata(self.config.model, self.source.scorer))
+        return 200
+
+    async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
+        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self.routes))
+        return 200
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:
         _check_json(scope)
@@ -184,79 +232,20 @@ class ScoringApp:
         await answer(send, 200, {"stored": report.stored, "pending": report.pending, "refused": report.refused})
         return 200
 
-    async def _ping(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer_text(send, "\n", b"application/json")
-        return 200
-
-    async def _version(self, scope: Message, receive: Receive, send: Send) -> int:
-        pointer = self.source.scorer.pointer
-        version = {
-            "model": self.config.model,
-            "model_version": pointer.version,
-            "base_version": pointer.base_version,
-            "base_digest": pointer.base_digest,
-            "adapter_digest": pointer.adapter_digest,
-            "heavy_modules": [name for name in HEAVY if name in sys.modules],
-        }
-        await answer(send, 200, version)
-        return 200
-
-    async def _health(self, scope: Message, receive: Receive, send: Send) -> int:
-        """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
-        scorer, log = self.source.scorer, self.log.state
-        reasons = self.complaints()
-        health = {
-            "status": "degraded" if reasons else "ok",
-            "reasons": reasons,
-            "frozen": "" if self.source.freeze is None else str(self.source.freeze),
-            "model": self.config.model,
-            "model_version": scorer.version,
-            "settled_at": scorer.pointer.settled_at.isoformat(),
-            "pointer_age_s": round(self.source.age, 3),
-            "adapter": scorer.model.adapter.changed_part,
-            "path": "frame" if scorer.path is None else "compiled",
-            "event_clock": self.config.event_clock,
-            "log": {
-                "rows_waiting": log.waiting,
-                "rows_written": log.written,
-                "rows_dropped": log.dropped,
-                "rows_refused": log.refused,
-                "rows_replayed": log.replayed,
-            },
-        }
-        await answer(send, 200, health)
-        return 200
-
-    def complaints(self) -> list[str]:
-        """Why the service is degraded; empty when it is well."""
-        log, out = self.log.state, []
-        if self.source.error:
-            out.append(f"the pointer cannot be followed: {self.source.error}")
-        elif self.source.age > self.config.stale_s:
-            out.append(f"the pointer was last read {self.source.age:.0f} s ago (limit {self.config.stale_s:g} s)")
-        if log.failing_since is not None:
-            seconds = time.monotonic() - log.failing_since
-            out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
-        if log.lost_recently and log.dropped:
-            mb = self.config.queue_bytes / 2**20
-            out.append(f"{log.dropped} answered rows were dropped, because more than {mb:.3g} MiB of them waited")
-        if log.lost_recently and log.refused:
-            out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
-        return [*out, *self.standing.complaints().values()]
-
-    async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
-        source = self.source
-        text = self.metrics.text(self.config.model, source.scorer.version, source.age, source.swaps, self.log.state)
-        text += refused(self.config.model, self.log.refusals.totals)
-        text += gauges(self.config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
-        await answer_text(send, text, _PROMETHEUS)
-        return 200
-
 
 def _check_json(scope: Message) -> None:
-    for name, value in scope["headers"]:
-        if name == b"content-type" and b"json" not in value.lower():
-            raise InputError(f"the content type {shown(value.decode('latin-1'))} is not read; send application/json")
+    if not is_json(kind := media_type(scope)):
+        raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON}")
+
+
+def _frame(query: bytes) -> bool:
+    """Whether rows are asked for by class."""
+    if not query:
+        return False
+    asked = parse_qs(query.decode("latin-1")).get("format", ["rows"])[-1]
+    if asked not in FORMATS:
+        raise InputError(f"format is {shown(asked)}{nearest(asked, FORMATS)}; known: {', '.join(FORMATS)}")
+    return asked == "frame"
 
 
 def create_app(config: ServingConfig, reconciler: Reconciler | None = None) -> ScoringApp:

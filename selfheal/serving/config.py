@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfheal.serving.keys import Keys
+from selfheal.serving.spill import SPILL_BYTES
 from selfheal.settings import Settings
 
 
@@ -32,13 +34,25 @@ class ServingConfig:
     stale_s
         Seconds without a readable pointer after which /health calls the service degraded.
     queue_bytes
-        Bytes of answered rows that may wait to be logged before the newest are dropped: 150,000 rows of 20 columns.
+        Bytes of answered rows that may wait in memory to be logged: 150,000 rows of 20 columns.
     durable_s
         Seconds that a ``durable`` request waits for its commit.
     body_bytes
         Largest request body.
-    spill
-        Folder for answered rows that are not in the database when the process ends; None loses them.
+    spill, spill_bytes
+        Folder for answered rows that are not in the database yet, and what it may hold; without one a kill loses them.
+    rules
+        Folder with the policies of record; None: the model's own policy at adoption holds.
+    keys
+        Who may ask; None: everybody.
+    metrics_apart
+        Whether /metrics is not among the routes here, because it has a port of its own.
+    turn_s
+        Seconds that a whole request may wait for its turn before it is turned away (429): so long a queue only grows.
+    rows, text
+        The most rows of a request, and characters of a text.
+    large
+        Bodies above ``inline_bytes`` that may be in work or wait for it.
     inline_bytes
         Bodies above this are handled in a thread, so that nobody waits behind them (about 5 ms of parsing).
     """
@@ -56,9 +70,18 @@ class ServingConfig:
     body_bytes: int = 32 * 2**20
     inline_bytes: int = 256 * 2**10
     spill: Path | None = None
+    spill_bytes: int = SPILL_BYTES
+    rules: Path | None = None
+    turn_s: float = 1.0
+    keys: Keys | None = None
+    metrics_apart: bool = False
+    rows: int = 200_000
+    text: int = 100_000
+    large: int = 16
 
     @classmethod
     def of(cls, model: str, settings: Settings, *, event_clock: bool = False) -> ServingConfig:
         """The service of a model in an installation."""
         spill = settings.home / "spill" / model
-        return cls(model, settings.database_url, settings.cache, event_clock=event_clock, spill=spill)
+        place = (settings.database_url, settings.cache)
+        return cls(model, *place, event_clock=event_clock, spill=spill, rules=settings.rules)

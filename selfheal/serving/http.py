@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
+
+from selfheal.errors import shown
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -17,12 +19,47 @@ LINGER_S = 2.0
 """How long a refused upload is read on (and thrown away): closing at once would reset the connection, and the client,
 still sending, would never see why."""
 
+WHOLE_AT = "selfheal.whole_at"
+"""Key of a request's scope: the monotonic time at which its last byte was there."""
+
+KEY, ROWS = "selfheal.key", "selfheal.rows"
+"""Keys of a request's scope: which API key it came with, as it may be logged, and how many rows were scored."""
+
+OPEN = ""
+"""The scope of routes that never ask for a key."""
+
 _JSON = (b"content-type", b"application/json")
 _encode = msgspec.json.Encoder().encode
 
 
+class Route(NamedTuple):
+    """What answers a path: the method it takes, what a key must be good for, and the handler."""
+
+    method: str
+    scope: str
+    handler: Callable[[Message, Receive, Send], Awaitable[int]]
+
+
 class TooLargeError(Exception):
     """The body is larger than the limit; it was not kept."""
+
+
+class StatusError(Exception):
+    """A request is not answered, with this status and these words.
+
+    Parameters
+    ----------
+    headers
+        To send beside the usual ones.
+    """
+
+    def __init__(self, status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(words)
+        self.status, self.headers = status, headers
+
+
+class TurnedAwayError(Exception):
+    """There is more to compute than can be answered in time; nothing was done for this request."""
 
 
 class GoneError(Exception):
@@ -56,6 +93,39 @@ async def read_body(scope: Message, receive: Receive, limit: int) -> bytes | byt
             raise TooLargeError
         if not message.get("more_body"):
             return body
+
+
+def header(scope: Message, name: bytes) -> bytes:
+    """A header's value, empty where it was not sent; ``name`` in small letters."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
+def media_type(scope: Message) -> str:
+    """What a body is said to be, in small letters and without parameters; JSON where nothing is said.
+
+    Raises
+    ------
+    StatusError
+        415: the text is not UTF-8.
+    """
+    given = header(scope, b"content-type")
+    if given == b"application/json":
+        return "application/json"
+    kind, *parameters = given.decode("latin-1").lower().split(";")
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset" and value.strip(" \"'") not in ("utf-8", "utf8", "us-ascii"):
+            raise StatusError(415, f"the charset {shown(value.strip())} is not read; send UTF-8")
+    return kind.strip() or "application/json"
+
+
+def is_json(kind: str) -> bool:
+    """Whether a media type is JSON's, or built on it."""
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
 def error_body(code: str, words: str) -> dict[str, str]:

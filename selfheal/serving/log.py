@@ -1,80 +1,46 @@
 """Logs answered rows: one background thread, a bounded queue, many requests a commit.
 
-The request path only appends to a queue. A database that fails never stops scoring: rows wait up to the bound and are
-then dropped, newest first, and counted; ``/health`` and ``/metrics`` say so. What still waits when the process is told
-to end is written to a local file first (:mod:`selfheal.serving.spill`), which the next process replays.
+A row is *taken* when it is written to a local file (:mod:`selfheal.serving.spill`), before its answer goes out: it
+survives a kill of the process, and is in the table exactly once afterwards. Rows wait in memory up to a bound and
+beyond it in the file alone, up to another. A database that fails never stops scoring; what neither has room for is
+dropped, newest first, and counted; ``/health`` and ``/metrics`` say so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.lines import trace
+from selfheal.serving.log_state import Entry, LogState, tell
 from selfheal.serving.refusals import RefusalCounter
-from selfheal.serving.spill import Row, Spill, left_behind, read
+from selfheal.serving.spill import SPILL_BYTES, FullError, Packed, Row, Segment, Spill, batches, left_behind, pack
 from selfheal.table import InferenceTable
 
 COMMIT_ROWS = 5_000
 """Rows in one transaction: about 0.2 s of SQLite, so that other writers are never kept waiting for long."""
 GATHER_S = 0.05
 """How long a commit waits for company when nobody waits for it: at most 20 disk flushes a second (0.2 ms of CPU)."""
-RECENT_S = 300.0
-"""A loss is a complaint for so many seconds; after that it is a number."""
+SYNC_S = 0.1
+"""Rows that wait longer for the database are flushed to the disk, so often: a power cut costs twice that at most."""
 VALUE_BYTES = 40
 """What a number of a row takes in memory, its place in the row included."""
+_AGAIN_S = 1.0
+"""After a local file could not be written, it is tried again."""
 _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
 
 _log = logging.getLogger("selfheal.serving")
 
 
-@dataclass
-class LogState:
-    """What /health and /metrics tell of the log; written by one thread, read by another.
-
-    Attributes
-    ----------
-    waiting
-        Rows in the queue.
-    written, dropped, refused
-        Rows committed; rows given up because the queue was full; rows that the database would not take.
-    error
-        Why the last commit failed, or empty.
-    failing_since
-        Monotonic time since which commits fail, or None.
-    lost_at
-        Monotonic time of the last loss, or None.
-    replayed
-        Rows committed that a process before had left in its file.
-    """
-
-    waiting: int = 0
-    written: int = 0
-    dropped: int = 0
-    refused: int = 0
-    error: str = ""
-    failing_since: float | None = None
-    lost_at: float | None = None
-    replayed: int = 0
-
-    @property
-    def lost_recently(self) -> bool:
-        """Whether rows were dropped or refused within the last :data:`RECENT_S`."""
-        return self.lost_at is not None and time.monotonic() - self.lost_at < RECENT_S
-
-
-@dataclass(frozen=True)
-class _Entry:
-    rows: list[Row]
-    size: int
-    committed: Callable[[bool], None] | None
+_Batches = Generator[list[Entry], None, None]
 
 
 class LogWriter:
@@ -85,21 +51,35 @@ class LogWriter:
     table, model
         Where rows go.
     capacity
-        Bytes of rows that may wait. A request is taken whole as long as the bound is not reached yet, so that one
-        large request is not lost beside an empty queue.
+        Bytes of rows that may wait in memory. A request is taken whole as long as the bound is not reached yet, so
+        that one large request is not lost beside an empty queue.
     spill
-        Folder for what is left when the process ends; without it that is lost.
+        Folder for rows that the database does not have yet; without it a kill loses them.
+    spill_bytes
+        Bytes that the folder may hold.
     """
 
-    def __init__(self, table: InferenceTable, model: str, capacity: int, spill: Path | None = None) -> None:
+    def __init__(
+        self,
+        table: InferenceTable,
+        model: str,
+        capacity: int,
+        spill: Path | None = None,
+        spill_bytes: int = SPILL_BYTES,
+    ) -> None:
         self.state = LogState()
         self._table, self._model, self._capacity = table, model, capacity
         self._waiting_bytes = 0
-        self._folder = spill
-        self._queue: deque[_Entry] = deque()
+        self._spill = None if spill is None else Spill(spill, spill_bytes)
+        self._spill_due = 0.0
+        self._over = False  # memory is full: rows go to the file alone, until all of those are committed
+        self._queue: deque[Entry] = deque()
+        self._backlog: _Batches | None = None if spill is None else self._left(spill)
+        self._batch: list[Entry] = []  # of the backlog, being committed
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._urgent = threading.Event()
+        self._dirty = threading.Event()
         self._closing = False
         self.refusals = RefusalCounter()
         self._thread = threading.Thread(target=self._run, name="selfheal-log", daemon=True)
@@ -110,17 +90,23 @@ class LogWriter:
         self._wake.set()
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self._thread.start()
+        if self._spill is not None:
+            threading.Thread(target=self._flush, name="selfheal-spill", daemon=True).start()
 
-    def put(self, rows: list[Row], text: int = 0) -> bool:
-        """Queue rows, with so many bytes of text in them, to be logged soon; False if the queue is full: they are
-        dropped.
+    def put(self, rows: list[Row], text: int = 0, *, answered: bool = True) -> bool:
+        """Take rows, with so many bytes of text in them, to be logged soon; False if there is no room for them.
+
+        Parameters
+        ----------
+        answered
+            Whether they are answered all the same: then they are counted as dropped.
         """
-        return self._put(rows, text, None)
+        return self._put(rows, text, None, answered)
 
     async def put_durably(self, rows: list[Row], text: int, timeout: float) -> bool:
-        """Queue rows and wait for their commit.
+        """Take rows and wait for their commit.
 
         Returns
         -------
@@ -133,7 +119,7 @@ class LogWriter:
         def tell(committed: bool) -> None:
             loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(committed))
 
-        if not self._put(rows, text, tell):
+        if not self._put(rows, text, tell, False):
             return False
         self._urgent.set()
         try:
@@ -142,89 +128,92 @@ class LogWriter:
             return False
 
     def close(self) -> None:
-        """Keep what waits in a file, commit it for as long as ten seconds, and stop."""
-        spill = self._kept()
+        """Commit what waits for as long as ten seconds, and stop; what is left then stays in the local file."""
+        self._keep_all()
         self._closing = True
-        self._urgent.set()
-        self._wake.set()
+        for event in (self._urgent, self._wake, self._dirty):
+            event.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING_S + 1)
-        if spill is None:
+        if self.state.waiting:
+            kept = "not logged" if self._spill is None else "kept for the next start"
+            _log.error("%d answered rows are %s: %s", self.state.waiting, kept, self.state.error)
+        if self._thread.is_alive() or self._spill is None:
+            return  # it still waits for the database, and its files go with the process
+        if self._backlog is not None:
+            self._backlog.close()
+        with self._lock:
             if self.state.waiting:
-                _log.error("%d answered rows were not logged: %s", self.state.waiting, self.state.error)
-        elif self.state.waiting:
-            spill.close()
-            _log.error("%d answered rows are kept for the next start: %s", self.state.waiting, self.state.error)
-        else:
-            spill.discard()
+                self._sync(self._spill.unsynced())
+            self._spill.close(keep=bool(self.state.waiting))
 
-    def _kept(self) -> Spill | None:
-        """A file with every row that waits."""
+    def _keep_all(self) -> None:
+        """Write what could not be written before."""
         with self._lock:
-            rows = [row for entry in self._queue for row in entry.rows]
-        if self._folder is None or not rows:
-            return None
-        spill = Spill(self._folder)
-        try:
-            if (kept := spill.write(rows)) < len(rows):
-                _log.error(
-                    "%d of %d answered rows that wait do not fit into %s", len(rows) - kept, len(rows), self._folder
-                )
-        except OSError as error:
-            _log.error("answered rows that wait cannot be kept in %s: %s", self._folder, error)
-        return spill
+            self._spill_due = 0.0
+            rows = [row for entry in self._queue if entry.segment is None for row in entry.rows]
+            if rows and self._spill is not None and self._kept(pack(rows), False) is None:
+                _log.error("%d answered rows that wait cannot be kept: %s", len(rows), self.state.spill_error)
 
-    def _put(self, rows: list[Row], text: int, committed: Callable[[bool], None] | None) -> bool:
+    def _put(self, rows: list[Row], text: int, committed: Callable[[bool], None] | None, answered: bool) -> bool:
         size = text + VALUE_BYTES * len(rows) * len(rows[0])  # all rows of a table are as wide
+        packed = None if self._spill is None else pack(rows)
         with self._lock:
-            if self._waiting_bytes >= self._capacity:
-                self.state.dropped += len(rows)
-                self.state.lost_at = time.monotonic()
+            over = self._over or self._waiting_bytes >= self._capacity
+            segment = None if packed is None or (over and committed is not None) else self._kept(packed, over)
+            if over and segment is None:
+                if answered:
+                    self.state.dropped += len(rows)
+                    self.state.lost_at = time.monotonic()
                 return False
-            self._waiting_bytes += size
             self.state.waiting += len(rows)
-            self._queue.append(_Entry(rows, size, committed))
-        self._wake.set()
+            self._over = over
+            if not over:
+                self._waiting_bytes += size
+                self._queue.append(Entry(rows, size, committed, segment, time.monotonic()))
+        for event in (self._wake, self._dirty):
+            if not event.is_set():  # which costs a tenth of setting it again
+                event.set()
         return True
+
+    def _kept(self, packed: Packed, unread: bool) -> Segment | None:
+        """The segment that rows were written to; None if they could not be. Needs the lock."""
+        assert self._spill is not None  # noqa: S101  the callers asked
+        if self._spill_due and time.monotonic() < self._spill_due:
+            return None
+        try:
+            segment = self._spill.append(packed, unread=unread)
+        except OSError as error:
+            if not isinstance(error, FullError):
+                self._spill_due = time.monotonic() + _AGAIN_S
+            if not self.state.spill_error:
+                _log.error("answered rows cannot be kept in a local file: %s", error)
+            self.state.spill_error = str(error)
+            return None
+        self._spill_due, self.state.spill_bytes, self.state.spill_error = 0.0, self._spill.bytes, ""
+        return segment
 
     def _run(self) -> None:
         pause = _RETRY_S[0]
         give_up: float | None = None
-        replayed = self._folder is None
         while True:
-            replayed = replayed or self._replay()
-            self._wake.wait(None if replayed else pause)
+            self._wake.wait(None if self._backlog is None else 0.0)
             if self._closing and give_up is None:
                 give_up = time.monotonic() + _CLOSING_S
             if not self._closing:
                 self._urgent.wait(GATHER_S)
             self._wake.clear()
             self._urgent.clear()
-            failed = not (self._drain() and self._note_refusals())
+            failed = not (self._drain() and self._catch_up() and self._note_refusals())
             if self._closing and (not self._queue or (give_up is not None and time.monotonic() > give_up)):
                 return
-            if failed or self._queue or self._closing:
+            if failed or self._queue or self._closing or self._over:
                 self._wake.set()
             if failed:
                 time.sleep(pause)
                 pause = min(pause * 2, _RETRY_S[1])
             else:
                 pause = _RETRY_S[0]
-
-    def _replay(self) -> bool:
-        """Commit what processes before left in their files; False while the database fails."""
-        assert self._folder is not None  # noqa: S101  there is nothing to replay without one
-        try:
-            for path in left_behind(self._folder):
-                for rows in read(path):
-                    self._table.append_rows(self._model, rows)
-                    self.state.replayed += len(rows)
-        except UnavailableError as error:
-            self._failed(str(error))
-            return False
-        except Exception:
-            _log.exception("what a process before left in %s cannot be logged", self._folder)
-        return True
 
     def _drain(self) -> bool:
         """Commit what is queued by now, group by group; False once the database fails (the group stays in line).
@@ -234,18 +223,104 @@ class LogWriter:
         due = len(self._queue)
         while due > 0 and (group := self._next_group()):
             due -= len(group)
-            try:
-                self._commit(group)
-            except UnavailableError as error:
-                self._failed(str(error))
+            if not self._committed(group):
                 return False
             with self._lock:
                 for entry in group:
                     self._queue.popleft()
                     self.state.waiting -= len(entry.rows)
                     self._waiting_bytes -= entry.size
-            self.state.error, self.state.failing_since = "", None
+                    if entry.segment is not None and self._spill is not None:
+                        self._spill.committed(entry.segment, len(entry.rows))
+                self.state.spill_bytes = 0 if self._spill is None else self._spill.bytes
         return True
+
+    def _catch_up(self) -> bool:
+        """Commit some rows that only a file holds; False while the database fails (they stay in line)."""
+        if self._backlog is None and self._over:
+            self._backlog = self._overflown()
+        done = 0
+        while self._backlog is not None and done < COMMIT_ROWS and not self._closing:
+            try:
+                self._batch = self._batch or next(self._backlog, [])
+            except Exception:
+                _log.exception("rows that wait in a local file cannot be read")
+            if self._batch and not self._committed(self._batch):
+                return False
+            if not self._batch:
+                self._backlog = None
+            done += sum(len(entry.rows) for entry in self._batch)
+            self._batch = []
+        return True
+
+    def _left(self, folder: Path) -> _Batches:
+        """What processes before left in their files; a batch is committed when the next one is asked for."""
+        assert self._spill is not None  # noqa: S101  it has the folder
+        for path in left_behind(folder):
+            size, due = path.stat().st_size, -1
+            for batch in batches(path, COMMIT_ROWS):
+                for number, rows in batch:
+                    self.state.torn += number - due if 0 <= due < number else 0
+                    due = number + len(rows)
+                yield [Entry(rows) for _, rows in batch]
+                self.state.replayed += sum(len(rows) for _, rows in batch)
+            with self._lock:
+                self._spill.bytes -= size
+
+    def _overflown(self) -> _Batches:
+        """What this process took while memory was full; memory is used again when all of it is committed."""
+        assert self._spill is not None  # noqa: S101  else nothing overflows
+        while True:
+            with self._lock:
+                segments = self._spill.overflow()
+                self._over = bool(segments)
+            if not segments:
+                return
+            try:
+                while segments:
+                    yield from self._of(segments[0])
+                    with self._lock:
+                        self._spill.done(segments.pop(0))
+                        self.state.spill_bytes = self._spill.bytes
+            finally:
+                for segment in segments:  # for the next process
+                    segment.close(delete=False)
+
+    def _of(self, segment: Segment) -> _Batches:
+        for batch in batches(segment.path, COMMIT_ROWS):
+            yield [Entry(rows) for _, rows in batch]
+            self._unread(segment, sum(len(rows) for _, rows in batch))
+        self.state.torn += segment.unread
+        self._unread(segment, segment.unread)
+
+    def _unread(self, segment: Segment, rows: int) -> None:
+        with self._lock:
+            segment.unread -= rows
+            self.state.waiting -= rows
+
+    def _flush(self) -> None:
+        """What waits for the database is flushed to the disk too."""
+        while not self._closing:
+            self._dirty.wait()
+            self._dirty.clear()
+            time.sleep(SYNC_S)
+            with self._lock:
+                waits = bool(self._queue) or self._over
+                late = self._over or (waits and time.monotonic() - self._queue[0].at > SYNC_S)
+                files = self._spill.unsynced() if late and self._spill is not None else []
+            self._sync(files)
+            if waits:
+                self._dirty.set()
+
+    def _sync(self, files: list[int]) -> None:
+        for descriptor in files:
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                _log.error("answered rows cannot be flushed to the disk: %s", error)
+                self.state.spill_error = str(error)
+            finally:
+                os.close(descriptor)
 
     def _note_refusals(self) -> bool:
         """Write down what was refused; False while the database fails."""
@@ -258,9 +333,9 @@ class LogWriter:
             return False
         return True
 
-    def _next_group(self) -> list[_Entry]:
+    def _next_group(self) -> list[Entry]:
         """The first entries in line, up to a commit's size and at least one."""
-        group: list[_Entry] = []
+        group: list[Entry] = []
         count = 0
         with self._lock:
             for entry in self._queue:
@@ -270,7 +345,20 @@ class LogWriter:
                 group.append(entry)
         return group
 
-    def _commit(self, group: list[_Entry]) -> None:
+    def _committed(self, group: list[Entry]) -> bool:
+        """Whether the database took the group; False while it fails."""
+        try:
+            self._commit(group)
+        except UnavailableError as error:
+            if self.state.failing_since is None:
+                self.state.failing_since = time.monotonic()
+                _log.error("answered rows wait: %s", error)
+            self.state.error = str(error)
+            return False
+        self.state.error, self.state.failing_since = "", None
+        return True
+
+    def _commit(self, group: list[Entry]) -> None:
         """One transaction for the group; if a row in it is impossible, the halves, so that only that one is lost."""
         rows = [row for entry in group for row in entry.rows]
         try:
@@ -285,23 +373,11 @@ class LogWriter:
                 return
             self.state.refused += len(rows)
             self.state.lost_at = time.monotonic()
-            _log.exception("the database refused %d rows of %s: %s", len(rows), self._model, error)
-            _tell(group, False)
+            # Not what it says: that may quote the row.
+            _log.error(
+                "the database refused %d rows of %s from %r on: %s", len(rows), self._model, rows[0][0], trace(error)
+            )
+            tell(group, False)
             return
         self.state.written += len(rows)
-        _tell(group, True)
-
-    def _failed(self, error: str) -> None:
-        if self.state.failing_since is None:
-            self.state.failing_since = time.monotonic()
-            _log.error("answered rows wait in memory: %s", error)
-        self.state.error = error
-
-
-def _tell(group: list[_Entry], committed: bool) -> None:
-    for entry in group:
-        if entry.committed is not None:
-            try:
-                entry.committed(committed)
-            except RuntimeError:  # the event loop has closed: nobody waits any more
-                _log.debug("a durable request ended before its commit")
+        tell(group, True)

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from selfheal.serving.log import LogState
+from selfheal.serving.log_state import LogState
 
 BOUNDS_MS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 100.0, 1000.0)
 """Upper bounds of the latency histogram's buckets: around the 0.1 ms of a one-row request, up to a stuck machine."""
@@ -36,7 +36,7 @@ class Metrics:
         """Everything in Prometheus' text format."""
         label = f'model="{model}"'
         lines = ["# TYPE selfheal_requests_total counter"]
-        for (path, status), count in sorted(self.requests.items()):
+        for (path, status), count in sorted(dict(self.requests).items()):  # at once: other threads count
             lines.append(f'selfheal_requests_total{{{label},path="{path}",status="{status}"}} {count}')
         lines += ["# TYPE selfheal_request_seconds histogram"]
         total = 0
@@ -54,7 +54,10 @@ class Metrics:
             ("log_rows_dropped_total", "counter", log.dropped),
             ("log_rows_refused_total", "counter", log.refused),
             ("log_rows_replayed_total", "counter", log.replayed),
+            ("log_rows_torn_total", "counter", log.torn),
             ("log_rows_waiting", "gauge", log.waiting),
+            ("log_spill_bytes", "gauge", log.spill_bytes),
+            ("log_spill_fault", "gauge", bool(log.spill_error)),
             ("model_version", "gauge", version),
             ("pointer_age_seconds", "gauge", round(pointer_age, 3)),
             ("swaps_total", "counter", swaps),

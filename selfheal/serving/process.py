@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 import uvicorn
@@ -18,6 +22,8 @@ from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.archive import MANIFEST, base_folder
 from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.keys import keys_for
+from selfheal.serving.lines import write_json_lines
 from selfheal.serving.protocol import BoundedProtocol
 from selfheal.serving.watchdog import Reconciler
 from selfheal.settings import Settings
@@ -34,6 +40,8 @@ def serve(
     port: int = 8000,
     event_clock: bool = False,
     *,
+    metrics_port: int | None = None,
+    json_logs: bool = False,
     reconcile: bool = True,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
@@ -43,6 +51,10 @@ def serve(
     ----------
     event_clock
         Accept rows dated in the future: time is what the rows say, as in a replay.
+    metrics_port
+        Where /metrics is answered, beside /ping and /ready, and no more on ``port``.
+    json_logs
+        Write a JSON object a line to standard error, one for each request.
     reconcile
         Start the helper process that watches MLflow's stages; one a host is enough.
     on_ready
@@ -52,26 +64,34 @@ def serve(
     ------
     NotFoundError
         The model was never adopted.
+    RefusedError
+        Other machines may reach ``host``, and no keys are set.
+    InputError
+        Keys that are set can't be read.
     UnavailableError
-        The port is taken, or the database or the base cannot be reached.
+        A port is taken, or the database or the base cannot be reached.
     """
     here = settings or Settings.from_env()
-    config = ServingConfig.of(model, here, event_clock=event_clock)
+    config = replace(
+        ServingConfig.of(model, here, event_clock=event_clock),
+        keys=keys_for(host, os.environ),
+        metrics_apart=metrics_port is not None,
+    )
+    if json_logs:
+        write_json_lines()
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
-    with _bound(host, port) as bound, _terminable(), _reconciling(model, here, reconcile) as reconciler:
+    with ExitStack() as stack:
+        bound = stack.enter_context(_bound(host, port))
+        apart = None if metrics_port is None else stack.enter_context(_bound(host, metrics_port))
+        stack.enter_context(_terminable())
+        reconciler = stack.enter_context(_reconciling(model, here, reconcile))
         _wait_for_base(config, FETCH_S if reconcile else 0.0)
         app = create_app(config, reconciler)
-        settled = uvicorn.Config(
-            app,
-            loop="uvloop" if sys.platform != "win32" else "asyncio",
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=10,
-        )
-        server = uvicorn.Server(settled)
+        server = uvicorn.Server(_settled(app, "on", json_logs))
+        if apart is not None:
+            counters = uvicorn.Server(_settled(app.counters(), "off", json_logs))
+            threading.Thread(target=counters.run, kwargs={"sockets": [apart]}, daemon=True).start()
+            stack.callback(setattr, counters, "should_exit", True)
         # What was imported stays: the collector need not walk half a million objects between requests.
         gc.collect()
         gc.freeze()
@@ -80,6 +100,21 @@ def serve(
             threading.Thread(target=_announce, args=(server, on_ready, url), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):  # repeated by the server after it has shut down in order
             server.run(sockets=[bound])
+
+
+def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=BoundedProtocol,
+        ws="none",
+        lifespan=lifespan,
+        access_log=False,
+        proxy_headers=False,  # nobody here asks who the client is
+        log_level="warning",
+        log_config=None if json_logs else uvicorn.config.LOGGING_CONFIG,
+        timeout_graceful_shutdown=10,
+    )
 
 
 def _announce(server: uvicorn.Server, on_ready: Callable[[str], None], url: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from selfheal.serving.http import error_body
+from selfheal.serving.http import WHOLE_AT, error_body
 
 HEADER_BYTES = 64 * 2**10
 """Largest request line and headers together; other servers take 8 to 64 KiB."""
@@ -50,8 +51,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The whole request is there."""
+        """The whole request is there, and waits for its turn from now on."""
         self._head, self._due = 0, None
+        self.scope[WHOLE_AT] = time.monotonic()  # type: ignore[literal-required]
         super().on_message_complete()
 
     def _look(self) -> None:

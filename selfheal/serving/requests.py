@@ -8,11 +8,9 @@ client then reads: there is one judge of what is a good row.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,18 +20,35 @@ from numpy.typing import NDArray
 from selfheal.errors import InputError, nearest, shown
 from selfheal.model import LISTED, MonitoredModel
 from selfheal.serving.ids import next_ids
+from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
 from selfheal.serving.scorer import Scorer
-from selfheal.table.predictions import check_id, storable_text
-from selfheal.table.values import event_us, from_us
+from selfheal.table.predictions import storable_text
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-PARAMS = ("event_time", "prediction_ids", "durable")
 _NUMBERS = frozenset((int, float, bool))
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True)
-class Request:
+class Reading(NamedTuple):
+    """By what a body is read.
+
+    Attributes
+    ----------
+    latest_us
+        Event times after this are refused; infinity where the client's clock counts.
+    ignores
+        Whether columns that the model does not have are left out, and not refused.
+    rows, text
+        The most rows of a request, and characters of a text.
+    """
+
+    latest_us: float = math.inf
+    ignores: bool = False
+    rows: int = 200_000
+    text: int = 100_000
+
+
+class Request(NamedTuple):
     """Checked rows and what the client said of them.
 
     Attributes
@@ -46,6 +61,8 @@ class Request:
         Prediction ids, and event times in microseconds since 1970.
     durable
         Whether the answer waits until the rows are committed.
+    ignored
+        What of the request has no meaning here, some of it by name.
     """
 
     numbers: NDArray[np.float64]
@@ -53,41 +70,81 @@ class Request:
     ids: list[str]
     times: list[int]
     durable: bool
+    ignored: tuple[str, ...] = ()
 
 
-def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Request:
-    """Read a body for the version that will answer it.
-
-    Parameters
-    ----------
-    latest_us
-        Event times after this are refused; infinity where the client's clock counts.
+def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
+    """Read one of MLflow's JSON bodies for the version that will answer it.
 
     Raises
     ------
     InputError
         Naming what is wrong and the remedy.
     """
-    message = _message(body)
+    message = read_message(body)
     forms = [name for name in FORMS if name in message]
     if len(forms) != 1:
         raise InputError(f"send exactly one of {', '.join(FORMS)}; the body has {', '.join(forms) or 'none of them'}")
-    for key in message:
-        if key != forms[0] and key != "params":
-            raise InputError(f"unknown key {shown(key)} beside {forms[0]!r}{nearest(key, (*FORMS, 'params'))}")
-    plain = _plain(forms[0], message[forms[0]], scorer)
-    if plain is None:
-        columns, n = _FORM[forms[0]](message[forms[0]], scorer.model)
-        if n == 0:
-            raise InputError(f"{forms[0]} holds no rows; send at least one")
-        numbers, words = _checked(columns, scorer)
-    else:
-        numbers, words, n = plain, [], len(plain)
+    form = forms[0]
+    ignored = [key for key in message if key != form and key != "params"]
     params = message.get("params") or {}
     if not isinstance(params, dict):
         raise InputError("params must be an object: {event_time: [...], prediction_ids: [...], durable: true}")
-    ids, times, durable = _params(params, n, latest_us) if params else (next_ids(n), [_now_us()] * n, False)
-    return Request(numbers, words, ids, times, durable)
+    if params:
+        ignored += [f"params.{key}" for key in params if key not in PARAMS]
+    plain = _plain(form, message[form], scorer)
+    if plain is not None:
+        _check_rows(len(plain), reading)
+        return requested(plain, [], params, reading, ignored)
+    columns, n = _FORM[form](message[form], scorer.model, reading)
+    if n == 0:
+        raise InputError(f"{form} holds no rows; send at least one")
+    ignored += [name for name in columns if name not in scorer.model.dtypes]
+    return check_columns(columns, n, scorer, params, reading, ignored)
+
+
+def check_columns(
+    columns: Columns, n: int, scorer: Scorer, params: Mapping[str, Any], reading: Reading, ignored: Sequence[str] = ()
+) -> Request:
+    """A request of ``n`` rows by column; columns that the model does not have are left out.
+
+    Raises
+    ------
+    InputError
+        A value is wrong, or there are too many.
+    """
+    _check_rows(n, reading)
+    if ignored:
+        columns = {name: columns[name] for name in columns if name in scorer.model.dtypes}
+    numbers, words = _checked(columns, scorer)
+    for name, column in zip(scorer.texts, words, strict=True):
+        if max((len(text) for text in column if text is not None), default=0) > reading.text:
+            words_ = f"column {name!r} holds a text of more than {reading.text} characters; cut it"
+            raise InputError(words_, reason="long text", column=name)
+    return requested(numbers, words, params, reading, ignored)
+
+
+def requested(
+    numbers: NDArray[np.float64],
+    words: list[Sequence[str | None]],
+    params: Mapping[str, Any],
+    reading: Reading,
+    ignored: Sequence[str] = (),
+) -> Request:
+    """Checked rows, and what the params say of them."""
+    n = len(numbers)
+    if not params:
+        return Request(numbers, words, next_ids(n), [now_us()] * n, False, _some(ignored))
+    return Request(numbers, words, *read_params(params, n, reading.latest_us), _some(ignored))
+
+
+def _some(ignored: Sequence[str]) -> tuple[str, ...]:
+    return tuple(shown(name)[1:-1] for name in ignored[:LISTED]) if ignored else ()
+
+
+def _check_rows(n: int, reading: Reading) -> None:
+    if n > reading.rows:
+        raise InputError(f"the request holds {n} rows, more than {reading.rows}; send them in several")
 
 
 def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
@@ -96,9 +153,9 @@ def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
     The body is read a second time, so that a good request costs no more for it.
     """
     try:
-        message = _message(body)
+        message = read_message(body)
     except InputError:
-        return 1, _now_us()
+        return 1, now_us()
     rows = next((message[name] for name in FORMS if name in message), None)
     if isinstance(rows, dict):  # the rows of a split, or the first column
         rows = rows.get("data", next(iter(rows.values()), None))
@@ -106,17 +163,20 @@ def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
     params = message.get("params")
     times = params.get("event_time") if isinstance(params, dict) else None
     try:
-        at = _time(times[0] if isinstance(times, list) and times else times, 0)
+        at = read_time(times[0] if isinstance(times, list) and times else times, 0)
     except InputError:
-        return n, _now_us()
-    return n, at if at <= latest_us else _now_us()
+        return n, now_us()
+    return n, at if at <= latest_us else now_us()
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1000
+def read_message(body: bytes | bytearray) -> dict[str, Any]:
+    """A body as a JSON object.
 
-
-def _message(body: bytes | bytearray) -> dict[str, Any]:
+    Raises
+    ------
+    InputError
+        It is none.
+    """
     try:
         message = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -161,9 +221,9 @@ def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def _check_names(names: Collection[str], model: MonitoredModel) -> None:
+def check_names(names: Collection[str], model: MonitoredModel, reading: Reading) -> None:
     """Refuse unknown and missing columns before anything is done with the values."""
-    for name in names:
+    for name in () if reading.ignores else names:
         if name not in model.dtypes:
             hint = "it is what the model predicts; " if name == model.target else ""
             more = f" and {len(model.features) - LISTED} more" if len(model.features) > LISTED else ""
@@ -177,36 +237,28 @@ def _check_names(names: Collection[str], model: MonitoredModel) -> None:
         model.check_columns(names)
 
 
-def _twice(names: Iterable[str]) -> str:
-    """The first name that comes a second time."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    raise ValueError("every name comes once")
-
-
-def _split(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
+def _split(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
         raise InputError("dataframe_split must be an object with columns and data")
     names = [name if type(name) is str else str(name) for name in value["columns"]]
     held = dict.fromkeys(names)
-    _check_names(held, model)
+    check_names(held, model, reading)
     if len(held) != len(names):
-        raise InputError(f"dataframe_split names column {_twice(names)!r} twice")
+        raise InputError(f"dataframe_split names column {first_twice(names)!r} twice")
     return _by_rows(names, value.get("data"), "dataframe_split.data")
 
 
-def _records(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
+def _records(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, list) or not all(type(row) is dict for row in value):
         raise InputError("dataframe_records must be a list of objects, one a row")
     if not value:
         return {}, 0
     names = value[0]
-    _check_names(names, model)
+    check_names(names, model, reading)
     try:
-        columns = {name: [row[name] for row in value] for name in names}
+        columns: dict[str, Sequence[Any]] = {
+            name: [row[name] for row in value] if name in model.dtypes else () for name in names
+        }
     except KeyError as error:
         name = error.args[0]
         place = next(i for i, row in enumerate(value) if name not in row)
@@ -216,7 +268,7 @@ def _records(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
             column=name,
         ) from None
     for place, row in enumerate(value):
-        if len(row) != len(names):
+        if len(row) != len(names) and not reading.ignores:
             extra = next(name for name in row if name not in columns)
             raise InputError(
                 f"row {place} has column {shown(extra)}, which row 0 lacks; send the same columns in each row",
@@ -226,16 +278,18 @@ def _records(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
     return columns, len(value)
 
 
-def _instances(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
+def _instances(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
+    if isinstance(value, dict):
+        return _inputs(value, model, reading)  # one object: by column, as MLflow reads it
     if isinstance(value, list) and value and type(value[0]) is dict:
-        return _records(value, model)
+        return _records(value, model, reading)
     return _by_rows(list(model.features), value, "instances")
 
 
-def _inputs(value: Any, model: MonitoredModel) -> tuple[Columns, int]:
+def _inputs(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, dict):
-        return _instances(value, model)
-    _check_names(value, model)
+        return _instances(value, model, reading)
+    check_names(value, model, reading)
     columns = {name: column if isinstance(column, list) else [column] for name, column in value.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     n = max(lengths.values(), default=0)
@@ -313,65 +367,3 @@ def _word(value: Any, row: int, name: str, model: MonitoredModel) -> str | None:
 
 def _length(columns: Columns) -> int:
     return len(next(iter(columns.values()), ()))
-
-
-def _params(params: dict[str, Any], n: int, latest_us: float) -> tuple[list[str], list[int], bool]:
-    for key in params:
-        if key not in PARAMS:
-            raise InputError(f"unknown param {shown(key)}{nearest(key, PARAMS)}; known: {', '.join(PARAMS)}")
-    durable = params.get("durable", False)
-    if type(durable) is not bool:
-        raise InputError(f"params.durable is {shown(durable)}; send true or false")
-    ids = params.get("prediction_ids")
-    times = params.get("event_time")
-    return (
-        next_ids(n) if ids is None else _ids(ids, n),
-        [_now_us()] * n if times is None else _times(times, n, latest_us),
-        durable,
-    )
-
-
-def _ids(ids: Any, n: int) -> list[str]:
-    ids = [ids] if isinstance(ids, str) else ids
-    if not isinstance(ids, list) or len(ids) != n:
-        raise InputError(f"params.prediction_ids must be a list of {n} ids, one a row")
-    for prediction_id in ids:
-        check_id(prediction_id)
-    if len(set(ids)) != n:
-        words = f"prediction id {_twice(ids)!r} appears twice in one request; give each row its own"
-        raise InputError(words, reason="id", column="prediction_ids")
-    return ids
-
-
-def _times(times: Any, n: int, latest_us: float) -> list[int]:
-    times = [times] if isinstance(times, str) else times
-    if not isinstance(times, list) or len(times) != n:
-        raise InputError(f"params.event_time must be a list of {n} times, one a row")
-    out = [_time(text, row) for row, text in enumerate(times)]
-    newest = max(out)
-    if newest > latest_us:
-        row = out.index(newest)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        raise InputError(
-            f"event_time of row {row}, {from_us(newest).isoformat()}, is in the future (it is {now}); correct the "
-            "sender's clock, or start the service with an event clock for a replay",
-            reason="time",
-            column="event_time",
-        )
-    return out
-
-
-def _time(text: Any, row: int) -> int:
-    try:
-        at = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        fault = f", {shown(text)}, is not a time; send 2026-01-31T12:00:00Z"
-    else:
-        if at.tzinfo is None:
-            fault = f", {shown(text)}, has no time zone; append Z for UTC, as in 2026-01-31T12:00:00Z"
-        else:
-            try:
-                return event_us(at)
-            except InputError as error:
-                fault = f": {error}"
-    raise InputError(f"event_time of row {row}{fault}", reason="time", column="event_time")

@@ -13,6 +13,7 @@ from selfheal.model import MonitoredModel
 from selfheal.registry.archive import MANIFEST, base_folder, load_base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
+from selfheal.serving.terms import PolicyFile, Terms
 from selfheal.table import Freeze, Heartbeat, InferenceTable, Pointer
 
 _log = logging.getLogger("selfheal.serving")
@@ -33,6 +34,8 @@ class Source:
         Replacements since the start.
     beat
         What the reconcilers of this model last said; None while none does.
+    terms
+        What the policy of record says of serving.
     freeze
         Who froze the loop of this model; None while nobody has.
     beat_at
@@ -54,6 +57,8 @@ class Source:
         self.read_at = self.beat_at = time.monotonic()
         self.beat: Heartbeat | None = None
         self.freeze: Freeze | None = None
+        self._policy = PolicyFile(config.rules, config.model)
+        self.terms = self._terms()
         self._beat_due = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
@@ -88,6 +93,7 @@ class Source:
             if time.monotonic() >= self._beat_due:
                 self.beat = self._table.heartbeat(self._config.model)
                 self.freeze = self._table.freezes.find(self._config.model)
+                self.terms = self._terms()
                 self.beat_at = self.beat_at if self.beat is None else time.monotonic()
                 self._beat_due = time.monotonic() + self._config.beat_s
             self.error = ""
@@ -95,6 +101,10 @@ class Source:
             if str(error) != self.error:
                 _log.error("version %d goes on serving: %s", self.scorer.version, error)
             self.error = str(error)
+
+    def _terms(self) -> Terms:
+        model = self.scorer.model
+        return self._policy.terms(self._table, self._config.model, model.manifest, model.policy)
 
     def _run(self) -> None:
         while not self._stop.wait(self._config.poll_s):

@@ -1,8 +1,11 @@
-"""Rows that were answered and are not in the database yet, in a local file: what a process leaves for the next one.
+"""Rows that were answered and are not in the database yet, in local files: what a killed process leaves for the next.
 
-A file is a sequence of records: length and CRC-32 (4 bytes each, big-endian), then the rows as MessagePack. A tail
-that was cut off, or is damaged, ends the file. Its owner holds a lock on it; who can lock it knows that the owner is
-gone. Rows carry their prediction ids, and the table takes an id once: replaying twice is harmless.
+A process appends to one file at a time, its *segment*: a sequence of records, each length, CRC-32 of the body XOR the
+number's lower half, the number of rows that this process took before it (4, 4 and 8 bytes, big-endian), then the body,
+the rows as MessagePack. A damaged record is
+left out, and counted by that number; a tail that was cut off ends the file. Its owner holds a lock on it; who can lock
+it knows that the owner is gone. Rows carry their prediction ids, and the table takes an id once: replaying twice is
+harmless.
 """
 
 from __future__ import annotations
@@ -11,88 +14,239 @@ import fcntl
 import logging
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 import msgspec
 
 Row = tuple[Any, ...]
+Record = tuple[int, list[Row]]
+"""Rows, and how many this process had taken before them (-1: its release did not say)."""
 
 RECORD_ROWS = 1_000
 """Rows in one record: a damaged one costs no more."""
+SEGMENT_BYTES = 4 * 2**20
+"""A segment is not appended to beyond this: so much that the database has already may still lie on the disk."""
 
-_HEAD = struct.Struct(">II")
+SPILL_BYTES = 2**30
+"""Bytes of the local files: some five million rows of 20 columns."""
+
+_HEAD = struct.Struct(">IIQ")
+_OLD_HEAD = struct.Struct(">II")
+_SUFFIX, _OLD_SUFFIX = ".taken", ".rows"
+_encode = msgspec.msgpack.Encoder(enc_hook=lambda value: value.item()).encode  # a scalar of numpy
 _log = logging.getLogger("selfheal.serving")
+
+Packed = list[tuple[int, int, bytes]]
+"""Records without their numbers: rows, CRC-32 of the body, body."""
+
+
+class FullError(OSError):
+    """The spill has reached its own bound."""
+
+
+def pack(rows: Sequence[Row]) -> Packed:
+    """Rows as records; what takes time of an append, and needs no lock."""
+    if len(rows) <= RECORD_ROWS:
+        body = _encode(rows)
+        return [(len(rows), crc32(body), body)]
+    bodies = [(len(part), _encode(part)) for part in _parts(rows)]
+    return [(n, crc32(body), body) for n, body in bodies]
+
+
+def _record(number: int, crc: int, body: bytes) -> bytes:
+    return _HEAD.pack(len(body), _numbered(crc, number), number) + body
+
+
+def _numbered(crc: int, number: int) -> int:
+    """A body's CRC-32, made to speak for the record's number too; every request pays for it."""
+    return crc ^ (number & 0xFFFFFFFF)
+
+
+def _parts(rows: Sequence[Row]) -> list[Sequence[Row]]:
+    return [rows[start : start + RECORD_ROWS] for start in range(0, len(rows), RECORD_ROWS)]
+
+
+class Segment:
+    """One file of this process.
+
+    Attributes
+    ----------
+    size
+        Bytes of whole records.
+    held
+        Rows in it that the database lacks and memory holds.
+    unread
+        Rows in it that the database lacks and memory does not hold.
+    synced
+        Bytes that the disk surely has.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        self.path, self.size, self.held, self.unread, self.synced = path, 0, 0, 0, 0
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(self.fd).st_nlink:
+                raise FileNotFoundError(2, "removed before it was locked, as if its owner were dead")
+        except OSError:
+            os.close(self.fd)
+            raise
+
+    def append(self, data: bytes) -> None:
+        """Write whole records, or nothing."""
+        try:
+            written = os.write(self.fd, data)
+            if written < len(data):
+                raise OSError(28, f"only {written} of {len(data)} bytes could be written")
+        except OSError:
+            os.ftruncate(self.fd, self.size)
+            raise
+        self.size += len(data)
+
+    def empty(self) -> None:
+        """The database has all its rows."""
+        os.ftruncate(self.fd, 0)
+        self.size = self.synced = 0
+
+    def close(self, *, delete: bool) -> None:
+        """Give it up; what is not deleted is for the next process."""
+        if delete:
+            self.path.unlink(missing_ok=True)
+        os.close(self.fd)
 
 
 class Spill:
-    """One process's file below ``folder``; made when the first row is written.
+    """One process's segments below ``folder``; nothing is made before the first row. Not safe between threads.
 
     Parameters
     ----------
     folder
         Of one model.
     limit
-        Largest size in bytes; what does not fit is not written.
+        Bytes that the folder may hold, what dead processes left included.
+
+    Attributes
+    ----------
+    bytes
+        What it holds.
     """
 
-    def __init__(self, folder: Path, limit: int = 2**30) -> None:
-        self._folder, self._limit = folder, limit
-        self._file: BinaryIO | None = None
+    def __init__(self, folder: Path, limit: int = SPILL_BYTES) -> None:
+        self.folder, self._limit = folder, limit
+        self.bytes = sum(map(_size, _files(folder)))
+        self._segments: list[Segment] = []
+        self._name = f"{os.getpid()}-{os.urandom(4).hex()}"
+        self._made = self._taken = 0
 
-    def write(self, rows: Sequence[Row]) -> int:
-        """Append rows and wait until the disk has them.
+    def append(self, packed: Packed, *, unread: bool = False) -> Segment:
+        """Write records; they survive a kill when this returns.
 
-        Returns
-        -------
-        int
-            How many were written: the first so many.
+        Parameters
+        ----------
+        unread
+            Whether memory does not hold the rows: such lie in segments of their own.
 
         Raises
         ------
         OSError
-            The disk is full or away.
+            The disk is full or away, or the bound is reached: nothing was written.
         """
-        if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            file = (self._folder / f"{os.getpid()}-{os.urandom(4).hex()}.rows").open("ab")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file = file
-        written = 0
-        for start in range(0, len(rows), RECORD_ROWS):
-            part = rows[start : start + RECORD_ROWS]
-            body = msgspec.msgpack.encode(part)
-            if self._file.tell() + _HEAD.size + len(body) > self._limit:
-                break
-            self._file.write(_HEAD.pack(len(body), zlib.crc32(body)) + body)
-            written += len(part)
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
-        return written
+        taken = self._taken
+        if len(packed) == 1:
+            rows, crc, body = packed[0]
+            data = _record(taken, crc, body)
+        else:
+            rows, records = 0, []
+            for n, crc, body in packed:
+                records.append(_record(taken + rows, crc, body))
+                rows += n
+            data = b"".join(records)
+        size = len(data)
+        if self.bytes + size > self._limit:
+            raise FullError(28, f"the spill {self.folder} holds {self.bytes} of at most {self._limit} bytes")
+        segment = self._segment(unread)
+        segment.append(data)
+        if unread:
+            segment.unread += rows
+        else:
+            segment.held += rows
+        self.bytes += size
+        self._taken = taken + rows
+        return segment
 
-    def discard(self) -> None:
-        """Its rows are in the database."""
-        if self._file is not None:
-            Path(self._file.name).unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+    def _segment(self, unread: bool) -> Segment:
+        last = self._segments[-1] if self._segments else None
+        if last is not None and last.size < SEGMENT_BYTES and not (last.held if unread else last.unread):
+            return last
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made += 1
+        made = Segment(self.folder / f"{self._name}-{self._made:06d}{_SUFFIX}")
+        self._segments.append(made)
+        return made
 
-    def close(self) -> None:
-        """Leave the file to the next process."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def committed(self, segment: Segment, rows: int) -> None:
+        """The database has so many rows of a segment that memory held."""
+        segment.held -= rows
+        if segment.held or segment.unread:
+            return
+        self.bytes -= segment.size
+        if segment is self._segments[-1]:
+            segment.empty()
+        else:
+            self._segments.remove(segment)
+            segment.close(delete=True)
+
+    def overflow(self) -> list[Segment]:
+        """The segments that memory does not hold, oldest first, which are not appended to any more."""
+        found = [segment for segment in self._segments if segment.unread]
+        for segment in found:
+            self._segments.remove(segment)
+        return found
+
+    def done(self, segment: Segment) -> None:
+        """The database has all rows of a segment that :meth:`overflow` gave."""
+        self.bytes -= segment.size
+        segment.close(delete=True)
+
+    def unsynced(self) -> list[int]:
+        """Descriptors of what the disk may not have yet, duplicated: the caller flushes and closes them."""
+        found = [segment for segment in self._segments if segment.size > segment.synced]
+        for segment in found:
+            segment.synced = segment.size
+        return [os.dup(segment.fd) for segment in found]
+
+    def close(self, *, keep: bool = True) -> None:
+        """Leave what the database lacks to the next process; without ``keep`` it lacks nothing."""
+        for segment in self._segments:
+            segment.close(delete=not (keep and (segment.held or segment.unread)))
+        self._segments = []
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted((*folder.glob(f"*{_SUFFIX}"), *folder.glob(f"*{_OLD_SUFFIX}")))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another process has replayed it
+        return 0
 
 
 def left_behind(folder: Path) -> Iterator[Path]:
     """Files of processes that are gone, each locked while it is yielded and deleted afterwards.
 
-    A file stays where the caller raises, for another try.
+    A file stays where the caller raises or stops, for another try.
     """
-    for path in sorted(folder.glob("*.rows")):
-        with path.open("rb") as file:
+    for path in _files(folder):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue  # another process has replayed it
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -102,13 +256,42 @@ def left_behind(folder: Path) -> Iterator[Path]:
                 path.unlink()
 
 
-def read(path: Path) -> Iterator[list[Row]]:
-    """The rows of a file, record by record, up to its end or the first that is damaged."""
+def read(path: Path) -> Iterator[Record]:
+    """The records of a file, up to its end or where it is cut off; damaged ones are left out."""
+    head = _OLD_HEAD if path.suffix == _OLD_SUFFIX else _HEAD
     with path.open("rb") as file:
-        while head := file.read(_HEAD.size):
-            length, crc = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 1)
-            body = file.read(length)
-            if len(body) != length or zlib.crc32(body) != crc:
-                _log.error("%s: its end is cut off or damaged; rows after byte %d are lost", path, file.tell())
-                return
-            yield [tuple(row) for row in msgspec.msgpack.decode(body)]
+        while found := _next(file, head, path):
+            number, body = found
+            if body is not None:
+                yield number, [tuple(row) for row in msgspec.msgpack.decode(body)]
+
+
+def batches(path: Path, rows: int) -> Iterator[list[Record]]:
+    """The records of a file, so many that each list holds at least ``rows`` rows, but for the last."""
+    batch: list[Record] = []
+    count = 0
+    for record in read(path):
+        batch.append(record)
+        count += len(record[1])
+        if count >= rows:
+            yield batch
+            batch, count = [], 0
+    if batch:
+        yield batch
+
+
+def _next(file: BinaryIO, head: struct.Struct, path: Path) -> tuple[int, bytes | None] | None:
+    """The next record's number, and its body or None if that is damaged; None at the end."""
+    start = file.read(head.size)
+    if not start:
+        return None
+    length, crc, *rest = head.unpack(start) if len(start) == head.size else (2**32, 0)
+    body = file.read(length) if length < 2**32 else b""
+    if len(body) != length:
+        _log.error("%s: its end is cut off or damaged; rows after byte %d are lost", path, file.tell())
+        return None
+    number = rest[0] if rest else -1
+    good = crc32(body) == (_numbered(crc, number) if rest else crc)
+    if not good:
+        _log.error("%s: a record of %d bytes before byte %d is damaged and left out", path, length, file.tell())
+    return number, body if good else None

@@ -22,6 +22,7 @@ from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.refusals import Refusals
+from selfheal.table.retention import Retention
 from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
@@ -46,6 +47,7 @@ class InferenceTable:
         self._url = url
         self._database = Database(url, rehearses=rehearses)
         self.refusals = Refusals(self._database)
+        self.retention = Retention(self._database)
         self.freezes = Freezes(self._database)
         self.elsewhere = Elsewhere(self._database)
         self._schemas: dict[str, ModelSchema] = {}
@@ -373,8 +375,6 @@ class InferenceTable:
         """What the reconcilers last said; None where none runs."""
         with self._database.read() as connection:
             return heartbeat.heartbeat(connection, model)
-
-    # The pointer
 
     def set_pointer(self, model: str, pointer: Pointer) -> None:
         """Settle which version serves."""

@@ -42,7 +42,12 @@ def up(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> 
     ------
     BusyError
         If another one runs on the same home.
+    RefusedError
+        Other machines may reach ``host``, and no keys are set.
     """
+    from selfheal.serving.keys import keys_for
+
+    keys_for(host, os.environ)  # what every scoring service would refuse is refused at once
     with home_lock(settings.home), stopping() as stopped:
         from selfheal.table import InferenceTable
 

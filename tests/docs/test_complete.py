@@ -25,7 +25,7 @@ WRITTEN: dict[str, BaseModel] = {
     "rules": RuleEntry(name="r", when="x > 0", vote=1),
     "rules[].until_confirmed": UntilConfirmed(),
     "cost": Cost(false_positive=1, false_negative=1),
-    "log": Log.model_validate({"from": "scored"}),
+    "log": Log(),
     "log.labels": LogLabels.model_validate({"from": "closed"}),
 }
 
@@ -47,7 +47,7 @@ def row(key: str, holder: BaseModel | None, name: str, description: str) -> str:
     default: Any = "required"
     if holder is not None:
         value = holder.model_dump(mode="json", by_alias=False)[name]
-        default = "" if value in (None, []) or isinstance(value, dict) else f"`{_plain(value)}`"
+        default = "" if value in (None, [], "") or isinstance(value, dict) else f"`{_plain(value)}`"
     return f"| `{key}` | {default} | {description} |"
 
 
@@ -99,7 +99,7 @@ def test_every_route_is_documented() -> None:
 
     folder = Path(inspect.getfile(selfheal.serving)).parent
     source = "\n".join(p.read_text() for p in folder.glob("*.py"))
-    routes = set(re.findall(r"[\"'](/[a-z]+)[\"']", source))
+    routes = set(re.findall(r"[\"'](/[a-z0-9./]+)[\"']", source))
     assert {"/invocations", "/ping", "/health", "/version", "/feedback", "/metrics"} <= routes
     page = (DOCS / "http.md").read_text()
     assert not [route for route in routes if f"`{route}`" not in page and f" {route}`" not in page]

@@ -132,6 +132,11 @@ class Place:
     def url(self) -> str:
         return f"sqlite:///{self.database}"
 
+    @property
+    def spill(self) -> Path:
+        """Where :func:`spawned` keeps rows that are not in the database yet."""
+        return self.database.parent / "home" / "spill" / self.name
+
     def config(self, **changes: Any) -> ServingConfig:
         return dataclasses.replace(ServingConfig(self.name, self.url, self.cache), **changes)
 
@@ -249,13 +254,12 @@ def _value(raw: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def running(config: ServingConfig) -> Iterator[Service]:
-    """The service in a thread of this process."""
-    app = create_app(config)
+def answering(app: Any, lifespan: str = "off") -> Iterator[Service]:
+    """An application in a thread of this process."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http=BoundedProtocol, loop="asyncio", ws="none", lifespan="on", log_level="warning")
+        uvicorn.Config(app, http=BoundedProtocol, loop="asyncio", ws="none", lifespan=lifespan, log_level="warning")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
@@ -272,9 +276,19 @@ def running(config: ServingConfig) -> Iterator[Service]:
         bound.close()
 
 
+def running(config: ServingConfig) -> contextlib.AbstractContextManager[Service]:
+    """The service in a thread of this process."""
+    return answering(create_app(config), "on")
+
+
 @pytest.fixture(scope="session")
 def serve_in_thread():
     return running
+
+
+@pytest.fixture(scope="session")
+def serve_app():
+    return answering
 
 
 _CHILD = """

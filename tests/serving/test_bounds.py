@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import socket
+import urllib.error
+import urllib.request
 from datetime import UTC, datetime
 
 import numpy as np
@@ -15,10 +16,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
-from selfheal.serving import log as logs
-from selfheal.serving import protocol
+from selfheal.serving import log_state, protocol
 from selfheal.serving.log import LogWriter
-from selfheal.serving.requests import parse
+from selfheal.serving.requests import Reading, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.table import InferenceTable, Pointer
 from tests.serving.conftest import network, payments, weather_model
@@ -68,7 +68,7 @@ def test_nothing_is_worse_than_linear(scorer, monkeypatch, of, words):
     monkeypatch.setattr("selfheal.serving.requests._decode", lambda body: of(names))
     Counted.compared = 0
     with pytest.raises(InputError, match=words):
-        parse(b"", scorer, latest_us=math.inf)
+        parse(b"", scorer, Reading())
     assert Counted.compared < 10 * len(names)
 
 
@@ -77,19 +77,62 @@ def test_nothing_is_worse_than_linear(scorer, monkeypatch, of, words):
     [
         {"dataframe_split": {"columns": [LONG], "data": [[1]]}},
         {"instances": [[LONG, 1, 1, 1, True]]},
-        {"instances": [ROW], LONG: 1},
-        {"instances": [ROW], "params": {LONG: 1}},
         {"instances": [ROW], "params": {"durable": LONG}},
         {"instances": [ROW], "params": {"event_time": [LONG]}},
         {"instances": [ROW], "params": {"prediction_ids": [LONG]}},
         {"dataframe_records": [{**dict.fromkeys(["temp", "dew", "pressure", "wind", "fog"], 1), LONG: 1}]},
     ],
-    ids=["column", "value", "key", "param", "durable", "time", "id", "records"],
+    ids=["column", "value", "durable", "time", "id", "records"],
 )
 def test_an_error_is_short_however_long_what_it_is_about(scorer, body):
     with pytest.raises(InputError) as caught:
-        parse(json.dumps(body).encode(), scorer, latest_us=math.inf)
+        parse(json.dumps(body).encode(), scorer, Reading())
     assert len(str(caught.value)) < 600
+
+
+def test_what_is_ignored_is_told_in_short(scorer):
+    body = {"instances": [ROW], LONG: 1, "params": {LONG: 1}} | {f"k{i}": 1 for i in range(1_000)}
+    ignored = parse(json.dumps(body).encode(), scorer, Reading()).ignored
+    assert ignored and len(str(ignored)) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("reading", "words"), [(Reading(rows=2), "3 rows, more than 2"), (Reading(text=3), "of more than 3 char")]
+)
+def test_rows_and_texts_are_bounded(bases, reading, words):
+    scorer = scorer_of(bases("payments")[0])
+    rows = [{"amount": 1.0, "kind": "card", "v1": 0.5}] * 3
+    parse(json.dumps({"instances": rows}).encode(), scorer, Reading(rows=3, text=4))
+    with pytest.raises(InputError, match=words):
+        parse(json.dumps({"instances": rows}).encode(), scorer, reading)
+
+
+@pytest.mark.parametrize("bound", ["turn_s", "large"])
+def test_what_cannot_be_computed_in_time_is_turned_away_before_any_work(place, serve_in_thread, forms, bound):
+    body = json.dumps(forms.split(place.model.reference.iloc[:3])).encode()
+    with serve_in_thread(place.config(inline_bytes=0, **{bound: 0})) as service:
+        request = urllib.request.Request(service.url + "/invocations", body, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        with caught.value as error:
+            assert (error.code, error.headers["Retry-After"]) == (429, "1")
+            told = json.loads(error.read())
+        assert told["error_code"] == "REQUEST_LIMIT_EXCEEDED" and "nothing was done, send it again" in told["message"]
+        health = service.get("/health")
+        assert (health["log"]["rows_waiting"], health["log"]["rows_written"], service.get("/ping")) == (0, 0, "\n")
+
+
+@pytest.mark.parametrize("when_full", ["answer", "refuse"])
+def test_full_of_rows_the_policy_says_whether_to_answer(place, serve_in_thread, forms, tmp_path, when_full):
+    (tmp_path / "weather.yaml").write_text(f"log: {{when_full: {when_full}}}")
+    body = forms.split(place.model.reference.iloc[:2])
+    with serve_in_thread(place.config(queue_bytes=0, rules=tmp_path)) as service:
+        status, answer = service.post("/invocations", body)
+        assert (status, answer.get("logged")) == ((200, False) if when_full == "answer" else (503, None))
+        assert service.get("/health")["log"]["rows_dropped"] == (2 if when_full == "answer" else 0)
+        for durable in ({"params": {"durable": True}}, {}):
+            status, answer = service.post("/invocations", body | durable, X_Log="durable")
+            assert status == 503 and "not committed" in answer["message"]
 
 
 @pytest.mark.parametrize("kind", ["none", "scaler", "union"])
@@ -97,7 +140,7 @@ def test_one_huge_value_refuses_no_other_row(kind):
     model = weather_model(kind)
     scorer = scorer_of(model)
     body = {"instances": [ROW, [1e308, *ROW[1:]], ROW, [*ROW[:1], -1e308, *ROW[2:]]]}
-    request = parse(json.dumps(body).encode(), scorer, latest_us=math.inf)
+    request = parse(json.dumps(body).encode(), scorer, Reading())
     proba = scorer.proba(request.numbers, request.words)
     assert np.isfinite(proba).all()
     assert proba[[0, 2]] == pytest.approx(model.predict_proba(pd.DataFrame([ROW] * 2, columns=model.features)))
@@ -116,7 +159,7 @@ def test_a_null_in_a_text_column_that_knows_null_is_scored(null):
     scorer = scorer_of(model)
     for kind in (None, float("nan")):
         body = {"dataframe_records": [{"amount": 10.0, "kind": kind, "v1": 0.5}]}
-        request = parse(json.dumps(body).encode(), scorer, latest_us=math.inf)
+        request = parse(json.dumps(body).encode(), scorer, Reading())
         expected = model.predict_proba(pd.DataFrame([{"amount": 10.0, "kind": null, "v1": 0.5}]))
         assert scorer.proba(request.numbers, request.words) == pytest.approx(expected, abs=1e-6)
 
@@ -148,7 +191,7 @@ def test_a_loss_is_a_complaint_for_a_while_and_a_number_for_ever(place, serve_in
         status, answer = service.post("/invocations", forms.split(place.model.reference.iloc[:2]))
         assert (status, answer["logged"]) == (200, False)
         assert "2 answered rows were dropped" in str(service.get("/health")["reasons"])
-        monkeypatch.setattr(logs, "RECENT_S", 0.0)
+        monkeypatch.setattr(log_state, "RECENT_S", 0.0)
         health = service.get("/health")
         assert (health["status"], health["log"]["rows_dropped"]) == ("ok", 2)
 

@@ -44,7 +44,7 @@ def reasons(service: Any) -> str:
 def test_every_metric_is_documented(place, serve_in_thread, root, keep_well):
     with serve_in_thread(place.config()) as service, place.table() as table:
         table.beat("weather", "host:1", {})
-        service.app.standing = standing.Standing(service.app.source, keep_well)
+        service.app.pages.standing = standing.Standing(service.app.source, keep_well)
         service.app.source.look()
         names = set(re.findall(r"^# TYPE (\w+)", service.get("/metrics"), re.MULTILINE))
     page = (root / "docs" / "http.md").read_text()
@@ -89,9 +89,9 @@ def test_a_stopped_reconciler_is_told_although_another_host_looks(place, keep_we
     try:
         app.table.beat("weather", "host:2", {})
         app.source.look()
-        assert until(lambda: app.complaints() == [])
+        assert until(lambda: app.pages.complaints() == [])
         keep_well._child.send_signal(signal.SIGSTOP)
-        assert until(lambda: any("no progress since" in words for words in app.complaints()))
+        assert until(lambda: any("no progress since" in words for words in app.pages.complaints()))
         told = {name: value for name, _, value in app.standing.gauges()}
         assert told["reconciler_fault"] == 1 and told["reconciler_age_seconds"] > 0.3 and told["stages_fault"] == 0
         assert (told["reconciler_ended_total"], told["reconciler_hung_total"]) == (0, 0)

@@ -22,7 +22,7 @@ from selfheal.model import MonitoredModel
 from selfheal.registry.archive import load_base
 from selfheal.serving.compiled import compile_path
 from selfheal.serving.layers import chain
-from selfheal.serving.requests import parse
+from selfheal.serving.requests import Reading, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.table import Pointer
 from tests.serving.conftest import network, payments
@@ -158,7 +158,7 @@ def test_fast_and_frame_path_judge_and_score_alike(bases, scorers, name, form, r
     expected = as_judged(model, pd.DataFrame({c: pd.Series(v, dtype=object) for c, v in table.items()}))
     scorer = scorers[name]
     try:
-        request = parse(json.dumps(body).encode(), scorer, latest_us=math.inf)
+        request = parse(json.dumps(body).encode(), scorer, Reading())
         got = scorer.proba(request.numbers, request.words)
     except InputError:
         got = None

@@ -1,15 +1,19 @@
-"""What was answered and is not in the database when the process ends is kept, and logged once by the next one."""
+"""What was answered and is not in the database is in a file, and is logged once, by this process or the next."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import zlib
 from pathlib import Path
 
 import pytest
 
 from selfheal.serving import log as logs
+from selfheal.serving import spill as spills
 from selfheal.serving.log import LogWriter
-from selfheal.serving.spill import Spill, left_behind, read
+from selfheal.serving.spill import FullError, Spill, left_behind, pack, read
 from tests.serving.test_log import ALWAYS, flaky, row, until
 
 __all__ = ["flaky"]
@@ -19,8 +23,26 @@ def ids(table) -> list[str]:
     return sorted(table.read(ALWAYS).frame.index)
 
 
-def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_path: Path, monkeypatch, caplog):
+def kept(folder: Path, *rows) -> Path:
+    """A file of a process that is gone, a record for each row."""
+    spill = Spill(folder)
+    for one in rows:
+        spill.append(pack([one]))
+    spill.close()
+    (path,) = folder.glob("*.taken")
+    return path
+
+
+def held(folder: Path) -> list:
+    return [row for path in sorted(folder.glob("*.taken")) for _, rows in read(path) for row in rows]
+
+
+@pytest.fixture
+def quiet(caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
+
+
+def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_path: Path, monkeypatch, quiet):
     monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
     folder = tmp_path / "spill"
     log = LogWriter(flaky, "m", 10**6, folder)
@@ -30,7 +52,7 @@ def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_p
     flaky.down = True
     assert all(log.put([row(f"r{i}")]) for i in range(50))
     log.close()
-    assert len(list(folder.glob("*.rows"))) == 1
+    assert len(list(folder.glob("*.taken"))) == 1
     flaky.down = False
     flaky.append_rows("m", [row("r7")])  # it came through after all: the same id is not logged twice
     again = LogWriter(flaky, "m", 10**6, folder)
@@ -50,11 +72,91 @@ def test_a_process_that_ends_with_everything_logged_leaves_nothing(flaky, tmp_pa
     assert not list(tmp_path.glob("spill/*"))
 
 
-def test_a_replay_waits_for_the_database(flaky, tmp_path: Path, caplog):
-    caplog.set_level(logging.CRITICAL, "selfheal.serving")
+def test_a_row_is_in_the_file_before_it_is_answered_and_not_after_its_commit(flaky, tmp_path: Path, quiet):
+    flaky.down = True
+    log = LogWriter(flaky, "m", 10**6, tmp_path / "spill")
+    assert log.put([row("a")]) and log.put([row("b")])
+    assert held(tmp_path / "spill") == [row("a"), row("b")]
+    log.start()
+    assert until(lambda: log.state.error == "down")
+    assert log.state.spill_bytes == sum(path.stat().st_size for path in (tmp_path / "spill").iterdir()) > 0
+    flaky.down = False
+    assert until(lambda: log.state.waiting == 0)
+    assert held(tmp_path / "spill") == [] and log.state.spill_bytes == 0
+    log.close()
+    assert not list((tmp_path / "spill").iterdir())
+
+
+def test_beyond_memory_rows_wait_in_the_file_alone_and_come_in_order(flaky, tmp_path: Path, quiet, monkeypatch):
+    monkeypatch.setattr(spills, "SEGMENT_BYTES", 100)
+    monkeypatch.setattr(logs, "COMMIT_ROWS", 1)
+    names = [f"r{i:02d}" for i in range(20)]
+    append = flaky.append_rows
+
+    def meanwhile(model, rows):
+        append(model, rows)
+        if rows[0][0] == names[10]:
+            assert log.put([row("while it catches up")])
+
+    monkeypatch.setattr(flaky, "append_rows", meanwhile)
+    flaky.down = True
+    log = LogWriter(flaky, "m", 700, tmp_path / "spill")
+    assert all([log.put([row(name)]) for name in names])
+    assert (log.state.waiting, log.state.dropped) == (20, 0)
+    assert asyncio.run(log.put_durably([row("durable")], 0, 5)) is False, "it would not be committed in time"
+    log.start()
+    assert until(lambda: log.state.failing_since is not None)
+    flaky.down = False
+    assert until(lambda: log.state.waiting == 0)
+    assert flaky.read(ALWAYS).frame.index.tolist() == [*names, "while it catches up"]
+    assert until(lambda: not log._over), "memory is used again"
+    log.close()
+    assert (log.state.written, log.state.torn, list((tmp_path / "spill").iterdir())) == (21, 0, [])
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_has_no_room_is_counted_where_it_was_answered(flaky, tmp_path: Path, quiet, answered):
+    log = LogWriter(flaky, "m", 500, tmp_path / "spill", spill_bytes=300)
+    told = [log.put([row(f"r{i}")], answered=answered) for i in range(9)]
+    taken = sum(told)
+    assert 2 < taken < 8 and told == [True] * taken + [False] * (9 - taken)
+    assert sum(path.stat().st_size for path in (tmp_path / "spill").iterdir()) <= 300
+    assert log.state.dropped == (9 - taken if answered else 0)
+    log.start()
+    assert until(lambda: log.state.waiting == 0)
+    assert log.put([row("later")])
+    log.close()
+    assert ids(flaky) == sorted([*(f"r{i}" for i in range(taken)), "later"])
+
+
+def test_without_a_file_rows_wait_in_memory_and_it_is_said(flaky, tmp_path: Path, quiet, monkeypatch):
+    (tmp_path / "spill").write_text("a file where the folder should be")
+    monkeypatch.setattr(logs, "_AGAIN_S", 0.0)
+    log = LogWriter(flaky, "m", 700, tmp_path / "spill")
+    assert log.put([row("a")])
+    assert "File exists" in log.state.spill_error
+    (tmp_path / "spill").unlink()
+    assert log.put([row("b")]) and log.state.spill_error == ""
+    assert held(tmp_path / "spill") == [row("b")]
+    log.start()
+    log.close()
+    assert ids(flaky) == ["a", "b"]
+
+
+def test_a_write_that_is_cut_short_leaves_whole_records(tmp_path: Path, monkeypatch):
     spill = Spill(tmp_path / "spill")
-    spill.write([row("a")])
-    spill.close()
+    spill.append(pack([row("a")]))
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: whole(fd, data[:7]))
+    with pytest.raises(OSError, match="only 7 of"):
+        spill.append(pack([row("b")]))
+    monkeypatch.undo()
+    spill.append(pack([row("c")]))
+    assert held(tmp_path / "spill") == [row("a"), row("c")]
+
+
+def test_a_replay_waits_for_the_database(flaky, tmp_path: Path, quiet):
+    kept(tmp_path / "spill", row("a"))
     flaky.down = True
     log = LogWriter(flaky, "m", 10**6, tmp_path / "spill")
     log.start()
@@ -67,42 +169,74 @@ def test_a_replay_waits_for_the_database(flaky, tmp_path: Path, caplog):
 
 def test_a_living_process_keeps_its_file(tmp_path: Path):
     spill = Spill(tmp_path)
-    spill.write([row("a")])
+    spill.append(pack([row("a")]))
     assert list(left_behind(tmp_path)) == []
     spill.close()
-    assert [list(read(path)) for path in left_behind(tmp_path)] == [[[row("a")]]]
-    assert not list(tmp_path.glob("*"))
+    assert [list(read(path)) for path in left_behind(tmp_path)] == [[(0, [row("a")])]]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_stays_where_its_replay_failed(tmp_path: Path):
-    spill = Spill(tmp_path)
-    spill.write([row("a")])
-    spill.close()
+    kept(tmp_path, row("a"))
     with pytest.raises(ZeroDivisionError):
         for _ in left_behind(tmp_path):
             raise ZeroDivisionError
-    assert len(list(tmp_path.glob("*.rows"))) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+ODD = (None, 1, "\u00e7", float("inf"), 1e308, -(2**62))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9, 30])
-def test_a_tail_that_is_cut_off_or_damaged_ends_the_file(tmp_path: Path, cut: int, caplog):
-    caplog.set_level(logging.CRITICAL, "selfheal.serving")
-    spill = Spill(tmp_path)
-    spill.write([row("a")])
-    spill.write([row("b"), (None, 1, "\u00e7", float("inf"), 1e308, -(2**62))])
-    spill.close()
-    (path,) = tmp_path.glob("*.rows")
-    whole = path.read_bytes()
-    assert len(list(read(path))) == 2
-    path.write_bytes(whole[:-cut])
-    assert list(read(path)) == [[row("a")]]
-    path.write_bytes(whole[:-cut] + bytes([whole[-cut] ^ 1]) + whole[len(whole) - cut + 1 :])
-    assert list(read(path)) == [[row("a")]]
+def test_a_tail_that_is_cut_off_ends_the_file(tmp_path: Path, cut: int, quiet):
+    path = kept(tmp_path, row("a"), ODD)
+    assert held(tmp_path) == [row("a"), ODD]
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert held(tmp_path) == [row("a")]
 
 
-def test_it_is_bounded(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("selfheal.serving.spill.RECORD_ROWS", 1)
-    spill = Spill(tmp_path, limit=100)
-    assert 0 < spill.write([row(f"r{i}") for i in range(50)]) < 5
-    assert next(tmp_path.glob("*.rows")).stat().st_size <= 100
-    spill.discard()
+def test_a_damaged_record_costs_itself_and_is_counted(flaky, tmp_path: Path, quiet):
+    path = kept(tmp_path / "spill", row("a"), row("b"), row("c"))
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    log = LogWriter(flaky, "m", 10**6, tmp_path / "spill")
+    log.start()
+    assert until(lambda: log.state.replayed == 2)
+    log.close()
+    assert (ids(flaky), log.state.torn) == (["a", "c"], 1)
+
+
+def test_what_the_release_before_left_is_logged(flaky, tmp_path: Path):
+    """Records of length and CRC-32 alone."""
+    body = spills._encode([row("a")])
+    (tmp_path / "spill").mkdir()
+    (tmp_path / "spill" / "1-old.rows").write_bytes(len(body).to_bytes(4) + zlib.crc32(body).to_bytes(4) + body)
+    log = LogWriter(flaky, "m", 10**6, tmp_path / "spill")
+    log.start()
+    assert until(lambda: log.state.replayed == 1)
+    log.close()
+    assert (ids(flaky), list((tmp_path / "spill").iterdir())) == (["a"], [])
+
+
+def test_what_the_dead_left_counts_as_room_that_is_taken(tmp_path: Path):
+    size = kept(tmp_path, row("a")).stat().st_size
+    spill = Spill(tmp_path, limit=size + 10)
+    with pytest.raises(FullError, match="holds"):
+        spill.append(pack([row("b")]))
+
+
+def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path: Path, quiet, monkeypatch):
+    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    flaky.down = True
+    log = LogWriter(flaky, "m", 500, tmp_path / "spill")
+    assert all(log.put([row(f"r{i}")]) for i in range(9))
+    log.start()
+    assert until(lambda: log.state.failing_since is not None)
+    log.close()
+    flaky.down = False
+    again = LogWriter(flaky, "m", 500, tmp_path / "spill")
+    again.start()
+    assert until(lambda: again.state.replayed == 9)
+    again.close()
+    assert (ids(flaky), list((tmp_path / "spill").iterdir())) == ([f"r{i}" for i in range(9)], [])

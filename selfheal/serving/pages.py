@@ -1,0 +1,125 @@
+"""What the service says of itself: /ping, /ready, /health, /version, /metrics."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from selfheal.serving.config import ServingConfig
+from selfheal.serving.http import Message, Receive, Send, answer, answer_text
+from selfheal.serving.log import LogWriter
+from selfheal.serving.metrics import Metrics, gauges, refused
+from selfheal.serving.source import Source
+from selfheal.serving.standing import Standing
+
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+HEAVY = ("mlflow", "evidently", "prefect")
+"""What a process that scores must never load; /version names what it did."""
+
+
+class Pages:
+    """Reads what others hold; asks nobody, so that it answers whatever is down.
+
+    Attributes
+    ----------
+    standing
+        How what is not this process's own stands.
+    ready
+        Whether requests should be sent here: from the start until the service is told to end.
+    """
+
+    def __init__(
+        self, config: ServingConfig, source: Source, log: LogWriter, metrics: Metrics, standing: Standing
+    ) -> None:
+        self._config, self._source, self._log = config, source, log
+        self._counted, self.standing = metrics, standing
+        self.ready = False
+
+    async def ping(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Answer 200: the process lives and can score."""
+        await answer_text(send, "\n", b"application/json")
+        return 200
+
+    async def readiness(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Answer 200 where requests should be sent here, 503 where they should not any more."""
+        status = 200 if self.ready else 503
+        await answer(send, status, {"ready": self.ready})
+        return status
+
+    async def version(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Name what serves."""
+        pointer = self._source.scorer.pointer
+        version = {
+            "model": self._config.model,
+            "model_version": pointer.version,
+            "base_version": pointer.base_version,
+            "base_digest": pointer.base_digest,
+            "adapter_digest": pointer.adapter_digest,
+            "heavy_modules": [name for name in HEAVY if name in sys.modules],
+        }
+        await answer(send, 200, version)
+        return 200
+
+    async def health(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
+        scorer, log = self._source.scorer, self._log.state
+        reasons = self.complaints()
+        health = {
+            "status": "degraded" if reasons else "ok",
+            "reasons": reasons,
+            "frozen": "" if self._source.freeze is None else str(self._source.freeze),
+            "model": self._config.model,
+            "model_version": scorer.version,
+            "settled_at": scorer.pointer.settled_at.isoformat(),
+            "pointer_age_s": round(self._source.age, 3),
+            "adapter": scorer.model.adapter.changed_part,
+            "path": "frame" if scorer.path is None else "compiled",
+            "event_clock": self._config.event_clock,
+            "log": {
+                "rows_waiting": log.waiting,
+                "rows_written": log.written,
+                "rows_dropped": log.dropped,
+                "rows_refused": log.refused,
+                "rows_replayed": log.replayed,
+                "rows_torn": log.torn,
+                "spill_bytes": log.spill_bytes,
+            },
+        }
+        await answer(send, 200, health)
+        return 200
+
+    def complaints(self) -> list[str]:
+        """Why the service is degraded; empty when it is well."""
+        log, out = self._log.state, []
+        if self._source.error:
+            out.append(f"the pointer cannot be followed: {self._source.error}")
+        elif self._source.age > self._config.stale_s:
+            out.append(f"the pointer was last read {self._source.age:.0f} s ago (limit {self._config.stale_s:g} s)")
+        if log.failing_since is not None:
+            seconds = time.monotonic() - log.failing_since
+            out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
+        if log.lost_recently and log.dropped:
+            out.append(f"{log.dropped} answered rows were dropped: {self._bounds()}")
+        if log.spill_error:
+            out.append(
+                f"answered rows wait in memory alone, where a kill loses them: {log.spill_error}; make room, or see "
+                "that the folder can be written"
+            )
+        if log.lost_recently and log.refused:
+            out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
+        return [*out, *self.standing.complaints().values()]
+
+    def _bounds(self) -> str:
+        """How many rows may wait, in words."""
+        memory, disk = self._config.queue_bytes / 2**20, self._config.spill_bytes / 2**20
+        file = "" if self._config.spill is None else f" and {disk:.3g} MiB in {self._config.spill}"
+        return f"no more than {memory:.3g} MiB of them may wait in memory{file}, until the database takes them"
+
+    async def metrics(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Count, in Prometheus' text."""
+        source = self._source
+        text = self._counted.text(self._config.model, source.scorer.version, source.age, source.swaps, self._log.state)
+        text += refused(self._config.model, self._log.refusals.totals)
+        text += gauges(self._config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
+        await answer_text(send, text, _PROMETHEUS)
+        return 200

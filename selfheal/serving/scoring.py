@@ -1,0 +1,149 @@
+"""From a request's body to rows that were scored and taken by the log, whatever the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.config import ServingConfig
+from selfheal.serving.http import ROWS, WHOLE_AT, Message, Receive, TurnedAwayError, header, read_body
+from selfheal.serving.log import LogWriter
+from selfheal.serving.metrics import Metrics
+from selfheal.serving.requests import Reading, Request
+from selfheal.serving.scorer import Scorer
+from selfheal.serving.source import Source
+from selfheal.serving.spill import Row
+
+Body = bytes | bytearray
+Read = Callable[[Body, Scorer, Reading], Request]
+Extent = Callable[[Body, float], tuple[int, int]]
+Got = TypeVar("Got")
+
+
+class Scored(NamedTuple):
+    """What is answered.
+
+    Attributes
+    ----------
+    request
+        The rows, and what was said of them.
+    proba
+        float64 [n, k].
+    scorer
+        The version that answered.
+    logged
+        Whether the rows are in the log, or will be.
+    """
+
+    request: Request
+    proba: NDArray[np.float64]
+    scorer: Scorer
+    logged: bool = True
+
+
+class Scoring:
+    """Reads, scores and logs requests of one model."""
+
+    def __init__(
+        self, config: ServingConfig, source: Source, log: LogWriter, metrics: Metrics, order: tuple[str, ...]
+    ) -> None:
+        self._config, self._source, self._log, self._metrics = config, source, log, metrics
+        self._order = order  # the table's columns, which may be ordered otherwise than a later base's own
+        self._large = 0
+
+    async def answer(self, scope: Message, receive: Receive, read: Read, extent: Extent) -> Scored:
+        """Score a request's rows; they are taken by the log when this returns.
+
+        Parameters
+        ----------
+        read
+            Makes checked rows of a body.
+        extent
+            How many rows a refused body holds, and when the first happened; see :func:`requests.extent`.
+
+        Raises
+        ------
+        InputError
+            A row is wrong; nothing was logged.
+        TurnedAwayError
+            Too much is asked for already.
+        UnavailableError
+            Rows that had to be logged were not.
+        """
+        config, began = self._config, time.perf_counter()
+        body = await read_body(scope, receive, config.body_bytes)
+        if time.monotonic() - scope.get(WHOLE_AT, math.inf) > config.turn_s:
+            raise TurnedAwayError
+        # Taken once: parsed, scored and named by this version alone, and by what the policy says now.
+        scorer, terms = self._source.scorer, self._source.terms
+        latest = math.inf if config.event_clock else (time.time() + config.future_s) * 1e6
+        reading = Reading(latest, terms.ignores, config.rows, config.text)
+        sized = len(body) if scorer.texts else 0
+        durably = header(scope, b"x-log").lower() == b"durable"
+
+        def score() -> tuple[Scored, list[Row]]:
+            try:
+                request = read(body, scorer, reading)
+                proba = scorer.proba(request.numbers, request.words)
+            except InputError as error:
+                self._log.refuse(error, *extent(body, latest))
+                raise
+            ms = (time.perf_counter() - began) * 1000
+            self._metrics.scored(len(request.ids), ms)
+            return Scored(request, proba, scorer), self._rows(request, scorer, proba.T.tolist(), ms)
+
+        def take() -> tuple[Scored, list[Row], bool]:
+            scored, rows = score()
+            if durably or scored.request.durable:
+                return scored, rows, False
+            return scored, rows, self._log.put(rows, sized, answered=not terms.refuses)
+
+        scored, rows, taken = take() if len(body) <= config.inline_bytes else await self._beside(take)
+        scope[ROWS] = len(rows)
+        if durably or scored.request.durable:
+            await self._commit(rows, sized)
+        elif not taken:
+            if terms.refuses:
+                raise UnavailableError(
+                    "the rows were scored and are not answered: neither the database nor the disk has room for them "
+                    "(log.when_full: refuse); send them again with the same prediction ids"
+                )
+            return Scored(scored.request, scored.proba, scorer, logged=False)
+        return scored
+
+    async def _commit(self, rows: list[Row], sized: int) -> None:
+        if not await self._log.put_durably(rows, sized, self._config.durable_s):
+            raise UnavailableError(
+                f"the rows were scored but not committed within {self._config.durable_s:g} s "
+                f"({self._log.state.error or 'the log is full or refused them'}); send them again with the same "
+                "prediction ids, or without durable"
+            )
+
+    async def _beside(self, work: Callable[[], Got]) -> Got:
+        """Do what takes long in a thread, so that nobody waits behind it; so many at once, and not more."""
+        if self._large >= self._config.large:
+            raise TurnedAwayError
+        self._large += 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._large -= 1
+
+    def _rows(self, request: Request, scorer: Scorer, scores: list[list[float]], ms: float) -> list[Row]:
+        columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
+        if scorer.model.nullable:
+            for name in scorer.model.nullable.intersection(columns):
+                columns[name] = [None if math.isnan(value) else value for value in columns[name]]
+        columns.update(zip(scorer.texts, request.words, strict=True))
+        features = [columns[name] for name in self._order]
+        return list(
+            zip(request.ids, request.times, *features, *scores, repeat(scorer.version), repeat(ms), strict=False)
+        )
