@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.registry.door import Door
+from selfheal.registry.lineage import Lineage, tag_text, unpacked
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 STAGES = ("None", "Staging", "Production", "Archived")
 CHAMPION, CHALLENGER = "champion", "challenger"
 ROLE = "selfheal.role"
-FILES = "files"
-"""One tag for what only programs read (digests, the logged model's id): MLflow's pages list every tag on a line."""
-# MLflow refuses longer ones with an error that names a database column.
-_LONGEST_TAG = 5000
 _PAGE = 1000
 
 
@@ -35,12 +31,14 @@ class VersionInfo:
     version, stage
         Its number, and ``"None" | "Staging" | "Production" | "Archived"``.
     tags
-        Lineage: parent, window, diagnosis, verdict, numbers, policy digest; and, unpacked from the tag ``files``,
-        base_digest, adapter_digest, manifest, sample_digest, model_id.
+        parent, window, diagnosis, verdict, what says how it stands; and, unpacked from the tag ``base``, base_digest,
+        adapter_digest, manifest, sample_digest, lineage_digest, model_id and what decides about it later.
     created, updated
         Aware UTC. ``updated`` moves on stage and description edits, not on tags or aliases.
     run_id, model_id
         The run that made it and the logged model that holds its files.
+    place
+        Where its files are, as MLflow has it; a ``models:`` URI names a logged model.
     base_version
         The version of ``<name>-base`` that it belongs to; None if not one of ours.
     description
@@ -56,6 +54,12 @@ class VersionInfo:
     model_id: str | None
     base_version: int | None
     description: str
+    place: str = ""
+
+    @property
+    def lineage(self) -> Lineage:
+        """Where it comes from; the rest of it is in a file, see :meth:`Registry.lineage`."""
+        return Lineage.of(self.tags)
 
 
 class VersionStore:
@@ -102,12 +106,12 @@ class VersionStore:
         NotFoundError
             Names the known versions.
         """
-        all_versions = self.versions(name)
-        for info in all_versions:
-            if info.version == int(version):
-                return info
-        known = ", ".join(str(i.version) for i in all_versions)
-        raise NotFoundError(f"{name!r} has no version {version} (known: {known})")
+        try:
+            with self._door.asked(f"read version {version} of {name!r}") as client:
+                return _info(client.get_model_version(name, str(int(version))))
+        except NotFoundError:
+            known = ", ".join(str(info.version) for info in self.versions(name))
+            raise NotFoundError(f"{name!r} has no version {version} (known: {known})") from None
 
     @contextmanager
     def _known(self, name: str, version: int) -> Iterator[None]:
@@ -123,12 +127,8 @@ class VersionStore:
         _check_stage(stage)
         return [info.version for info in self.versions(name) if info.stage == stage]
 
-    def production(self, name: str) -> list[int]:
-        """Version numbers in Production, ascending. MLflow itself resolves to the highest number."""
-        return self.in_stage(name, "Production")
-
-    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
-        """Move one version to a stage.
+    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> VersionInfo:
+        """Move one version to a stage; the version as it is then.
 
         With `archive_others` MLflow archives the stage's other versions in the same call, but not atomically
         (docs/notes.md: concurrent calls leave several). A caller that must know makes single transitions.
@@ -145,7 +145,10 @@ class VersionStore:
         ):
             # Stages are deprecated in MLflow's words and fully served by it; they are the steering wheel here.
             warnings.simplefilter("ignore", FutureWarning)
-            client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=archive_others)
+            moved = client.transition_model_version_stage(
+                name, str(version), stage, archive_existing_versions=archive_others
+            )
+        return _info(moved)
 
     def sync_aliases(self, name: str, champion: int | None = None) -> None:
         """Let the aliases follow the stages: ``champion`` = Production, ``challenger`` = the newest in Staging.
@@ -191,34 +194,13 @@ class VersionStore:
             client.update_model_version(name, str(version), description=text)
 
 
-def tag_text(value: object) -> str:
-    """A tag's value as text that MLflow takes.
-
-    >>> tag_text(0.123456789), tag_text(None), tag_text(True)
-    ('0.123457', '', 'true')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (f"{value:.6g}" if isinstance(value, float) else str(value))[:_LONGEST_TAG]
-
-
-def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as MLflow takes them."""
-    return {str(key): tag_text(value) for key, value in tags.items()}
-
-
 def _check_stage(stage: str) -> None:
     if stage not in STAGES:
         raise InputError(f"{stage!r} is no stage{nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
 
 
 def _info(found: ModelVersion) -> VersionInfo:
-    tags = {str(k): str(v) for k, v in found.tags.items()}
-    with suppress(ValueError, AttributeError):
-        tags |= {str(k): str(v) for k, v in json.loads(tags.pop(FILES, "{}")).items()}
-    base = tags.get("base_version", "")
+    tags = unpacked(found.tags)
     return VersionInfo(
         # A str over REST, an int from a local store.
         version=int(found.version),
@@ -228,8 +210,9 @@ def _info(found: ModelVersion) -> VersionInfo:
         updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
         run_id=found.run_id or None,
         model_id=tags.get("model_id") or found.model_id or None,
-        base_version=int(base) if base.isdigit() else None,
+        base_version=Lineage.of(tags).base,
         description=found.description or "",
+        place=found.source or "",
     )
 
 

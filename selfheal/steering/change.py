@@ -184,7 +184,10 @@ def _transition(lease: StagesLease, version: int, stage: str, to: int) -> None:
     """Move one version; an old one goes out only while the new one is in."""
     registry, name = lease.ws.registry, lease.model
     if version != to:
-        found = next((info.stage for info in registry.versions(name) if info.version == to), None)
+        try:
+            found = registry.version(name, to).stage
+        except NotFoundError:
+            found = "nowhere"
         if found != PRODUCTION:
             raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
     registry.transition(name, version, stage)
@@ -193,7 +196,7 @@ def _transition(lease: StagesLease, version: int, stage: str, to: int) -> None:
 def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None:
     """Aliases follow stages; a tag says what is in quarantine."""
     registry = lease.ws.registry
-    registry.sync_aliases(lease.model, champion=change.to)
+    registry.store.sync_aliases(lease.model, champion=change.to)
     fresh = dict.fromkeys(look.quarantined - before.quarantined, change.reason[:500])
     lifted = dict.fromkeys(before.quarantined - look.quarantined, "lifted")
     for version, text in sorted((fresh | lifted).items()):
@@ -214,4 +217,7 @@ def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Po
     if held is not None and means(held, info):
         return replace(held, pinned=pinned)
     adapter = verified(ws, stand.name, info)
-    return pointer_of(ws.registry, stand.name, info, adapter, at=ws.clock(), pinned=pinned)
+    # A base that serves already was compared with its registered version when it came.
+    same = held is not None and held.base_manifest and held.base_manifest == info.tags.get("manifest")
+    manifest = held.base_manifest if held is not None and same else ws.registry.manifest(stand.name, info)
+    return pointer_of(stand.name, info, adapter, manifest, at=ws.clock(), pinned=pinned)

@@ -29,7 +29,7 @@ def test_adopting_puts_an_identity_adapter_into_production(
     assert registry.aliases("rain") == {"champion": 1}
     info = registry.version("rain", 1)
     assert info.description.startswith("Identity adapter")
-    assert info.tags["policy_digest"] == model.policy.digest
+    assert registry.lineage("rain", 1)["policy_digest"] == model.policy.digest
     pointer = table.pointer("rain")
     assert pointer is not None
     assert (pointer.version, pointer.base_version, pointer.base_digest) == (1, 1, model.digest)

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 
-from selfheal.registry.versions import FILES
+from selfheal.registry.lineage import BASE
 from selfheal.steering import promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
 from tests.steering.given import NAME, CrashError, Point, crashing, kinds, workspace_at
@@ -80,7 +80,7 @@ def test_a_newcomer_that_can_not_be_loaded_after_the_crash_is_undone(ws):
     with pytest.raises(CrashError):
         promote(dying, NAME, 2, "flow", over=1)
     ws.models.clear()
-    ws.registry.set_tag(NAME, 2, FILES, "{}")
+    ws.registry.set_tag(NAME, 2, BASE, "{}")
     assert recover(ws, NAME).alarm
     assert ws.registry.production(NAME) == [1]
 
