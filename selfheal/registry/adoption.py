@@ -81,7 +81,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
         _point(name, registry, table)
         if pointer is not None:
             _forget(name, table)
-    registry.store.sync_aliases(name)
+        registry.store.set_alias(name, registry.settings.champion, registry.production(name)[-1])
     stage = registry.version(name, version).stage
     words = _words(name, version, stage, base_version, not existing) + ("; its policy was renewed" if renewed else "")
     return Adoption(name, version, stage, base_version, model.digest, not existing, words)

@@ -33,9 +33,9 @@ _ADAPTER, _SAMPLE, _LINEAGE = "adapter.safetensors", "sample.parquet", "lineage.
 _ABOUT = {
     "adapters": (
         "Adapters of **{name}**: what selfheal may change around the frozen base `{name}-base`.\n\n"
-        "The version in *Production* serves. Moving a version to another stage is obeyed within seconds; only the "
-        "watch's evidence may roll it back. To move one here: open the version, switch *New model registry UI* off, "
-        "and choose in *Stage*."
+        "The version in *Production* serves, and the alias *{champion}* names it. Moving either is obeyed within "
+        "seconds; only the watch's evidence may roll it back. To move one here: give the alias to another version, or "
+        "open the version, switch *New model registry UI* off, and choose in *Stage*."
     ),
     "base": "Frozen base models of **{name}**: backbone, head, preprocessing and reference. Never changed by healing.",
 }
@@ -58,7 +58,7 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._door = Door(settings)
-        self.store = VersionStore(self._door)
+        self.store = VersionStore(self._door, stages=settings.stages)
         self.runs = RunLog(self._door)
         self._files = VersionFiles(self._door, settings.cache)
         self._bases = Bases(self.store, self._files, settings.cache)
@@ -85,9 +85,9 @@ class Registry:
         """See :meth:`VersionStore.in_stage`, of Production."""
         return self.store.in_stage(name, "Production")
 
-    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> VersionInfo:
+    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
         """See :meth:`VersionStore.transition`."""
-        return self.store.transition(name, version, stage, archive_others)
+        self.store.transition(name, version, stage, archive_others)
 
     def aliases(self, name: str) -> dict[str, int]:
         """See :meth:`VersionStore.aliases`."""
@@ -317,7 +317,8 @@ class Registry:
         experiment = self.runs.experiment(name)
         told = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
         with self._door.asked(f"register a version of {registered!r}") as client:
-            ensure_model(client, registered, role, _ABOUT[role].format(name=name))
+            about = _ABOUT[role].format(name=name, champion=self.settings.champion)
+            ensure_model(client, registered, role, about)
             logged = package(
                 client,
                 experiment,

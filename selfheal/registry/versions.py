@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 STAGES = ("None", "Staging", "Production", "Archived")
-CHAMPION, CHALLENGER = "champion", "challenger"
-ROLE = "selfheal.role"
+ROLE, STAGE, PIN = "selfheal.role", "selfheal.stage", "selfheal.pin"
+"""Tags: what a registered model is to us; where stages are not used, the stage of a version; and that what serves is
+to stay, whatever the watch finds."""
 _PAGE = 1000
 
 
@@ -57,16 +58,27 @@ class VersionInfo:
     place: str = ""
 
     @property
+    def pins(self) -> bool:
+        """Whether its tag ``selfheal.pin`` says that it is to stay once it serves."""
+        return self.tags.get(PIN, "").strip().lower() not in ("", "false", "no", "off", "0")
+
+    @property
     def lineage(self) -> Lineage:
         """Where it comes from; the rest of it is in a file, see :meth:`Registry.lineage`."""
         return Lineage.of(self.tags)
 
 
 class VersionStore:
-    """Versions and stages of the registered models of one MLflow store."""
+    """Versions and stages of the registered models of one MLflow store.
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    Parameters
+    ----------
+    stages
+        Whether MLflow's stages are used; where they are not, tags of the versions say the same.
+    """
+
+    def __init__(self, door: Door, *, stages: bool = True) -> None:
+        self._door, self._stages = door, stages
 
     def models(self) -> list[str]:
         """Names of the adopted models."""
@@ -96,7 +108,7 @@ class VersionStore:
                 f"no registered model {name!r} at {self._door.name}{nearest(name, known)} "
                 f"(known: {', '.join(known) or 'none'}); adopt it first: selfheal adopt"
             )
-        return sorted((_info(v) for v in found), key=lambda info: info.version)
+        return sorted((self._info(v) for v in found), key=lambda info: info.version)
 
     def version(self, name: str, version: int) -> VersionInfo:
         """One version.
@@ -108,7 +120,7 @@ class VersionStore:
         """
         try:
             with self._door.asked(f"read version {version} of {name!r}") as client:
-                return _info(client.get_model_version(name, str(int(version))))
+                return self._info(client.get_model_version(name, str(int(version))))
         except NotFoundError:
             known = ", ".join(str(info.version) for info in self.versions(name))
             raise NotFoundError(f"{name!r} has no version {version} (known: {known})") from None
@@ -127,8 +139,8 @@ class VersionStore:
         _check_stage(stage)
         return [info.version for info in self.versions(name) if info.stage == stage]
 
-    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> VersionInfo:
-        """Move one version to a stage; the version as it is then.
+    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
+        """Move one version to a stage.
 
         With `archive_others` MLflow archives the stage's other versions in the same call, but not atomically
         (docs/notes.md: concurrent calls leave several). A caller that must know makes single transitions.
@@ -138,6 +150,12 @@ class VersionStore:
         NotFoundError, InputError, UnavailableError
         """
         _check_stage(stage)
+        if not self._stages:
+            self.set_tag(name, version, STAGE, stage)
+            for other in self.in_stage(name, stage) if archive_others else ():
+                if other != version:
+                    self.set_tag(name, other, STAGE, "Archived")
+            return
         with (
             self._known(name, version),
             self._door.asked(f"move {name!r} version {version} to {stage}") as client,
@@ -145,35 +163,22 @@ class VersionStore:
         ):
             # Stages are deprecated in MLflow's words and fully served by it; they are the steering wheel here.
             warnings.simplefilter("ignore", FutureWarning)
-            moved = client.transition_model_version_stage(
-                name, str(version), stage, archive_existing_versions=archive_others
-            )
-        return _info(moved)
-
-    def sync_aliases(self, name: str, champion: int | None = None) -> None:
-        """Let the aliases follow the stages: ``champion`` = Production, ``challenger`` = the newest in Staging.
-
-        Parameters
-        ----------
-        champion
-            The version that serves, where several are in Production; by default the highest number.
-        """
-        infos = self.versions(name)
-        live = [i.version for i in infos if i.stage == "Production"]
-        staged = [i.version for i in infos if i.stage == "Staging"]
-        wanted = {
-            CHAMPION: champion if champion in live else max(live, default=None),
-            CHALLENGER: max(staged, default=None),
-        }
-        current = self.aliases(name)
-        for alias, number in wanted.items():
-            if number != current.get(alias):
-                self.set_alias(name, alias, number)
+            client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=archive_others)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Alias → version. (MLflow's search for versions leaves them out.)"""
-        with self._door.asked(f"read the aliases of {name!r}") as client:
-            return {str(a): int(v) for a, v in client.get_registered_model(name).aliases.items()}
+        """Alias → version. (MLflow's search for versions leaves them out.)
+
+        Raises
+        ------
+        NotFoundError
+            No such model; names the known ones.
+        """
+        try:
+            with self._door.asked(f"read the aliases of {name!r}") as client:
+                return {str(a): int(v) for a, v in client.get_registered_model(name).aliases.items()}
+        except NotFoundError:
+            self.versions(name)
+            raise
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point an alias at a version, or take it away with None."""
@@ -188,32 +193,38 @@ class VersionStore:
         with self._known(name, version), self._door.asked(f"tag {name!r} version {version}") as client:
             client.set_model_version_tag(name, str(version), key, tag_text(value))
 
+    def drop_tag(self, name: str, version: int, key: str) -> None:
+        """Take one tag of a version away; nothing happens where it has none."""
+        with self._known(name, version), self._door.asked(f"untag {name!r} version {version}") as client:
+            client.delete_model_version_tag(name, str(version), key)
+
     def set_description(self, name: str, version: int, text: str) -> None:
         """Replace the description of a version (Markdown)."""
         with self._known(name, version), self._door.asked(f"describe {name!r} version {version}") as client:
             client.update_model_version(name, str(version), description=text)
 
+    def _info(self, found: ModelVersion) -> VersionInfo:
+        tags, stage = unpacked(found.tags), str(getattr(found, "current_stage", None))
+        if not self._stages:
+            stage = tags.get(STAGE, stage)
+        return VersionInfo(
+            # A str over REST, an int from a local store.
+            version=int(found.version),
+            stage=stage if stage in STAGES else "None",
+            tags=tags,
+            created=_utc(found.creation_timestamp),
+            updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
+            run_id=found.run_id or None,
+            model_id=tags.get("model_id") or found.model_id or None,
+            base_version=Lineage.of(tags).base,
+            description=found.description or "",
+            place=found.source or "",
+        )
+
 
 def _check_stage(stage: str) -> None:
     if stage not in STAGES:
         raise InputError(f"{stage!r} is no stage{nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
-
-
-def _info(found: ModelVersion) -> VersionInfo:
-    tags = unpacked(found.tags)
-    return VersionInfo(
-        # A str over REST, an int from a local store.
-        version=int(found.version),
-        stage=str(found.current_stage),
-        tags=tags,
-        created=_utc(found.creation_timestamp),
-        updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
-        run_id=found.run_id or None,
-        model_id=tags.get("model_id") or found.model_id or None,
-        base_version=Lineage.of(tags).base,
-        description=found.description or "",
-        place=found.source or "",
-    )
 
 
 def _utc(milliseconds: int) -> dt.datetime:

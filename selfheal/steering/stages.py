@@ -64,6 +64,7 @@ def promote(
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
             _no_like_of_withdrawn(ws, stand, look, info)
+        pin = pin or (version != look.settled and info.pins)
         if look.settled == version and look.pinned == pin:
             return look
         lack = _lack(ws, name, look, info, actor)

@@ -76,20 +76,19 @@ def test_a_heal_becomes_a_version_with_its_lineage(
     assert [m.model_id for m in found.outputs.model_outputs] == [info.model_id]
 
 
-def test_stages_move_one_by_one_and_aliases_follow(registry: Registry, adopted: str, model: MonitoredModel) -> None:
+def test_stages_move_one_by_one(registry: Registry, adopted: str, model: MonitoredModel) -> None:
     version = registry.register(adopted, healed(model), tags=LINEAGE)
-    registry.store.sync_aliases(adopted)
+    assert registry.aliases(adopted) == {"champion": 1}
+    registry.store.set_alias(adopted, "challenger", version)
     assert registry.aliases(adopted) == {"champion": 1, "challenger": version}
+    registry.store.set_alias(adopted, "challenger", None)
+    assert registry.aliases(adopted) == {"champion": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry.transition(adopted, version, "Production")
     # new in before old out: two for an instant, both reported
     assert registry.production(adopted) == [1, version]
-    registry.store.sync_aliases(adopted, champion=1)
-    assert registry.aliases(adopted) == {"champion": 1}
     registry.transition(adopted, 1, "Archived")
-    registry.store.sync_aliases(adopted)
-    assert registry.aliases(adopted) == {"champion": version}
     assert {i.version: i.stage for i in registry.versions(adopted)} == {1: "Archived", version: "Production"}
     registry.transition(adopted, 1, "Production", archive_others=True)
     assert registry.production(adopted) == [1]
