@@ -213,7 +213,12 @@ def _name(lease: StagesLease, before: Look, look: Look) -> None:
         if held == version or (alias in known and held != known[alias]):
             continue
         lease.renew()
-        registry.store.set_alias(lease.model, alias, version)
+        try:
+            registry.store.set_alias(lease.model, alias, version)
+        except NotFoundError:
+            if version == look.settled:
+                raise
+            continue  # deleted meanwhile
         lease.ws.checkpoint(f"{alias} named")
 
 

@@ -87,8 +87,15 @@ def recover(ws: Workspace, name: str) -> Settled:
         return settle(lease)
 
 
-def settle(lease: StagesLease) -> Settled:
-    """Like :func:`reconcile`, for whoever holds the lease of the stages already."""
+def settle(lease: StagesLease, entering: int | None = None) -> Settled:
+    """Like :func:`reconcile`, for whoever holds the lease of the stages already.
+
+    Parameters
+    ----------
+    entering
+        A version that is about to be promoted: that it was registered in Staging is no entry of its own, where nothing
+        else has changed.
+    """
     ws, name = lease.ws, lease.model
     stand = stand_of(ws, name)
     while stand.open:
@@ -100,6 +107,8 @@ def settle(lease: StagesLease) -> Settled:
     change = foreseen(ws, stand)
     if change is None:
         return Settled(_pointed(ws, stand))
+    if stand.look is not None and stand.has_only_gained(entering, stand.look):
+        return Settled(replace(stand, look=replace(stand.look, stages=stand.stages)))
     carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages, aliases=stand.aliases))
     return Settled(stand_of(ws, name), change.kind, change.reason, change.alarm)
 

@@ -58,7 +58,7 @@ def promote(
         Another process keeps changing the stages.
     """
     with hold_stages(ws, name, WAIT_SECONDS) as lease:
-        stand = settle(lease).stand
+        stand = settle(lease, entering=version).stand
         look = stand.look or Look()
         info = stand.version(version)
         if not is_person(actor):

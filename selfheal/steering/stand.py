@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from selfheal.errors import NotFoundError
 from selfheal.registry.versions import STAGE, VersionInfo
-from selfheal.steering.look import NONE, Look, last_look
+from selfheal.steering.look import NONE, STAGING, Look, last_look
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
@@ -75,6 +75,15 @@ class Stand:
             and self.aliases.get(self.names[0]) == look.settled
             and look.settled in self.versions
             and self.versions[look.settled].pins == look.pinned
+        )
+
+    def has_only_gained(self, entering: int | None, look: Look) -> bool:
+        """Whether nothing differs from a look but a version in Staging that there was not."""
+        return (
+            entering is not None
+            and entering not in look.stages
+            and {**look.stages, entering: STAGING} == self.stages
+            and self.is_named(look)
         )
 
     def version(self, number: int) -> VersionInfo:

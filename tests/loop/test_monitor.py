@@ -11,7 +11,7 @@ from selfheal.loop import clear, monitor, status
 from selfheal.steering import promote
 from selfheal.steering.look import last_look
 from selfheal.table.values import to_us
-from tests.steering.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages
+from tests.steering.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
 
@@ -60,13 +60,21 @@ def test_the_loop(natural, calls):
     assert ws.table.pointer(NAME).version == healed
 
     # Seen through the new map nothing alarms, and the watch finds it better.
-    for k, most in ((8, WATCHED), (9, QUIET)):
+    for k, most, process in ((8, WATCHED, ws), (9, QUIET, workspace_at(ws.settings.home))):
         feed(ws, in_celsius(rows(N, 292 + k), "temperature", "dew"), k)
         calls.clear()
-        (cycle,) = monitor(ws, NAME, FAR)
+        (cycle,) = monitor(process, NAME, FAR)
         assert not cycle.decision.alarm, cycle.record["reasons"]
         assert cycle.watch.verdict == "better"
         assert calls.total() <= most, calls
+    process.table.close()
+
+    # A watch run that somebody deletes is made anew.
+    with ws.registry._door.asked("delete a run") as client:
+        client.delete_run(cycle.record["run"])
+    feed(ws, in_celsius(rows(N, 302), "temperature", "dew"), 10)
+    (again,) = monitor(ws, NAME, FAR)
+    assert again.record["mlflow"] == "" and again.record["run"] != cycle.record["run"]
 
     found = status(ws, NAME)
     assert found["production"]["version"] == healed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from selfheal.errors import InputError, RefusedError
+from selfheal.errors import BusyError, InputError, RefusedError, UnavailableError
 from selfheal.registry import Registry
 from selfheal.registry.lineage import BASE
 from selfheal.registry.versions import PIN, STAGE
@@ -16,7 +18,7 @@ from selfheal.settings import Settings
 from selfheal.steering import archive, promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
 from selfheal.steering.workspace import Workspace
-from tests.steering.given import NAME, CrashError, Point, crashing, kinds, stages
+from tests.steering.given import NAME, CrashError, Point, crashing, kinds, stages, workspace_at
 
 
 def names(ws: Workspace) -> dict[str, int]:
@@ -76,6 +78,14 @@ def test_stages_and_commands_write_the_aliases(ws):
     assert names(ws)["champion"] == 1 and quiet(ws)
     archive(ws, NAME, 4, "ann")
     assert names(ws) == {"champion": 1} and quiet(ws), "nothing is left in Staging"
+
+
+def test_a_version_that_is_registered_and_promoted_at_once_is_never_challenger(ws):
+    reconcile(ws, NAME)
+    newer = ws.registry.register(NAME, ws.registry.adapter(NAME, 3), tags={"diagnosis": "sensor"})
+    promote(ws, NAME, newer, "flow", over=1)
+    assert kinds(ws) == ["adopted", "promote"] and names(ws) == {"champion": newer, "challenger": 4}
+    assert last_look(ws, NAME).stages[1] == "Archived" and quiet(ws)
 
 
 def test_an_upgrade_lets_stages_win_and_writes_the_aliases(ws):
@@ -220,12 +230,56 @@ def test_an_alias_written_before_the_crash_does_not_bring_back_what_a_person_too
     assert last_look(ws, NAME).vetoed == {2} and quiet(ws)
 
 
+def test_a_challenger_that_is_deleted_after_the_crash_keeps_nothing_open(ws):
+    reconcile(ws, NAME)
+    with pytest.raises(CrashError):
+        promote(crashing(ws, 5)[0], NAME, 4, "flow", over=1)  # 3 is to be challenger
+    with ws.registry._door.asked("delete") as client:
+        client.delete_model_version(NAME, "3")
+    assert recover(ws, NAME).version == 4 and names(ws) == {"champion": 4, "challenger": 2}
+    assert ws.table.journal_open(NAME) == [] and quiet(ws)
+
+
 def test_an_alias_that_moves_under_a_promotion_is_not_overwritten(ws):
     reconcile(ws, NAME)
     point = Point(5, then=lambda: move(ws, "champion", 4))  # the stages are moved, the aliases not yet
     promote(replace(ws, checkpoint=point), NAME, 2, "flow", over=1)
     assert names(ws)["champion"] == 4
     assert reconcile(ws, NAME).version == 4 and ws.registry.production(NAME) == [4]
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_eight_who_promote_at_once_by_stage_alias_and_command(home):
+    def steer(k: int) -> None:
+        own = workspace_at(home)
+        for turn in range(12):
+            version = 1 + (k + turn) % 4
+            with suppress(BusyError, RefusedError, UnavailableError):
+                if k % 4 == 0:
+                    own.registry.transition(NAME, version, "Production", archive_others=bool(turn % 2))
+                elif k % 4 == 1:
+                    own.registry.store.set_alias(NAME, "champion", version)
+                elif k % 4 == 2:
+                    promote(own, NAME, version, "flow")
+                else:
+                    reconcile(own, NAME)
+        own.table.close()
+
+    ws = workspace_at(home)
+    reconcile(ws, NAME)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(steer, range(8)))
+    recover(ws, NAME)
+    for version in (2, 3):
+        move(ws, "champion", version)
+        assert recover(ws, NAME).version == version
+        assert ws.registry.production(NAME) == [version] == [names(ws)["champion"]]
+        assert ws.table.pointer(NAME).version == version
+    assert ws.table.journal_open(NAME) == [] and quiet(ws)
+    lost = [e for e in ws.table.journal(NAME) if "wins over the stage" in str(e.intent)]
+    print(f"{len(ws.table.journal(NAME))} entries, {len(lost)} of stages that lost to an alias")
+    ws.table.close()
 
 
 @pytest.fixture
