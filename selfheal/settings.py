@@ -1,11 +1,15 @@
-"""Where selfheal keeps things: five environment variables, each with an embedded default."""
+"""Where selfheal keeps things, and by which names people steer it in MLflow: environment variables with defaults."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
+
+from selfheal.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,12 @@ class Settings:
         ``PREFECT_API_URL``, or None for an ephemeral server.
     prefect_home
         ``PREFECT_HOME`` (below ``home``).
+    champion, challenger
+        ``SELFHEAL_CHAMPION`` and ``SELFHEAL_CHALLENGER`` (``champion``, ``challenger``): the aliases in MLflow of the
+        version in Production and of the newest in Staging.
+    stages
+        ``SELFHEAL_STAGES`` (``on``): ``off`` where MLflow's stages are not to be used any more: the alias and tags
+        ``selfheal.stage`` then say what stages say.
     """
 
     home: Path
@@ -34,10 +44,18 @@ class Settings:
     tracking_uri: str
     prefect_api_url: str | None
     prefect_home: Path
+    champion: str = "champion"
+    challenger: str = "challenger"
+    stages: bool = True
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read the environment; an empty variable counts as unset.
+
+        Raises
+        ------
+        InputError
+            A name that can be no alias, or the same for both; a switch that is neither on nor off.
 
         >>> Settings.from_env({"SELFHEAL_HOME": "/srv/selfheal"}).database_url
         'sqlite:////srv/selfheal/selfheal.db'
@@ -51,6 +69,7 @@ class Settings:
             tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db"),
             prefect_api_url=env.get("PREFECT_API_URL"),
             prefect_home=Path(env.get("PREFECT_HOME", home / "prefect")).absolute(),
+            **_steering(env),
         )
 
     @property
@@ -71,5 +90,31 @@ class Settings:
             "SELFHEAL_RULES": str(self.rules),
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "PREFECT_HOME": str(self.prefect_home),
+            "SELFHEAL_CHAMPION": self.champion,
+            "SELFHEAL_CHALLENGER": self.challenger,
+            "SELFHEAL_STAGES": "on" if self.stages else "off",
         }
         return names | ({"PREFECT_API_URL": self.prefect_api_url} if self.prefect_api_url else {})
+
+
+class _Steering(TypedDict):
+    champion: str
+    challenger: str
+    stages: bool
+
+
+def _steering(env: Mapping[str, str]) -> _Steering:
+    champion = env.get("SELFHEAL_CHAMPION", "champion")
+    challenger = env.get("SELFHEAL_CHALLENGER", "challenger")
+    for key, name in (("SELFHEAL_CHAMPION", champion), ("SELFHEAL_CHALLENGER", challenger)):
+        if not re.fullmatch(r"[\w-]{1,255}", name) or re.fullmatch(r"latest|v\d+", name, re.IGNORECASE):
+            raise InputError(
+                f"{key}={name!r} can be no alias in MLflow: at most 255 letters, digits, _ and -, but for 'latest' and "
+                "names like v1"
+            )
+    if champion == challenger:
+        raise InputError(f"SELFHEAL_CHAMPION and SELFHEAL_CHALLENGER are both {champion!r}; give them two names")
+    switch = env.get("SELFHEAL_STAGES", "on")
+    if switch not in ("on", "off"):
+        raise InputError(f"SELFHEAL_STAGES={switch!r} is neither on nor off")
+    return {"champion": champion, "challenger": challenger, "stages": switch == "on"}

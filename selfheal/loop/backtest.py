@@ -51,9 +51,9 @@ def _judged(serving: Serving, cycle: Mapping[str, Any], count: int) -> dict[str,
 
 def _log_error(serving: Serving, cycle: Mapping[str, Any], error: float) -> None:
     """On the watch run, at the window's step; MLflow being away loses a point of a plot and nothing else."""
-    registry, name = serving.ws.registry, serving.name
+    runs, name = serving.ws.registry.runs, serving.name
     try:
-        run = registry.watch_run(name, cycle["version"])
-        registry.log_metrics(run, {"estimate error": error}, cycle["index"], None)
+        run = cycle.get("run") or runs.watch_run(name, cycle["version"], lambda: serving.info(cycle["version"]))
+        runs.log_metrics(run, {"estimate error": error}, cycle["index"], None)
     except SelfhealError as away:
         _log.warning("%s, window %d: the estimate's error was not logged: %s", name, cycle["index"], away)

@@ -15,40 +15,50 @@ from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.inspect import drift_report
 from selfheal.loop.plots import SCORE, before_after
 from selfheal.loop.records import HealRecord
+from selfheal.registry.runs import Table
 from selfheal.table import Window
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
 
-def begun(ctx: Context, seed: int, rows: int) -> str:
-    """A run with what the heal was asked for."""
-    params = {"window": ctx.ref.index, "seed": seed, "parent": ctx.version, "policy_digest": ctx.policy.digest}
-    return ctx.ws.registry.start_heal_run(
-        ctx.name, params | {"rows": rows, "start": ctx.ref.start, "end": ctx.ref.end}
-    )  # fmt: skip
+CANDIDATES = "candidates.json"
+
+
+def begun(ctx: Context, seed: int, rows: int, result: HealResult) -> str:
+    """A run with what the heal was asked for, and its numbers."""
+    ref = ctx.ref
+    params = {"window": ref.index, "seed": seed, "parent": ctx.version, "policy_digest": ctx.policy.digest}
+    params |= {"rows": rows, "start": ref.start, "end": ref.end}
+    return ctx.ws.registry.runs.start_heal_run(
+        ctx.name, params, metrics=result.numbers, step=ref.index, at=ref.end, tables=[CANDIDATES]
+    )
 
 
 def log_evidence(ctx: Context, run: str, window: Window, recent: Sequence[pd.DataFrame], result: HealResult) -> None:
-    """The numbers, the candidates, the reasons, a drawing and the drift report."""
+    """The candidates, the reasons, a drawing and the drift report: written here, stored in one call."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        Table(result.candidates, "Candidates", "Every mechanism and rival tried.").write(folder / CANDIDATES)
+        (folder / "reasons.md").write_text("\n".join(f"- {line}" for line in result.reasons), "utf-8")
+        (folder / "plots").mkdir()
+        (folder / "plots" / "before-after.svg").write_text(_drawing(ctx, window, recent, result), "utf-8")
+        page = ctx.seen.report or drift_report(ctx.model, window)
+        if page is not None:
+            page.html(folder / "drift-report.html")
+        ctx.ws.registry.runs.log_files(run, folder)
+
+
+def _drawing(ctx: Context, window: Window, recent: Sequence[pd.DataFrame], result: HealResult) -> str:
+    """Where the rows lay before and after, as SVG."""
     from selfheal.adapter import Adapter
 
-    model, registry = ctx.model, ctx.ws.registry
-    registry.log_metrics(run, result.numbers, step=ctx.ref.index, at=ctx.ref.end)
-    registry.log_table(run, result.candidates, "candidates.json", "Candidates", "Every mechanism and rival tried.")
-    registry.log_artifact_text(run, "\n".join(f"- {line}" for line in result.reasons), "reasons.md")
+    model = ctx.model
     healed = model if result.adapter is None else model.with_adapter(Adapter.from_bytes(result.adapter))
     healthy = pd.concat(list(recent), ignore_index=True) if recent else thinned(model.reference, SAMPLE_ROWS)
     title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
-    drawing = before_after(_drawn(model, healthy), _drawn(model, model.model_units(window.frame)),
-                           _drawn(healed, healed.model_units(window.frame)), title)  # fmt: skip
-    registry.log_artifact_text(run, drawing, "plots/before-after.svg")
-    page = ctx.seen.report or drift_report(model, window)
-    if page is not None:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "drift-report.html"
-            page.html(path)
-            registry.log_artifact_file(run, path)
+    return before_after(_drawn(model, healthy), _drawn(model, model.model_units(window.frame)),
+                        _drawn(healed, healed.model_units(window.frame)), title)  # fmt: skip
 
 
 def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> None:
@@ -56,7 +66,7 @@ def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> Non
     title = f"heal window {ctx.ref.index}: {result.diagnosis} → {result.decision}"
     note = "\n".join(f"- {line}" for line in (*result.reasons, record.note) if line)
     tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
-    ctx.ws.registry.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
+    ctx.ws.registry.runs.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
 
 
 def _drawn(model: MonitoredModel, units: pd.DataFrame) -> pd.DataFrame:

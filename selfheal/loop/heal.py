@@ -73,14 +73,13 @@ def heal(ctx: Context, *, seed: int = 0, limit: float = LIMIT_SECONDS) -> Contex
 
 def _resumed(ctx: Context) -> HealRecord | None:
     """A version that this window was healed to before a crash: only its release is left."""
-    index, parent = str(ctx.ref.index), str(ctx.version)
     for info in ctx.registered().values():
-        tags = info.tags
-        if info.stage == STAGING and tags.get("window") == index and tags.get("parent") == parent:
+        came = info.lineage
+        if info.stage == STAGING and (came.window, came.parent) == (ctx.ref.index, ctx.version):
             released = release(ctx.ws, ctx.name, info.version)
             return HealRecord(
-                ctx.ref.index, tags.get("verdict", ""), tags.get("diagnosis", ""), (info.description,),
-                tags.get("changed_part", "none"), version=info.version, promoted=released.promoted,
+                ctx.ref.index, came.verdict, came.diagnosis, (info.description,),
+                info.tags.get("changed_part", "none"), version=info.version, promoted=released.promoted,
                 note=released.note, run_id=info.run_id or "",
             )  # fmt: skip
     return None
@@ -119,15 +118,15 @@ def outcome(
 
 def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:
     window, recent, result = outcome(ctx, known, seed, limit)
-    run = begun(ctx, seed, len(window.frame))
+    run = begun(ctx, seed, len(window.frame), result)
     try:
-        # The page first: whoever finds the version in Production finds its evidence too.
+        # The pages first: whoever finds the version in Production finds its evidence too.
         log_evidence(ctx, run, window, recent, result)
         record = keep(ctx, window, result, run)
         ask(ctx, record, result)
     except BaseException:
         with suppress(SelfhealError):
-            ctx.ws.registry.end_run(run, "FAILED")
+            ctx.ws.registry.runs.end_run(run, "FAILED")
         raise
     ended(ctx, run, result, record)
     return record

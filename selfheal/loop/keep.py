@@ -12,7 +12,7 @@ from selfheal.loop.child import HealResult
 from selfheal.loop.confirm import probation
 from selfheal.loop.context import Context
 from selfheal.loop.records import HealRecord
-from selfheal.loop.trial import AUDIT, LABELS_FROM
+from selfheal.loop.trial import AUDIT, LABELS_FROM, LABELS_HELD
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
 from selfheal.steering.models import load_version
@@ -85,24 +85,28 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         return known
     ref = ctx.ref
     labels_used = "labels_fitted" in result.numbers and bool(window.labels.notna().any())
+    numbers = {f"number.{key}": value for key, value in result.numbers.items()}
     tags = {
         "parent": ctx.version,
         "window": ref.index,
-        "window_start": ref.start.isoformat(),
-        "window_end": ref.end.isoformat(),
         "diagnosis": result.diagnosis,
         "verdict": result.decision,
         ASKS: result.asks,
         **probation(healed.policy, result.on_trial, ref.end),
         LABELS_FROM: ref.index + labels_used,
+        **{key: value for key, value in numbers.items() if key in (LABELS_FITTED, LABELS_HELD)},
+    }
+    record = {
+        "window_start": ref.start.isoformat(),
+        "window_end": ref.end.isoformat(),
         "policy_digest": healed.policy.digest,
         "heal_run": run,
-        **{f"number.{key}": value for key, value in result.numbers.items()},
+        **numbers,
     }
     text = "; ".join(healed.adapter.describe()) + "\n\n" + "\n".join(f"- {line}" for line in result.reasons)
     version = ctx.ws.registry.register(
-        ctx.name, healed.adapter, tags=tags, run_id=run, sample=window.frame, description=text
-    )  # fmt: skip
+        ctx.name, healed.adapter, tags=tags, record=record, run_id=run, sample=window.frame, description=text
+    )
     ctx.ws.checkpoint("registered")
     return release(ctx.ws, ctx.name, version)
 
@@ -113,9 +117,9 @@ def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result:
     MLflow is asked anew: a heal takes its time, and people may have moved versions meanwhile.
     """
     ws, name = ctx.ws, ctx.name
-    versions = [v for v in ws.registry.versions(name) if v.tags.get("parent") == str(ctx.version)]
+    versions = [v for v in ws.registry.versions(name) if v.lineage.parent == ctx.version]
     # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
-    staged = [v for v in versions if v.stage == STAGING and v.tags.get("verdict") == result.decision]
+    staged = [v for v in versions if v.stage == STAGING and v.lineage.verdict == result.decision]
     trying = [v.version for v in staged if LABELS_FITTED in v.tags]
     if result.decision == "promote" and (asked := _asked_for(versions, healed)) is not None:
         ws.registry.set_tag(name, asked, "verdict", result.decision)
@@ -124,7 +128,7 @@ def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result:
         return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
     same = like_of(ws, name, healed, result.diagnosis, window.frame, staged)
     if same is not None:
-        done = release(ws, name, same)
+        done = release(ws, name, next(v for v in staged if v.version == same))
         return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
     refused = [v for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
     same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)

@@ -10,12 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selfheal.errors import SelfhealError
+from selfheal.errors import InputError, NotFoundError, SelfhealError
 from selfheal.loop.alerts import alert
 from selfheal.loop.context import Context
 from selfheal.loop.expected import as_entry, metrics_of
 from selfheal.loop.health import health_of, released
 from selfheal.loop.records import Cycle, Decision, HealRecord
+from selfheal.registry.versions import VersionInfo
 
 _UNFIT = re.compile(r"[^\w\-. :/]")  # MLflow refuses other characters in the name of a metric
 
@@ -104,21 +105,39 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
     """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty."""
-    registry, ref, report = ctx.ws.registry, ctx.ref, ctx.seen.report
+    runs, ref, report = ctx.ws.registry.runs, ctx.ref, ctx.seen.report
     try:
-        run = registry.watch_run(ctx.name, ctx.version)
-        registry.log_metrics(run, metrics(ctx, decision, entry), ref.index, ref.end)
+        run = entry["run"] = _logged(ctx, metrics(ctx, decision, entry))
         day = ref.end.date().isoformat()
         due = decision.kind not in ("stable", "too_few") or not any(c.get("report_day") == day for c in ctx.cycles)
         if due and report is not None:
             with tempfile.TemporaryDirectory() as scratch:
                 page = Path(scratch) / f"window-{ref.index:06d}-{decision.kind}.html"
                 report.html(page)
-                registry.log_artifact_file(run, page, "reports")
+                runs.log_file(run, page, "reports")
                 entry["report"], entry["report_day"] = f"reports/{page.name}", day
     except SelfhealError as error:
         return str(error)
     return ""
+
+
+def _logged(ctx: Context, numbers: dict[str, float]) -> str:
+    """The watch run, which now has a window's numbers: that of the window before where the same version served it."""
+    runs, ref = ctx.ws.registry.runs, ctx.ref
+    before = ctx.cycles[-1] if ctx.cycles else {}
+    known = before.get("run", "") if before.get("version") == ctx.version else ""
+
+    def info() -> VersionInfo:
+        return ctx.info(ctx.version)
+
+    run = runs.watch_run(ctx.name, ctx.version, info, known)
+    try:
+        runs.log_metrics(run, numbers, ref.index, ref.end)
+    except (NotFoundError, InputError):  # somebody deleted it
+        runs.forget_watch(ctx.name)
+        run = runs.watch_run(ctx.name, ctx.version, info)
+        runs.log_metrics(run, numbers, ref.index, ref.end)
+    return run
 
 
 def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str, float]:

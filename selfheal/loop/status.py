@@ -177,7 +177,7 @@ def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
     return {
         "version": info.version,
         "stage": info.stage,
-        "diagnosis": info.tags.get("diagnosis", ""),
+        "diagnosis": info.lineage.diagnosis,
         "changed_part": info.tags.get("changed_part", ""),
         "parent": info.tags.get("parent", ""),
         "window": info.tags.get("window", ""),

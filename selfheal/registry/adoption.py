@@ -83,7 +83,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
         _point(name, registry, table)
         if pointer is not None:
             _forget(name, table)
-    registry.sync_aliases(name)
+        registry.store.set_alias(name, registry.settings.champion, registry.production(name)[-1])
     stage = registry.version(name, version).stage
     words = _words(name, version, stage, base_version, not existing) + ("; its policy was renewed" if renewed else "")
     return Adoption(name, version, stage, base_version, model.digest, not existing, words)
@@ -184,10 +184,10 @@ def _versions(registry: Registry, name: str) -> list[VersionInfo]:
 
 
 def _register_identity(name: str, model: MonitoredModel, registry: Registry, base_version: int) -> int:
-    tags = {"diagnosis": "adoption", "verdict": "adopted", "policy_digest": model.policy.digest}
+    tags = {"diagnosis": "adoption", "verdict": "adopted"}
     text = "Identity adapter: the base model exactly as it was adopted."
     adapter = model.adapter.belonging_to(model.digest, base_version)
-    return registry.register(name, adapter, tags=tags, sample=None, description=text)
+    return registry.register(name, adapter, tags=tags, record={"policy_digest": model.policy.digest}, description=text)
 
 
 def _keep_policy(
@@ -212,13 +212,14 @@ def _forget(name: str, table: InferenceTable) -> None:
 def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     """Write the first pointer; later ones are the reconciler's."""
     info = registry.version(name, registry.production(name)[-1])
-    table.set_pointer(name, pointer_of(registry, name, info, registry.adapter(name, info), at=dt.datetime.now(dt.UTC)))
+    adapter, manifest = registry.adapter(name, info), registry.manifest(name, info)
+    table.set_pointer(name, pointer_of(name, info, adapter, manifest, at=dt.datetime.now(dt.UTC)))
 
 
 def pointer_of(
-    registry: Registry, name: str, version: VersionInfo, adapter: Adapter, *, at: dt.datetime, pinned: bool = False
+    name: str, version: VersionInfo, adapter: Adapter, manifest: str, *, at: dt.datetime, pinned: bool = False
 ) -> Pointer:
-    """The pointer that lets replicas serve a version, whose adapter has been read and checked."""
+    """The pointer that lets replicas serve a version, whose adapter and base's manifest were read and checked."""
     return Pointer(
         model=name,
         version=version.version,
@@ -228,7 +229,7 @@ def pointer_of(
         adapter_digest=adapter.digest,
         settled_at=at,
         pinned=pinned,
-        base_manifest=registry.manifest(name, version),
+        base_manifest=manifest,
     )
 
 

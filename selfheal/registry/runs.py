@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from selfheal.registry.door import Door
+from selfheal.registry.lineage import tag_text, tag_texts
 from selfheal.registry.pages import table_page
-from selfheal.registry.versions import VersionInfo, VersionStore, tag_text, tag_texts
+from selfheal.registry.versions import VersionInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,15 +25,16 @@ KIND = "selfheal.kind"
 _WATCHED = "selfheal.version"
 _NOTE = "mlflow.note.content"
 _RUN_NAME = "mlflow.runName"
+_TABLES = "mlflow.loggedArtifacts"  # what MLflow's own log_table writes, file by file and call by call
 _SOURCE = {"mlflow.source.name": "selfheal", "mlflow.source.type": "LOCAL"}
 _LONGEST_PARAM = 6000
 
 
-class RunLog(VersionStore):
+class RunLog:
     """Experiment ``selfheal/<name>`` of each model, and the runs in it."""
 
     def __init__(self, door: Door) -> None:
-        super().__init__(door)
+        self._door = door
         self._experiments: dict[str, str] = {}
         self._watch: dict[str, tuple[str, int]] = {}
 
@@ -42,14 +45,28 @@ class RunLog(VersionStore):
                 self._experiments[name] = self._open_experiment(client, f"selfheal/{name}", name)
         return self._experiments[name]
 
-    def watch_run(self, name: str, version: int) -> str:
-        """Id of the watch run of a version: metrics with the window's index as step. Made on first use."""
-        if self._watch.get(name, ("", 0))[1] != int(version):
-            experiment = self.experiment(name)
-            info = self.version(name, version)
+    def watch_run(self, name: str, version: int, info: Callable[[], VersionInfo], known: str = "") -> str:
+        """Id of the watch run of a version: metrics with the window's index as step. Made on first use.
+
+        Parameters
+        ----------
+        info
+            Asked for the version where its run has to be found or made.
+        known
+            The run of the window before, where this version served it; whoever finds it gone calls
+            :meth:`forget_watch`.
+        """
+        if known:
+            self._watch.setdefault(name, (known, version))
+        if self._watch.get(name, ("", 0))[1] != version:
+            experiment, found = self.experiment(name), info()
             with self._door.asked(f"open the watch run of {name!r} version {version}") as client:
-                self._watch[name] = (_open_watch(client, experiment, name, info), info.version)
+                self._watch[name] = (_open_watch(client, experiment, name, found), version)
         return self._watch[name][0]
+
+    def forget_watch(self, name: str) -> None:
+        """Somebody deleted it: the next :meth:`watch_run` without a known one finds or makes another."""
+        self._watch.pop(name, None)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int, at: dt.datetime | None = None) -> None:
         """Write the numbers of one window in one call; NaN and infinities, which MLflow cannot draw, are left out.
@@ -61,33 +78,40 @@ class RunLog(VersionStore):
         at
             Event time of the window's end; the wall clock by default.
         """
-        from mlflow.entities import Metric
-
-        stamp = int((at or dt.datetime.now(dt.UTC)).timestamp() * 1000)
-        batch: list[Metric] = [
-            Metric(key, float(value), stamp, int(step)) for key, value in metrics.items() if math.isfinite(value)
-        ]
         with self._door.asked("log metrics") as client:
-            client.log_batch(run_id, metrics=batch)
+            client.log_batch(run_id, metrics=_points(metrics, step, at))
 
-    def start_heal_run(self, name: str, params: Mapping[str, Any], run_name: str | None = None) -> str:
+    def start_heal_run(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        step: int = 0,
+        at: dt.datetime | None = None,
+        tables: Sequence[str] = (),
+    ) -> str:
         """Begin a run of the heal kind and return its id.
 
         Parameters
         ----------
         params
             What the heal was asked for: window, seed, parent version, policy digest.
-        run_name
-            By default ``heal window <window>``; `end_run` completes it with what was decided.
+        metrics, step, at
+            Its numbers, as :meth:`log_metrics` takes them.
+        tables
+            Which of its files are tables, see :class:`Table`: MLflow's pages compare them across runs.
         """
         from mlflow.entities import Param
 
-        title = run_name or f"heal window {params.get('window', '?')}"
+        title = f"heal window {params.get('window', '?')}"
+        listed = json.dumps([{"path": path, "type": "table"} for path in tables])
+        tags = {KIND: "heal", **_SOURCE} | ({_TABLES: listed} if tables else {})
         experiment = self.experiment(name)
         with self._door.asked(f"begin a run of {name!r}") as client:
-            run = client.create_run(experiment, run_name=title, tags={KIND: "heal", **_SOURCE})
+            run = client.create_run(experiment, run_name=title, tags=tags)
             batch = [Param(str(k), tag_text(v)[:_LONGEST_PARAM]) for k, v in params.items()]
-            client.log_batch(run.info.run_id, params=batch)
+            client.log_batch(run.info.run_id, metrics=_points(metrics or {}, step, at), params=batch)
         return str(run.info.run_id)
 
     def end_run(
@@ -122,46 +146,15 @@ class RunLog(VersionStore):
                 client.log_batch(run_id, tags=[RunTag(k, v) for k, v in extra.items()])
             client.set_terminated(run_id, status)
 
-    def log_artifact_text(self, run_id: str, text: str, path: str) -> None:
-        """Store `text` as the run's artifact `path` (``"report.html"``, ``"reasons.md"``)."""
-        with self._door.asked(f"store {path}") as client:
-            client.log_text(run_id, text, path)
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """Store all that lies in a local folder as the run's artifacts, in one call."""
+        with self._door.asked("store its files") as client:
+            client.log_artifacts(run_id, str(folder))
 
-    def log_artifact_file(self, run_id: str, local: Path, folder: str | None = None) -> None:
+    def log_file(self, run_id: str, local: Path, folder: str | None = None) -> None:
         """Store a local file under its own name, in `folder` of the run's artifacts."""
         with self._door.asked(f"store {local.name}") as client:
             client.log_artifact(run_id, str(local), folder)
-
-    def log_table(self, run_id: str, frame: pd.DataFrame, path: str, title: str = "", note: str = "") -> None:
-        """Store a table twice: as MLflow's JSON (compared across runs in Evaluation) and as a page to read.
-
-        Parameters
-        ----------
-        path
-            ``"candidates.json"``; the page becomes ``candidates.html`` beside it.
-        """
-        plain = frame.astype(object).mask(frame.isna(), None)
-        page = Path(path).with_suffix(".html")
-        with self._door.asked(f"store {path}") as client:
-            client.log_table(run_id, plain, path)
-            client.log_text(run_id, table_page(frame, title or page.stem, note), page.as_posix())
-
-    def log_figure(self, run_id: str, png: bytes, path: str) -> None:
-        """Store a PNG as the run's artifact `path` (``"plots/temperature.png"``)."""
-        target = Path(path)
-        with tempfile.TemporaryDirectory() as scratch:
-            local = Path(scratch) / target.name
-            local.write_bytes(png)
-            self.log_artifact_file(run_id, local, target.parent.as_posix() if target.parent.name else None)
-
-    def link_input(self, run_id: str, name: str, version: int) -> None:
-        """Show in a run which version it started from."""
-        from mlflow.entities import LoggedModelInput
-
-        model_id = self.version(name, version).model_id
-        if model_id:
-            with self._door.asked("link a run to its model") as client:
-                client.log_inputs(run_id, models=[LoggedModelInput(model_id)])
 
     def _open_experiment(self, client: MlflowClient, title: str, name: str) -> str:
         found = client.get_experiment_by_name(title)
@@ -182,6 +175,34 @@ class RunLog(VersionStore):
             if found is None:
                 raise
             return str(found.experiment_id)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that a run keeps twice: as MLflow's JSON, compared across runs, and as a page to read.
+
+    Attributes
+    ----------
+    frame, title, note
+        The rows, and what :func:`~selfheal.registry.pages.table_page` puts above them.
+    """
+
+    frame: pd.DataFrame
+    title: str
+    note: str = ""
+
+    def write(self, path: Path) -> None:
+        """Write ``<path>`` (``…/candidates.json``), and ``candidates.html`` beside it."""
+        plain = self.frame.astype(object).mask(self.frame.isna(), None)
+        plain.to_json(path, orient="split", index=False, date_format="iso")
+        path.with_suffix(".html").write_text(table_page(self.frame, self.title, self.note), "utf-8")
+
+
+def _points(metrics: Mapping[str, float], step: int, at: dt.datetime | None) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    stamp = int((at or dt.datetime.now(dt.UTC)).timestamp() * 1000)
+    return [Metric(key, float(value), stamp, int(step)) for key, value in metrics.items() if math.isfinite(value)]
 
 
 def _experiment_tags(name: str) -> dict[str, str]:

@@ -5,67 +5,97 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, InputError, NotFoundError
+from selfheal.errors import ArtifactError, NotFoundError
 from selfheal.model import MonitoredModel
-from selfheal.registry.archive import (
-    MANIFEST,
-    base_folder,
-    identity,
-    load_base,
-    manifest_digest,
-    place,
-    read_base,
-    save_base,
-)
+from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
+from selfheal.registry.bases import BASE_FILES, Bases, base_name, of_ours
 from selfheal.registry.door import Door
+from selfheal.registry.files import VersionFiles
+from selfheal.registry.lineage import TOLD, as_json, packed
 from selfheal.registry.packaging import ensure_model, link_version, package, signature_of
 from selfheal.registry.runs import RunLog
 from selfheal.registry.served import checked_adapter
-from selfheal.registry.versions import FILES, VersionInfo, tag_texts
+from selfheal.registry.versions import VersionInfo, VersionStore
 from selfheal.settings import Settings
 
 # A version's own window, kept so that a later drift can be compared with it; the gate needs no more rows.
 SAMPLE_ROWS = 2000
-_ADAPTER, _SAMPLE, _BASE = "adapter.safetensors", "sample.parquet", "base"
-_FIRST = ("diagnosis", "verdict", "changed_part", "window", "parent")
+_ADAPTER, _SAMPLE, _LINEAGE = "adapter.safetensors", "sample.parquet", "lineage.json"
 _ABOUT = {
     "adapters": (
         "Adapters of **{name}**: what selfheal may change around the frozen base `{name}-base`.\n\n"
-        "The version in *Production* serves. Moving a version to another stage is obeyed within seconds; only the "
-        "watch's evidence may roll it back. To move one here: open the version, switch *New model registry UI* off, "
-        "and choose in *Stage*."
+        "The version in *Production* serves, and the alias *{champion}* names it. Moving either is obeyed within "
+        "seconds; only the watch's evidence may roll it back. To move one here: give the alias to another version, or "
+        "open the version, switch *New model registry UI* off, and choose in *Stage*."
     ),
     "base": "Frozen base models of **{name}**: backbone, head, preprocessing and reference. Never changed by healing.",
 }
 
 
-class Registry(RunLog):
-    """The one door to MLflow.
+class Registry:
+    """The one door to MLflow: what a version is, over where versions live.
 
     Parameters
     ----------
     settings
         ``tracking_uri`` names the store; bases are cached by manifest, adapters by digest, below ``cache``.
+
+    Attributes
+    ----------
+    store, runs
+        Versions with their stages, aliases and tags; experiments with their runs.
     """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(Door(settings))
         self.settings = settings
+        self._door = Door(settings)
+        self.store = VersionStore(self._door, stages=settings.stages)
+        self.runs = RunLog(self._door)
+        self._files = VersionFiles(self._door, settings.cache)
+        self._bases = Bases(self.store, self._files, settings.cache)
 
     def create_store(self, adopted: Sequence[str]) -> None:
         """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""
         self._door.create(adopted)
+
+    # ------------------------------------------------------------------ where versions live, asked most
+
+    def models(self) -> list[str]:
+        """See :meth:`VersionStore.models`."""
+        return self.store.models()
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """See :meth:`VersionStore.versions`."""
+        return self.store.versions(name)
+
+    def version(self, name: str, version: int) -> VersionInfo:
+        """See :meth:`VersionStore.version`."""
+        return self.store.version(name, version)
+
+    def production(self, name: str) -> list[int]:
+        """See :meth:`VersionStore.in_stage`, of Production."""
+        return self.store.in_stage(name, "Production")
+
+    def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
+        """See :meth:`VersionStore.transition`."""
+        self.store.transition(name, version, stage, archive_others)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """See :meth:`VersionStore.aliases`."""
+        return self.store.aliases(name)
+
+    def set_tag(self, name: str, version: int, key: str, value: object) -> None:
+        """See :meth:`VersionStore.set_tag`."""
+        self.store.set_tag(name, version, key, value)
 
     # ------------------------------------------------------------------ models
 
@@ -87,15 +117,15 @@ class Registry(RunLog):
             A file is not what was registered; nothing of it was run.
         """
         if version is None:
-            numbers = self.in_stage(name, stage)
+            numbers = self.store.in_stage(name, stage)
             if not numbers:
                 stages = ", ".join(f"v{i.version} {i.stage}" for i in self.versions(name))
                 raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
             version = numbers[-1]
         info = self.version(name, version)
         adapter = self.adapter(name, info)
-        base = self._base_of_version(name, info)
-        directory = self._folder_of(_base_name(name), base)
+        base = self._bases.of(name, info)
+        directory = self._bases.folder(base_name(name), base)
         model = load_base(directory, base.tags.get("base_digest"), base.tags.get("manifest"))
         return model.with_adapter(adapter)
 
@@ -112,10 +142,9 @@ class Registry(RunLog):
         NotFoundError, ArtifactError, UnavailableError
         """
         info = self._info(name, version)
-        _of_ours(info, name)
+        of_ours(info, name)
         digest = info.tags.get("adapter_digest", "")
-        cached = self.settings.cache / "adapters" / f"{digest}.safetensors"
-        data = self._file(info, name, _ADAPTER, digest, cached)
+        data = self._files.read(info, name, _ADAPTER, digest, f"adapters/{digest}.safetensors")
         return checked_adapter(data, digest, f"the adapter of {name!r} version {info.version}")
 
     def sample(self, name: str, version: int | VersionInfo) -> pd.DataFrame | None:
@@ -130,13 +159,34 @@ class Registry(RunLog):
         digest = info.tags.get("sample_digest", "")
         if not digest:
             return None
-        cached = self.settings.cache / "samples" / f"{digest}.parquet"
-        data = self._file(info, name, _SAMPLE, digest, cached)
-        if hashlib.sha256(data).hexdigest() != digest:
+        data = self._files.read(info, name, _SAMPLE, digest, f"samples/{digest}.parquet")
+        if _digest(data) != digest:
             raise ArtifactError(
                 f"the sample of {name!r} version {info.version} was changed; restore MLflow's artifacts"
             )
         return pd.read_parquet(io.BytesIO(data))
+
+    def lineage(self, name: str, version: int | VersionInfo) -> dict[str, Any]:
+        """All that was known of a version when it was made: its told tags, numbers, window, policy, base and files.
+
+        Of one that an older release made, its tags.
+
+        Raises
+        ------
+        NotFoundError, UnavailableError
+        ArtifactError
+            The stored file was changed.
+        """
+        info = self._info(name, version)
+        digest = info.tags.get("lineage_digest", "")
+        if not digest:
+            return dict(info.tags)
+        data = self._files.read(info, name, _LINEAGE, digest, f"lineages/{digest}.json")
+        if _digest(data) != digest:
+            raise ArtifactError(
+                f"the lineage of {name!r} version {info.version} was changed; restore MLflow's artifacts"
+            )
+        return dict(json.loads(data))
 
     def _info(self, name: str, version: int | VersionInfo) -> VersionInfo:
         return version if isinstance(version, VersionInfo) else self.version(name, version)
@@ -147,6 +197,7 @@ class Registry(RunLog):
         adapter: Adapter,
         *,
         tags: Mapping[str, Any],
+        record: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         sample: pd.DataFrame | None = None,
         description: str = "",
@@ -158,7 +209,9 @@ class Registry(RunLog):
         adapter
             Names its base by digest and version; without a version it is the newest base with that digest.
         tags
-            Lineage: parent, window, diagnosis, verdict, numbers, policy digest, report run.
+            Parent, window, diagnosis, verdict, and what decides about it later.
+        record
+            What its history needs beside them (numbers, policy digest, heal run), for ``lineage.json`` alone.
         run_id
             The heal run; version and run are linked both ways.
         sample
@@ -171,29 +224,30 @@ class Registry(RunLog):
         InputError, UnavailableError
             Nothing was registered.
         """
-        base = self._base_of(name, adapter.base_digest, adapter.base_version)
-        manifest = json.loads((self._folder_of(_base_name(name), base) / MANIFEST).read_bytes())
+        base = self._bases.find(name, adapter.base_digest, adapter.base_version)
+        manifest = json.loads((self._bases.folder(base_name(name), base) / MANIFEST).read_bytes())
         adapter = adapter.belonging_to(adapter.base_digest, base.version)
-        data = adapter.to_bytes()
-        rows: bytes | None = None if sample is None else _thin(sample).to_parquet(index=False)
-        config = {
-            "base_name": _base_name(name),
+        tags = {**tags, "changed_part": adapter.changed_part}
+        contents = {_ADAPTER: adapter.to_bytes()}
+        if sample is not None:
+            contents[_SAMPLE] = _thin(sample).to_parquet(index=False)
+        refs = {
+            "base_name": base_name(name),
             "base_version": base.version,
             "base_digest": adapter.base_digest,
             "manifest": base.tags["manifest"],
-            "adapter_digest": hashlib.sha256(data).hexdigest(),
-            "sample_digest": "" if rows is None else hashlib.sha256(rows).hexdigest(),
+            "adapter_digest": _digest(contents[_ADAPTER]),
+            "sample_digest": _digest(contents[_SAMPLE]) if sample is not None else "",
         }
-        facts = {"changed_part": adapter.changed_part, "base_version": base.version}
+        story = {**tags, **(record or {}), **refs}
+        contents[_LINEAGE] = as_json(story)
+        refs["lineage_digest"] = _digest(contents[_LINEAGE])
         with tempfile.TemporaryDirectory() as scratch:
-            files = {"adapter": Path(scratch) / _ADAPTER}
-            files["adapter"].write_bytes(data)
-            if rows is not None:
-                files["sample"] = Path(scratch) / _SAMPLE
-                files["sample"].write_bytes(rows)
+            files = {Path(entry).stem: Path(scratch) / entry for entry in contents}
+            for path in files.values():
+                path.write_bytes(contents[path.name])
             text = description or "; ".join(adapter.describe())
-            lineage = _readable({**tags, **facts})
-            version = self._create_version(name, name, "adapters", files, config, manifest, lineage, run_id, text)
+            version = self._create_version(name, name, "adapters", files, refs, manifest, tags, run_id, text)
         self.transition(name, version, "Staging")
         return version
 
@@ -208,11 +262,11 @@ class Registry(RunLog):
             Its number, and whether it is new.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / _BASE
+            folder = Path(scratch) / BASE_FILES
             save_base(model, folder)
-            for held in self._bases_of(name, model.digest):
+            for held in self._bases.with_digest(name, model.digest):
                 with suppress(ArtifactError):  # one that was changed is not this one
-                    if identity(self._folder_of(_base_name(name), held)) == identity(folder):
+                    if identity(self._bases.folder(base_name(name), held)) == identity(folder):
                         return held.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
@@ -222,36 +276,17 @@ class Registry(RunLog):
                 f"{len(model.reference):,} reference rows."
             )
             version = self._create_version(
-                name, _base_name(name), "base", {"base": folder}, config, manifest, tags, run_id, text
+                name, base_name(name), "base", {"base": folder}, config, manifest, tags, run_id, text
             )
         return version, True
 
     def base_dir(self, name: str, base_version: int) -> Path:
         """Folder of a base, cached by manifest below ``settings.cache`` and checked when it was fetched."""
-        return self._folder_of(_base_name(name), self.version(_base_name(name), base_version))
+        return self._bases.folder(base_name(name), self.version(base_name(name), base_version))
 
     def fetch_base(self, base_name: str, base_version: int, digest: str, manifest: str) -> Path:
         """As `base_dir`, for a base that is known by version and digests."""
-        folder = base_folder(self.settings.cache, manifest, digest)
-        if not (folder / MANIFEST).exists():
-            info = self.version(base_name, base_version)
-            with self._fetched(info, base_name, _BASE) as path:
-                files = read_base(path, digest, manifest)
-            try:
-                place(files, folder)
-            except OSError:
-                # Another process put it there first; what counts is that it is there.
-                if not (folder / MANIFEST).exists():
-                    raise
-        return folder
-
-    def _folder_of(self, base_name: str, info: VersionInfo) -> Path:
-        if not {"base_digest", "manifest"} <= set(info.tags):
-            raise ArtifactError(
-                f"{base_name!r} version {info.version} lacks the tags base_digest and manifest; "
-                "it was not stored by selfheal, or somebody removed them"
-            )
-        return self.fetch_base(base_name, info.version, info.tags["base_digest"], info.tags["manifest"])
+        return self._bases.fetch(base_name, base_version, digest, manifest)
 
     def manifest(self, name: str, version: int | VersionInfo) -> str:
         """The manifest digest of the base that a version belongs to.
@@ -263,38 +298,7 @@ class Registry(RunLog):
         ArtifactError
             The base is another one than when the version was registered.
         """
-        return self._base_of_version(name, self._info(name, version)).tags.get("manifest", "")
-
-    def _base_of_version(self, name: str, info: VersionInfo) -> VersionInfo:
-        base = self.version(_base_name(name), _of_ours(info, name))
-        wanted, found = info.tags.get("manifest"), base.tags.get("manifest", "")
-        if wanted not in (None, found):
-            raise ArtifactError(
-                f"{name!r} version {info.version} was made for base {wanted[:12]}, and version {base.version} of "
-                f"{_base_name(name)!r} is {found[:12]}: it was deleted and registered anew; promote another version"
-            )
-        return base
-
-    def _bases_of(self, name: str, digest: str) -> list[VersionInfo]:
-        """Bases with this frozen digest, newest first; several where columns or references differ."""
-        try:
-            known = self.versions(_base_name(name))
-        except NotFoundError:
-            return []
-        return [info for info in reversed(known) if info.tags.get("base_digest") == digest]
-
-    def _base_of(self, name: str, digest: str, base_version: int | None) -> VersionInfo:
-        if not digest:
-            raise InputError("the adapter names no base; take it from its model: model.with_adapter(adapter).adapter")
-        fitting = self._bases_of(name, digest)
-        for info in fitting:
-            if base_version in (None, info.version):
-                return info
-        known = ", ".join(
-            f"v{i.version} {i.tags.get('base_digest', '?')[:12]}" for i in self.versions(_base_name(name))
-        )
-        which = "" if base_version is None else f"{base_version} "
-        raise NotFoundError(f"{_base_name(name)!r} has no version {which}with digest {digest[:12]} (known: {known})")
+        return self._bases.of(name, self._info(name, version)).tags.get("manifest", "")
 
     # ------------------------------------------------------------------ files
 
@@ -310,10 +314,11 @@ class Registry(RunLog):
         run_id: str | None,
         description: str,
     ) -> int:
-        experiment = self.experiment(name)
-        texts = tag_texts(tags)
+        experiment = self.runs.experiment(name)
+        told = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
         with self._door.asked(f"register a version of {registered!r}") as client:
-            ensure_model(client, registered, role, _ABOUT[role].format(name=name))
+            about = _ABOUT[role].format(name=name, champion=self.settings.champion)
+            ensure_model(client, registered, role, about)
             logged = package(
                 client,
                 experiment,
@@ -322,7 +327,7 @@ class Registry(RunLog):
                 artifacts=files,
                 config=config,
                 signature=signature_of(manifest),
-                tags=texts,
+                tags=told,
             )
             # MLflow's database keeps no model id beside a version, and looks a ``models:/`` source up in whatever
             # store is the process's global one: name the place of the files, and keep the id in a tag.
@@ -330,7 +335,7 @@ class Registry(RunLog):
                 registered,
                 logged.artifact_location,
                 run_id=run_id,
-                tags=texts | {FILES: json.dumps({**config, "model_id": logged.model_id})},
+                tags=packed(tags, {**config, "model_id": logged.model_id}),
                 description=description,
                 model_id=logged.model_id if self._door.is_server else None,
                 await_creation_for=0,  # its files are there already
@@ -338,60 +343,11 @@ class Registry(RunLog):
             link_version(client, logged.model_id, registered, int(made.version))
         return int(made.version)
 
-    def _file(self, info: VersionInfo, name: str, entry: str, digest: str, cached: Path) -> bytes:
-        """A stored file, from the cache where its copy is whole: a damaged one is fetched anew, and replaced."""
-        with suppress(OSError):
-            data = cached.read_bytes()
-            if hashlib.sha256(data).hexdigest() == digest:
-                return data
-        with self._fetched(info, name, entry) as path:
-            data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() == digest:
-            _keep(data, cached)
-        return data
-
-    @contextmanager
-    def _fetched(self, info: VersionInfo, name: str, entry: str) -> Iterator[Path]:
-        """A file or folder among a version's artifacts: in place where it lies on this machine, else a copy."""
-        from mlflow.artifacts import download_artifacts
-
-        what = f"fetch {entry} of {name!r} version {info.version}"
-        with tempfile.TemporaryDirectory() as scratch, self._door.asked(what) as client:
-            if info.model_id:
-                place_of = client.get_logged_model(info.model_id).artifact_location
-            else:
-                place_of = client.get_model_version_download_uri(name, str(info.version))
-            uri = f"{place_of.rstrip('/')}/artifacts/{entry}"
-            copy = None if urlsplit(uri).scheme in ("", "file") else scratch
-            yield Path(download_artifacts(artifact_uri=uri, dst_path=copy, tracking_uri=self._door.uri))
-
-
-def _of_ours(info: VersionInfo, name: str) -> int:
-    if info.base_version is None or "adapter_digest" not in info.tags:
-        raise ArtifactError(
-            f"{name!r} version {info.version} names no base and no adapter digest in its tags: it was not "
-            "registered by selfheal, or somebody removed them; move another version to Production"
-        )
-    return info.base_version
-
-
-def _base_name(name: str) -> str:
-    return f"{name}-base"
-
 
 def _thin(sample: pd.DataFrame) -> pd.DataFrame:
     step = max(1, -(-len(sample) // SAMPLE_ROWS))
     return sample.iloc[::step]
 
 
-def _readable(tags: Mapping[str, Any]) -> dict[str, Any]:
-    """In the order in which MLflow lists them beside a version: what happened first, references last."""
-    return {k: tags[k] for k in _FIRST if k in tags} | {k: v for k, v in tags.items() if k not in _FIRST}
-
-
-def _keep(data: bytes, path: Path) -> None:
-    """Put bytes into the cache, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as draft:
-        draft.write(data)
-    shutil.move(draft.name, path)
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

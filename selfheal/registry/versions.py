@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.registry.door import Door
+from selfheal.registry.lineage import Lineage, tag_text, unpacked
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 STAGES = ("None", "Staging", "Production", "Archived")
-CHAMPION, CHALLENGER = "champion", "challenger"
-ROLE = "selfheal.role"
-FILES = "files"
-"""One tag for what only programs read (digests, the logged model's id): MLflow's pages list every tag on a line."""
-# MLflow refuses longer ones with an error that names a database column.
-_LONGEST_TAG = 5000
+ROLE, STAGE, PIN = "selfheal.role", "selfheal.stage", "selfheal.pin"
+"""Tags: what a registered model is to us; where stages are not used, the stage of a version; and that what serves is
+to stay, whatever the watch finds."""
 _PAGE = 1000
 
 
@@ -35,12 +32,14 @@ class VersionInfo:
     version, stage
         Its number, and ``"None" | "Staging" | "Production" | "Archived"``.
     tags
-        Lineage: parent, window, diagnosis, verdict, numbers, policy digest; and, unpacked from the tag ``files``,
-        base_digest, adapter_digest, manifest, sample_digest, model_id.
+        parent, window, diagnosis, verdict, what says how it stands; and, unpacked from the tag ``base``, base_digest,
+        adapter_digest, manifest, sample_digest, lineage_digest, model_id and what decides about it later.
     created, updated
         Aware UTC. ``updated`` moves on stage and description edits, not on tags or aliases.
     run_id, model_id
         The run that made it and the logged model that holds its files.
+    place
+        Where its files are, as MLflow has it; a ``models:`` URI names a logged model.
     base_version
         The version of ``<name>-base`` that it belongs to; None if not one of ours.
     description
@@ -56,13 +55,30 @@ class VersionInfo:
     model_id: str | None
     base_version: int | None
     description: str
+    place: str = ""
+
+    @property
+    def pins(self) -> bool:
+        """Whether its tag ``selfheal.pin`` says that it is to stay once it serves."""
+        return self.tags.get(PIN, "").strip().lower() not in ("", "false", "no", "off", "0")
+
+    @property
+    def lineage(self) -> Lineage:
+        """Where it comes from; the rest of it is in a file, see :meth:`Registry.lineage`."""
+        return Lineage.of(self.tags)
 
 
 class VersionStore:
-    """Versions and stages of the registered models of one MLflow store."""
+    """Versions and stages of the registered models of one MLflow store.
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    Parameters
+    ----------
+    stages
+        Whether MLflow's stages are used; where they are not, tags of the versions say the same.
+    """
+
+    def __init__(self, door: Door, *, stages: bool = True) -> None:
+        self._door, self._stages = door, stages
 
     def models(self) -> list[str]:
         """Names of the adopted models."""
@@ -92,7 +108,7 @@ class VersionStore:
                 f"no registered model {name!r} at {self._door.name}{nearest(name, known)} "
                 f"(known: {', '.join(known) or 'none'}); adopt it first: selfheal adopt"
             )
-        return sorted((_info(v) for v in found), key=lambda info: info.version)
+        return sorted((self._info(v) for v in found), key=lambda info: info.version)
 
     def version(self, name: str, version: int) -> VersionInfo:
         """One version.
@@ -102,12 +118,12 @@ class VersionStore:
         NotFoundError
             Names the known versions.
         """
-        all_versions = self.versions(name)
-        for info in all_versions:
-            if info.version == int(version):
-                return info
-        known = ", ".join(str(i.version) for i in all_versions)
-        raise NotFoundError(f"{name!r} has no version {version} (known: {known})")
+        try:
+            with self._door.asked(f"read version {version} of {name!r}") as client:
+                return self._info(client.get_model_version(name, str(int(version))))
+        except NotFoundError:
+            known = ", ".join(str(info.version) for info in self.versions(name))
+            raise NotFoundError(f"{name!r} has no version {version} (known: {known})") from None
 
     @contextmanager
     def _known(self, name: str, version: int) -> Iterator[None]:
@@ -123,10 +139,6 @@ class VersionStore:
         _check_stage(stage)
         return [info.version for info in self.versions(name) if info.stage == stage]
 
-    def production(self, name: str) -> list[int]:
-        """Version numbers in Production, ascending. MLflow itself resolves to the highest number."""
-        return self.in_stage(name, "Production")
-
     def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
         """Move one version to a stage.
 
@@ -138,6 +150,12 @@ class VersionStore:
         NotFoundError, InputError, UnavailableError
         """
         _check_stage(stage)
+        if not self._stages:
+            self.set_tag(name, version, STAGE, stage)
+            for other in self.in_stage(name, stage) if archive_others else ():
+                if other != version:
+                    self.set_tag(name, other, STAGE, "Archived")
+            return
         with (
             self._known(name, version),
             self._door.asked(f"move {name!r} version {version} to {stage}") as client,
@@ -147,30 +165,20 @@ class VersionStore:
             warnings.simplefilter("ignore", FutureWarning)
             client.transition_model_version_stage(name, str(version), stage, archive_existing_versions=archive_others)
 
-    def sync_aliases(self, name: str, champion: int | None = None) -> None:
-        """Let the aliases follow the stages: ``champion`` = Production, ``challenger`` = the newest in Staging.
-
-        Parameters
-        ----------
-        champion
-            The version that serves, where several are in Production; by default the highest number.
-        """
-        infos = self.versions(name)
-        live = [i.version for i in infos if i.stage == "Production"]
-        staged = [i.version for i in infos if i.stage == "Staging"]
-        wanted = {
-            CHAMPION: champion if champion in live else max(live, default=None),
-            CHALLENGER: max(staged, default=None),
-        }
-        current = self.aliases(name)
-        for alias, number in wanted.items():
-            if number != current.get(alias):
-                self.set_alias(name, alias, number)
-
     def aliases(self, name: str) -> dict[str, int]:
-        """Alias → version. (MLflow's search for versions leaves them out.)"""
-        with self._door.asked(f"read the aliases of {name!r}") as client:
-            return {str(a): int(v) for a, v in client.get_registered_model(name).aliases.items()}
+        """Alias → version. (MLflow's search for versions leaves them out.)
+
+        Raises
+        ------
+        NotFoundError
+            No such model; names the known ones.
+        """
+        try:
+            with self._door.asked(f"read the aliases of {name!r}") as client:
+                return {str(a): int(v) for a, v in client.get_registered_model(name).aliases.items()}
+        except NotFoundError:
+            self.versions(name)
+            raise
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point an alias at a version, or take it away with None."""
@@ -185,52 +193,38 @@ class VersionStore:
         with self._known(name, version), self._door.asked(f"tag {name!r} version {version}") as client:
             client.set_model_version_tag(name, str(version), key, tag_text(value))
 
+    def drop_tag(self, name: str, version: int, key: str) -> None:
+        """Take one tag of a version away; nothing happens where it has none."""
+        with self._known(name, version), self._door.asked(f"untag {name!r} version {version}") as client:
+            client.delete_model_version_tag(name, str(version), key)
+
     def set_description(self, name: str, version: int, text: str) -> None:
         """Replace the description of a version (Markdown)."""
         with self._known(name, version), self._door.asked(f"describe {name!r} version {version}") as client:
             client.update_model_version(name, str(version), description=text)
 
-
-def tag_text(value: object) -> str:
-    """A tag's value as text that MLflow takes.
-
-    >>> tag_text(0.123456789), tag_text(None), tag_text(True)
-    ('0.123457', '', 'true')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (f"{value:.6g}" if isinstance(value, float) else str(value))[:_LONGEST_TAG]
-
-
-def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as MLflow takes them."""
-    return {str(key): tag_text(value) for key, value in tags.items()}
+    def _info(self, found: ModelVersion) -> VersionInfo:
+        tags, stage = unpacked(found.tags), str(getattr(found, "current_stage", None))
+        if not self._stages:
+            stage = tags.get(STAGE, stage)
+        return VersionInfo(
+            # A str over REST, an int from a local store.
+            version=int(found.version),
+            stage=stage if stage in STAGES else "None",
+            tags=tags,
+            created=_utc(found.creation_timestamp),
+            updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
+            run_id=found.run_id or None,
+            model_id=tags.get("model_id") or found.model_id or None,
+            base_version=Lineage.of(tags).base,
+            description=found.description or "",
+            place=found.source or "",
+        )
 
 
 def _check_stage(stage: str) -> None:
     if stage not in STAGES:
         raise InputError(f"{stage!r} is no stage{nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
-
-
-def _info(found: ModelVersion) -> VersionInfo:
-    tags = {str(k): str(v) for k, v in found.tags.items()}
-    with suppress(ValueError, AttributeError):
-        tags |= {str(k): str(v) for k, v in json.loads(tags.pop(FILES, "{}")).items()}
-    base = tags.get("base_version", "")
-    return VersionInfo(
-        # A str over REST, an int from a local store.
-        version=int(found.version),
-        stage=str(found.current_stage),
-        tags=tags,
-        created=_utc(found.creation_timestamp),
-        updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
-        run_id=found.run_id or None,
-        model_id=tags.get("model_id") or found.model_id or None,
-        base_version=int(base) if base.isdigit() else None,
-        description=found.description or "",
-    )
 
 
 def _utc(milliseconds: int) -> dt.datetime:

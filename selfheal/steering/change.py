@@ -14,9 +14,10 @@ from typing import Any
 
 from selfheal.errors import BusyError, NotFoundError
 from selfheal.registry.adoption import pointer_of
+from selfheal.registry.versions import PIN
 from selfheal.steering.actors import is_loop
 from selfheal.steering.leases import StagesLease
-from selfheal.steering.look import ARCHIVED, PRODUCTION, Look
+from selfheal.steering.look import ARCHIVED, PRODUCTION, STAGING, Look
 from selfheal.steering.models import verified
 from selfheal.steering.stand import Stand, means
 from selfheal.steering.workspace import Workspace
@@ -51,6 +52,10 @@ class Change:
         For a roll-back: whether the world turned back, which says nothing against the version that goes.
     awaited
         A version that somebody moved to Production and that can't be read now; it is promoted once it can.
+    staged
+        Versions to move to Staging.
+    chosen
+        The version that a person made challenger, if this is about one.
     """
 
     kind: str
@@ -64,6 +69,8 @@ class Change:
     alarm: bool = False
     turned: bool = False
     awaited: int | None = None
+    staged: tuple[int, ...] = ()
+    chosen: int | None = None
 
     @property
     def is_of_loop(self) -> bool:
@@ -72,32 +79,35 @@ class Change:
 
     def moves(self, before: Look) -> list[tuple[int, str]]:
         """Version and stage, in the order in which they are moved: new in before old out."""
-        out = dict.fromkeys([*sorted(before.production - {self.to}), *self.archive])
-        return [(self.to, PRODUCTION), *((v, ARCHIVED) for v in out)]
+        out = dict.fromkeys([*sorted(before.production - {self.to, *self.staged}), *self.archive])
+        return [(self.to, PRODUCTION), *((v, STAGING) for v in self.staged), *((v, ARCHIVED) for v in out)]
 
-    def settled(self, before: Look, stages: Mapping[int, str], entry: int) -> Look:
-        """The look after it, with the stages as they are then."""
+    def settled(self, before: Look, stages: Mapping[int, str], entry: int, names: tuple[str, str]) -> Look:
+        """The look after it, with the stages as they are then and the aliases by these names."""
         look = before.settle(self.to, entry, self.actor, pinned=self.pin)
         past = before.past | ({before.settled} if self.turned and before.settled is not None else set())
-        return replace(
+        look = replace(
             look,
             stages=stages,
             vetoed=self.vetoed,
             quarantined=self.quarantined,
             past=past - {self.to} - self.quarantined,
             awaited=self.awaited,
+            chosen=before.chosen if self.chosen is None else (self.chosen, max(stages)),
         )
+        return replace(look, aliases=dict(zip(names, (self.to, look.challenger), strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON record."""
         sets = {"vetoed": sorted(self.vetoed), "quarantined": sorted(self.quarantined)}
-        return vars(self) | sets | {"archive": list(self.archive)}
+        return vars(self) | sets | {"archive": list(self.archive), "staged": list(self.staged)}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Change:
         """The inverse of :meth:`to_json`."""
         sets = {name: frozenset(record[name]) for name in ("vetoed", "quarantined")}
-        return cls(**{**record, **sets, "archive": tuple(record["archive"])})
+        lists = {name: tuple(record.get(name, ())) for name in ("archive", "staged")}
+        return cls(**{**record, **sets, **lists})
 
 
 def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) -> Look:
@@ -133,26 +143,28 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     number = begin(lease.model, change.kind, intent, ws.clock())
     ws.checkpoint("intent")
     entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)
-    return finish(lease, entry, pointer, stand.pointer)
+    return finish(lease, entry, pointer, stand)
 
 
-def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, held: Pointer | None) -> Look:
+def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Stand) -> Look:
     """Do what an open entry intends and has not done yet, and close it.
 
     Parameters
     ----------
-    held
-        What replicas follow now. Only the holder of the lease writes it, so it was read once.
+    stand
+        What is there now. Only the holder of the lease writes what replicas follow, so that was read once.
     """
     ws = lease.ws
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
     stages = _move(lease, entry, change, before)
-    look = change.settled(before, stages, entry.id)
+    look = change.settled(before, stages, entry.id, stand.names)
     lease.renew()
-    if pointer != held:
+    if pointer != stand.pointer:
         ws.table.set_pointer(lease.model, pointer)
     ws.checkpoint("pointer")
+    _name(lease, before, look)
     _label(lease, change, before, look)
+    _pin(lease, stand, before, look)
     ws.checkpoint("labels")
     ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
     ws.checkpoint("done")
@@ -184,16 +196,48 @@ def _transition(lease: StagesLease, version: int, stage: str, to: int) -> None:
     """Move one version; an old one goes out only while the new one is in."""
     registry, name = lease.ws.registry, lease.model
     if version != to:
-        found = next((info.stage for info in registry.versions(name) if info.version == to), None)
+        try:
+            found = registry.version(name, to).stage
+        except NotFoundError:
+            found = "nowhere"
         if found != PRODUCTION:
             raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
     registry.transition(name, version, stage)
 
 
+def _name(lease: StagesLease, before: Look, look: Look) -> None:
+    """The aliases as the look has them, but for one that somebody moved meanwhile: the next look finds that."""
+    registry, now = lease.ws.registry, lease.ws.registry.aliases(lease.model)
+    for alias, version in (look.aliases or {}).items():
+        held, known = now.get(alias), before.aliases or {}
+        if held == version or (alias in known and held != known[alias]):
+            continue
+        lease.renew()
+        try:
+            registry.store.set_alias(lease.model, alias, version)
+        except NotFoundError:
+            if version == look.settled:
+                raise
+            continue  # deleted meanwhile
+        lease.ws.checkpoint(f"{alias} named")
+
+
+def _pin(lease: StagesLease, stand: Stand, before: Look, look: Look) -> None:
+    """The tag ``selfheal.pin`` is on what serves where that is pinned, and not on what served before."""
+    for version, pinned in {before.settled: False, look.settled: look.pinned}.items():
+        info = None if version is None else stand.versions.get(version)
+        if info is None or info.pins == pinned:
+            continue
+        with suppress(NotFoundError):  # deleted meanwhile
+            if pinned:
+                lease.ws.registry.set_tag(lease.model, info.version, PIN, True)
+            else:
+                lease.ws.registry.store.drop_tag(lease.model, info.version, PIN)
+
+
 def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None:
-    """Aliases follow stages; a tag says what is in quarantine."""
+    """A tag says what is in quarantine."""
     registry = lease.ws.registry
-    registry.sync_aliases(lease.model, champion=change.to)
     fresh = dict.fromkeys(look.quarantined - before.quarantined, change.reason[:500])
     lifted = dict.fromkeys(before.quarantined - look.quarantined, "lifted")
     for version, text in sorted((fresh | lifted).items()):
@@ -214,4 +258,7 @@ def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Po
     if held is not None and means(held, info):
         return replace(held, pinned=pinned)
     adapter = verified(ws, stand.name, info)
-    return pointer_of(ws.registry, stand.name, info, adapter, at=ws.clock(), pinned=pinned)
+    # A base that serves already was compared with its registered version when it came.
+    same = held is not None and held.base_manifest and held.base_manifest == info.tags.get("manifest")
+    manifest = held.base_manifest if held is not None and same else ws.registry.manifest(stand.name, info)
+    return pointer_of(stand.name, info, adapter, manifest, at=ws.clock(), pinned=pinned)

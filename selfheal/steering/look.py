@@ -44,6 +44,12 @@ class Look:
         Versions that were rolled back because the world had turned back: kept for a recall, no step back.
     awaited
         A version that somebody moved to Production and that can't be read yet: it is tried again at every look.
+    aliases
+        Version by alias, of the two that steer, as they were left; None for one that there was not. The whole is None
+        in a look of a release that left them alone.
+    chosen
+        A version that a person made challenger, and the newest version that there was then: it stays challenger until
+        a newer one comes.
     """
 
     settled: int | None = None
@@ -56,6 +62,8 @@ class Look:
     actor: str = ""
     past: frozenset[int] = frozenset()
     awaited: int | None = None
+    aliases: Mapping[str, int | None] | None = None
+    chosen: tuple[int, int] | None = None
 
     @property
     def production(self) -> frozenset[int]:
@@ -72,6 +80,16 @@ class Look:
     def previous(self) -> int | None:
         """The first of ``fallbacks``."""
         return next(iter(self.fallbacks), None)
+
+    @property
+    def challenger(self) -> int | None:
+        """The version to be compared with what serves: the newest in Staging, or the one that a person chose."""
+        staged = [v for v, stage in self.stages.items() if stage == STAGING]
+        newest = max(staged, default=None)
+        if newest is None or self.chosen is None:
+            return newest
+        chosen, then = self.chosen
+        return chosen if chosen in staged and newest <= then else newest
 
     def settle(self, version: int | None, entry: int, actor: str, *, pinned: bool) -> Look:
         """The look after ``version`` was put into Production by journal entry ``entry``."""
@@ -94,11 +112,14 @@ class Look:
             "actor": self.actor,
             "past": sorted(self.past),
             "awaited": self.awaited,
+            "aliases": None if self.aliases is None else dict(self.aliases),
+            "chosen": None if self.chosen is None else list(self.chosen),
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Look:
         """The inverse of :meth:`to_json`."""
+        chosen = record.get("chosen")
         return cls(
             settled=record["settled"],
             lineage=tuple(record["lineage"]),
@@ -110,6 +131,8 @@ class Look:
             actor=record["actor"],
             past=frozenset(record.get("past", ())),
             awaited=record.get("awaited"),
+            aliases=record.get("aliases"),
+            chosen=None if chosen is None else (chosen[0], chosen[1]),
         )
 
 

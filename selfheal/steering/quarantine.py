@@ -29,7 +29,7 @@ def like_of(
     """
     said = model.predict(rows)
     for info in sorted(among, key=lambda info: -info.version):
-        if info.tags.get("diagnosis", "") not in ("", diagnosis):
+        if info.lineage.diagnosis not in ("", diagnosis):
             continue
         try:
             other = load_version(ws, name, info)
@@ -46,4 +46,4 @@ def like_on_its_window(
     """:func:`like_of` for a registered version, on the rows of its own window; without any, on the reference."""
     rows = ws.registry.sample(name, info)
     rows = model.reference if rows is None else rows
-    return like_of(ws, name, model, info.tags.get("diagnosis", ""), rows, among)
+    return like_of(ws, name, model, info.lineage.diagnosis, rows, among)

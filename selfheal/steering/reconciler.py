@@ -1,7 +1,8 @@
-"""Settle the stages: the newcomer wins, exactly one version is in Production, replicas are pointed at it.
+"""Settle stages and aliases: the newcomer wins, one version is in Production and champion, replicas are pointed at it.
 
-A person steers with stages, in MLflow's page, by REST or by command. MLflow resolves two versions in Production to
-the higher number and says nothing; here the one that was not there at the last journaled look wins.
+A person steers with stages or aliases, in MLflow's page, by REST or by command. MLflow resolves two versions in
+Production to the higher number and says nothing; here the one that was not there at the last journaled look wins, and
+one that an alias was moved to wins over it: moves of aliases have no time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from selfheal.errors import ArtifactError, BusyError, FormatError, SelfhealError
-from selfheal.registry.versions import VersionInfo
+from selfheal.registry.versions import STAGE, VersionInfo
 from selfheal.steering.actors import PERSON, RECONCILER
 from selfheal.steering.approvals import lacking
 from selfheal.steering.change import Change, carry_out, pointer_to
 from selfheal.steering.leases import STAGES_TTL, StagesLease, hold_stages
-from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, Look
+from selfheal.steering.look import ARCHIVED, NONE, PRODUCTION, STAGING, Look
 from selfheal.steering.models import cannot_load
+from selfheal.steering.moves import Moves, moves_since
 from selfheal.steering.recovery import finish_open
 from selfheal.steering.stand import Stand, stand_of
 from selfheal.steering.workspace import Workspace
@@ -85,16 +87,29 @@ def recover(ws: Workspace, name: str) -> Settled:
         return settle(lease)
 
 
-def settle(lease: StagesLease) -> Settled:
-    """Like :func:`reconcile`, for whoever holds the lease of the stages already."""
+def settle(lease: StagesLease, entering: int | None = None) -> Settled:
+    """Like :func:`reconcile`, for whoever holds the lease of the stages already.
+
+    Parameters
+    ----------
+    entering
+        A version that is about to be promoted: that it was registered in Staging is no entry of its own, where nothing
+        else has changed.
+    """
     ws, name = lease.ws, lease.model
     stand = stand_of(ws, name)
     while stand.open:
         stand = finish_open(lease, stand)
+    if stand.unsaid:
+        for version in stand.unsaid:
+            ws.registry.set_tag(name, version, STAGE, stand.stages[version])
+        stand = stand_of(ws, name)
     change = foreseen(ws, stand)
     if change is None:
         return Settled(_pointed(ws, stand))
-    carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages))
+    if stand.look is not None and stand.has_only_gained(entering, stand.look):
+        return Settled(replace(stand, look=replace(stand.look, stages=stand.stages)))
+    carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages, aliases=stand.aliases))
     return Settled(stand_of(ws, name), change.kind, change.reason, change.alarm)
 
 
@@ -130,54 +145,97 @@ def _first(stand: Stand) -> Change:
     there = [v for v, stage in stand.stages.items() if stage == PRODUCTION] or list(stand.versions)
     pointed = None if stand.pointer is None else stand.pointer.version
     to: int = pointed if pointed in there else max(there)
-    return Change("adopted", to, RECONCILER, f"version {to} is the first that the journal sees in Production")
+    reason = f"version {to} is the first that the journal sees in Production"
+    return Change("adopted", to, RECONCILER, reason, stand.version(to).pins)
 
 
 Fault = Callable[[VersionInfo], SelfhealError | None]
 """Why a version can't be loaded, see :func:`cannot_load`."""
 
+Faults = Mapping[int, SelfhealError | None]
+"""The same of each version that somebody wants in Production."""
+
 
 def _difference(stand: Stand, look: Look, fault_of: Fault) -> Change | None:
-    """What to do about stages that somebody else changed since ``look``; None when nobody did."""
-    stages = stand.stages
-    came = [v for v in stages if stages[v] == PRODUCTION and look.stages.get(v) != PRODUCTION]
-    waits = [v for v in (look.awaited,) if v is not None and not came and stages.get(v) == look.stages.get(v)]
-    faults = {v: fault_of(stand.version(v)) for v in came or waits}
-    sound = [v for v in faults if faults[v] is None]
-    if look.stages == stages and not sound:
+    """What to do about stages, aliases and pins that somebody else changed since ``look``; None when nobody did."""
+    moves, stages = moves_since(stand, look), stand.stages
+    asked = moves.promoted
+    waits = [v for v in (look.awaited,) if v is not None and not asked and stages.get(v) == look.stages.get(v)]
+    faults = {v: fault_of(stand.version(v)) for v in asked or waits}
+    if look.stages == stages and stand.is_named(look) and None not in faults.values():
         return None
+    change = _obeyed(stand, look, moves, faults) or _kept(stand, look, moves, faults, fault_of)
+    return _with_challenger(change, stand, moves)
+
+
+def _obeyed(stand: Stand, look: Look, moves: Moves, faults: Faults) -> Change | None:
+    """The promotion that people asked for; None where they asked for none that can be served."""
+    sound = [v for v, fault in faults.items() if fault is None]
+    if not sound:
+        return None
+    by_alias = moves.champion in sound
+    to = moves.champion if by_alias and moves.champion is not None else _latest(stand.among(sound))
+    lost = [v for v in (*moves.staged, *sound) if v != to]
+    said = (
+        f"the alias {moves.names[0]!r} was moved to version {to}"
+        if by_alias
+        else f"version {to} was moved to Production"
+    )
+    if lost and by_alias:
+        said += f", which wins over the stage of {sorted(set(lost))}"
+    elif also := [v for v in sound if v != to]:
+        said += f" (and {also}, which were changed earlier)"
+    elif not moves.promoted:
+        said += " and can be read by now"
+    said = "; ".join([said, *moves.said()])
     condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
-    unread = sorted(v for v in faults if faults[v] is not None and v not in condemned)
-    vetoed = _vetoed(look, stages, replaced=bool(came))
-    quarantined = look.quarantined | condemned
-    if sound:
-        to = _latest(stand.among(sound))
-        others = [v for v in sound if v != to]
-        also = f" (and {others}, which were changed earlier)" if others else ""
-        late = " and can be read by now" if waits else ""
-        reason = f"version {to} was moved to Production{also}{late}"
-        lifted = stand.twins(to)
-        return Change("manual", to, PERSON, reason, vetoed=vetoed - lifted, quarantined=quarantined - lifted)
+    vetoed, lifted = _vetoed(look, stand.stages, replaced=bool(moves.promoted)), stand.twins(to)
+    return Change(
+        "manual", to, PERSON, said, _pinned(stand, look, to), vetoed=vetoed - lifted,
+        quarantined=(look.quarantined | condemned) - lifted,
+    )  # fmt: skip
+
+
+def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Fault) -> Change:
+    """What serves goes on, or comes back: nobody asked for a version that can be served."""
+    stages, settled = stand.stages, look.settled
+    condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
+    vetoed, quarantined = _vetoed(look, stages, replaced=bool(moves.promoted)), look.quarantined | condemned
+    unread = sorted(faults.keys() - condemned)
     awaited = unread[-1] if unread else None
     words = "; ".join(
         f"version {v} can't be {'loaded' if v in condemned else 'read now, and is tried again'}: {faults[v]}"
         for v in sorted(faults)
     )
-    settled = look.settled
     if settled is not None and stages.get(settled) == PRODUCTION:
-        if came:
+        pin = _pinned(stand, look, settled)
+        if moves.promoted:
             reason = f"{words}; version {settled} goes on serving"
-            return Change(
-                "restore", settled, RECONCILER, reason, look.pinned, (), vetoed, quarantined, True, awaited=awaited
-            )
-        kind = "manual" if vetoed != look.vetoed else "seen"
-        return Change(
-            kind, settled, PERSON, _changes(look, stages), look.pinned, (), vetoed, quarantined, awaited=awaited
-        )
-    to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=bool(came))
+            return Change("restore", settled, RECONCILER, reason, pin, (), vetoed, quarantined, True, awaited=awaited)
+        moved = _changes(look, stages) + moves.said()
+        kind = "manual" if vetoed != look.vetoed or moves.pinned is not None else "seen"
+        reason = "; ".join(moved) or "the aliases are written as the stages say"
+        actor = PERSON if moved else RECONCILER
+        return Change(kind, settled, actor, reason, pin, (), vetoed, quarantined, awaited=awaited)
+    to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=bool(moves.promoted))
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
-    pin = look.pinned and to == settled
+    pin = to == settled and _pinned(stand, look, to)
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
+
+
+def _pinned(stand: Stand, look: Look, to: int) -> bool:
+    """Whether a version is to stay, by its tag; by the look where an older release left it, which wrote none."""
+    return look.pinned if to == look.settled and look.aliases is None else stand.version(to).pins
+
+
+def _with_challenger(change: Change, stand: Stand, moves: Moves) -> Change:
+    """The change, with the version that a person made challenger: it goes to Staging, unless it serves."""
+    chosen = moves.challenger
+    if chosen is None or chosen == change.to:
+        return change
+    staged = () if stand.stages[chosen] == STAGING else (chosen,)
+    kind = "manual" if change.kind == "seen" else change.kind
+    return replace(change, kind=kind, chosen=chosen, staged=staged, vetoed=change.vetoed - {chosen})
 
 
 def _condemns(fault: Exception | None) -> bool:
@@ -224,6 +282,6 @@ def _emptied(settled: int | None, stages: Mapping[int, str]) -> str:
     return f"Production was empty: version {settled} is " + ("gone" if stage is None else f"in stage {stage}")
 
 
-def _changes(look: Look, stages: Mapping[int, str]) -> str:
+def _changes(look: Look, stages: Mapping[int, str]) -> list[str]:
     moved = [f"version {v} is {stages[v]}" for v in sorted(stages) if look.stages.get(v) != stages[v]]
-    return "; ".join(moved + [f"version {v} is gone" for v in sorted(look.stages.keys() - stages.keys())])
+    return moved + [f"version {v} is gone" for v in sorted(look.stages.keys() - stages.keys())]

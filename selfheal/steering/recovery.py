@@ -41,11 +41,13 @@ def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
         except (ArtifactError, NotFoundError, UnavailableError) as error:
             why_not = str(error)
         else:
-            finish(lease, entry, pointer, stand.pointer)
+            finish(lease, entry, pointer, stand)
             return
     outcome: dict[str, Any] = {"result": "undone", "reason": why_not}
     if before.settled is not None:
-        outcome["look"] = replace(before, stages=_left(change, before, stages, begun=begun)).to_json()
+        left = _left(change, before, stages, begun=begun)
+        aliases = _named(change.settled(before, left, entry.id, stand.names), before, stand)
+        outcome["look"] = replace(before, stages=left, aliases=aliases).to_json()
     lease.ws.table.journal_done(entry.id, outcome)
 
 
@@ -67,3 +69,11 @@ def _left(change: Change, before: Look, stages: Mapping[int, str], *, begun: boo
     ours = {v: stage for v, stage in change.moves(before) if v != change.to and stages.get(v) == stage}
     gone = {change.to: PRODUCTION} if begun and stages.get(change.to) != PRODUCTION else {}
     return {**before.stages, **ours, **gone}
+
+
+def _named(meant: Look, before: Look, stand: Stand) -> Mapping[str, int | None] | None:
+    """The aliases as an entry that is undone left them: one that says what it meant was written by it."""
+    known, wanted = before.aliases, meant.aliases or {}
+    if known is None:
+        return None
+    return {alias: held if held == wanted.get(alias) else known.get(alias) for alias, held in stand.aliases.items()}

@@ -30,15 +30,21 @@ LABELS_FITTED = "number.labels_fitted"
 labels decide about it, whatever the policy makes of what data can't decide."""
 
 
-def release(ws: Workspace, name: str, version: int) -> Released:
+def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
     """Put a healed version into Production if the policy, the quarantine and people allow it.
+
+    Parameters
+    ----------
+    version
+        Its number, or what MLflow said of it just now.
 
     Raises
     ------
     NotFoundError, ArtifactError, UnavailableError
         No such version; it can't be loaded; a store is away. Nothing was changed.
     """
-    info = ws.registry.version(name, version)
+    info = version if isinstance(version, VersionInfo) else ws.registry.version(name, version)
+    version = info.version
     if info.stage == PRODUCTION:
         return Released(version, True, f"version {version} is in Production already")
     if info.stage != STAGING:
@@ -48,9 +54,8 @@ def release(ws: Workspace, name: str, version: int) -> Released:
     waits = _waits(policy, info) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
         return wait(ws, name, version, waits)
-    parent = info.tags.get("parent", "")
-    reason = f"{info.tags.get('diagnosis', 'healed')}: {info.description}"[:1000]
-    return put_in(ws, name, version, FLOW, over=int(parent) if parent.isdigit() else None, reason=reason)
+    reason = f"{info.lineage.diagnosis or 'healed'}: {info.description}"[:1000]
+    return put_in(ws, name, version, FLOW, over=info.lineage.parent, reason=reason)
 
 
 def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Released:
@@ -123,12 +128,12 @@ def approve(ws: Workspace, name: str, version: int, actor: str) -> Approved:
 def _waits(policy: Policy, info: VersionInfo) -> str:
     if kept := kept_for_people(policy):
         return kept
-    if LABELS_FITTED in info.tags and info.tags.get("verdict") != "promote":
+    if LABELS_FITTED in info.tags and info.lineage.verdict != "promote":
         return "labels of the next windows: it was fitted to earlier ones"
     # The gate has read release.ambiguous already: an audit is asked for, whatever that says (max_changed, say).
-    if info.tags.get("verdict") == "audit" and info.tags.get(ASKS) == "fact":
+    if info.lineage.verdict == "audit" and info.tags.get(ASKS) == "fact":
         return "an answer (selfheal audit), or a person"
-    if info.tags.get("verdict") == "audit":
+    if info.lineage.verdict == "audit":
         return "an audit or a person: the gate asks for labels"
     return ""
 

@@ -58,12 +58,13 @@ def promote(
         Another process keeps changing the stages.
     """
     with hold_stages(ws, name, WAIT_SECONDS) as lease:
-        stand = settle(lease).stand
+        stand = settle(lease, entering=version).stand
         look = stand.look or Look()
         info = stand.version(version)
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
             _no_like_of_withdrawn(ws, stand, look, info)
+        pin = pin or (version != look.settled and info.pins)
         if look.settled == version and look.pinned == pin:
             return look
         lack = _lack(ws, name, look, info, actor)

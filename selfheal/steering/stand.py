@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from selfheal.errors import NotFoundError
-from selfheal.registry.versions import VersionInfo
-from selfheal.steering.look import Look, last_look
+from selfheal.registry.versions import STAGE, VersionInfo
+from selfheal.steering.look import NONE, STAGING, Look, last_look
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
@@ -28,6 +28,12 @@ class Stand:
         Number → version, as MLflow has them now.
     open
         Entries that were begun and not closed: what a crash left behind.
+    names
+        The aliases that steer: of what serves, and of what is compared with it.
+    aliases
+        Version by alias, of these two, as MLflow has them now; None for one that there is not.
+    unsaid
+        Versions whose stage stands in no tag, where tags are to say it.
     """
 
     name: str
@@ -35,6 +41,9 @@ class Stand:
     pointer: Pointer | None
     versions: Mapping[int, VersionInfo]
     open: Sequence[JournalEntry] = ()
+    names: tuple[str, str] = ("champion", "challenger")
+    aliases: Mapping[str, int | None] = field(default_factory=dict)
+    unsaid: tuple[int, ...] = ()
 
     @property
     def stages(self) -> dict[int, str]:
@@ -49,11 +58,32 @@ class Stand:
             look is not None
             and look.awaited is None
             and not self.open
+            and not self.unsaid
             and pointer is not None
             and pointer.version == look.settled in self.versions
             and pointer.pinned == look.pinned
             and means(pointer, self.versions[pointer.version])
             and look.stages == self.stages
+            and self.is_named(look)
+        )
+
+    def is_named(self, look: Look) -> bool:
+        """Whether aliases and the tag ``selfheal.pin`` are as a look left them, and say what it settled."""
+        return (
+            look.aliases == self.aliases
+            and look.settled is not None
+            and self.aliases.get(self.names[0]) == look.settled
+            and look.settled in self.versions
+            and self.versions[look.settled].pins == look.pinned
+        )
+
+    def has_only_gained(self, entering: int | None, look: Look) -> bool:
+        """Whether nothing differs from a look but a version in Staging that there was not."""
+        return (
+            entering is not None
+            and entering not in look.stages
+            and {**look.stages, entering: STAGING} == self.stages
+            and self.is_named(look)
         )
 
     def version(self, number: int) -> VersionInfo:
@@ -81,7 +111,7 @@ class Stand:
 
 
 def stand_of(ws: Workspace, name: str) -> Stand:
-    """Three reads of the database and one of MLflow.
+    """Three reads of the database and two of MLflow.
 
     Raises
     ------
@@ -91,7 +121,17 @@ def stand_of(ws: Workspace, name: str) -> Stand:
         MLflow or the database can't be reached.
     """
     look, pointer, entries = last_look(ws, name), ws.table.pointer(name), ws.table.journal_open(name)
-    return Stand(name, look, pointer, {info.version: info for info in ws.registry.versions(name)}, entries)
+    # In this order an alias names no version that is not among them yet.
+    known, names = ws.registry.aliases(name), alias_names(ws)
+    versions = {info.version: info for info in ws.registry.versions(name)}
+    untold = [] if ws.settings.stages else [v for v, i in versions.items() if STAGE not in i.tags and i.stage != NONE]
+    aliases = {alias: v if (v := known.get(alias)) in versions else None for alias in names}
+    return Stand(name, look, pointer, versions, entries, names, aliases, tuple(untold))
+
+
+def alias_names(ws: Workspace) -> tuple[str, str]:
+    """The aliases of what serves, and of what is compared with it."""
+    return ws.settings.champion, ws.settings.challenger
 
 
 def means(pointer: Pointer, info: VersionInfo) -> bool:

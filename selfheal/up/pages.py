@@ -92,6 +92,7 @@ def _point(
     width = max(len(words) for words, _ in links)
     for words, url in links:
         say(f"{words:<{width}}  {url}")
-    say("In MLflow, switch 'New model registry UI' off (top right of a version's page) to change a stage there.")
+    say("In MLflow, give the alias of the version that serves (champion) to another one to let that serve; to change a")
+    say("stage there, switch 'New model registry UI' off (top right of a version's page).")
     if visit is not None:
         visit(links[1][1] if len(links) > 1 else links[0][1])

@@ -11,7 +11,7 @@ from selfheal.loop import clear, monitor, status
 from selfheal.steering import promote
 from selfheal.steering.look import last_look
 from selfheal.table.values import to_us
-from tests.steering.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages
+from tests.steering.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
 
@@ -32,7 +32,12 @@ def natural(ws):
     return ws
 
 
-def test_the_loop(natural):
+#: Calls of MLflow in a quiet window, one that is healed, and the first that a new version serves. A look asks for the
+#: versions and the aliases; the rest is the run, its numbers, its files, two stages and an alias.
+QUIET, HEALED, WATCHED = 3, 18, 7
+
+
+def test_the_loop(natural, calls):
     ws = natural
     cycles = monitor(ws, NAME, FAR)
     assert [c.decision.kind in ("stable", "drift") for c in cycles] == [True] * 6
@@ -42,8 +47,10 @@ def test_the_loop(natural):
     # The temperatures arrive in °C: one window alarms, the second confirms and heals.
     for k in (6, 7):
         feed(ws, in_celsius(rows(N, 200 + k), "temperature", "dew"), k)
+        calls.clear()
         (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind == "heal", cycle.record["reasons"]
+    assert calls.total() <= HEALED, calls
     assert cycle.heal.failure == ""
     assert (cycle.heal.decision, cycle.heal.diagnosis) == ("promote", "sensor"), cycle.heal
     assert set(cycle.heal.words) == {"temperature: °C → °F", "dew: °C → °F"}
@@ -53,10 +60,21 @@ def test_the_loop(natural):
     assert ws.table.pointer(NAME).version == healed
 
     # Seen through the new map nothing alarms, and the watch finds it better.
-    feed(ws, in_celsius(rows(N, 300), "temperature", "dew"), 8)
-    (cycle,) = monitor(ws, NAME, FAR)
-    assert not cycle.decision.alarm, cycle.record["reasons"]
-    assert cycle.watch.verdict == "better"
+    for k, most, process in ((8, WATCHED, ws), (9, QUIET, workspace_at(ws.settings.home))):
+        feed(ws, in_celsius(rows(N, 292 + k), "temperature", "dew"), k)
+        calls.clear()
+        (cycle,) = monitor(process, NAME, FAR)
+        assert not cycle.decision.alarm, cycle.record["reasons"]
+        assert cycle.watch.verdict == "better"
+        assert calls.total() <= most, calls
+    process.table.close()
+
+    # A watch run that somebody deletes is made anew.
+    with ws.registry._door.asked("delete a run") as client:
+        client.delete_run(cycle.record["run"])
+    feed(ws, in_celsius(rows(N, 302), "temperature", "dew"), 10)
+    (again,) = monitor(ws, NAME, FAR)
+    assert again.record["mlflow"] == "" and again.record["run"] != cycle.record["run"]
 
     found = status(ws, NAME)
     assert found["production"]["version"] == healed

@@ -18,6 +18,8 @@ from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, NotFoundError
 from selfheal.registry import Registry
 from selfheal.registry.adoption import adopt_model
+from selfheal.registry.lineage import Lineage
+from selfheal.registry.runs import Table
 from selfheal.table import InferenceTable
 from tests.registry.given import FEATURES, healed, rows
 
@@ -33,16 +35,17 @@ def adopted(registry: Registry, table: InferenceTable, model: MonitoredModel, na
 def test_a_heal_becomes_a_version_with_its_lineage(
     registry: Registry, adopted: str, model: MonitoredModel, tmp_path: Path
 ) -> None:
-    run = registry.start_heal_run(adopted, {"window": 12, "seed": 0})
+    run = registry.runs.start_heal_run(adopted, {"window": 12, "seed": 0})
     version = registry.register(
         adopted,
         healed(model),
-        tags=LINEAGE | {"report_run": run},
+        tags=LINEAGE,
+        record={"report_run": run, "rows": 512},
         run_id=run,
         sample=rows(5000)[FEATURES],
         description="°C back to °F",
     )
-    registry.end_run(run, run_name="heal window 12: sensor → promote", note="because")
+    registry.runs.end_run(run, run_name="heal window 12: sensor → promote", note="because")
     info = registry.version(adopted, version)
     assert (info.version, info.stage, info.run_id, info.base_version) == (2, "Staging", run, 1)
     assert isinstance(info.version, int)
@@ -50,6 +53,11 @@ def test_a_heal_becomes_a_version_with_its_lineage(
     assert info.tags["diagnosis"] == "sensor"
     assert info.tags["changed_part"] == "input map + ReflexiveLayer + logit offset"
     assert info.tags["base_digest"] == model.digest
+    assert info.lineage == Lineage(parent=1, window=12, diagnosis="sensor", verdict="promote", base=1)
+    with registry._door.asked("look at its tags") as client:
+        told = client.get_model_version(adopted, str(version)).tags
+    assert set(told) == {"diagnosis", "verdict", "window", "parent", "base"}
+    assert registry.lineage(adopted, version).items() >= {**LINEAGE, "rows": 512, "base_version": 1}.items()
     assert registry.adapter(adopted, version).to_bytes() == healed(model).belonging_to(model.digest, 1).to_bytes()
     sample = registry.sample(adopted, version)
     assert sample is not None and list(sample) == FEATURES and 1000 < len(sample) <= 2000
@@ -68,20 +76,19 @@ def test_a_heal_becomes_a_version_with_its_lineage(
     assert [m.model_id for m in found.outputs.model_outputs] == [info.model_id]
 
 
-def test_stages_move_one_by_one_and_aliases_follow(registry: Registry, adopted: str, model: MonitoredModel) -> None:
+def test_stages_move_one_by_one(registry: Registry, adopted: str, model: MonitoredModel) -> None:
     version = registry.register(adopted, healed(model), tags=LINEAGE)
-    registry.sync_aliases(adopted)
+    assert registry.aliases(adopted) == {"champion": 1}
+    registry.store.set_alias(adopted, "challenger", version)
     assert registry.aliases(adopted) == {"champion": 1, "challenger": version}
+    registry.store.set_alias(adopted, "challenger", None)
+    assert registry.aliases(adopted) == {"champion": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         registry.transition(adopted, version, "Production")
     # new in before old out: two for an instant, both reported
     assert registry.production(adopted) == [1, version]
-    registry.sync_aliases(adopted, champion=1)
-    assert registry.aliases(adopted) == {"champion": 1}
     registry.transition(adopted, 1, "Archived")
-    registry.sync_aliases(adopted)
-    assert registry.aliases(adopted) == {"champion": version}
     assert {i.version: i.stage for i in registry.versions(adopted)} == {1: "Archived", version: "Production"}
     registry.transition(adopted, 1, "Production", archive_others=True)
     assert registry.production(adopted) == [1]
@@ -109,20 +116,24 @@ def test_what_is_unknown_is_refused_with_what_is_known(registry: Registry, adopt
 
 def test_tags_and_descriptions_are_written(registry: Registry, adopted: str) -> None:
     registry.set_tag(adopted, 1, "quarantine", "x" * 9000)
-    registry.set_description(adopted, 1, "as adopted")
+    registry.store.set_description(adopted, 1, "as adopted")
     info = registry.version(adopted, 1)
     assert info.tags["quarantine"].startswith("xxx")
     assert info.description == "as adopted"
 
 
+def watched(registry: Registry, name: str, version: int) -> str:
+    return registry.runs.watch_run(name, version, lambda: registry.version(name, version))
+
+
 def test_one_watch_run_per_version_grows_a_step_per_window(
     registry: Registry, settings: Settings, adopted: str, model: MonitoredModel
 ) -> None:
-    run = registry.watch_run(adopted, 1)
+    run = watched(registry, adopted, 1)
     at = dt.datetime(2001, 2, 3, tzinfo=dt.UTC)
     for step in range(3):
-        registry.log_metrics(run, {"signal/data": 0.5 + step, "empty": float("nan")}, step, at)
-    assert Registry(settings).watch_run(adopted, 1) == run
+        registry.runs.log_metrics(run, {"signal/data": 0.5 + step, "empty": float("nan")}, step, at)
+    assert watched(Registry(settings), adopted, 1) == run
     with registry._door.asked("look at the run") as client:
         history = client.get_metric_history(run, "signal/data")
         assert [(m.step, m.value) for m in history] == [(0, 0.5), (1, 1.5), (2, 2.5)]
@@ -130,26 +141,31 @@ def test_one_watch_run_per_version_grows_a_step_per_window(
         assert client.get_run(run).info.run_name == "watch v1"
         assert "empty" not in client.get_run(run).data.metrics
     version = registry.register(adopted, healed(model), tags={})
-    other = registry.watch_run(adopted, version)
+    other = watched(registry, adopted, version)
     assert other != run
     with registry._door.asked("look at the runs") as client:
         assert client.get_run(run).info.status == "FINISHED"
     # a version that comes back goes on with its run
-    assert registry.watch_run(adopted, 1) == run
+    assert watched(registry, adopted, 1) == run
     with registry._door.asked("look at the runs") as client:
         assert client.get_run(run).info.status == "RUNNING"
 
 
 def test_artifacts_of_a_heal_run(registry: Registry, adopted: str, tmp_path: Path) -> None:
-    run = registry.start_heal_run(adopted, {"window": 3, "text": "x" * 9000})
+    asked = {"window": 3, "text": "x" * 9000}
+    run = registry.runs.start_heal_run(
+        adopted, asked, metrics={"gain": 0.5, "none": np.nan}, tables=["candidates.json"]
+    )
     table = pd.DataFrame({"name": ["map", "prior"], "value": [0.5, np.nan], "reason": ["because " * 9, None]})
-    registry.log_table(run, table, "candidates.json", title="Candidates")
-    registry.log_artifact_text(run, "# why", "reasons.md")
-    registry.log_figure(run, b"\x89PNG", "plots/temp.png")
+    made = tmp_path / "made"
+    (made / "plots").mkdir(parents=True)
+    Table(table, "Candidates").write(made / "candidates.json")
+    (made / "reasons.md").write_text("# why")
+    (made / "plots" / "temp.png").write_bytes(b"\x89PNG")
+    registry.runs.log_files(run, made)
     (tmp_path / "drift.html").write_text("<html></html>")
-    registry.log_artifact_file(run, tmp_path / "drift.html", "reports")
-    registry.link_input(run, adopted, 1)
-    registry.end_run(run, "FAILED", tags={"diagnosis": "sensor"})
+    registry.runs.log_file(run, tmp_path / "drift.html", "reports")
+    registry.runs.end_run(run, "FAILED", tags={"diagnosis": "sensor"})
     place = Path(download_artifacts(artifact_uri=f"runs:/{run}/", tracking_uri=registry.settings.tracking_uri))
     files = {p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file()}
     assert files >= {"candidates.json", "candidates.html", "reasons.md", "plots/temp.png", "reports/drift.html"}
@@ -157,11 +173,14 @@ def test_artifacts_of_a_heal_run(registry: Registry, adopted: str, tmp_path: Pat
     with registry._door.asked("look at the run") as client:
         found = client.get_run(run)
     assert (found.info.status, found.data.tags["diagnosis"]) == ("FAILED", "sensor")
-    assert len(found.inputs.model_inputs) == 1
+    assert found.data.metrics == {"gain": 0.5} and found.data.params["window"] == "3"
+    with registry._door.asked("find tables") as client:  # as MLflow's load_table and its page of evaluations do
+        listed = """tags.mlflow.loggedArtifacts LIKE '%"path"%:%"candidates.json",%"type"%:%"table"%'"""
+        assert [r.info.run_id for r in client.search_runs([found.info.experiment_id], listed)] == [run]
 
 
 def _file(registry: Registry, name: str, version: int, entry: str) -> Path:
-    with registry._fetched(registry.version(name, version), name, entry) as path:
+    with registry._files.fetched(registry.version(name, version), name, entry) as path:
         return path
 
 
@@ -175,6 +194,10 @@ def test_a_tampered_adapter_is_refused(database: Settings, model: MonitoredModel
         registry.sample("rain", version)
     path = _file(registry, "rain", version, "adapter.safetensors")
     true = path.read_bytes()
+    story = _file(registry, "rain", version, "lineage.json")
+    story.write_text(story.read_text().replace("rain-base", "other"))
+    with pytest.raises(ArtifactError, match="the lineage of 'rain' version 2 was changed"):
+        registry.lineage("rain", version)
     other = healed(model).belonging_to(model.digest, 1)
     path.write_bytes(Adapter(other.input_map, None, None, model.digest, 1).to_bytes())
     with pytest.raises(ArtifactError, match="was changed"):
@@ -183,7 +206,7 @@ def test_a_tampered_adapter_is_refused(database: Settings, model: MonitoredModel
     registry.load("rain", version=version)
     # a version whose tags somebody removed
     with registry._door.asked("remove a tag") as client:
-        client.delete_model_version_tag("rain", str(version), "files")
+        client.delete_model_version_tag("rain", str(version), "base")
     with pytest.raises(ArtifactError, match="somebody removed them"):
         registry.load("rain", version=version)
 
@@ -208,11 +231,11 @@ def test_a_tampered_base_is_refused_when_fetched_and_when_opened(
 
 def test_a_deleted_experiment_is_restored(database: Settings, model: MonitoredModel) -> None:
     registry = Registry(database)
-    experiment = registry.experiment("rain")
+    experiment = registry.runs.experiment("rain")
     with registry._door.asked("delete it") as client:
         client.delete_experiment(experiment)
-    assert Registry(database).experiment("rain") == experiment
-    registry.start_heal_run("rain", {"window": 1})
+    assert Registry(database).runs.experiment("rain") == experiment
+    registry.runs.start_heal_run("rain", {"window": 1})
 
 
 def test_an_embedded_store_keeps_its_artifacts_below_home_and_writes_ahead(database: Settings) -> None:
@@ -220,7 +243,7 @@ def test_an_embedded_store_keeps_its_artifacts_below_home_and_writes_ahead(datab
 
     registry = Registry(database)
     with registry._door.asked("look") as client:
-        place = client.get_experiment(registry.experiment("rain")).artifact_location
+        place = client.get_experiment(registry.runs.experiment("rain")).artifact_location
     assert place == (database.home / "mlartifacts" / "rain").as_uri()
     connection = sqlite3.connect(database.home / "mlflow.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

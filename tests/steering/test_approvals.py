@@ -56,18 +56,22 @@ def test_the_loop_promotes_and_recalls_nothing_that_lacks_an_approval(ws):
     assert troubles(ws, NAME) == {}
 
 
-@pytest.mark.parametrize("by", ["MLflow", "command line"])
-@pytest.mark.parametrize("before", [(), ("ada",)])
+@pytest.mark.parametrize(
+    ("by", "before"),
+    [("stage", ()), ("stage", ("ada",)), ("alias", ()), ("command line", ()), ("command line", ("ada",))],
+)
 def test_a_person_who_moves_it_alone_is_obeyed_and_it_is_said(ws, caplog, by, before):
     write(ws, TWO)
     for who in before:
         approve(ws, NAME, 2, who)
     reconcile(ws, NAME)
-    if by == "MLflow":
-        ws.registry.transition(NAME, 2, "Production")
-        assert reconcile(ws, NAME).alarm
-    else:
+    if by == "command line":
         promote(ws, NAME, 2, by)
+    elif by == "stage":
+        ws.registry.transition(NAME, 2, "Production")
+    else:
+        ws.registry.store.set_alias(NAME, "champion", 2)
+    assert reconcile(ws, NAME).alarm is (by != "command line")
     assert ws.registry.production(NAME) == [2]
     change = ws.table.journal(NAME)[-1].intent["change"]
     assert "1 of 2 approvals (release.approvers)" in change["reason"] and change["alarm"]

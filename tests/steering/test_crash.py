@@ -12,13 +12,13 @@ from datetime import timedelta
 
 import pytest
 
-from selfheal.registry.versions import FILES
+from selfheal.registry.lineage import BASE
 from selfheal.steering import promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
 from tests.steering.given import NAME, CrashError, Point, crashing, kinds, workspace_at
 
-#: intent, version moved in MLflow, that journaled, the old one moved, that journaled, pointer, aliases, done
-POINTS = range(8)
+#: intent, version moved in MLflow, that journaled, the old one moved, that journaled, pointer, alias, tags, done
+POINTS = range(9)
 
 
 @pytest.mark.parametrize("at", POINTS)
@@ -80,7 +80,7 @@ def test_a_newcomer_that_can_not_be_loaded_after_the_crash_is_undone(ws):
     with pytest.raises(CrashError):
         promote(dying, NAME, 2, "flow", over=1)
     ws.models.clear()
-    ws.registry.set_tag(NAME, 2, FILES, "{}")
+    ws.registry.set_tag(NAME, 2, BASE, "{}")
     assert recover(ws, NAME).alarm
     assert ws.registry.production(NAME) == [1]
 
@@ -126,15 +126,25 @@ promote(replace(ws, checkpoint=Point(int(sys.argv[2]), then=die)), NAME, 2, "ann
 """
 
 
-def test_kill_9_between_new_in_and_old_out(home, root):
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", DIES, str(home), "6"], cwd=root, timeout=120)
-    # Four acts make the first look, three more bring the newcomer in: both versions are in Production then.
-    assert ended.returncode == -signal.SIGKILL
+FIRST = 5
+"""Acts that make the first look: intent, pointer, the alias challenger, tags, done."""
+
+
+@pytest.mark.parametrize(
+    ("at", "both", "champion"),
+    [(2, True, 1), *(pytest.param(*each, marks=pytest.mark.prove) for each in ((5, False, 1), (6, False, 2)))],
+    ids=["between new in and old out", "between stages and alias", "after the alias"],
+)
+def test_kill_9(home, root, at, both, champion):
+    died = [sys.executable, "-W", "ignore", "-c", DIES, str(home), str(FIRST + at)]
+    assert subprocess.run(died, cwd=root, timeout=120).returncode == -signal.SIGKILL
     ws = workspace_at(home)
-    assert ws.registry.production(NAME) == [1, 2]
+    assert ws.registry.production(NAME) == ([1, 2] if both else [2])
+    assert ws.registry.aliases(NAME)["champion"] == champion
     assert len(ws.table.journal_open(NAME)) == 1
     recover(ws, NAME)
-    assert ws.registry.production(NAME) == [2]
+    assert ws.registry.production(NAME) == [2] and ws.registry.aliases(NAME)["champion"] == 2
+    assert kinds(ws) == ["adopted", "promote"]
     ws.table.close()
 
 
@@ -143,6 +153,6 @@ def test_points_cover_every_act(ws):
     point = Point()
     promote(replace(ws, checkpoint=point), NAME, 2, "ann")
     assert point.seen == [
-        "intent", "2 moved", "2 Production", "1 moved", "1 Archived", "pointer", "labels", "done",
+        "intent", "2 moved", "2 Production", "1 moved", "1 Archived", "pointer", "champion named", "labels", "done",
     ]  # fmt: skip
     assert len(point.seen) == len(POINTS)

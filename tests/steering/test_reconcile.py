@@ -7,7 +7,7 @@ import time
 import pytest
 
 from selfheal.errors import NotFoundError, RefusedError
-from selfheal.registry.versions import FILES
+from selfheal.registry.lineage import BASE
 from selfheal.steering import archive, promote, reconcile, rollback
 from selfheal.steering.look import last_look
 from tests.steering.given import NAME, kinds, stages
@@ -73,7 +73,7 @@ def test_a_deleted_production_version_is_replaced(ws):
 
 def test_what_cannot_be_loaded_is_not_served(ws, template):
     reconcile(ws, NAME)
-    ws.registry.set_tag(NAME, 3, FILES, "{}")
+    ws.registry.set_tag(NAME, 3, BASE, "{}")
     ws.registry.transition(NAME, 3, "Production")
     settled = reconcile(ws, NAME)
     assert (settled.version, settled.kind, settled.alarm) == (1, "restore", True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfheal.loop import status
+from selfheal.registry.lineage import BASE
 from selfheal.serving import reconciler
 from selfheal.serving.reconciler import Rounds
 from selfheal.steering import promote
@@ -77,7 +78,7 @@ def test_production_that_nothing_can_fill_is_told(ws: Workspace, rounds: Rounds,
     shutil.rmtree(home / "cache")
     for version in stages(ws):
         ws.registry.transition(NAME, version, "Archived")
-        ws.registry.set_tag(NAME, version, "files", '{"adapter_digest": "0", "base_digest": "0"}')
+        ws.registry.set_tag(NAME, version, BASE, '{"adapter_digest": "0", "base_digest": "0"}')
     rounds.go()
     assert "can be loaded" in told(ws)["production"] and "(since 20" in told(ws)["production"]
     assert "stages" not in told(ws)  # they are looked at

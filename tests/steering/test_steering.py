@@ -67,6 +67,19 @@ class Steering(RuleBasedStateMachine):
         self.newcomer = version if before[version] != "Production" else self.newcomer
         reconcile(self.ws, NAME)
 
+    @rule(version=VERSIONS, staged=st.none() | VERSIONS)
+    def person_moves_the_alias(self, version: int, staged: int | None) -> None:
+        self._settle()
+        came = staged is not None and stages(self.store)[staged] != "Production"
+        if staged is not None:
+            self.store.registry.transition(NAME, staged, "Production")
+        self.store.registry.store.set_alias(NAME, "champion", version)
+        if version != self.newcomer:
+            self.newcomer = version
+        elif came:
+            self.newcomer = staged
+        reconcile(self.ws, NAME)
+
     @rule(version=VERSIONS)
     def person_withdraws(self, version: int) -> None:
         self._settle()
@@ -98,7 +111,7 @@ class Steering(RuleBasedStateMachine):
         assert self.newcomer != before
 
     @precondition(lambda self: not self.dead)
-    @rule(version=VERSIONS, at=st.integers(0, 7))
+    @rule(version=VERSIONS, at=st.integers(0, 8))
     def process_dies_while_promoting(self, version: int, at: int) -> None:
         if version == self.newcomer:
             return
@@ -120,6 +133,7 @@ class Steering(RuleBasedStateMachine):
         if not self.dead:
             assert production == [self.newcomer]
             assert self.ws.table.pointer(NAME).version == self.newcomer
+            assert self.store.registry.aliases(NAME)["champion"] == self.newcomer
             assert self.ws.table.journal_open(NAME) == []
 
 
