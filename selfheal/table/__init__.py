@@ -9,6 +9,7 @@ It logs what was answered (``predictions_<model>``), joins labels that come late
 the state that the loop survives a crash by: cycles, journal, leases, heartbeats and the pointer to the serving version.
 """
 
+from selfheal.table.chain import Head, Link
 from selfheal.table.freezes import Freeze
 from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
@@ -21,10 +22,12 @@ from selfheal.table.windows import Window, WindowRef, spread
 __all__ = [
     "MINUTE_US",
     "Freeze",
+    "Head",
     "Heartbeat",
     "InferenceTable",
     "JournalEntry",
     "LabelReport",
+    "Link",
     "Pointer",
     "Refusal",
     "Trouble",
