@@ -15,8 +15,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
+from flows.events import Events
 from flows.runs import BUSY, OF_PREFECT, alone, called, ended, rename, step, workspace
 from selfheal import loop
+from selfheal.alerts import told_at_the_end
 from selfheal.errors import BusyError
 
 _at_hand: ContextVar[loop.Context | None] = ContextVar("_at_hand", default=None)
@@ -45,6 +47,7 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
+        leased.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or datetime.now(UTC)
         serving = step(loop.settle_stages)(ws, model, clock)
         refs = step(loop.pending)(ws, model, clock, serving.policy)

@@ -1,11 +1,17 @@
-"""Where selfheal keeps things: five environment variables, each with an embedded default."""
+"""Where selfheal keeps things, and whom it tells: environment variables, each with an embedded default or none."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+_TELLING = {
+    "alerts": "SELFHEAL_ALERTS",
+    "alerts_digest": "SELFHEAL_ALERTS_DIGEST",
+    "heartbeat_url": "SELFHEAL_HEARTBEAT_URL",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,12 @@ class Settings:
         ``PREFECT_API_URL``, or None for an ephemeral server.
     prefect_home
         ``PREFECT_HOME`` (below ``home``).
+    alerts
+        ``SELFHEAL_ALERTS``: Apprise URLs, between commas or on lines of their own; empty: nobody is told.
+    alerts_digest
+        ``SELFHEAL_ALERTS_DIGEST``: ``HH:MM`` in UTC at which a model's day is summed up; empty: never.
+    heartbeat_url
+        ``SELFHEAL_HEARTBEAT_URL``: fetched after each finished monitor run; empty: none.
     """
 
     home: Path
@@ -34,6 +46,9 @@ class Settings:
     tracking_uri: str
     prefect_api_url: str | None
     prefect_home: Path
+    alerts: str = field(default="", repr=False)  # addresses hold secrets
+    alerts_digest: str = ""
+    heartbeat_url: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -51,6 +66,7 @@ class Settings:
             tracking_uri=env.get("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db"),
             prefect_api_url=env.get("PREFECT_API_URL"),
             prefect_home=Path(env.get("PREFECT_HOME", home / "prefect")).absolute(),
+            **{key: env.get(name, "") for key, name in _TELLING.items()},
         )
 
     @property
@@ -72,4 +88,6 @@ class Settings:
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "PREFECT_HOME": str(self.prefect_home),
         }
-        return names | ({"PREFECT_API_URL": self.prefect_api_url} if self.prefect_api_url else {})
+        told = {name: getattr(self, key) for key, name in _TELLING.items()}
+        optional = {"PREFECT_API_URL": self.prefect_api_url or "", **told}
+        return names | {name: value for name, value in optional.items() if value}

@@ -31,6 +31,9 @@ _PLACES = (
     "MLFLOW_REGISTRY_URI",
     "PREFECT_API_URL",
     "PREFECT_HOME",
+    "SELFHEAL_ALERTS",
+    "SELFHEAL_ALERTS_DIGEST",
+    "SELFHEAL_HEARTBEAT_URL",
 )
 for _name in _PLACES:
     os.environ.pop(_name, None)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selfheal.cli import question
-from selfheal.cli.output import Example, as_option, json_option, printable, progress, write_json
-from selfheal.errors import InputError
+from selfheal.cli.output import Example, as_option, json_option, progress, write_json
+from selfheal.errors import InputError, printable
 
 if TYPE_CHECKING:
     from selfheal.loop import Answered, Audit, Question

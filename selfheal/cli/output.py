@@ -58,11 +58,6 @@ def _user() -> str:
         return "nobody"
 
 
-def printable(text: str, most: int) -> str:
-    """Text from traffic, without anything that would steer a terminal, cut to ``most`` characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:most]
-
-
 def write_json(file: Path | None, result: Any) -> None:
     """Write ``result`` whole or not at all; nothing without a file."""
     if file is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from selfheal.alerts import told_at_the_end
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
@@ -47,7 +48,7 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
     Exception
         What handling a window raised, see :func:`attempt`.
     """
-    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
+    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease, told_at_the_end(ws, name):
         serving = settle_stages(ws, name, until)
         return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 

@@ -15,12 +15,14 @@ from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.outbox import AlertRow, Target
 from selfheal.table.refusals import MINUTE_US, Refusal
 from selfheal.table.state import Pointer
 from selfheal.table.windows import Window, WindowRef, spread
 
 __all__ = [
     "MINUTE_US",
+    "AlertRow",
     "Freeze",
     "Head",
     "Heartbeat",
@@ -30,6 +32,7 @@ __all__ = [
     "Link",
     "Pointer",
     "Refusal",
+    "Target",
     "Trouble",
     "Window",
     "WindowRef",

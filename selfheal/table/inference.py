@@ -22,6 +22,7 @@ from selfheal.table.freezes import Freezes
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.outbox import Outbox
 from selfheal.table.refusals import Refusals
 from selfheal.table.schema import MODELS, ModelSchema, keep_schema, model_schema, schema_from_row
 from selfheal.table.state import Pointer
@@ -50,6 +51,7 @@ class InferenceTable:
         self.freezes = Freezes(self._database)
         self.elsewhere = Elsewhere(self._database)
         self.chain = Chain(self._database)
+        self.outbox = Outbox(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:

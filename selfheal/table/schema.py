@@ -140,6 +140,36 @@ REFUSED = sa.Table(
     sa.Column("row_count", sa.BigInteger, nullable=False),
 )
 
+ALERTS = sa.Table(
+    "alerts",
+    METADATA,
+    sa.Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # by the database's clock
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index("ix_alerts_model", "model", "id"),
+)
+ALERT_TARGETS = sa.Table(
+    "alert_targets",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),  # a digest: addresses hold secrets
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("upto", sa.BigInteger, nullable=False),  # the last alert that it was told
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False),
+    sa.Column("tried", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+ALERT_MARKS = sa.Table(
+    "alert_marks",  # what alerts were made from so far, and signs of life
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("mark", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
 # Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and
 # just such rows must reach the log as they were sent. (Exact to 2^53; the network sees 32-bit floats.)
 COLUMN_TYPES: dict[str, type[sa.types.TypeEngine[Any]]] = {
