@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, freezes, loop, models, places
+from selfheal.cli import audit, drill, freezes, history, loop, models, places
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -78,6 +78,7 @@ for _command in (
     loop.heal,
     audit.audit,
     models.status,
+    history.history,
     models.approve,
     models.promote,
     models.rollback,

@@ -25,6 +25,7 @@ def standing(state: Record) -> list[str]:
         *_windows(state["cycles"]),
         *_refused(state["refused"]),
         *_log(state.get("log")),
+        *_undelivered(state.get("alerts", ())),
     ]
     if state["question"]:
         shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
@@ -107,6 +108,12 @@ def _log(log: Record | None) -> Iterator[str]:
     late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
     told = [] if log["state"] == "unreadable" else log["reasons"]
     yield f"  log       {'; '.join([log['from'], *late, *told])}"
+
+
+def _undelivered(targets: Sequence[Record]) -> Iterator[str]:
+    """Places that could not be told what they should have been."""
+    for one in targets:
+        yield f"  alerts    {one['waiting']} not delivered to {one['shown']}: {one['error'][:REASON]}"
 
 
 def _listed(values: Sequence[object]) -> str:

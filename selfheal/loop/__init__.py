@@ -8,6 +8,7 @@ from selfheal.loop.answers import Answered, answer_question
 from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.dry import Foreseen, foresee
+from selfheal.loop.events import Event, history
 from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
 from selfheal.loop.labels import add_labels
@@ -24,6 +25,7 @@ __all__ = [
     "Context",
     "Cycle",
     "Decision",
+    "Event",
     "Foreseen",
     "HealRecord",
     "Inspection",
@@ -37,6 +39,7 @@ __all__ = [
     "foresee",
     "heal",
     "heal_window",
+    "history",
     "load",
     "monitor",
     "open_audit",

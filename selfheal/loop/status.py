@@ -37,9 +37,10 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, drift, estimate, patience, watch,
-        quarantine, withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow the
-        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``log``: how a
-        log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
+        quarantine, withdrawn, audit_pending, question, policy, alerts, journal, mlflow``; JSON-able. Without MLflow
+        the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``log``:
+        how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table. ``alerts``:
+        places that could not be told.
 
     Raises
     ------
@@ -101,6 +102,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "question": _waiting(ws, name),
         "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
         "policy": {"digest": record.policy.digest, "fault": record.fault},
+        "alerts": [asdict(t) for t in ws.table.outbox.targets(name) if t.tries and t.waiting],
         "journal": [_entry(e) for e in journal],
         "mlflow": away,
     }

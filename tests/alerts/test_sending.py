@@ -15,6 +15,8 @@ import pytest
 
 from selfheal.alerts import sending, tell, told_at_the_end
 from selfheal.alerts.conditions import RAN
+from selfheal.cli.standing import standing
+from selfheal.loop import status
 from selfheal.steering import freeze, promote, rollback, unfreeze
 from selfheal.table.outbox import FIRST_WAIT, LONGEST_WAIT
 from tests.steering.given import NAME
@@ -71,6 +73,8 @@ def test_after_a_failure_it_waits_longer_and_longer(ws, sink, at_once, caplog):
     (target,) = ws.table.outbox.targets(NAME)
     assert (target.waiting, target.tries, target.shown) == (2, 1, f"json://{sink.url}")
     assert "500" in target.error and "again in 0:00:05" in caplog.text
+    (shown,) = [text for text in standing(status(ws, NAME)) if text.startswith("  alerts")]
+    assert shown.startswith(f"  alerts    2 not delivered to json://{sink.url}: Failed to send JSON")
     row = ws.table.outbox.alerts(NAME)[0]
     waits = [ws.table.outbox.failed(row, target.target, "", "") for _ in range(12)]
     assert waits[0] == 2 * FIRST_WAIT and waits[-1] == LONGEST_WAIT and waits == sorted(waits)

@@ -93,6 +93,10 @@ def test_a_heal_is_a_subflow_and_the_runs_say_what_was_decided(ws: Workspace) ->
     assert {f"{step} window 7" for step in ("inspect", "watch", "decide", "heal", "record")} <= tasks
     assert [a.key for a in pages] == ["toy-decisions"]
     assert record["heal"]["run_id"] in pages[0].data
+    # the same is told as events, to whoever automates
+    (told,) = ws.table.outbox.targets(NAME)
+    assert (told.shown, told.waiting) == ("prefect", 0)
+    assert [row.record["kind"] for row in ws.table.outbox.alerts(NAME)] == ["promoted"]
     assert "| measurement | mechanism |" in pages[0].data
 
 
