@@ -75,13 +75,18 @@ def of_windows(name: str, cycles: Sequence[Cycle]) -> dict[str, Condition]:
         return {}
     found = {}
     for kind, words in ills(telling[-1]).items():
-        row = list(takewhile(lambda c, kind=kind: kind in ills(c), reversed(telling)))
-        since = datetime.fromisoformat(row[-1].get("start") or row[-1]["at"])
+        since = _first(kind, telling)
         newest = telling[-1]
         heal = newest.get("heal") or {}
         what = f"window {newest['index']}: {words}"
         found[kind] = Condition(what, since, _done(newest), _next(name, kind, heal), run=heal.get("run_id", ""))
     return found
+
+
+def _first(kind: str, telling: Sequence[Cycle]) -> datetime:
+    """When the first of the newest windows in a row that show it began."""
+    row = list(takewhile(lambda cycle: kind in ills(cycle), reversed(telling)))
+    return datetime.fromisoformat(row[-1].get("start") or row[-1]["at"])
 
 
 def ills(cycle: Cycle) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, freezes, history, loop, models, places
+from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -86,6 +86,8 @@ for _command in (
     freezes.unfreeze,
     models.labels,
     drill.drill,
+    evidence.evidence,
+    evidence.verify,
     places.ui,
 ):
     main.add_command(_command)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from selfheal.drift.yardstick import thinned
-from selfheal.loop.child import HealResult
+from selfheal.loop.child import HealResult, HealTask
 from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.inspect import drift_report
 from selfheal.loop.plots import SCORE, before_after
 from selfheal.loop.records import HealRecord
+from selfheal.loop.tasks import FILE, PLACE, packed
 from selfheal.table import Window
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ def log_evidence(ctx: Context, run: str, window: Window, recent: Sequence[pd.Dat
             path = Path(scratch) / "drift-report.html"
             page.html(path)
             registry.log_artifact_file(run, path)
+
+
+def log_task(ctx: Context, run: str, task: HealTask) -> None:
+    """All that the heal was given: whoever doubts it can replay it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / FILE
+        path.write_bytes(packed(task))
+        ctx.ws.registry.log_artifact_file(run, path, PLACE)
 
 
 def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> None:

@@ -15,6 +15,7 @@ from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.run import Step, plainly, run
+from selfheal.loop.sealed import seal
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
@@ -74,6 +75,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return load(ws, name, until=until)
+    seal(ws, name)
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,12 @@ class Chain:
         """The newest link; None where nothing was journaled yet."""
         with self._database.read() as connection:
             return _head(connection, model)
+
+    def hashes(self, model: str, places: Collection[int]) -> dict[int, str]:
+        """Place → hash, of those of these places that there are."""
+        query = sa.select(JOURNAL.c.link, JOURNAL.c.hash).where(JOURNAL.c.model == model, JOURNAL.c.link.in_(places))
+        with self._database.read() as connection:
+            return {int(link): str(hashed) for link, hashed in connection.execute(query)}
 
     def links(self, model: str, after: int = 0, last: int | None = None) -> list[Link]:
         """The links after place ``after``, oldest first; at most the ``last`` of them."""

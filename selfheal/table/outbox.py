@@ -132,7 +132,7 @@ class Outbox:
             now = _now(connection)
             query = sa.select(ALERT_TARGETS.c.tries).where(_of(ALERT_TARGETS, alert.model, target=target))
             tries = (connection.execute(query).scalar() or 0) + 1
-            wait = min(FIRST_WAIT * 2 ** min(tries - 1, 30), LONGEST_WAIT)
+            wait: timedelta = min(FIRST_WAIT * 2 ** min(tries - 1, 30), LONGEST_WAIT)
             values = {"upto": alert.id - 1, "tries": tries, "due": now + duration_us(wait), "tried": now}
             row = {"model": alert.model, "target": target, "shown": shown, "error": error, **values}
             _put(connection, ALERT_TARGETS, row, where=ALERT_TARGETS.c.upto < alert.id)

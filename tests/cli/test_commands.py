@@ -56,7 +56,8 @@ def commands() -> Sequence[str]:
 
 def test_the_commands_in_the_order_of_use() -> None:
     names = ["demo", "adopt", "serve", "up", "monitor", "heal", "audit"]
-    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill", "ui"]
+    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill"]
+    names += ["evidence", "verify", "ui"]
     assert commands() == names
 
 
