@@ -42,12 +42,13 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
         The database is away.
     """
     ws = workspace()
-    with ExitStack() as leased:
+    # What came of it is told once the lease is given back; a run that found another one at work has nothing to tell.
+    with ExitStack() as told, ExitStack() as leased:
         try:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
-        leased.enter_context(told_at_the_end(ws, model, [Events()]))
+        told.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or datetime.now(UTC)
         serving = step(loop.settle_stages)(ws, model, clock)
         refs = step(loop.pending)(ws, model, clock, serving.policy)

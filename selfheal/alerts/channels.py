@@ -73,6 +73,7 @@ class Place:
         """Tell it; why it was not told, or empty."""
         import apprise
 
+        logging.getLogger("apprise").propagate = False  # it logs addresses whole
         place = apprise.Apprise()
         if not place.add(self._url):
             return "apprise knows no such address: see its list of services, and quote what is special in a URL"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,12 +14,19 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import Heartbeat
 
 Cycle = Mapping[str, Any]
+Span = tuple[datetime, datetime]
 
 RAN = "ran"
 """Mark of the last finished monitor run; its value: in how many seconds the next is to be expected."""
 
 MISSED, SLACK = 3, timedelta(minutes=1)
 """The monitor is silent when so many of its runs and this much more have passed without one that finished."""
+
+PAUSES = 512
+"""Windows whose pauses are natural: a night's among those of five minutes."""
+
+QUIET_WINDOWS, QUIET_PAUSES = 3, 2.0
+"""The log is silent when no window has closed for so many of the longest, and for so many of the longest pauses."""
 
 LOGS = {"log": "log", "log labels": "log_labels"}
 """Kinds of the journal's entries about a log that lies elsewhere → kinds of alerts."""
@@ -65,7 +73,13 @@ def standing(ws: Workspace, name: str, cycles: Sequence[Cycle]) -> dict[str, Con
             words = f"{kind}: {'; '.join(newest[-1].intent['reasons'])}"
             found[alert] = Condition(words, newest[-1].at, next=f"selfheal status {name}")
     silent = _silence(ws, name)
-    return found | ({"monitor": silent} if silent else {})
+    if silent is not None:
+        return found | {"monitor": silent}
+    if cycles and "log" not in found:
+        handled = datetime.fromisoformat(cycles[-1]["at"])
+        still = quiet(name, ws.table.spans(name, PAUSES), handled, ws.table.outbox.now())
+        found |= {"log": still} if still else {}
+    return found
 
 
 def of_windows(name: str, cycles: Sequence[Cycle]) -> dict[str, Condition]:
@@ -137,7 +151,8 @@ def of_stages(name: str, beat: Heartbeat | None, cycles: Sequence[Cycle]) -> dic
         words = f"the policy is invalid, the last valid one is in force: {found['policy'].what}"
         found["policy"] = Condition(words, found["policy"].since, next=f"mend rules/{name}.yaml")
     if beat is not None and (silent := beat.complaints().get("stages")):
-        found["reconciler"] = Condition(silent, beat.looked, next=f"restart the service: selfheal serve {name}")
+        what = "nobody looks at the stages any more, so that no change of them is served"
+        found["reconciler"] = Condition(what, beat.looked, silent, f"restart the service: selfheal serve {name}")
     return found
 
 
@@ -148,6 +163,27 @@ def _silence(ws: Workspace, name: str) -> Condition | None:
         return None
     bound = MISSED * timedelta(seconds=float(mark[0])) + SLACK
     return silence(name, mark[1], ws.table.outbox.now(), bound)
+
+
+def quiet(name: str, spans: Sequence[Span], handled: datetime, now: datetime) -> Condition | None:
+    """Whether rows have stopped coming.
+
+    Parameters
+    ----------
+    spans
+        Start and end of the last windows, oldest first.
+    handled
+        When the newest was handled: one of long ago by then is a replay's, and says nothing of now.
+    """
+    if not spans:
+        return None
+    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
+    length, pause = max(end - start for start, end in spans), max(pauses, default=timedelta(0))
+    bound, end = max(QUIET_WINDOWS * length, QUIET_PAUSES * pause) + SLACK, spans[-1][1]
+    if now - end <= bound or handled - end > bound:
+        return None
+    what = f"no rows come any more: no window has closed since {end:%Y-%m-%d %H:%M} UTC (limit {bound})"
+    return Condition(what, end, next=f"does whatever sends rows of {name} still run?")
 
 
 def silence(name: str, ran: datetime, now: datetime, bound: timedelta) -> Condition | None:

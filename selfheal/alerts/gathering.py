@@ -138,7 +138,7 @@ OVER = {
     "production": "Production can be served again",
     "reconciler": "the stages are looked at again",
     "monitor": "a monitor run has finished again",
-    "log": "the log is read, and grows again",
+    "log": "the log grows again",
     "log_labels": "the labels are read again",
 }
 """What is said when a condition is over."""

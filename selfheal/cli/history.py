@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 COLUMNS = (18, 16, 20, 8)
 """Characters of when, who, what and which version; the reason gets the rest of the line."""
 
+READ = 20
+"""Entries that are read for each line: most say what nobody did."""
+
 WIDE = 600
 """Characters of a line where nobody's screen cuts it."""
 
@@ -43,11 +46,12 @@ def history(name: str, last: int | None, csv_file: Path | None, json_file: Path 
     from selfheal import loop, steering
 
     ws = steering.open_workspace()
-    events = loop.history(ws, name, mlflow=bool(csv_file or json_file))
     width, height = shutil.get_terminal_size((120, 24))
+    most, files = last or max(10, height - 4), bool(csv_file or json_file)
+    events = loop.history(ws, name, last=None if files else READ * most, mlflow=files)
     if not sys.stdout.isatty():
         width = WIDE
-    for line in lines(events, datetime.now(UTC), last or max(10, height - 4), width):
+    for line in lines(events, datetime.now(UTC), most, width):
         click.echo(line)
     write_json(json_file, {"model": name, "events": [event.record() for event in events]})
     if csv_file is not None:
@@ -65,8 +69,8 @@ def lines(events: Sequence[Event], now: datetime, last: int, width: int) -> list
     found = [
         " ".join(_cut(text, size).ljust(size) for text, size in zip(row, cut, strict=True)).rstrip() for row in table
     ]
-    acts = sum(event.act for event in events)
-    return [*found, f"{len(rows)} of {acts}; --last N shows more"] if acts > len(rows) else found
+    more = sum(event.act for event in events) > len(rows)
+    return [*found, f"the newest {len(rows)}; --last N shows more"] if more else found
 
 
 def as_csv(events: Sequence[Event]) -> str:

@@ -108,7 +108,8 @@ def environment() -> dict[str, str]:
 
 def _of_version(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, bytes], list[str]]:
     """What it is: the adapter, the policy, the gate, the window, approvals."""
-    window, missing = info.tags.get("window", ""), []
+    window = info.tags.get("window", "")
+    missing: list[str] = []
     members = {
         "version.json": _json({**asdict(info), "created": info.created, "updated": info.updated}),
         "adapter.safetensors": ws.registry.adapter(name, info).to_bytes(),

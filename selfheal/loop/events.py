@@ -94,11 +94,13 @@ class Event:
         return {name.rstrip("_"): value for name, value in asdict(self).items()}
 
 
-def history(ws: Workspace, name: str, *, mlflow: bool = False) -> list[Event]:
-    """All that was journaled of a model, newest first.
+def history(ws: Workspace, name: str, *, last: int | None = None, mlflow: bool = False) -> list[Event]:
+    """What was journaled of a model, newest first.
 
     Parameters
     ----------
+    last
+        Of the newest entries; by default all.
     mlflow
         Whether MLflow is asked for the windows and runs of versions that are older than the last 512 windows.
 
@@ -111,8 +113,8 @@ def history(ws: Workspace, name: str, *, mlflow: bool = False) -> list[Event]:
     """
     ws.table.schema(name)
     evidence = {**(_registered(ws, name) if mlflow else {}), **_healed(ws.table.cycles(name, last=HISTORY))}
-    links = {each.id: (each.link, each.hash) for each in ws.table.chain.links(name)}
-    return [_event(e, evidence, *links.get(e.id, (None, ""))) for e in reversed(ws.table.journal(name))]
+    links = {each.id: (each.link, each.hash) for each in ws.table.chain.links(name, last=last)}
+    return [_event(e, evidence, *links.get(e.id, (None, ""))) for e in reversed(ws.table.journal(name, last=last))]
 
 
 def _healed(cycles: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int | None, str]]:

@@ -49,7 +49,7 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
     Exception
         What handling a window raised, see :func:`attempt`.
     """
-    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease, told_at_the_end(ws, name):
+    with told_at_the_end(ws, name), hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
         serving = settle_stages(ws, name, until)
         return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 

@@ -267,6 +267,11 @@ class InferenceTable:
         with self._database.read() as connection:
             return cycles.recorded(connection, model, last)
 
+    def spans(self, model: str, last: int) -> list[tuple[datetime, datetime]]:
+        """Start and end of the last processed windows, oldest first; their records are not read."""
+        with self._database.read() as connection:
+            return cycles.spans(connection, model, last)
+
     def cycle(self, model: str, index: int) -> dict[str, Any]:
         """The record of one processed window, as in :meth:`cycles`."""
         with self._database.read() as connection:

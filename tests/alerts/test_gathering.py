@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from selfheal.alerts import finished, tell
-from selfheal.alerts.conditions import ills, of_windows
+from selfheal.alerts.conditions import ills, of_windows, quiet
 from selfheal.alerts.gathering import gather
 from selfheal.alerts.journaled import NOTES
 from selfheal.alerts.message import body
@@ -138,6 +138,21 @@ def test_a_log_that_stops_growing_is_told_until_it_grows(ws):
         ws.table.journal_note(NAME, "log", {"state": state, "reasons": reasons}, state, ws.clock())
         gather(ws, NAME)
     assert told(ws) == ["log", "log'"]
+
+
+def test_rows_that_stop_coming_are_told_unless_it_is_a_replay_or_the_night():
+    hour, now = timedelta(hours=1), START + timedelta(hours=30)
+    spans = [(START + k * hour, START + (k + 1) * hour) for k in (*range(8), *range(18, 24))]  # ten hours of night
+    end = spans[-1][1]
+    for handled, at, silent in (
+        (end, end + 20 * hour, False),
+        (end, end + 21 * hour, True),
+        (now + 99 * hour, now + 99 * hour, False),
+    ):
+        found = quiet(NAME, spans, handled, at)
+        assert (found is not None) == silent
+    assert "no window has closed since 2026-01-02 00:00 UTC" in quiet(NAME, spans, end, end + 21 * hour).what
+    assert quiet(NAME, spans[-1:], end, end + 4 * hour) is not None and quiet(NAME, [], end, end) is None
 
 
 def test_a_day_is_summed_up_once_where_it_is_asked_for(ws, caplog):
