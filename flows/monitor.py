@@ -50,6 +50,9 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             return ended(BUSY, str(error), [])
         told.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or datetime.now(UTC)
+        if loop.is_idle(ws, model, clock):
+            rename(wording.run_name(model, []))
+            return ended(*wording.summary([]), [])
         serving = step(loop.settle_stages)(ws, model, clock)
         refs = step(loop.pending)(ws, model, clock, serving.policy)
         rename(wording.run_name(model, [ref.index for ref in refs]))

@@ -77,7 +77,7 @@ def standing(ws: Workspace, name: str, cycles: Sequence[Cycle]) -> dict[str, Con
         return found | {"monitor": silent}
     if cycles and "log" not in found:
         handled = datetime.fromisoformat(cycles[-1]["at"])
-        still = quiet(name, ws.table.spans(name, PAUSES), handled, ws.table.outbox.now())
+        still = quiet(name, ws.table.glance.spans(name, PAUSES), handled, ws.table.outbox.now())
         found |= {"log": still} if still else {}
     return found
 

@@ -54,7 +54,7 @@ def _changed(model: str, since: str, intent: Intent, outcome: Intent) -> Message
     what = f"version {to} serves, in the place of {was}"
     if change["alarm"]:
         return Message("approval", f"{what}, with too few approvals", since, by, f"look at it; {back}", version=to)
-    done = "; ".join(filter(None, (f"{MOVES[change['kind']]} by {by}", quarantine)))
+    done = "; ".join(filter(None, (f"{MOVES.get(change['kind'], change['kind'])} by {by}", quarantine)))
     if change["kind"] == "rollback":
         return Message("rolled_back", what, since, done, look, version=to)
     return Message("promoted", what, since, done, f"{look}; {back}", "success", version=to)

@@ -11,6 +11,7 @@ from selfheal.loop.dry import Foreseen, foresee
 from selfheal.loop.events import Event, history
 from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
+from selfheal.loop.idle import idle as is_idle
 from selfheal.loop.labels import add_labels
 from selfheal.loop.monitor import monitor, passes, pending, settle_stages
 from selfheal.loop.questions import Question, open_question
@@ -40,6 +41,7 @@ __all__ = [
     "heal",
     "heal_window",
     "history",
+    "is_idle",
     "load",
     "monitor",
     "open_audit",

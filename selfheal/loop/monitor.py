@@ -12,6 +12,7 @@ from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.idle import mark_settled
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.run import Step, plainly, run
@@ -83,7 +84,9 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        return back_test(look_after(serving))
+        serving = back_test(look_after(serving))
+        mark_settled(serving)
+        return serving
     except SelfhealError:
         raise
     except Exception:  # whatever old rows may raise: the new windows are handled all the same

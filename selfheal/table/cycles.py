@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -291,14 +290,6 @@ def recorded(
             window |= {"joined": ref.joined, "too_few": ref.too_few}
         out.append(window | json.loads(row["record"]))
     return out
-
-
-def spans(connection: sa.Connection, model: str, last: int) -> list[tuple[datetime, datetime]]:
-    """Start and end of the last processed windows, oldest first."""
-    done = (CYCLES.c.model == model) & CYCLES.c.record.is_not(None) & CYCLES.c.start_us.is_not(None)
-    query = sa.select(CYCLES.c.start_us, CYCLES.c.end_us).where(done).order_by(CYCLES.c.window_index.desc())
-    rows = connection.execute(query.limit(last)).fetchall()[::-1]
-    return [(from_us(start), from_us(end)) for start, end in rows]
 
 
 def processed(connection: sa.Connection, model: str) -> set[int]:

@@ -19,6 +19,7 @@ from selfheal.table.chain import Chain
 from selfheal.table.database import Database
 from selfheal.table.elsewhere import Elsewhere
 from selfheal.table.freezes import Freezes
+from selfheal.table.glance import Glance
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
@@ -51,6 +52,7 @@ class InferenceTable:
         self.freezes = Freezes(self._database)
         self.elsewhere = Elsewhere(self._database)
         self.chain = Chain(self._database)
+        self.glance = Glance(self._database)
         self.outbox = Outbox(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
@@ -266,11 +268,6 @@ class InferenceTable:
         """Records of the processed windows, oldest first, each with its window's index, bounds and row count."""
         with self._database.read() as connection:
             return cycles.recorded(connection, model, last)
-
-    def spans(self, model: str, last: int) -> list[tuple[datetime, datetime]]:
-        """Start and end of the last processed windows, oldest first; their records are not read."""
-        with self._database.read() as connection:
-            return cycles.spans(connection, model, last)
 
     def cycle(self, model: str, index: int) -> dict[str, Any]:
         """The record of one processed window, as in :meth:`cycles`."""
