@@ -6,7 +6,7 @@ A line is an entry whole, its records as the texts that were stored; or, where r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from selfheal.errors import InputError
 from selfheal.loop.sealed import disowned
@@ -29,25 +29,29 @@ def _line(link: Link, rows: bool) -> dict[str, object]:
     return {**vars(link), "acts": list(link.acts)}
 
 
-def read(data: bytes) -> list[tuple[int, str, str]]:
+def read(data: bytes, *, rows: bool) -> list[tuple[int, str, str]]:
     """Place, digest and hash of each line.
+
+    Parameters
+    ----------
+    rows
+        Whether every entry must be whole; else the content may be missing, and only then is a digest believed.
 
     Raises
     ------
     InputError
         A line is none.
     """
-    return list(_read(data))
+    return [_read(number, text, rows) for number, text in enumerate(data.split(b"\n"), 1) if text]
 
 
-def _read(data: bytes) -> Iterator[tuple[int, str, str]]:
-    for number, text in enumerate(data.decode(errors="replace").splitlines(), 1):
-        try:
-            line = json.loads(text)
-            digest = line["digest"] if "digest" in line else _digest(line)
-            yield int(line["link"]), str(digest), str(line["hash"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"line {number} of the journal can't be read: {type(error).__name__}") from error
+def _read(number: int, text: bytes, rows: bool) -> tuple[int, str, str]:
+    try:
+        line = json.loads(text)
+        digest = str(line["digest"]) if "intent" not in line and not rows else _digest(line)
+        return int(line["link"]), digest, str(line["hash"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"line {number} of the journal can't be read: {type(error).__name__} {error}") from error
 
 
 def _digest(line: dict[str, object]) -> str:

@@ -9,15 +9,12 @@ import zipfile
 from collections.abc import Mapping
 
 from selfheal.errors import InputError
-from selfheal.loop.tasks import zipped
+from selfheal.loop.tasks import LARGEST, zipped
 
 MANIFEST = "manifest.json"
 
 SEAL = b"sha256:"
 LENGTH = len(SEAL) + 64
-
-LARGEST = 1 << 30
-"""Bytes that an archive may hold once opened: some hundred times what a heal's rows are."""
 
 
 def sealed(members: Mapping[str, bytes], about: Mapping[str, object]) -> bytes:

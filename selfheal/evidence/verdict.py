@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from selfheal.evidence.replay import Replay, replay
 from selfheal.evidence.seal import MANIFEST, broken, opened
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Head
+
+HEX = re.compile("(?:[0-9a-f]{64})?")
+"""A digest; empty where an older release wrote none."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,10 @@ def verify(ws: Workspace, data: bytes) -> Verdict:
     """
     members = opened(data)
     about = _manifest(members)
-    faults = [text for text in (broken(data), *_changed(members, about)) if text]
-    links: list[tuple[int, str, str]] = []
     try:
-        links = chain.read(members.get("journal.jsonl", b""))
-        told = [about["head"], *about["mlflow"].values()]
-        faults += chain.faults(links, [Head(int(each["link"]), str(each["hash"])) for each in told if each])
-    except InputError as error:
-        faults.append(str(error))
-    if members.get("adapter.safetensors") is not None:
-        digest = hashlib.sha256(members["adapter.safetensors"]).hexdigest()
-        if digest != about["digests"]["adapter_digest"]:
-            faults.append(f"the adapter has the digest {digest[:12]}, and another was registered")
+        faults, links = _faults(data, members, about)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"its manifest can't be read: {type(error).__name__} {error}") from error
     again = None if faults else replay(ws, members, about)
     head = f"{links[-1][0]} {links[-1][2]}" if links else ""
     return Verdict(
@@ -76,11 +72,34 @@ def verify(ws: Workspace, data: bytes) -> Verdict:
     )  # fmt: skip
 
 
+def _faults(
+    data: bytes, members: Mapping[str, bytes], about: Mapping[str, Any]
+) -> tuple[list[str], list[tuple[int, str, str]]]:
+    """All that is wrong, and the chain as far as it can be read."""
+    faults = [text for text in (broken(data), *_changed(members, about)) if text]
+    links: list[tuple[int, str, str]] = []
+    told = [Head(int(each["link"]), str(each["hash"])) for each in (about["head"], *about["mlflow"].values()) if each]
+    try:
+        links = chain.read(members.get("journal.jsonl", b""), rows=bool(about["rows"]))
+        faults += chain.faults(links, told)
+    except InputError as error:
+        faults.append(str(error))
+    digests = about["digests"]
+    strange = [key for key in ("base_digest", "manifest") if not HEX.fullmatch(digests[key])]
+    if strange:
+        raise ValueError(f"{strange[0]} is no digest")
+    if (adapter := members.get("adapter.safetensors")) is not None:
+        digest = hashlib.sha256(adapter).hexdigest()
+        if digest != digests["adapter_digest"]:
+            faults.append(f"the adapter has the digest {digest[:12]}, and another was registered")
+    return faults, links
+
+
 def _manifest(members: Mapping[str, bytes]) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(members[MANIFEST])
         form = int(about["format"])
-        known = {"model", "version", "made", "digests", "base_version", "missing", "head", "mlflow", "members"}
+        known = {"rows", "model", "version", "made", "digests", "base_version", "missing", "head", "mlflow", "members"}
         lacks = sorted(known - about.keys())
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"it has no manifest that can be read ({type(error).__name__}): was it cut off?") from error

@@ -22,6 +22,9 @@ FORMAT = 1
 PLACE, FILE = "evidence", "task.zip"
 """Folder among a run's artifacts, and the file's name in it."""
 
+LARGEST = 1 << 30
+"""Bytes that a file may hold once opened: some hundred times what a heal's rows are."""
+
 LABEL = "label"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -65,6 +68,9 @@ def unpacked(data: bytes, base: Path) -> HealTask:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+            if size > LARGEST:
+                raise ArtifactError(f"the heal's task would open to {size} bytes (limit {LARGEST})")
             entries = {info.filename: archive.read(info) for info in archive.infolist()}
         about = json.loads(entries["task.json"])
         if about["format"] != FORMAT:

@@ -145,12 +145,22 @@ def test_what_was_changed_is_named(ws):
         faults = verify(ws, plain.getvalue()).faults
         assert any(text.startswith(words) for text in faults) and "seal" in faults[0], faults
     lines = members["journal.jsonl"].splitlines(keepends=True)
+    whole = read(members["journal.jsonl"], rows=True)
     shorter = verify(ws, rebuilt(data, journal__jsonl=b"".join(lines[:-1])))
     assert "MLflow was told" in shorter.faults[0], "a tail that was cut off"
     other = lines[0].replace(b"reconciler", b"nobody")
     assert "entry 1 of the journal is not what was journaled" in str(
         verify(ws, rebuilt(data, journal__jsonl=b"".join([other, *lines[1:]]))).faults
     )
+    first = json.loads(other)
+    for line in ({**first, "digest": whole[0][1]}, {key: first[key] for key in ("link", "hash")}):
+        forged = json.dumps({**line, "digest": whole[0][1]}).encode() + b"\n"
+        told = verify(ws, rebuilt(data, journal__jsonl=b"".join([forged, *lines[1:]])))
+        assert told.faults, "a digest is not believed where the content is to be there"
+    held = {name: data for name, data in members.items() if name != MANIFEST}
+    for wrong in ({"head": 3}, {"digests": {}}, {"digests": {"manifest": "../x"}}, {"mlflow": []}, {"format": "x"}):
+        with pytest.raises(InputError, match="manifest"):
+            verify(ws, sealed(held, {**about, **wrong}))
     newer = {**about, "format": 9}
     with pytest.raises(InputError, match="a newer selfheal wrote it"):
         verify(ws, sealed({}, newer))
@@ -171,14 +181,15 @@ def test_whoever_rewrites_the_journal_fools_nobody(ws, caplog):
 
 
 def test_rows_of_people_stay_where_they_are(ws):
-    intent = {"step": "answered", "version": 2, "answers": {"r17": 1}, "actor": "audit", "reasons": ["x"]}
+    intent = {"step": "answered", "version": 2, "answers": {"r17": 1}, "actor": "audit", "reasons": ["x\u2028\x85y"]}
     ws.table.journal_note(NAME, "audit", intent, "answered", ws.clock())
     bare = pack(ws, NAME, 2, rows=False)
     members = opened(bare.data)
     assert not {"sample.parquet", FILE} & members.keys() and b"r17" not in b"".join(members.values())
     assert b"r17" in opened(pack(ws, NAME, 2).data)["journal.jsonl"]
     told = verify(ws, bare.data)
-    assert told.good and told.entries == len(read(members["journal.jsonl"])) == ws.table.chain.head(NAME).link
+    entries = read(members["journal.jsonl"], rows=False)
+    assert told.good and told.entries == len(entries) == ws.table.chain.head(NAME).link
     assert told.replay is not None and "--no-rows" in told.replay.words
     with pytest.raises(NotFoundError, match="has no version 9"):
         pack(ws, NAME, 9)
