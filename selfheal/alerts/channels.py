@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import logging
 import re
 from typing import Protocol
@@ -39,12 +40,8 @@ class Channel(Protocol):
 
 
 def installed() -> bool:
-    """Whether Apprise is here."""
-    try:
-        import apprise  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    """Whether Apprise is here; it is imported only where something is to be sent."""
+    return importlib.util.find_spec("apprise") is not None
 
 
 def addresses(text: str) -> list[str]:
