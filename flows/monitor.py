@@ -15,8 +15,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
+from flows.events import Events
 from flows.runs import BUSY, OF_PREFECT, alone, called, ended, rename, step, workspace
 from selfheal import loop
+from selfheal.alerts import told_at_the_end
 from selfheal.errors import BusyError
 
 _at_hand: ContextVar[loop.Context | None] = ContextVar("_at_hand", default=None)
@@ -40,12 +42,17 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
         The database is away.
     """
     ws = workspace()
-    with ExitStack() as leased:
+    # What came of it is told once the lease is given back; a run that found another one at work has nothing to tell.
+    with ExitStack() as told, ExitStack() as leased:
         try:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
+        told.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or datetime.now(UTC)
+        if loop.is_idle(ws, model, clock):
+            rename(wording.run_name(model, []))
+            return ended(*wording.summary([]), [])
         serving = step(loop.settle_stages)(ws, model, clock)
         refs = step(loop.pending)(ws, model, clock, serving.policy)
         rename(wording.run_name(model, [ref.index for ref in refs]))

@@ -117,3 +117,12 @@ def shown(value: object) -> str:
     ("'aaaaaaaaaaa", 80)
     """
     return _SHOWN.repr(value)
+
+
+def printable(text: str, most: int) -> str:
+    r"""Text from traffic, without anything that would steer a terminal, cut to ``most`` characters.
+
+    >>> printable("a\x1b[2Jb", 5)
+    'a?[2J'
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)[:most]

@@ -1,15 +1,21 @@
-"""Where selfheal keeps things, and by which names people steer it in MLflow: environment variables with defaults."""
+"""Where selfheal keeps things, whom it tells, and by which names people steer it: environment variables."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
 from selfheal.errors import InputError
+
+_TELLING = {
+    "alerts": "SELFHEAL_ALERTS",
+    "alerts_digest": "SELFHEAL_ALERTS_DIGEST",
+    "heartbeat_url": "SELFHEAL_HEARTBEAT_URL",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Settings:
     stages
         ``SELFHEAL_STAGES`` (``on``): ``off`` where MLflow's stages are not to be used any more: the alias and tags
         ``selfheal.stage`` then say what stages say.
+    alerts
+        ``SELFHEAL_ALERTS``: Apprise URLs, between commas or on lines of their own; empty: nobody is told.
+    alerts_digest
+        ``SELFHEAL_ALERTS_DIGEST``: ``HH:MM`` in UTC at which a model's day is summed up; empty: never.
+    heartbeat_url
+        ``SELFHEAL_HEARTBEAT_URL``: fetched after each finished monitor run; empty: none.
     """
 
     home: Path
@@ -47,6 +59,9 @@ class Settings:
     champion: str = "champion"
     challenger: str = "challenger"
     stages: bool = True
+    alerts: str = field(default="", repr=False)  # addresses hold secrets
+    alerts_digest: str = ""
+    heartbeat_url: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -70,6 +85,7 @@ class Settings:
             prefect_api_url=env.get("PREFECT_API_URL"),
             prefect_home=Path(env.get("PREFECT_HOME", home / "prefect")).absolute(),
             **_steering(env),
+            **{key: env.get(name, "") for key, name in _TELLING.items()},
         )
 
     @property
@@ -94,7 +110,9 @@ class Settings:
             "SELFHEAL_CHALLENGER": self.challenger,
             "SELFHEAL_STAGES": "on" if self.stages else "off",
         }
-        return names | ({"PREFECT_API_URL": self.prefect_api_url} if self.prefect_api_url else {})
+        told = {name: getattr(self, key) for key, name in _TELLING.items()}
+        optional = {"PREFECT_API_URL": self.prefect_api_url or "", **told}
+        return names | {name: value for name, value in optional.items() if value}
 
 
 class _Steering(TypedDict):

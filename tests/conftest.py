@@ -33,6 +33,9 @@ _PLACES = (
     "PREFECT_HOME",
     "SELFHEAL_API_KEYS",
     "SELFHEAL_AUTH",
+    "SELFHEAL_ALERTS",
+    "SELFHEAL_ALERTS_DIGEST",
+    "SELFHEAL_HEARTBEAT_URL",
 )
 for _name in _PLACES:
     os.environ.pop(_name, None)

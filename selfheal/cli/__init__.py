@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, freezes, loop, models, places, start
+from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places, start
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -80,6 +80,7 @@ for _command in (
     loop.heal,
     audit.audit,
     models.status,
+    history.history,
     models.approve,
     models.promote,
     models.rollback,
@@ -87,6 +88,8 @@ for _command in (
     freezes.unfreeze,
     models.labels,
     drill.drill,
+    evidence.evidence,
+    evidence.verify,
     places.ui,
 ):
     main.add_command(_command)

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from selfheal.cli import question
-from selfheal.cli.output import Example, as_option, json_option, printable, progress, write_json
-from selfheal.errors import InputError
+from selfheal.cli.output import FORMULA, Example, as_option, cell, json_option, progress, write_json
+from selfheal.errors import InputError, printable
 
 if TYPE_CHECKING:
     from selfheal.loop import Answered, Audit, Question
     from selfheal.steering import Workspace
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
 
 
 @click.command(
@@ -156,11 +153,7 @@ def write_rows(found: Audit, path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["prediction_id", "label", *columns])
         for key, row in found.asked.open_rows.iterrows():
-            writer.writerow([_cell(key), "", *(_cell(v) for v in row.tolist())])
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+            writer.writerow([cell(key), "", *(cell(v) for v in row.tolist())])
 
 
 def read_answers(path: Path) -> dict[str, str]:

@@ -33,7 +33,16 @@ class Example(click.Command):
                     formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
 
 
-def _writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A text from traffic that begins so would be a formula to a spreadsheet: it gets an apostrophe."""
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell of a CSV file."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Refuse a path that can't be written before any work is done."""
     if value is not None and not value.parent.is_dir():
         raise click.BadParameter(f"directory {str(value.parent)!r} does not exist; create it first", ctx, param)
@@ -43,7 +52,7 @@ def _writable(ctx: click.Context, param: click.Parameter, value: Path | None) ->
 def json_option(command: Command) -> Command:
     """``--json FILE``."""
     kind = click.Path(dir_okay=False, writable=True, path_type=Path)
-    return click.option("--json", "json_file", type=kind, callback=_writable, help="Write the result to FILE.")(command)
+    return click.option("--json", "json_file", type=kind, callback=writable, help="Write the result to FILE.")(command)
 
 
 def as_option(who: str) -> Callable[[Command], Command]:
@@ -58,19 +67,18 @@ def _user() -> str:
         return "nobody"
 
 
-def printable(text: str, most: int) -> str:
-    """Text from traffic, without anything that would steer a terminal, cut to ``most`` characters."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:most]
-
-
 def write_json(file: Path | None, result: Any) -> None:
     """Write ``result`` whole or not at all; nothing without a file."""
     if file is None:
         return
-    text = json.dumps(as_json(result), indent=2, ensure_ascii=False) + "\n"
-    whole = file.with_name(file.name + ".part")
-    whole.write_text(text, encoding="utf-8")
-    os.replace(whole, file)
+    whole(file, json.dumps(as_json(result), indent=2, ensure_ascii=False) + "\n")
+
+
+def whole(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, file)
 
 
 def as_json(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from selfheal.cli.output import printable, progress
+from selfheal.cli.output import progress
+from selfheal.errors import printable
 
 if TYPE_CHECKING:
     from selfheal.loop import Answered, Question

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from selfheal.cli.sparklines import spark
+from selfheal.errors import printable
+
 Record = Mapping[str, Any]
+
+ARCHIVED_SHOWN = 6
+"""Of the newest versions those that are archived are shown too; further ones would push the rest off the screen."""
 
 REASON = 90
 """Characters of a window's reason; `--json` has all of it."""
@@ -18,13 +24,16 @@ def standing(state: Record) -> list[str]:
         *(f"  !         {text}" for text in state["health"]),
         *_frozen(state.get("frozen")),
         f"  serves    {_serves(state['production'])}",
+        *_why(state["production"]),
         *_adapter(state["production"]),
         *_watch(state["watch"]),
         *_estimate(state.get("estimate")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
+        *_trend(state.get("trend")),
         *_refused(state["refused"]),
         *_log(state.get("log")),
+        *_undelivered(state.get("alerts", ())),
     ]
     if state["question"]:
         shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
@@ -48,9 +57,33 @@ def _serves(production: Record) -> str:
         facts.append("pinned")
     if production["settled_by"]:
         facts.append(f"settled by {production['settled_by']}")
+    if production.get("since"):
+        facts.append(f"since {production['since'][:16].replace('T', ' ')} UTC")
     if production["previous"] is not None:
         facts.append(f"before it version {production['previous']}")
     return ", ".join(facts)
+
+
+def _why(production: Record) -> Iterator[str]:
+    """The evidence on which it serves, in a line."""
+    words = " ".join(production.get("why", "").split())
+    if words:
+        yield f"  because   {printable(words, REASON)}"
+
+
+def _trend(trend: Record | None) -> Iterator[str]:
+    """The last windows as bars: each signal up to twice its bound, rows, and accuracy where labels have come."""
+    if trend is None or len(trend["rows"]) < 2:
+        return
+    for name, shares in trend["signals"].items():
+        last = next((f"{share:.2g} of its bound" for share in reversed(shares) if share is not None), "")
+        yield f"  {name[:8]:<8}  {spark(shares, top=2.0)}  {last}"
+    lost = [f"{trend[kind]} {kind}" for kind in ("late", "refused") if trend[kind]]
+    newest = f"{trend['rows'][-1]} in the last window"
+    yield f"  rows      {spark(trend['rows'])}  {', '.join([newest, *lost])}"
+    if any(value is not None for value in trend["accuracy"]):
+        newest = next(value for value in reversed(trend["accuracy"]) if value is not None)
+        yield f"  accuracy  {spark(trend['accuracy'], top=1.0)}  {newest:.3f} by the labels that have come"
 
 
 def _adapter(production: Record) -> Iterator[str]:
@@ -77,11 +110,15 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
-    for position, version in enumerate(sorted(versions, key=lambda v: -v["version"])):
+    newest = sorted(versions, key=lambda v: -v["version"])
+    shown = [v for place, v in enumerate(newest) if place < ARCHIVED_SHOWN or v["stage"] != "Archived"]
+    for position, version in enumerate(shown):
         title = "versions" if position == 0 else ""
         notes = [version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
         kept = "; ".join(n for n in notes if n)
         yield f"  {title:<8}  {version['version']:>3}  {version['stage']:<10}  {kept}".rstrip()
+    if len(newest) > len(shown):
+        yield f"                 and {len(newest) - len(shown)} more, archived"
 
 
 def _windows(cycles: Sequence[Record]) -> Iterator[str]:
@@ -110,6 +147,12 @@ def _log(log: Record | None) -> Iterator[str]:
     late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
     told = [] if log["state"] == "unreadable" else log["reasons"]
     yield f"  log       {'; '.join([log['from'], *late, *told])}"
+
+
+def _undelivered(targets: Sequence[Record]) -> Iterator[str]:
+    """Places that could not be told what they should have been."""
+    for one in targets:
+        yield f"  alerts    {one['waiting']} not delivered to {one['shown']}: {one['error'][:REASON]}"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -89,7 +89,7 @@ class Scale:
         z = np.clip((pool - center) / spread, -CLIP, CLIP)
         mass = np.full(len(z), 1.0 / max(len(z), 1)) if weights is None else weights
         mean, covariance = moments(z, mass)
-        away = _away(z, mean, np.linalg.inv(covariance))
+        away = _away(z, mean, np.asarray(np.linalg.inv(covariance), dtype=np.float64))
         farthest = ODD * float(np.quantile(away, ODD_QUANTILE))
         mean, covariance = moments(z, mass * _usual(away, farthest))
         return cls(center, spread, np.asarray(np.linalg.inv(covariance)), mean, covariance, farthest)

@@ -244,8 +244,7 @@ def _filled(rows: pd.DataFrame, usual: Sequence[pd.DataFrame]) -> bool:
     most = {c: shares for c in numbers if len(shares := numbers[c].value_counts(normalize=True))}
     put_in = [c for c, shares in most.items() if shares.iloc[0] > ONE_VALUE]
 
-    def rare(column: str) -> bool:
-        value = most[column].index[0]
-        return max(float((past[column] == value).mean()) for past in usual if len(past)) < RARE
-
-    return len(put_in) < len(most) and any(rare(c) for c in put_in)
+    if len(put_in) == len(most):
+        return False
+    before = [max(float((past[c] == most[c].index[0]).mean()) for past in usual if len(past)) for c in put_in]
+    return min(before, default=1.0) < RARE

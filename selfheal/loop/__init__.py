@@ -8,8 +8,10 @@ from selfheal.loop.answers import Answered, answer_question
 from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.dry import Foreseen, foresee
+from selfheal.loop.events import Event, history
 from selfheal.loop.heal import heal, heal_window
 from selfheal.loop.health import clear
+from selfheal.loop.idle import idle as is_idle
 from selfheal.loop.labels import add_labels
 from selfheal.loop.monitor import monitor, passes, pending, settle_stages
 from selfheal.loop.questions import Question, open_question
@@ -24,6 +26,7 @@ __all__ = [
     "Context",
     "Cycle",
     "Decision",
+    "Event",
     "Foreseen",
     "HealRecord",
     "Inspection",
@@ -37,6 +40,8 @@ __all__ = [
     "foresee",
     "heal",
     "heal_window",
+    "history",
+    "is_idle",
     "load",
     "monitor",
     "open_audit",

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from selfheal.drift.yardstick import thinned
-from selfheal.loop.child import HealResult
+from selfheal.loop.child import HealResult, HealTask
 from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.inspect import drift_report
 from selfheal.loop.plots import SCORE, before_after
 from selfheal.loop.records import HealRecord
+from selfheal.loop.tasks import FILE, PLACE, packed
 from selfheal.registry.runs import Table
 from selfheal.table import Window
 
@@ -35,8 +36,13 @@ def begun(ctx: Context, seed: int, rows: int, result: HealResult) -> str:
     )
 
 
-def log_evidence(ctx: Context, run: str, window: Window, recent: Sequence[pd.DataFrame], result: HealResult) -> None:
-    """The candidates, the reasons, a drawing and the drift report: written here, stored in one call."""
+def log_evidence(
+    ctx: Context, run: str, window: Window, recent: Sequence[pd.DataFrame], task: HealTask, result: HealResult
+) -> None:
+    """The candidates, the reasons, a drawing and the drift report: written here, stored in one call.
+
+    Of a heal that gave an adapter, all that it was given too: whoever doubts it can replay it.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         Table(result.candidates, "Candidates", "Every mechanism and rival tried.").write(folder / CANDIDATES)
@@ -46,6 +52,9 @@ def log_evidence(ctx: Context, run: str, window: Window, recent: Sequence[pd.Dat
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
             page.html(folder / "drift-report.html")
+        if result.adapter is not None:
+            (folder / PLACE).mkdir()
+            (folder / PLACE / FILE).write_bytes(packed(task))
         ctx.ws.registry.runs.log_files(run, folder)
 
 

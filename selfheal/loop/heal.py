@@ -95,6 +95,14 @@ def outcome(
     SelfhealError
         The child died or took too long; a store is away.
     """
+    window, recent, task = given(ctx, known, seed)
+    return window, recent, heal_in_child(task, limit)
+
+
+def given(
+    ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int
+) -> tuple[Window, Sequence[pd.DataFrame], HealTask]:
+    """What a heal of the window is given: its rows, those of the last healthy windows, and all of it as a task."""
     window, recent = ctx.sampled()
     model = ctx.model
     task = HealTask(
@@ -113,15 +121,16 @@ def outcome(
         facts=known,
         times=pd.Series(window.event_times, index=window.frame.index),
     )
-    return window, recent, heal_in_child(task, limit)
+    return window, recent, task
 
 
 def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:
-    window, recent, result = outcome(ctx, known, seed, limit)
+    window, recent, task = given(ctx, known, seed)
+    result = heal_in_child(task, limit)
     run = begun(ctx, seed, len(window.frame), result)
     try:
         # The pages first: whoever finds the version in Production finds its evidence too.
-        log_evidence(ctx, run, window, recent, result)
+        log_evidence(ctx, run, window, recent, task, result)
         record = keep(ctx, window, result, run)
         ask(ctx, record, result)
     except BaseException:

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 
+from selfheal.alerts import told_at_the_end
 from selfheal.errors import SelfhealError, UnavailableError
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.idle import mark_settled
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
 from selfheal.loop.run import Step, plainly, run
+from selfheal.loop.sealed import seal
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
@@ -49,7 +52,7 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
     Exception
         What handling a window raised, see :func:`attempt`.
     """
-    with hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
+    with told_at_the_end(ws, name), hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
         serving = settle_stages(ws, name, until)
         return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 
@@ -75,6 +78,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return load(ws, name, until=until)
+    seal(ws, name)
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
@@ -82,7 +86,9 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        return back_test(revise(look_after(serving)))
+        serving = back_test(revise(look_after(serving)))
+        mark_settled(serving)
+        return serving
     except SelfhealError:
         raise
     except Exception:  # whatever old rows may raise: the new windows are handled all the same

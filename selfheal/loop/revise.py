@@ -68,11 +68,11 @@ def _page(ctx: Context) -> str:
     if ctx.seen.report is None:
         return ""
     try:
-        run = ctx.ws.registry.watch_run(ctx.name, ctx.version)
+        run = ctx.ws.registry.runs.watch_run(ctx.name, ctx.version, lambda: ctx.info(ctx.version))
         with tempfile.TemporaryDirectory() as scratch:
             page = Path(scratch) / f"window-{ctx.ref.index:06d}-revised.html"
             ctx.seen.report.html(page)
-            ctx.ws.registry.log_artifact_file(run, page, "reports")
+            ctx.ws.registry.runs.log_file(run, page, "reports")
             return f"reports/{page.name}"
     except SelfhealError as away:
         _log.warning("%s, window %d: the revised report was not kept: %s", ctx.name, ctx.ref.index, away)

@@ -22,7 +22,10 @@ from selfheal.steering.policies import POLICY, policy_of_record
 from selfheal.steering.troubles import JOURNALED, troubles
 from selfheal.steering.waits import WAITS, held
 from selfheal.steering.workspace import Workspace
-from selfheal.table import Freeze, JournalEntry
+from selfheal.table import Freeze, JournalEntry, Pointer
+
+TREND = 32
+"""Windows whose figures are shown in a row."""
 
 
 def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
@@ -36,10 +39,11 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, drift, estimate, patience, watch,
-        quarantine, withdrawn, audit_pending, question, policy, journal, mlflow``; JSON-able. Without MLflow the
-        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``log``: how a
-        log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, patience,
+        watch, quarantine, withdrawn, audit_pending, question, policy, alerts, journal, mlflow``; JSON-able. Without
+        MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
+        ``alerts``: places that could not be told.
 
     Raises
     ------
@@ -82,12 +86,14 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             "pinned": look.pinned,
             "settled_by": look.actor,
             "previous": look.previous,
+            **_settled(journal, look, pointer),
             "base_digest": pointer.base_digest,
         },
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
         "log": log,
+        "trend": _trend(cycles[-TREND:]),
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
@@ -101,9 +107,36 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "question": _waiting(ws, name),
         "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
         "policy": {"digest": record.policy.digest, "fault": record.fault},
+        "alerts": [asdict(t) for t in ws.table.outbox.targets(name) if t.tries and t.waiting],
         "journal": [_entry(e) for e in journal],
         "mlflow": away,
     }
+
+
+def _settled(journal: Sequence[JournalEntry], look: Look, pointer: Pointer) -> dict[str, str]:
+    """Since when it serves, and why; the reason of a change of long ago is in the history."""
+    entry = next((e for e in journal if e.id == look.swap), None)
+    at = pointer.settled_at if entry is None else entry.at
+    return {"since": at.isoformat(), "why": "" if entry is None else entry.intent.get("change", {}).get("reason", "")}
+
+
+def _trend(cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the last windows: rows, rows that came late, accuracy, and each signal as a multiple of its bound."""
+    names = dict.fromkeys(s["name"] for c in cycles for s in c.get("signals", ()))
+    return {
+        "rows": [c.get("rows") for c in cycles],
+        "late": sum(c.get("late", 0) for c in cycles),
+        "refused": sum(r["rows"] for c in cycles for r in c.get("refused", ())),
+        "accuracy": [c.get("accuracy") for c in cycles],
+        "signals": {name: [_share_of_bound(c, name) for c in cycles] for name in names},
+    }
+
+
+def _share_of_bound(cycle: Mapping[str, Any], name: str) -> float | None:
+    found = next((s for s in cycle.get("signals", ()) if s["name"] == name), None)
+    if found is None or found["value"] is None or not found["bound"]:
+        return None
+    return float(found["value"] / found["bound"])
 
 
 def _frozen(freeze: Freeze) -> dict[str, Any]:

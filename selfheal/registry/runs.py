@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from selfheal.errors import NotFoundError
 from selfheal.registry.door import Door
 from selfheal.registry.lineage import tag_text, tag_texts
 from selfheal.registry.pages import table_page
@@ -155,6 +156,20 @@ class RunLog:
         """Store a local file under its own name, in `folder` of the run's artifacts."""
         with self._door.asked(f"store {local.name}") as client:
             client.log_artifact(run_id, str(local), folder)
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        """The bytes of a run's artifact.
+
+        Raises
+        ------
+        NotFoundError
+            The run has none of that path.
+        """
+        what, folder = f"fetch {path} of run {run_id}", Path(path).parent.as_posix()
+        with tempfile.TemporaryDirectory() as scratch, self._door.asked(what) as client:
+            if path not in {entry.path for entry in client.list_artifacts(run_id, None if folder == "." else folder)}:
+                raise NotFoundError(f"run {run_id} has no artifact {path!r}")
+            return Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
 
     def _open_experiment(self, client: MlflowClient, title: str, name: str) -> str:
         found = client.get_experiment_by_name(title)

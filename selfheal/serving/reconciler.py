@@ -95,9 +95,12 @@ class Rounds:
 
 def run(model: str, parent: int, progress: int) -> None:
     """Reconcile until the parent is gone, writing a byte to the descriptor ``progress`` after every round."""
+    from selfheal.alerts import keep_telling
     from selfheal.steering.workspace import open_workspace
 
-    rounds = Rounds(open_workspace(), model)
+    ws = open_workspace()
+    rounds = Rounds(ws, model)
+    stop = keep_telling(ws, model)
     try:
         while os.getppid() == parent:
             rounds.go()
@@ -106,6 +109,7 @@ def run(model: str, parent: int, progress: int) -> None:
     except BrokenPipeError:
         pass  # the parent is gone
     finally:
+        stop.set()
         rounds.end()
 
 

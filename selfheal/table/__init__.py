@@ -9,24 +9,30 @@ It logs what was answered (``predictions_<model>``), joins labels that come late
 the state that the loop survives a crash by: cycles, journal, leases, heartbeats and the pointer to the serving version.
 """
 
+from selfheal.table.chain import Head, Link
 from selfheal.table.freezes import Freeze
 from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.outbox import AlertRow, Target
 from selfheal.table.refusals import MINUTE_US, Refusal
 from selfheal.table.state import Pointer
 from selfheal.table.windows import Window, WindowRef, spread
 
 __all__ = [
     "MINUTE_US",
+    "AlertRow",
     "Freeze",
+    "Head",
     "Heartbeat",
     "InferenceTable",
     "JournalEntry",
     "LabelReport",
+    "Link",
     "Pointer",
     "Refusal",
+    "Target",
     "Trouble",
     "Window",
     "WindowRef",

@@ -13,17 +13,20 @@ import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
-from selfheal.policy import WindowSpec, check_name
+from selfheal.policy import WindowSpec
 from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
+from selfheal.table.chain import Chain
 from selfheal.table.database import Database
 from selfheal.table.elsewhere import Elsewhere
 from selfheal.table.freezes import Freezes
+from selfheal.table.glance import Glance
 from selfheal.table.heartbeat import Heartbeat
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
+from selfheal.table.outbox import Outbox
 from selfheal.table.refusals import Refusals
 from selfheal.table.retention import Retention
-from selfheal.table.schema import MODELS, ModelSchema, model_schema, refuse_changed, schema_from_row, schema_row
+from selfheal.table.schema import MODELS, ModelSchema, keep_schema, model_schema, schema_from_row
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
@@ -50,6 +53,9 @@ class InferenceTable:
         self.retention = Retention(self._database)
         self.freezes = Freezes(self._database)
         self.elsewhere = Elsewhere(self._database)
+        self.chain = Chain(self._database)
+        self.glance = Glance(self._database)
+        self.outbox = Outbox(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:
@@ -84,18 +90,8 @@ class InferenceTable:
         """
         wanted = model_schema(model, dtypes, classes)
         with self._database.write(alone="create tables", create=True) as connection:
-            row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
-            if row is not None:
-                refuse_changed(schema_from_row(row), wanted)
-            else:
-                self._refuse_same_letters(connection, check_name(model))
-                connection.execute(MODELS.insert().values(schema_row(wanted)))
+            keep_schema(connection, wanted)
             wanted.table.metadata.create_all(connection)
-
-    def _refuse_same_letters(self, connection: sa.Connection, model: str) -> None:
-        for other in connection.execute(sa.select(MODELS.c.model)).scalars():
-            if other.lower() == model.lower():
-                raise InputError(f"model {model!r} differs from {other!r} only in case; choose another name")
 
     def models(self) -> list[str]:
         """Names of the adopted models, sorted; none where there is no database."""

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from selfheal.errors import NotFoundError
+from selfheal.table import chain
 from selfheal.table.schema import JOURNAL, JOURNAL_ACTS
 from selfheal.table.values import from_us, to_json, to_us
 
@@ -57,7 +58,8 @@ def note(
 ) -> None:
     """An entry that is done as it is written: there is nothing to finish."""
     values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
-    connection.execute(JOURNAL.insert().values(values | _closed(outcome)))
+    entry = connection.execute(JOURNAL.insert().values(values | _closed(outcome)).returning(JOURNAL.c.id)).scalar_one()
+    chain.append(connection, int(entry), model)
 
 
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
@@ -70,7 +72,8 @@ def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
 def done(connection: sa.Connection, entry: int, outcome: dict[str, Any]) -> None:
     """Close an entry."""
     _check_open(connection, entry)
-    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(_closed(outcome)))
+    closed = JOURNAL.update().where(JOURNAL.c.id == entry).values(_closed(outcome)).returning(JOURNAL.c.model)
+    chain.append(connection, entry, connection.execute(closed).scalar_one())
 
 
 def _closed(outcome: dict[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from selfheal.errors import InputError
+from selfheal.policy import check_name
 
 METADATA = sa.MetaData()
 _SERIAL = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER PRIMARY KEY by itself
@@ -70,9 +71,12 @@ JOURNAL = sa.Table(
     sa.Column("intent", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text),
     sa.Column("state", sa.Text, nullable=False, server_default="closed"),  # open, closed, or settled: with a look
+    sa.Column("link", sa.BigInteger),  # its place in the model's chain; NULL while it is open
+    sa.Column("hash", sa.Text),
     # What every look at the stages asks for is found at once, however long the journal is.
     sa.Index("ix_journal_kind", "model", "kind", "id"),
     sa.Index("ix_journal_state", "model", "state", "id"),
+    sa.Index("ix_journal_link", "model", "link", unique=True),
 )
 JOURNAL_ACTS = sa.Table(
     "journal_acts",
@@ -134,6 +138,36 @@ REFUSED = sa.Table(
     sa.Column("reason", sa.Text, primary_key=True),
     sa.Column("feature", sa.Text, primary_key=True),  # empty where no column is to blame
     sa.Column("row_count", sa.BigInteger, nullable=False),
+)
+
+ALERTS = sa.Table(
+    "alerts",
+    METADATA,
+    sa.Column("id", _SERIAL, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # by the database's clock
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index("ix_alerts_model", "model", "id"),
+)
+ALERT_TARGETS = sa.Table(
+    "alert_targets",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("target", sa.Text, primary_key=True),  # a digest: addresses hold secrets
+    sa.Column("shown", sa.Text, nullable=False),
+    sa.Column("upto", sa.BigInteger, nullable=False),  # the last alert that it was told
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due", sa.BigInteger, nullable=False),
+    sa.Column("tried", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+ALERT_MARKS = sa.Table(
+    "alert_marks",  # what alerts were made from so far, and signs of life
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("mark", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 # Integers and truth values too are held as doubles: when a unit changes, whole degrees arrive with decimals, and
@@ -244,6 +278,25 @@ def schema_row(schema: ModelSchema) -> dict[str, str]:
 def schema_from_row(row: Mapping[Any, Any]) -> ModelSchema:
     """The inverse of :func:`schema_row`."""
     return model_schema(row["model"], dict(json.loads(row["dtypes"])), json.loads(row["classes"]))
+
+
+def keep_schema(connection: sa.Connection, wanted: ModelSchema) -> None:
+    """Write down what a model's predictions look like; nothing happens where the same is there.
+
+    Raises
+    ------
+    InputError
+        Another one is, or the name can't be used.
+    """
+    row = connection.execute(sa.select(MODELS).where(MODELS.c.model == wanted.model)).mappings().first()
+    if row is not None:
+        refuse_changed(schema_from_row(row), wanted)
+        return
+    name = check_name(wanted.model)
+    for other in connection.execute(sa.select(MODELS.c.model)).scalars():
+        if other.lower() == name.lower():
+            raise InputError(f"model {name!r} differs from {other!r} only in case; choose another name")
+    connection.execute(MODELS.insert().values(schema_row(wanted)))
 
 
 def refuse_changed(held: ModelSchema, wanted: ModelSchema) -> None:

@@ -57,7 +57,8 @@ def commands() -> Sequence[str]:
 
 def test_the_commands_in_the_order_of_use() -> None:
     names = ["demo", "init", "check", "adopt", "serve", "up", "monitor", "heal", "audit"]
-    names += ["status", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill", "ui"]
+    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill"]
+    names += ["evidence", "verify", "ui"]
     assert commands() == names
 
 
@@ -261,6 +262,22 @@ def test_standing_says_what_is_wrong_first_and_the_newest_on_top() -> None:
         "  audit     versions 4 wait for labels or a person",
         "  barred    versions 2 were rolled back",
     ]
+
+
+def test_standing_draws_the_last_windows_and_stays_on_one_screen() -> None:
+    from selfheal.cli.standing import standing
+
+    trend = {"rows": [100, 200, 50], "late": 3, "refused": 0, "accuracy": [None, None, 0.9]}
+    trend["signals"] = {"data": [0.1, 0.5, 2.4], "rules": [0.0, None, 0.0]}
+    production = told()["production"] | {"since": "2026-01-02T03:04:05+00:00", "why": "sensor:\x1b[2J\n°C"}
+    archived = [{"version": v, "stage": "Archived", "diagnosis": "", "waits": ""} for v in range(1, 30)]
+    shown = standing(told(trend=trend, production=production, versions=archived))
+    assert "settled by flow, since 2026-01-02 03:04 UTC, before it version 2" in shown[2]
+    assert shown[3] == "  because   sensor:?[2J °C"
+    assert "  data      ▁▃█  2.4 of its bound" in shown and "  rules     ▁ ▁  0 of its bound" in shown
+    assert "  rows      ▅█▃  50 in the last window, 3 late" in shown
+    assert "  accuracy    ▇  0.900 by the labels that have come" in shown
+    assert "                 and 23 more, archived" in shown and len(shown) < 24
 
 
 def test_json_is_strict_whatever_the_record_holds(tmp_path: Path) -> None:

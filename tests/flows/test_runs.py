@@ -93,14 +93,29 @@ def test_a_heal_is_a_subflow_and_the_runs_say_what_was_decided(ws: Workspace) ->
     assert {f"{step} window 7" for step in ("inspect", "watch", "decide", "heal", "record")} <= tasks
     assert [a.key for a in pages] == ["toy-decisions"]
     assert record["heal"]["run_id"] in pages[0].data
+    # the same is told as events, to whoever automates
+    (told,) = ws.table.outbox.targets(NAME)
+    assert (told.shown, told.waiting) == ("prefect", 0)
+    assert [row.record["kind"] for row in ws.table.outbox.alerts(NAME)] == ["promoted"]
     assert "| measurement | mechanism |" in pages[0].data
 
 
 def test_nothing_new_and_an_unknown_model(ws: Workspace) -> None:
+    from prefect import get_client
+
     from flows.monitor import monitor
 
     assert monitor(NAME, UNTIL) == []
     assert flow_runs()["toy: no window closed"].state_name == "Nothing new"
+    ws.table.beat(NAME, "host:1", {})  # somebody looks at the stages, and nothing came since
+    (ws.settings.home / "mlflow.db").rename(ws.settings.home / "away.db")
+    before = {run.id for run in all_flow_runs()}
+    assert monitor(NAME, UNTIL) == []
+    (run,) = [run for run in all_flow_runs() if run.id not in before]
+    assert (run.name, run.state_name) == ("toy: no window closed", "Nothing new")
+    with get_client(sync_client=True) as client:
+        assert run.id not in {t.flow_run_id for t in client.read_task_runs()}, "not one step was needed"
+    (ws.settings.home / "away.db").rename(ws.settings.home / "mlflow.db")
     with pytest.raises(NotFoundError, match="no registered model 'tyo'"):
         monitor("tyo", UNTIL)
 

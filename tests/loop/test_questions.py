@@ -63,6 +63,10 @@ def test_a_question_says_when_and_shows_the_column_before_now_and_after(ws):
     told = status(ws, NAME)
     assert told["question"] == question.text and not told["healthy"]
     assert [e.intent["what"] for e in ws.table.journal(NAME, kind="alert")] == ["a question"]
+    first, second = (row.record for row in ws.table.outbox.alerts(NAME))
+    assert (first["kind"], second["kind"], first["run"]) == ("question", "alarm", question.run_id)
+    assert first["what"] == f"a question waits: {question.text}"
+    assert first["next"] == "selfheal audit toy (answers: yes, no, unknown)"
     waits = next(v for v in told["versions"] if v["version"] == question.version)["waits"]
     assert waits == "an answer (selfheal audit), or a person"
 

@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 
 import selfheal
-from selfheal.loop import monitor, status
+from selfheal.alerts.gathering import gather
+from selfheal.loop import history, monitor, status
 from selfheal.registry.adoption import adopt_model
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.source import Source
 from selfheal.steering import reconcile, rollback
 from selfheal.steering.look import last_look
 from selfheal.steering.models import load_version
+from selfheal.table.chain import broken
 from selfheal.table.upgrade import newest
 from tests.releases.make_home import HEALTHY, N
 from tests.steering.given import NAME, START, in_celsius, rows, send, toy
@@ -64,6 +66,11 @@ def test_its_versions_its_base_and_its_history_are_known(ws, old_home, answers, 
     assert now["healthy"] and now["production"]["version"] == 2
     assert [v["diagnosis"] for v in now["versions"]] == ["adoption", "sensor"]
     assert len(ws.table.cycles(NAME)) == WINDOWS and last_look(ws, NAME).lineage == (1,)
+    told = history(ws, NAME, mlflow=True)
+    assert told[-1].what == "first look" and ("promoted", 1, 2) in [(e.what, e.from_, e.to) for e in told]
+    links = ws.table.chain.links(NAME)
+    assert broken((each.link, each.digest, each.hash) for each in links) == "" and len(links) == len(told)
+    assert gather(ws, NAME) == [], "what was there before the upgrade is told to nobody"
     again = adopt_model(NAME, toy(), ws.registry, ws.table)
     assert not again.new and again.base_digest == toy().digest == load_version(ws, NAME, 1).digest
     for name, value in ws.settings.environ().items():

@@ -1,0 +1,28 @@
+"""Alerts as Prefect events, ``selfheal.promoted`` and so on: for automations of one's own."""
+
+from __future__ import annotations
+
+from uuid import NAMESPACE_URL, uuid5
+
+from prefect.events import emit_event
+
+from selfheal.alerts.message import Message, identity
+from selfheal.table import AlertRow
+
+
+class Events:
+    """Prefect as a place that is told."""
+
+    key = shown = "prefect"
+
+    def send(self, row: AlertRow) -> str:
+        """Emit an event; one that is emitted again has the same id, by which the server knows it."""
+        message, name = Message.from_json(row.record), identity(row)
+        emit_event(
+            event=message.event,
+            occurred=row.at,
+            resource={"prefect.resource.id": f"selfheal.model.{row.model}", "prefect.resource.name": row.model},
+            payload={**message.to_json(), "alert": name},
+            id=uuid5(NAMESPACE_URL, f"selfheal:{name}:{row.at.isoformat()}"),
+        )
+        return ""

@@ -1,0 +1,66 @@
+"""The head of the journal's chain, told to MLflow: so that nobody rewrites the journal by rewriting one database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from selfheal.errors import SelfhealError
+from selfheal.registry.versions import VersionInfo
+from selfheal.steering.workspace import Workspace
+from selfheal.table import Head
+
+HEAD = "selfheal.journal"
+"""Tag of the version that served: place and hash of the journal's newest entry then."""
+
+SEALED = "sealed"
+"""Mark of the head that MLflow was told last."""
+
+_log = logging.getLogger("selfheal.loop")
+
+
+def seal(ws: Workspace, name: str) -> None:
+    """Tag the version that serves with the head, where it has changed since. MLflow being away is logged.
+
+    Where MLflow was told of an entry that the journal does not have, nothing is written: the tag is the evidence.
+    """
+    head, mark, pointer = ws.table.chain.head(name), ws.table.outbox.mark(name, SEALED), ws.table.pointer(name)
+    if head is None or pointer is None or (mark is not None and mark[0] == str(head)):
+        return
+    try:
+        told = list(heads(ws.registry.versions(name)).values())
+        wrong = disowned(ws.table.chain.hashes(name, [each.link for each in told]), told)
+        if wrong:
+            _log.error("%s: the journal was rewritten, or restored from a backup: %s", name, "; ".join(wrong))
+            return
+        ws.registry.set_tag(name, pointer.version, HEAD, str(head))
+    except SelfhealError as error:
+        _log.warning("%s: the head of the journal was not told to MLflow: %s", name, error)
+        return
+    ws.table.outbox.set_mark(name, SEALED, str(head))
+
+
+def disowned(hashes: Mapping[int, str], told: Sequence[Head]) -> list[str]:
+    """Heads that the journal does not have, in words.
+
+    Parameters
+    ----------
+    hashes
+        Place → hash, as the journal has them.
+    """
+    return [
+        f"entry {head.link} of the journal has the hash {hashes.get(head.link, 'none')[:12]}, and MLflow was told "
+        f"{head.hash[:12]} (tag {HEAD})"
+        for head in told
+        if hashes.get(head.link) != head.hash
+    ]
+
+
+def heads(versions: Sequence[VersionInfo]) -> dict[int, Head]:
+    """Version → the head that MLflow was told while it served."""
+    found = {}
+    for info in versions:
+        link, _, hashed = info.tags.get(HEAD, "").partition(" ")
+        if link.isdigit():
+            found[info.version] = Head(int(link), hashed)
+    return found

@@ -1,0 +1,142 @@
+"""The chain of a model's journal: each entry, once it is closed, is hashed over the one before it.
+
+What was journaled can't be changed, taken out or put in later without another hash of everything after it. An entry's
+place is the order in which entries were closed: while one is open it has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from selfheal.table.database import Database
+from selfheal.table.schema import JOURNAL, JOURNAL_ACTS
+
+GENESIS = "0" * 64
+"""What the first entry is hashed over."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A closed entry in its place, its parts as the texts that were stored.
+
+    Attributes
+    ----------
+    link
+        Its place: 1, 2, 3 … for each model.
+    hash
+        Of its digest, its place, and the hash before.
+    """
+
+    id: int
+    model: str
+    kind: str
+    at: int
+    intent: str
+    acts: tuple[str, ...]
+    outcome: str
+    link: int
+    hash: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it says."""
+        return digest_of(self.id, self.model, self.kind, self.at, self.intent, self.acts, self.outcome)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest link of a chain."""
+
+    link: int
+    hash: str
+
+    def __str__(self) -> str:
+        return f"{self.link} {self.hash}"
+
+
+def digest_of(id_: int, model: str, kind: str, at: int, intent: str, acts: Sequence[str], outcome: str) -> str:
+    """SHA-256 of an entry: a JSON list of its parts, those that are records as their texts."""
+    parts: list[Any] = [id_, model, kind, at, intent, list(acts), outcome]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+
+
+def hash_of(before: str, link: int, digest: str) -> str:
+    """SHA-256 of a link.
+
+    >>> hash_of(GENESIS, 1, "ab" * 32)[:12]
+    '355bec7ebbb1'
+    """
+    return hashlib.sha256(f"{before}\n{link}\n{digest}".encode()).hexdigest()
+
+
+def broken(links: Iterable[tuple[int, str, str]], before: str = GENESIS, first: int = 1) -> str:
+    """Where a chain of (link, digest, hash), oldest first, breaks, in words; empty where it is whole."""
+    for place, (link, digest, held) in enumerate(links, first):
+        if link != place:
+            return f"entry {place} of the journal is missing: entry {link} follows entry {place - 1}"
+        before = hash_of(before, link, digest)
+        if held != before:
+            return f"entry {link} of the journal is not what was journaled: hash {held[:12]}, found {before[:12]}"
+    return ""
+
+
+def append(connection: sa.Connection, entry: int, model: str) -> None:
+    """Give an entry that was just closed its place. One at a time for each model."""
+    if connection.dialect.name == "postgresql":  # SQLite's writers wait for each other anyway
+        alone = sa.func.hashtextextended(f"journal of {model}", 0)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(alone)))
+    before = _head(connection, model) or Head(0, GENESIS)
+    columns = (JOURNAL.c.kind, JOURNAL.c.at, JOURNAL.c.intent, JOURNAL.c.outcome)
+    kind, at, intent, outcome = connection.execute(sa.select(*columns).where(JOURNAL.c.id == entry)).one()
+    digest = digest_of(entry, model, kind, at, intent, _acts(connection, [entry]).get(entry, ()), outcome)
+    values = {"link": before.link + 1, "hash": hash_of(before.hash, before.link + 1, digest)}
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(values))
+
+
+def _head(connection: sa.Connection, model: str) -> Head | None:
+    query = sa.select(JOURNAL.c.link, JOURNAL.c.hash).where(JOURNAL.c.model == model, JOURNAL.c.link.is_not(None))
+    row = connection.execute(query.order_by(JOURNAL.c.link.desc()).limit(1)).first()
+    return None if row is None else Head(int(row[0]), str(row[1]))
+
+
+def _acts(connection: sa.Connection, entries: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    query = sa.select(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.act).where(JOURNAL_ACTS.c.journal_id.in_(entries))
+    found: dict[int, list[str]] = {}
+    for entry, act in connection.execute(query.order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)):
+        found.setdefault(entry, []).append(act)
+    return {entry: tuple(acts) for entry, acts in found.items()}
+
+
+class Chain:
+    """The chains of every model in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def head(self, model: str) -> Head | None:
+        """The newest link; None where nothing was journaled yet."""
+        with self._database.read() as connection:
+            return _head(connection, model)
+
+    def hashes(self, model: str, places: Collection[int]) -> dict[int, str]:
+        """Place → hash, of those of these places that there are."""
+        query = sa.select(JOURNAL.c.link, JOURNAL.c.hash).where(JOURNAL.c.model == model, JOURNAL.c.link.in_(places))
+        with self._database.read() as connection:
+            return {int(link): str(hashed) for link, hashed in connection.execute(query)}
+
+    def links(self, model: str, after: int = 0, last: int | None = None) -> list[Link]:
+        """The links after place ``after``, oldest first; at most the ``last`` of them."""
+        query = sa.select(JOURNAL).where(JOURNAL.c.model == model, JOURNAL.c.link > after)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(JOURNAL.c.link.desc()).limit(last)).mappings().fetchall()[::-1]
+            acts: dict[int, tuple[str, ...]] = {}
+            for start in range(0, len(rows), 5_000):  # SQLite takes 32,766 variables
+                acts |= _acts(connection, [row["id"] for row in rows[start : start + 5_000]])
+        names = ("id", "model", "kind", "at", "intent", "outcome", "link", "hash")
+        return [Link(**{n: row[n] for n in names}, acts=acts.get(row["id"], ())) for row in rows]
