@@ -63,6 +63,11 @@ class Registry(RunLog):
         super().__init__(Door(settings))
         self.settings = settings
 
+    def forked(self) -> Registry:
+        """The same store for a forked child, which must use no connection of its parent's."""
+        self._door.forget_connections()
+        return Registry(self.settings)
+
     def create_store(self, adopted: Sequence[str]) -> None:
         """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""
         self._door.create(adopted)
@@ -86,13 +91,7 @@ class Registry(RunLog):
         ArtifactError
             A file is not what was registered; nothing of it was run.
         """
-        if version is None:
-            numbers = self.in_stage(name, stage)
-            if not numbers:
-                stages = ", ".join(f"v{i.version} {i.stage}" for i in self.versions(name))
-                raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
-            version = numbers[-1]
-        info = self.version(name, version)
+        info = self.resolved(name, stage) if version is None else self.version(name, version)
         adapter = self.adapter(name, info)
         base = self._base_of_version(name, info)
         directory = self._folder_of(_base_name(name), base)

@@ -127,6 +127,22 @@ class VersionStore:
         """Version numbers in Production, ascending. MLflow itself resolves to the highest number."""
         return self.in_stage(name, "Production")
 
+    def resolved(self, name: str, stage: str = "Production") -> VersionInfo:
+        """The version that ``models:/NAME/STAGE`` is: of several in the stage the highest number.
+
+        Raises
+        ------
+        NotFoundError
+            No such model, or the stage is empty.
+        """
+        _check_stage(stage)
+        infos = self.versions(name)
+        for info in reversed(infos):
+            if info.stage == stage:
+                return info
+        stages = ", ".join(f"v{i.version} {i.stage}" for i in infos)
+        raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
+
     def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
         """Move one version to a stage.
 

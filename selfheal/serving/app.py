@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any
 
 import msgspec
 
 from selfheal.errors import InputError, SelfhealError, UnavailableError, shown
+from selfheal.serving.answered import answered_rows
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import (
     GoneError,
@@ -34,7 +34,7 @@ from selfheal.serving.requests import Request, extent, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
-from selfheal.serving.standing import Standing
+from selfheal.serving.standing import Standing, complaints
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
@@ -149,24 +149,13 @@ class ScoringApp:
             raise
         ms = (time.perf_counter() - began) * 1000
         self.metrics.scored(len(request.ids), ms)
-        rows = self._rows(request, scorer, proba.T.tolist(), ms)
+        rows = answered_rows(self._order, request, scorer, proba, ms)
         answered = {
             "predictions": proba.tolist(),
             "prediction_ids": request.ids,
             "model_version": scorer.version,
         }
         return request, rows, answered
-
-    def _rows(self, request: Request, scorer: Scorer, scores: list[list[float]], ms: float) -> list[Row]:
-        columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
-        if scorer.model.nullable:
-            for name in scorer.model.nullable.intersection(columns):
-                columns[name] = [None if math.isnan(value) else value for value in columns[name]]
-        columns.update(zip(scorer.texts, request.words, strict=True))
-        features = [columns[name] for name in self._order]
-        return list(
-            zip(request.ids, request.times, *features, *scores, repeat(scorer.version), repeat(ms), strict=False)
-        )
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:
         _check_json(scope)
@@ -229,20 +218,7 @@ class ScoringApp:
 
     def complaints(self) -> list[str]:
         """Why the service is degraded; empty when it is well."""
-        log, out = self.log.state, []
-        if self.source.error:
-            out.append(f"the pointer cannot be followed: {self.source.error}")
-        elif self.source.age > self.config.stale_s:
-            out.append(f"the pointer was last read {self.source.age:.0f} s ago (limit {self.config.stale_s:g} s)")
-        if log.failing_since is not None:
-            seconds = time.monotonic() - log.failing_since
-            out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
-        if log.lost_recently and log.dropped:
-            mb = self.config.queue_bytes / 2**20
-            out.append(f"{log.dropped} answered rows were dropped, because more than {mb:.3g} MiB of them waited")
-        if log.lost_recently and log.refused:
-            out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
-        return [*out, *self.standing.complaints().values()]
+        return [*complaints(self.source, self.log, self.config), *self.standing.complaints().values()]
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         source = self.source

@@ -31,6 +31,7 @@ VALUE_BYTES = 40
 """What a number of a row takes in memory, its place in the row included."""
 _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
+_ROOM_S = 0.02
 
 _log = logging.getLogger("selfheal.serving")
 
@@ -89,6 +90,11 @@ class LogWriter:
         large request is not lost beside an empty queue.
     spill
         Folder for what is left when the process ends; without it that is lost.
+
+    Attributes
+    ----------
+    busy
+        Held while its thread uses the database: who takes it keeps the thread still, as a fork must.
     """
 
     def __init__(self, table: InferenceTable, model: str, capacity: int, spill: Path | None = None) -> None:
@@ -98,6 +104,7 @@ class LogWriter:
         self._folder = spill
         self._queue: deque[_Entry] = deque()
         self._lock = threading.Lock()
+        self.busy = threading.Lock()
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._closing = False
@@ -140,6 +147,11 @@ class LogWriter:
             return await asyncio.wait_for(done, timeout)
         except TimeoutError:
             return False
+
+    def wait_for_room(self) -> None:
+        """Wait while the queue is full, for as long as the database takes rows."""
+        while self._waiting_bytes >= self._capacity and self.state.failing_since is None and self._thread.is_alive():
+            time.sleep(_ROOM_S)
 
     def close(self) -> None:
         """Keep what waits in a file, commit it for as long as ten seconds, and stop."""
@@ -192,7 +204,9 @@ class LogWriter:
         give_up: float | None = None
         replayed = self._folder is None
         while True:
-            replayed = replayed or self._replay()
+            if not replayed:
+                with self.busy:
+                    replayed = self._replay()
             self._wake.wait(None if replayed else pause)
             if self._closing and give_up is None:
                 give_up = time.monotonic() + _CLOSING_S
@@ -200,7 +214,8 @@ class LogWriter:
                 self._urgent.wait(GATHER_S)
             self._wake.clear()
             self._urgent.clear()
-            failed = not (self._drain() and self._note_refusals())
+            with self.busy:
+                failed = not (self._drain() and self._note_refusals())
             if self._closing and (not self._queue or (give_up is not None and time.monotonic() > give_up)):
                 return
             if failed or self._queue or self._closing:

@@ -86,7 +86,7 @@ def parse(body: bytes | bytearray, scorer: Scorer, *, latest_us: float) -> Reque
     params = message.get("params") or {}
     if not isinstance(params, dict):
         raise InputError("params must be an object: {event_time: [...], prediction_ids: [...], durable: true}")
-    ids, times, durable = _params(params, n, latest_us) if params else (next_ids(n), [_now_us()] * n, False)
+    ids, times, durable = _params(params, n, latest_us) if params else (next_ids(n), [now_us()] * n, False)
     return Request(numbers, words, ids, times, durable)
 
 
@@ -98,7 +98,7 @@ def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
     try:
         message = _message(body)
     except InputError:
-        return 1, _now_us()
+        return 1, now_us()
     rows = next((message[name] for name in FORMS if name in message), None)
     if isinstance(rows, dict):  # the rows of a split, or the first column
         rows = rows.get("data", next(iter(rows.values()), None))
@@ -108,11 +108,12 @@ def extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]:
     try:
         at = _time(times[0] if isinstance(times, list) and times else times, 0)
     except InputError:
-        return n, _now_us()
-    return n, at if at <= latest_us else _now_us()
+        return n, now_us()
+    return n, at if at <= latest_us else now_us()
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """Microseconds since 1970 by this machine's clock."""
     return time.time_ns() // 1000
 
 
@@ -267,7 +268,7 @@ def _checked(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], lis
         except OverflowError:
             numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
         if np.isfinite(numbers).all():
-            return numbers, _words(columns, scorer)
+            return numbers, checked_words(columns, scorer)
     return _judged(columns, scorer)
 
 
@@ -282,10 +283,16 @@ def _judged(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list
     except (TypeError, ValueError, OverflowError) as error:
         words = f"a numeric column holds a value that is not a number: {error}"
         raise InputError(words, reason="not a number") from error
-    return numbers, _words(columns, scorer)
+    return numbers, checked_words(columns, scorer)
 
 
-def _words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
+def checked_words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
+    """The text features in the model's order: text that a database can hold, None where a gap is known.
+
+    Raises
+    ------
+    InputError
+    """
     words: list[Sequence[str | None]] = []
     for name in scorer.texts:
         column = columns[name]
@@ -325,16 +332,22 @@ def _params(params: dict[str, Any], n: int, latest_us: float) -> tuple[list[str]
     ids = params.get("prediction_ids")
     times = params.get("event_time")
     return (
-        next_ids(n) if ids is None else _ids(ids, n),
-        [_now_us()] * n if times is None else _times(times, n, latest_us),
+        next_ids(n) if ids is None else checked_ids(ids, n, "params.prediction_ids"),
+        [now_us()] * n if times is None else checked_times(times, n, latest_us, "params.event_time"),
         durable,
     )
 
 
-def _ids(ids: Any, n: int) -> list[str]:
+def checked_ids(ids: Any, n: int, where: str) -> list[str]:
+    """Prediction ids [n]: a list, each printable and once; ``where`` says in a message who gave them.
+
+    Raises
+    ------
+    InputError
+    """
     ids = [ids] if isinstance(ids, str) else ids
     if not isinstance(ids, list) or len(ids) != n:
-        raise InputError(f"params.prediction_ids must be a list of {n} ids, one a row")
+        raise InputError(f"{where} must be a list of {n} ids, one a row")
     for prediction_id in ids:
         check_id(prediction_id)
     if len(set(ids)) != n:
@@ -343,11 +356,19 @@ def _ids(ids: Any, n: int) -> list[str]:
     return ids
 
 
-def _times(times: Any, n: int, latest_us: float) -> list[int]:
+def checked_times(times: Any, n: int, latest_us: float, where: str) -> list[int]:
+    """Event times [n] in microseconds since 1970: ISO text or datetimes with their zone, none after ``latest_us``.
+
+    Raises
+    ------
+    InputError
+    """
     times = [times] if isinstance(times, str) else times
     if not isinstance(times, list) or len(times) != n:
-        raise InputError(f"params.event_time must be a list of {n} times, one a row")
-    out = [_time(text, row) for row, text in enumerate(times)]
+        raise InputError(f"{where} must be a list of {n} times, one a row")
+    out = [_time(at, row) for row, at in enumerate(times)]
+    if not out:
+        return out
     newest = max(out)
     if newest > latest_us:
         row = out.index(newest)
@@ -363,7 +384,7 @@ def _times(times: Any, n: int, latest_us: float) -> list[int]:
 
 def _time(text: Any, row: int) -> int:
     try:
-        at = datetime.fromisoformat(text)
+        at = text if isinstance(text, datetime) and text == text else datetime.fromisoformat(text)
     except (ValueError, TypeError):
         fault = f", {shown(text)}, is not a time; send 2026-01-31T12:00:00Z"
     else:
