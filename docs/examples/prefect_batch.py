@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
 
 import selfheal
 
 MODEL = os.environ.get("MODEL", "fraud")
 
 
-@task
+@task(cache_policy=NO_CACHE)
 def score(source: Path, target: Path, follower: selfheal.Follower) -> int:
     """One file: its rows with a probability per class and the version that gave them."""
     rows = pd.read_parquet(source)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, freezes, loop, models, places
+from selfheal.cli import audit, drill, freezes, loop, models, places, score
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -83,6 +83,7 @@ for _command in (
     models.rollback,
     freezes.freeze,
     freezes.unfreeze,
+    score.score,
     models.labels,
     drill.drill,
     places.ui,

@@ -71,7 +71,7 @@ def _texts(column: pd.Series[Any]) -> Sequence[Any]:
 def _times(event_times: Any, n: int, latest_us: float) -> list[int]:
     kept = event_times if isinstance(event_times, pd.DatetimeIndex) else getattr(event_times, "dt", None)
     if n and kept is not None and kept.tz is not None and len(event_times) == n and not event_times.isna().any():
-        made = pd.DatetimeIndex(event_times).as_unit("us").to_numpy().view(np.int64)
+        made = pd.DatetimeIndex(event_times).as_unit("us").tz_convert(None).to_numpy().astype(np.int64)
         if to_us(EARLIEST) <= made.min() and made.max() < min(latest_us, to_us(LATEST)):
             return [int(at) for at in made.tolist()]
     return checked_times(_listed(event_times), n, latest_us, "event_times")

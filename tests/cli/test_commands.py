@@ -56,7 +56,7 @@ def commands() -> Sequence[str]:
 
 def test_the_commands_in_the_order_of_use() -> None:
     names = ["demo", "adopt", "serve", "up", "monitor", "heal", "audit"]
-    names += ["status", "approve", "promote", "rollback", "freeze", "unfreeze", "labels", "drill", "ui"]
+    names += ["status", "approve", "promote", "rollback", "freeze", "unfreeze", "score", "labels", "drill", "ui"]
     assert commands() == names
 
 
