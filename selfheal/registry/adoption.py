@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from selfheal.adapter import Adapter
@@ -49,7 +52,13 @@ class Adoption:
         return self.message
 
 
-def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: InferenceTable) -> Adoption:
+def adopt_model(
+    name: str,
+    model: MonitoredModel,
+    registry: Registry,
+    table: InferenceTable,
+    source: Mapping[str, str] | None = None,
+) -> Adoption:
     """Store `model` as a base and register the identity adapter: in Production the first time, later in Staging.
 
     Run again after a failure, it finishes what is missing. The same base with another policy renews the policy.
@@ -58,6 +67,8 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     ----------
     name
         As :func:`selfheal.policy.check_name` allows.
+    source
+        Tags of a new base that say where it is from.
 
     Raises
     ------
@@ -71,7 +82,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     table.create(name, model.dtypes, model.classes_.tolist())
     registry.create_store(table.served())
     before, pointer = _versions(registry, name), table.pointer(name)
-    base_version, new_base = registry.register_base(name, model)
+    base_version, new_base = registry.register_base(name, model, source=source)
     existing = [] if new_base else [i for i in before if i.base_version == base_version]
     version = existing[0].version if existing else _register_identity(name, model, registry, base_version)
     renewed = _keep_policy(name, version, base_version, model, registry, table)
@@ -111,6 +122,28 @@ def adopt(name: str, model: MonitoredModel, settings: Settings | None = None) ->
     table = InferenceTable(here.database_url)
     try:
         return adopt_model(name, model, Registry(here), table)
+    finally:
+        table.close()
+
+
+def adopt_from(
+    name: str,
+    uri: str,
+    reference: pd.DataFrame,
+    target: str,
+    settings: Settings,
+    *,
+    policy: Path | None = None,
+    trusted_by: str | None = None,
+) -> Adoption:
+    """Adopt a network that MLflow has, see :func:`selfheal.registry.imported.imported`, as :func:`adopt` does."""
+    from selfheal.registry.imported import imported
+
+    check_name(name)
+    model, source = imported(uri, reference, target, settings, policy=policy, trusted_by=trusted_by)
+    table = InferenceTable(settings.database_url)
+    try:
+        return adopt_model(name, model, Registry(settings), table, source)
     finally:
         table.close()
 

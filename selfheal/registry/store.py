@@ -198,7 +198,9 @@ class Registry(RunLog):
 
     # ------------------------------------------------------------------ bases
 
-    def register_base(self, name: str, model: MonitoredModel, run_id: str | None = None) -> tuple[int, bool]:
+    def register_base(
+        self, name: str, model: MonitoredModel, run_id: str | None = None, source: Mapping[str, str] | None = None
+    ) -> tuple[int, bool]:
         """The version of ``<name>-base`` that is this very model, whatever its policy; stored now if there is none.
 
         Returns
@@ -215,7 +217,7 @@ class Registry(RunLog):
                         return held.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
-            tags = {"policy_digest": model.policy.digest}
+            tags = {"policy_digest": model.policy.digest, **(source or {})}
             text = (
                 f"{len(model.features)} features, classes {', '.join(map(str, model.classes_))}, "
                 f"{len(model.reference):,} reference rows."
