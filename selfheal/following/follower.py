@@ -111,6 +111,16 @@ class _Here:
     writer: LogWriter | None
     standing: Standing
 
+    @property
+    def busy(self) -> list[threading.Lock]:
+        """Held by its threads while they use a connection."""
+        return [each.busy for each in (self.source, self.writer) if each is not None]
+
+    def disconnect(self) -> None:
+        """Leave no connection open; the next use opens one."""
+        self.table.close()
+        self.source.disconnect()
+
     def close(self) -> None:
         self.source.close()
         if self.writer is not None:
@@ -144,6 +154,7 @@ class Follower:
         self._closed = False
         self._lock = threading.Lock()
         self._inherited: list[_Here] = []
+        self._at_exit: util.Finalize | None = None
         self._here: _Here | None = self._opened()
         self._order = tuple(self._here.table.schema(name).dtypes) if self._logs else ()
         self._begin(self._here)
@@ -224,7 +235,8 @@ class Follower:
             here, self._here, self._closed = self._here, None, True
         forks.forget(self)
         if here is not None:
-            self._at_exit.cancel()
+            if self._at_exit is not None:
+                self._at_exit.cancel()
             here.close()
 
     def __enter__(self) -> Follower:
@@ -239,13 +251,13 @@ class Follower:
         return Follower, self._arguments  # another process follows by itself
 
     def __repr__(self) -> str:
-        here = self._here
-        serves = "closed" if here is None else f"version {here.source.scorer.version}"
+        here = self._here or next(iter(self._inherited[-1:]), None)
+        serves = "closed" if here is None or self._closed else f"version {here.source.scorer.version}"
         return f"Follower({self.name!r}, {serves}, via {self._via})"
 
     def __del__(self) -> None:
         here = self.__dict__.get("_here")
-        if here is not None:
+        if here is not None and self._at_exit is not None:
             self._at_exit.cancel()
             with suppress(RuntimeError):  # the interpreter ends, and has closed it
                 threading.Thread(target=here.close, daemon=True).start()
@@ -294,13 +306,12 @@ class Follower:
 
     # See forks: called around os.fork.
 
-    def still(self) -> list[Any]:
-        """The locks that keep this process's threads from being amid something, while a fork copies them."""
-        here = self._here
-        return [] if here is None else [lock.busy for lock in (here.source, here.writer) if lock is not None]
+    def here(self) -> _Here | None:
+        """What this process has of it."""
+        return self._here
 
     def inherit(self) -> None:
-        """In the child: threads are gone, connections are the parent's. They are left alone, and never closed here."""
+        """In the child: its threads are gone. What they had is not used, nor ever closed, here."""
         self._lock = threading.Lock()
         if self._here is not None:
             self._inherited.append(self._here)

@@ -1,6 +1,8 @@
 """Followers through ``os.fork``: their threads hold still while it copies the process, and the child begins anew.
 
-A lock that another thread holds at that moment stays locked in the child for ever, within SQLite and MLflow too.
+A lock that another thread holds at that moment stays locked in the child for ever, within SQLite and MLflow too. And no
+connection may be open: to SQLite a child would seem to hold the locks of its parent's, which end with the parent, and
+whoever closes the file last would take the child's unread rows away.
 """
 
 from __future__ import annotations
@@ -36,8 +38,12 @@ def forget(follower: Follower) -> None:
 
 def _before() -> None:
     _forking.acquire()
-    for follower in list(_followers):
-        _held.extend(lock for lock in follower.still() if lock.acquire(timeout=PATIENCE_S))
+    for here in [follower.here() for follower in list(_followers)]:
+        if here is not None:
+            got = [lock for lock in here.busy if lock.acquire(timeout=PATIENCE_S)]
+            _held.extend(got)
+            if len(got) == len(here.busy):
+                here.disconnect()
 
 
 def _after_in_parent() -> None:

@@ -36,6 +36,9 @@ class Settled(Source):
         self._settings = settings
         super().__init__(config, table)
 
+    def disconnect(self) -> None:
+        """It has no connection but the table's."""
+
     def forked(self, table: InferenceTable) -> Settled:
         """The same in a forked child: what serves goes on serving, by a thread and connections of its own."""
         other = copy.copy(self)
@@ -66,10 +69,14 @@ class Production(Source):
         self._seen: tuple[int, str, Pointer] | None = None
         super().__init__(config, InferenceTable(settings.database_url))
 
+    def disconnect(self) -> None:
+        """Close MLflow's connections; the next look opens one."""
+        self._registry.disconnect()
+
     def forked(self, table: InferenceTable) -> Production:
         """As :meth:`Settled.forked`."""
         other = copy.copy(self)
-        other._table, other._registry = table, self._registry.forked()
+        other._table, other._registry = table, Registry(self._settings)
         other.renew()
         return other
 

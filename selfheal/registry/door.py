@@ -156,9 +156,9 @@ class Door:
                 raise
             raise ours from error
 
-    def forget_connections(self) -> None:
-        """For a forked child: MLflow opens connections of its own, and leaves its parent's as they are."""
-        _drop_connections(self.uri, close=False)
+    def disconnect(self) -> None:
+        """Close the connections to an embedded store; the next use opens one."""
+        _drop_connections(self.uri)
 
     def _make_client(self) -> MlflowClient:
         for name, value in _PATIENCE.items():
@@ -258,13 +258,13 @@ def embedded_file(uri: str) -> Path | None:
     return Path(unquote(uri.partition("://")[2].partition("?")[0]).removeprefix("/")).absolute()
 
 
-def _drop_connections(uri: str, *, close: bool = True) -> None:
+def _drop_connections(uri: str) -> None:
     """Let MLflow open its file anew: its stores keep connections to one that was replaced."""
     for part in ("model_registry", "tracking"):
         module = sys.modules.get(f"mlflow.store.{part}.sqlalchemy_store")
         engine = module.SqlAlchemyStore._engine_map.get(uri) if module else None
         if engine is not None:
-            engine.dispose(close=close)
+            engine.dispose()
 
 
 def without_password(uri: str) -> str:

@@ -63,10 +63,9 @@ class Registry(RunLog):
         super().__init__(Door(settings))
         self.settings = settings
 
-    def forked(self) -> Registry:
-        """The same store for a forked child, which must use no connection of its parent's."""
-        self._door.forget_connections()
-        return Registry(self.settings)
+    def disconnect(self) -> None:
+        """Close MLflow's connections to an embedded store, before a fork, say; the next use opens one."""
+        self._door.disconnect()
 
     def create_store(self, adopted: Sequence[str]) -> None:
         """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""

@@ -102,8 +102,10 @@ class Source:
                 with self.busy:
                     self.look()
             except Exception as error:  # the thread must outlive what nobody thought of
-                self.error = f"{type(error).__name__}: {error}"
-                _log.exception("following the pointer failed")
+                words = f"{type(error).__name__}: {error}"
+                if words != self.error:
+                    _log.exception("following the pointer failed")
+                self.error = words
 
     def _first(self) -> Pointer:
         pointer = self._table.pointer(self._config.model)

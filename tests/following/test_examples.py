@@ -128,7 +128,7 @@ def test_a_service_of_ones_own_is_watched_healed_and_swaps(ws, example) -> None:
         (cycle,) = monitor(ws, NAME, end(2))
         assert cycle.heal.promoted and set(cycle.heal.words) == {"temperature: °C → °F", "dew: °C → °F"}
         users.start()
-        assert until(lambda: follower.version == cycle.heal.version, 2.0), "served within two seconds"
+        assert until(lambda: follower.version == cycle.heal.version)
         after = post(f"{url}/score", window(celsius[0], 2))[1]
         assert (before["version"], after["version"]) == (1, cycle.heal.version)
         truth = celsius[0].y.to_numpy()

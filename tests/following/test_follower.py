@@ -6,6 +6,7 @@ import logging
 import math
 import multiprocessing
 import pickle
+import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -120,17 +121,18 @@ def test_a_forked_child_follows_and_logs_by_itself(place, following, request) ->
     process.start()
     assert until(lambda: not told.empty(), 30), "the child hangs"
     assert told.get() == (len(many), True)
+    follower.close()  # the parent's connections are gone: SQLite asks the child's locks who else is there
     place.settle(2, offset(1.0))
+    with sqlite3.connect(place.database) as last:
+        last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    last.close()
     go.set()
-    assert told.get()
+    assert told.get(), "a settled version is seen"
     process.join(30)
     assert process.exitcode is not None  # what else it loaded (Prefect, say) may fail at its end
-    assert until(lambda: follower.version == 2)
-    follower.predict_proba(rows.iloc[:3])
-    follower.close()
     log = place.logged()
     assert (log.version == 1).sum() == 2 * len(many), "parent and child gave the same ids"
-    assert (log.version == 2).sum() == 10
+    assert (log.version == 2).sum() == 7
 
 
 def test_what_serves_goes_on_without_the_database_and_says_so_once(place, following, caplog) -> None:
