@@ -117,7 +117,7 @@ def test_a_forked_child_follows_and_logs_by_itself(place, following, request) ->
         told.put(until(lambda: follower.version == 2))
         follower.predict_proba(rows.iloc[:7])  # and it ends without closing
 
-    process = fork.Process(target=child)
+    process = fork.Process(target=child, daemon=True)
     process.start()
     assert until(lambda: not told.empty(), 30), "the child hangs"
     assert told.get() == (len(many), True)

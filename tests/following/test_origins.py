@@ -35,15 +35,17 @@ def test_mlflow_alone_is_followed_and_what_serves_is_kept(ws, here: Path, caplog
         assert (follower.version, follower.trouble) == (1, "")
         before = follower.predict_proba(FRAME)
         np.testing.assert_allclose(before, ws.registry.load(NAME).predict_proba(FRAME), atol=1e-6)
-        told, go = multiprocessing.get_context("fork").SimpleQueue(), multiprocessing.get_context("fork").Event()
+        fork = multiprocessing.get_context("fork")
+        told, go = fork.SimpleQueue(), fork.Event()
 
         def child() -> None:
             told.put(follower.version)
             go.wait(30)
             told.put(until(lambda: follower.version == 2))
 
-        process = multiprocessing.get_context("fork").Process(target=child)
+        process = fork.Process(target=child, daemon=True)
         process.start()
+        assert until(lambda: not told.empty(), 30), "the child hangs"
         assert told.get() == 1
         ws.registry.transition(NAME, 2, "Production")
         go.set()
