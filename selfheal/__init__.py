@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SelfhealError,
         UnavailableError,
     )
+    from selfheal.following import Follower, follow
     from selfheal.healing.heal import heal
     from selfheal.healing.outcome import Outcome
     from selfheal.model import MonitoredModel
@@ -42,6 +43,8 @@ _HOME = {
     "RefusedError": "errors",
     "SelfhealError": "errors",
     "UnavailableError": "errors",
+    "Follower": "following",
+    "follow": "following",
     "Outcome": "healing",
     "heal": "healing.heal",
     "MonitoredModel": "model",
@@ -55,6 +58,7 @@ __all__ = [
     "Adapter",
     "ArtifactError",
     "BusyError",
+    "Follower",
     "FormatError",
     "HeldError",
     "InputError",
@@ -69,6 +73,7 @@ __all__ = [
     "Settings",
     "UnavailableError",
     "adopt",
+    "follow",
     "heal",
     "load",
 ]

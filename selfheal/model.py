@@ -226,6 +226,10 @@ class MonitoredModel:
             Naming column, row and value: a missing column, text in a number, NaN or an infinity in a column that
             had none in the reference.
         """
+        return self.checked(frame)[0]
+
+    def checked(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
+        """:meth:`check_rows`, and the numeric features beside them, float64 [n, d] in the model's order."""
         self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
@@ -236,7 +240,7 @@ class MonitoredModel:
         values = columns[numeric].to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             self._refuse_non_finite(values, numeric)
-        return columns
+        return columns, values
 
     def check_columns(self, names: Collection[str]) -> None:
         """Refuse columns among which one of the features is missing, naming it."""

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places, start
+from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places, score, start
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -86,6 +86,7 @@ for _command in (
     models.rollback,
     freezes.freeze,
     freezes.unfreeze,
+    score.score,
     models.labels,
     drill.drill,
     evidence.evidence,

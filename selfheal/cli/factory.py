@@ -7,16 +7,19 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import selfheal
 from selfheal.errors import InputError, SelfhealError, nearest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 _OTHERS: tuple[str, ...] = (
@@ -55,6 +58,28 @@ def build(spec: str) -> MonitoredModel:
     if not isinstance(model, MonitoredModel):
         raise InputError(f"{spec!r} gives a {type(model).__name__}; it must return a selfheal.MonitoredModel")
     return model
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """The rows of a Parquet, CSV or JSON lines file.
+
+    Raises
+    ------
+    InputError
+        Its name ends in none of these, or it cannot be read.
+    """
+    import pandas as pd
+
+    lines: Callable[[Path], Any] = partial(pd.read_json, lines=True)
+    readers: dict[str, Callable[[Path], Any]] = {".parquet": pd.read_parquet, ".pq": pd.read_parquet}
+    readers |= {".csv": pd.read_csv, ".jsonl": lines, ".ndjson": lines}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path} is of no format that is read; its name must end in one of {', '.join(readers)}")
+    try:
+        rows: pd.DataFrame = readers[path.suffix.lower()](path)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return rows
 
 
 def _from_file(path: Path) -> ModuleType:

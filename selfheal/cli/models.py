@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,30 +11,74 @@ from selfheal.cli.output import ACTOR, Example, as_option, json_option, progress
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 
+if TYPE_CHECKING:
+    from selfheal.registry.adoption import Adoption
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 
 @click.command(cls=Example, short_help="Put a model under watch.", epilog="selfheal adopt fraud my_models.py:fraud")
 @click.argument("name")
-@click.argument("factory", metavar="MODULE_OR_FILE:FACTORY")
+@click.argument("factory", metavar="MODULE_OR_FILE:FACTORY", required=False)
+@click.option("--from", "uri", metavar="URI", help="A network that MLflow has: models:/NAME/7, with the two below.")
+@click.option("--reference", type=_FILE, help="Labelled rows: the network's inputs in its order, and the label.")
+@click.option("--target", metavar="COLUMN", help="The label's column.")
+@click.option("--trust", is_flag=True, help="Open a pickled network once, in a process without credentials.")
+@as_option("Who trusts it")
 @json_option
-def adopt(name: str, factory: str, json_file: Path | None) -> None:
+def adopt(
+    name: str,
+    factory: str | None,
+    uri: str | None,
+    reference: Path | None,
+    target: str | None,
+    trust: bool,
+    actor: str,
+    json_file: Path | None,
+) -> None:
     """Put a model under watch: version 1 with an identity adapter, in Production.
 
     FACTORY is a function without arguments that returns a selfheal.MonitoredModel. Adopting a name again registers
     a new base; its identity adapter then waits in Staging.
     """
-    from selfheal.cli.factory import build
     from selfheal.policy import check_name
 
     check_name(name)
+    if factory is not None and uri is None and reference is None and target is None and not trust:
+        done = _adopted(name, factory)
+    elif factory is None and uri is not None and reference is not None and target is not None:
+        done = _imported(name, uri, reference, target, actor if trust else None)
+    else:
+        raise InputError("give MODULE_OR_FILE:FACTORY, or --from, --reference and --target together")
+    click.echo(str(done))
+    click.echo(f"start everything: selfheal up; scoring alone: selfheal serve {name}")
+    write_json(json_file, done)
+
+
+def _adopted(name: str, factory: str) -> Adoption:
+    from selfheal.cli.factory import build
+
     with progress(f"building {name} with {factory}"):
         model = build(factory)
     import selfheal
 
     with progress(f"adopting {name}"):
-        done = selfheal.adopt(name, model)
-    click.echo(str(done))
-    click.echo(f"start everything: selfheal up; scoring alone: selfheal serve {name}")
-    write_json(json_file, done)
+        return selfheal.adopt(name, model)
+
+
+def _imported(name: str, uri: str, reference: Path, target: str, trusted_by: str | None) -> Adoption:
+    from selfheal.cli.factory import read_rows
+    from selfheal.registry.adoption import adopt_from
+    from selfheal.settings import Settings
+
+    here = Settings.from_env()
+    policy = here.rules / f"{name}.yaml"
+    rows = read_rows(reference)
+    with progress(f"adopting {uri} as {name}"):
+        return adopt_from(
+            name, uri, rows, target, here, policy=policy if policy.is_file() else None, trusted_by=trusted_by
+        )
 
 
 @click.command(cls=Example, short_help="Show what serves and how it is.", epilog="selfheal status fraud")

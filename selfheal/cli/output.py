@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -115,3 +116,31 @@ def progress(words: str) -> Iterator[None]:
 
     with Console(stderr=True).status(words):
         yield
+
+
+LINE_S = 5.0
+"""Between two lines about how far something is, where there is no terminal."""
+
+
+@contextmanager
+def counted(words: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Gives what is told how many are done, and of how many: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        click.echo(words, err=True)
+        due = time.monotonic() + LINE_S
+
+        def tell(done: int, total: int | None) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + LINE_S
+                click.echo(f"{done:,}{f' of {total:,}' if total else ''} {unit}", err=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task(words, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -257,7 +257,7 @@ def _prove(made: Cut, output: Any, rows: Tensor, hidden: Tensor) -> None:
     with torch.no_grad():
         logits = made.head(hidden).reshape(len(rows), -1)
         check_dropped(made.dropped, logits.shape[1])
-        found = _ended(logits, made.dropped)
+        found = ended(logits, made.dropped)
         if _reached(made.backbone, rows, hidden) and near(found, wanted, AGREEMENT):
             return
         why = _why(logits, wanted)
@@ -272,7 +272,8 @@ def _reached(backbone: nn.Module, rows: Tensor, hidden: Tensor) -> bool:
     return False  # something after the head fails on what goes into it
 
 
-def _ended(logits: Tensor, ending: str) -> Tensor:
+def ended(logits: Tensor, ending: str) -> Tensor:
+    """Logits [n, k] through the layer that was left out; as they are where none was."""
     if ending == "Sigmoid":
         return logits.sigmoid()
     return {"Softmax": logits.softmax(1), "LogSoftmax": logits.log_softmax(1)}.get(ending, logits)
@@ -285,7 +286,7 @@ def _why(logits: Tensor, wanted: Tensor) -> str:
     if near(logits, wanted, AGREEMENT):
         return "forward() indexes or reshapes what the head gives; return it as it is, [n, k] or [n, 1]"
     for ending in ("Softmax", "LogSoftmax", "Sigmoid"):
-        if near(_ended(logits, ending), wanted, AGREEMENT):
+        if near(ended(logits, ending), wanted, AGREEMENT):
             return (
                 f"forward() applies a {ending.lower()} to what the head gives, as a function; return the head's output "
                 "from forward(), the model applies a softmax by itself"

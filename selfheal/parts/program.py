@@ -53,6 +53,7 @@ _EXPRESSION = re.compile(
 # Anything that carries an object, a subgraph or an operator by name instead of a tensor or a number.
 _FORBIDDEN_KEYS = {"as_custom_obj", "custom_obj", "as_graph", "as_operator", "token", "class_fqn"}
 _MUST_BE_EMPTY = {"guards_code", "custom_obj_values", "treespec_namedtuple_fields", "metadata"}
+_NOTES = {"guards_code", "metadata"}
 _SPEC_TYPES = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 _SPEC_CONTEXTS = {None, "null", "[]"}
 
@@ -102,6 +103,30 @@ def export_program(module: nn.Module, rows: Tensor) -> bytes:
         raise InputError(f"torch.export stored {_name(module)} in a form that is not opened again: {error}") from error
     check_agreement(module, stored, rows, what=_name(module))
     return data
+
+
+def without_samples(data: bytes, *, what: str = "program") -> bytes:
+    """An archive that somebody else wrote, without its example inputs (a pickle), notes and guards (source text).
+
+    Nothing of it is interpreted but JSON; `open_program` then asks of the rest what it asks of every archive.
+
+    Raises
+    ------
+    ArtifactError
+        It is no archive, or holds an unknown entry.
+    """
+    entries = _entries(data, what, samples=True)
+    program = _json(entries[_MODEL], f"{what}: {_MODEL}")
+    _emptied(program)
+    return _rewrite(entries | {_SAMPLES: b"", _MODEL: json.dumps(program).encode()}).getvalue()
+
+
+def _emptied(value: Any) -> None:
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _emptied(item)
+    if isinstance(value, dict):
+        for name in _NOTES & set(value):
+            value[name] = type(value[name])()
 
 
 def open_program(data: bytes, *, what: str = "program") -> nn.Module:
@@ -166,7 +191,7 @@ def check_agreement(module: nn.Module, stored: nn.Module, rows: Tensor, *, what:
             )
 
 
-def _entries(data: bytes, what: str) -> dict[str, bytes]:
+def _entries(data: bytes, what: str, *, samples: bool = False) -> dict[str, bytes]:
     """Whitelisted entries without the archive's own prefix, refused before any is interpreted."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -186,7 +211,7 @@ def _entries(data: bytes, what: str) -> dict[str, bytes]:
     missing = sorted({_MODEL, _SAMPLES, *_CONFIGS} - set(entries))
     if missing:
         raise ArtifactError(f"{what}: {missing[0]} is missing from the archive; it was not opened")
-    if entries[_SAMPLES]:
+    if entries[_SAMPLES] and not samples:
         raise ArtifactError(
             f"{what}: {_SAMPLES} holds {len(entries[_SAMPLES])} bytes, which torch would unpickle; it was not opened. "
             "Archives written by selfheal leave it empty: adopt the model again from its source"

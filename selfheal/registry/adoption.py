@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from selfheal.adapter import Adapter
@@ -51,7 +53,13 @@ class Adoption:
         return self.message
 
 
-def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: InferenceTable) -> Adoption:
+def adopt_model(
+    name: str,
+    model: MonitoredModel,
+    registry: Registry,
+    table: InferenceTable,
+    source: Mapping[str, str] | None = None,
+) -> Adoption:
     """Store `model` as a base and register the identity adapter: in Production the first time, later in Staging.
 
     Run again after a failure, it finishes what is missing. The same base with another policy renews the policy.
@@ -60,6 +68,8 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     ----------
     name
         As :func:`selfheal.policy.check_name` allows.
+    source
+        Tags of a new base that say where it is from.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def adopt_model(name: str, model: MonitoredModel, registry: Registry, table: Inf
     table.create(name, model.dtypes, model.classes_.tolist())
     registry.create_store(table.served())
     before, pointer = _versions(registry, name), table.pointer(name)
-    base_version, new_base = registry.register_base(name, model)
+    base_version, new_base = registry.register_base(name, model, source=source)
     existing = [] if new_base else [i for i in before if i.base_version == base_version]
     version = existing[0].version if existing else _register_identity(name, model, registry, base_version)
     renewed = _keep_policy(name, version, base_version, model, registry, table)
@@ -144,6 +154,28 @@ def rehearse(name: str, model: MonitoredModel, settings: Settings | None = None)
         place = Path(scratch) / "base"
         save_base(model, place)
         return sum(file.stat().st_size for file in place.iterdir())
+
+
+def adopt_from(
+    name: str,
+    uri: str,
+    reference: pd.DataFrame,
+    target: str,
+    settings: Settings,
+    *,
+    policy: Path | None = None,
+    trusted_by: str | None = None,
+) -> Adoption:
+    """Adopt a network that MLflow has, see :func:`selfheal.registry.imported.imported`, as :func:`adopt` does."""
+    from selfheal.registry.imported import imported
+
+    check_name(name)
+    model, source = imported(uri, reference, target, settings, policy=policy, trusted_by=trusted_by)
+    table = InferenceTable(settings.database_url)
+    try:
+        return adopt_model(name, model, Registry(settings), table, source)
+    finally:
+        table.close()
 
 
 def load(name: str, settings: Settings | None = None) -> MonitoredModel:

@@ -156,6 +156,10 @@ class Door:
                 raise
             raise ours from error
 
+    def disconnect(self) -> None:
+        """Close the connections to an embedded store; the next use opens one."""
+        _drop_connections(self.uri)
+
     def _make_client(self) -> MlflowClient:
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)

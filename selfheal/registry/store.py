@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, NotFoundError
+from selfheal.errors import ArtifactError
 from selfheal.model import MonitoredModel
 from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
 from selfheal.registry.bases import BASE_FILES, Bases, base_name, of_ours
@@ -62,6 +62,10 @@ class Registry:
         self.runs = RunLog(self._door)
         self._files = VersionFiles(self._door, settings.cache)
         self._bases = Bases(self.store, self._files, settings.cache)
+
+    def disconnect(self) -> None:
+        """Close MLflow's connections to an embedded store, before a fork, say; the next use opens one."""
+        self._door.disconnect()
 
     def create_store(self, adopted: Sequence[str]) -> None:
         """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""
@@ -116,13 +120,7 @@ class Registry:
         ArtifactError
             A file is not what was registered; nothing of it was run.
         """
-        if version is None:
-            numbers = self.store.in_stage(name, stage)
-            if not numbers:
-                stages = ", ".join(f"v{i.version} {i.stage}" for i in self.versions(name))
-                raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
-            version = numbers[-1]
-        info = self.version(name, version)
+        info = self.store.resolved(name, stage) if version is None else self.version(name, version)
         adapter = self.adapter(name, info)
         base = self._bases.of(name, info)
         directory = self._bases.folder(base_name(name), base)
@@ -253,7 +251,9 @@ class Registry:
 
     # ------------------------------------------------------------------ bases
 
-    def register_base(self, name: str, model: MonitoredModel, run_id: str | None = None) -> tuple[int, bool]:
+    def register_base(
+        self, name: str, model: MonitoredModel, run_id: str | None = None, source: Mapping[str, str] | None = None
+    ) -> tuple[int, bool]:
         """The version of ``<name>-base`` that is this very model, whatever its policy; stored now if there is none.
 
         Returns
@@ -270,7 +270,7 @@ class Registry:
                         return held.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
-            tags = {"policy_digest": model.policy.digest}
+            tags = {"policy_digest": model.policy.digest, **(source or {})}
             text = (
                 f"{len(model.features)} features, classes {', '.join(map(str, model.classes_))}, "
                 f"{len(model.reference):,} reference rows."

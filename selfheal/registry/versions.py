@@ -139,6 +139,22 @@ class VersionStore:
         _check_stage(stage)
         return [info.version for info in self.versions(name) if info.stage == stage]
 
+    def resolved(self, name: str, stage: str = "Production") -> VersionInfo:
+        """The version that ``models:/NAME/STAGE`` is: of several in the stage the highest number.
+
+        Raises
+        ------
+        NotFoundError
+            No such model, or the stage is empty.
+        """
+        _check_stage(stage)
+        infos = self.versions(name)
+        for info in reversed(infos):
+            if info.stage == stage:
+                return info
+        stages = ", ".join(f"v{i.version} {i.stage}" for i in infos)
+        raise NotFoundError(f"{name!r} has no version in {stage} ({stages}); move one there in MLflow")
+
     def transition(self, name: str, version: int, stage: str, archive_others: bool = False) -> None:
         """Move one version to a stage.
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import time
 
 # Ordered ids fall side by side in the table's unique index; random ones would touch a page each.
-_PREFIX = f"{int(time.time()):x}-{secrets.token_hex(5)}-"
 _counter = itertools.count()
+_prefix = ""
+
+
+def _begin() -> None:
+    """Another beginning: a forked child that went on counting would repeat the ids of its parent."""
+    global _prefix
+    _prefix = f"{int(time.time()):x}-{secrets.token_hex(5)}-"
+
+
+_begin()
+os.register_at_fork(after_in_child=_begin)
 
 
 def next_ids(n: int) -> list[str]:
@@ -18,4 +29,4 @@ def next_ids(n: int) -> list[str]:
     >>> first < second
     True
     """
-    return [f"{_PREFIX}{next(_counter):09x}" for _ in range(n)]
+    return [f"{_prefix}{next(_counter):09x}" for _ in range(n)]

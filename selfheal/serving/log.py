@@ -36,6 +36,7 @@ _AGAIN_S = 1.0
 """After a local file could not be written, it is tried again."""
 _RETRY_S = (0.2, 2.0)
 _CLOSING_S = 10.0
+_ROOM_S = 0.02
 
 _log = logging.getLogger("selfheal.serving")
 
@@ -57,6 +58,11 @@ class LogWriter:
         Folder for rows that the database does not have yet; without it a kill loses them.
     spill_bytes
         Bytes that the folder may hold.
+
+    Attributes
+    ----------
+    busy
+        Held while its thread uses the database: who takes it keeps the thread still, as a fork must.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class LogWriter:
         self._backlog: _Batches | None = None if spill is None else self._left(spill)
         self._batch: list[Entry] = []  # of the backlog, being committed
         self._lock = threading.Lock()
+        self.busy = threading.Lock()
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._dirty = threading.Event()
@@ -126,6 +133,11 @@ class LogWriter:
             return await asyncio.wait_for(done, timeout)
         except TimeoutError:
             return False
+
+    def wait_for_room(self) -> None:
+        """Wait while the queue is full, for as long as the database takes rows."""
+        while self._waiting_bytes >= self._capacity and self.state.failing_since is None and self._thread.is_alive():
+            time.sleep(_ROOM_S)
 
     def close(self) -> None:
         """Commit what waits for as long as ten seconds, and stop; what is left then stays in the local file."""
@@ -204,7 +216,8 @@ class LogWriter:
                 self._urgent.wait(GATHER_S)
             self._wake.clear()
             self._urgent.clear()
-            failed = not (self._drain() and self._catch_up() and self._note_refusals())
+            with self.busy:
+                failed = not (self._drain() and self._catch_up() and self._note_refusals())
             if self._closing and (not self._queue or (give_up is not None and time.monotonic() > give_up)):
                 return
             if failed or self._queue or self._closing or self._over:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import Message, Receive, Send, answer, answer_text
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics, gauges, refused
 from selfheal.serving.source import Source
-from selfheal.serving.standing import Standing
+from selfheal.serving.standing import Standing, complaints
 
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 HEAVY = ("mlflow", "evidently", "prefect")
@@ -90,30 +89,7 @@ class Pages:
 
     def complaints(self) -> list[str]:
         """Why the service is degraded; empty when it is well."""
-        log, out = self._log.state, []
-        if self._source.error:
-            out.append(f"the pointer cannot be followed: {self._source.error}")
-        elif self._source.age > self._config.stale_s:
-            out.append(f"the pointer was last read {self._source.age:.0f} s ago (limit {self._config.stale_s:g} s)")
-        if log.failing_since is not None:
-            seconds = time.monotonic() - log.failing_since
-            out.append(f"answered rows have not been logged for {seconds:.0f} s, {log.waiting} wait: {log.error}")
-        if log.lost_recently and log.dropped:
-            out.append(f"{log.dropped} answered rows were dropped: {self._bounds()}")
-        if log.spill_error:
-            out.append(
-                f"answered rows wait in memory alone, where a kill loses them: {log.spill_error}; make room, or see "
-                "that the folder can be written"
-            )
-        if log.lost_recently and log.refused:
-            out.append(f"{log.refused} answered rows were refused by the database; the service's log says why")
-        return [*out, *self.standing.complaints().values()]
-
-    def _bounds(self) -> str:
-        """How many rows may wait, in words."""
-        memory, disk = self._config.queue_bytes / 2**20, self._config.spill_bytes / 2**20
-        file = "" if self._config.spill is None else f" and {disk:.3g} MiB in {self._config.spill}"
-        return f"no more than {memory:.3g} MiB of them may wait in memory{file}, until the database takes them"
+        return [*complaints(self._source, self._log, self._config), *self.standing.complaints().values()]
 
     async def metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         """Count, in Prometheus' text."""

@@ -29,16 +29,22 @@ def read_params(params: Mapping[str, Any], n: int, latest_us: float) -> tuple[li
     ids = params.get("prediction_ids")
     times = params.get("event_time")
     return (
-        next_ids(n) if ids is None else _ids(ids, n),
-        [now_us()] * n if times is None else _times(times, n, latest_us),
+        next_ids(n) if ids is None else checked_ids(ids, n, "params.prediction_ids"),
+        [now_us()] * n if times is None else checked_times(times, n, latest_us, "params.event_time"),
         durable,
     )
 
 
-def _ids(ids: Any, n: int) -> list[str]:
+def checked_ids(ids: Any, n: int, where: str) -> list[str]:
+    """Prediction ids [n]: a list, each printable and once; ``where`` says in a message who gave them.
+
+    Raises
+    ------
+    InputError
+    """
     ids = [ids] if isinstance(ids, str) else ids
     if not isinstance(ids, list) or len(ids) != n:
-        raise InputError(f"params.prediction_ids must be a list of {n} ids, one a row")
+        raise InputError(f"{where} must be a list of {n} ids, one a row")
     for prediction_id in ids:
         check_id(prediction_id)
     if len(set(ids)) != n:
@@ -47,11 +53,19 @@ def _ids(ids: Any, n: int) -> list[str]:
     return ids
 
 
-def _times(times: Any, n: int, latest_us: float) -> list[int]:
+def checked_times(times: Any, n: int, latest_us: float, where: str) -> list[int]:
+    """Event times [n] in microseconds since 1970: ISO text or datetimes with their zone, none after ``latest_us``.
+
+    Raises
+    ------
+    InputError
+    """
     times = [times] if isinstance(times, str) else times
     if not isinstance(times, list) or len(times) != n:
-        raise InputError(f"params.event_time must be a list of {n} times, one a row")
-    out = [read_time(text, row) for row, text in enumerate(times)]
+        raise InputError(f"{where} must be a list of {n} times, one a row")
+    out = [read_time(at, row) for row, at in enumerate(times)]
+    if not out:
+        return out
     newest = max(out)
     if newest > latest_us:
         row = out.index(newest)
@@ -66,9 +80,9 @@ def _times(times: Any, n: int, latest_us: float) -> list[int]:
 
 
 def read_time(text: Any, row: int) -> int:
-    """Microseconds since 1970 of a time as text."""
+    """Microseconds since 1970 of a time: text, or a datetime."""
     try:
-        at = datetime.fromisoformat(text)
+        at = text if isinstance(text, datetime) and text == text else datetime.fromisoformat(text)  # NaT is none
     except (ValueError, TypeError):
         fault = f", {shown(text)}, is not a time; send 2026-01-31T12:00:00Z"
     else:

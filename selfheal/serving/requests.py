@@ -321,7 +321,7 @@ def _checked(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], lis
         except OverflowError:
             numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
         if np.isfinite(numbers).all():
-            return numbers, _words(columns, scorer)
+            return numbers, checked_words(columns, scorer)
     return _judged(columns, scorer)
 
 
@@ -336,10 +336,16 @@ def _judged(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list
     except (TypeError, ValueError, OverflowError) as error:
         words = f"a numeric column holds a value that is not a number: {error}"
         raise InputError(words, reason="not a number") from error
-    return numbers, _words(columns, scorer)
+    return numbers, checked_words(columns, scorer)
 
 
-def _words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
+def checked_words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
+    """The text features in the model's order: text that a database can hold, None where a gap is known.
+
+    Raises
+    ------
+    InputError
+    """
     words: list[Sequence[str | None]] = []
     for name in scorer.texts:
         column = columns[name]

@@ -55,8 +55,13 @@ class Scorer:
         """The model version."""
         return self.pointer.version
 
-    def proba(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
+    def proba(self, numbers: Floats, words: Sequence[Sequence[str | None]], rows: pd.DataFrame | None = None) -> Floats:
         """Probabilities float64 [n, k] of checked rows: numeric columns [n, d] and text columns.
+
+        Parameters
+        ----------
+        rows
+            The same as a frame, where there is one: else it is made for a model without a fast path.
 
         Raises
         ------
@@ -64,20 +69,22 @@ class Scorer:
             If the model's own preprocessing refuses the rows.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            proba = self._raw(numbers, words)
+            proba = self._raw(numbers, words, rows)
             if not np.isfinite(proba).all():
-                rows = np.flatnonzero(~np.isfinite(proba).all(axis=1))
-                near = np.clip(numbers[rows], -LARGEST, LARGEST)
-                proba[rows] = self._raw(near, [[column[row] for row in rows.tolist()] for column in words])
+                odd = np.flatnonzero(~np.isfinite(proba).all(axis=1))
+                near = np.clip(numbers[odd], -LARGEST, LARGEST)
+                proba[odd] = self._raw(near, [[column[row] for row in odd.tolist()] for column in words])
         if not np.isfinite(proba).all():
             row = int(np.argmin(np.isfinite(proba).all(axis=1)))
             raise InputError(f"row {row}: the model gives no probability; a value is missing and not filled")
         return proba
 
-    def _raw(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> Floats:
+    def _raw(self, numbers: Floats, words: Sequence[Sequence[str | None]], rows: pd.DataFrame | None = None) -> Floats:
         try:
             if self.path is not None:
                 return self.path.proba(numbers, words)
+            if rows is not None:
+                return self.model.proba_of_units(self.model.adapter.input_map.apply(rows))
             return self.model.predict_proba(self.frame(numbers, words))
         except InputError:
             raise

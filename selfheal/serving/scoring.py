@@ -6,13 +6,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from itertools import repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.answered import answered_rows
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import ROWS, WHOLE_AT, Message, Receive, TurnedAwayError, header, read_body
 from selfheal.serving.log import LogWriter
@@ -98,7 +98,7 @@ class Scoring:
                 raise
             ms = (time.perf_counter() - began) * 1000
             self._metrics.scored(len(request.ids), ms)
-            return Scored(request, proba, scorer), self._rows(request, scorer, proba.T.tolist(), ms)
+            return Scored(request, proba, scorer), answered_rows(self._order, request, scorer, proba, ms)
 
         def take() -> tuple[Scored, list[Row], bool]:
             scored, rows = score()
@@ -136,14 +136,3 @@ class Scoring:
             return await asyncio.to_thread(work)
         finally:
             self._large -= 1
-
-    def _rows(self, request: Request, scorer: Scorer, scores: list[list[float]], ms: float) -> list[Row]:
-        columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
-        if scorer.model.nullable:
-            for name in scorer.model.nullable.intersection(columns):
-                columns[name] = [None if math.isnan(value) else value for value in columns[name]]
-        columns.update(zip(scorer.texts, request.words, strict=True))
-        features = [columns[name] for name in self._order]
-        return list(
-            zip(request.ids, request.times, *features, *scores, repeat(scorer.version), repeat(ms), strict=False)
-        )

@@ -6,9 +6,10 @@ import hashlib
 import logging
 import threading
 import time
+from pathlib import Path
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
+from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, nearest
 from selfheal.model import MonitoredModel
 from selfheal.registry.archive import MANIFEST, base_folder, load_base
 from selfheal.serving.config import ServingConfig
@@ -40,26 +41,27 @@ class Source:
         Who froze the loop of this model; None while nobody has.
     beat_at
         Monotonic time at which one last said something, or of the start.
+    busy
+        Held while its thread reads or loads: who takes it keeps the thread still, as a fork must.
     """
 
     def __init__(self, config: ServingConfig, table: InferenceTable) -> None:
         self._config, self._table = config, table
         self.error = ""
         self.swaps = 0
-        pointer = table.pointer(config.model)
-        if pointer is None:
-            raise NotFoundError(
-                f"no model {config.model!r} has been adopted into {table.name}; "
-                "adopt it first: selfheal.adopt(name, model), or `selfheal adopt`"
-            )
         self._base: MonitoredModel | None = None
-        self.scorer = self._scorer(pointer)
+        self.scorer = self._scorer(self._first())
         self.read_at = self.beat_at = time.monotonic()
         self.beat: Heartbeat | None = None
         self.freeze: Freeze | None = None
         self._policy = PolicyFile(config.rules, config.model)
         self.terms = self._terms()
         self._beat_due = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        """A thread that was not started, with what it shares: a forked child has none of its parent's."""
+        self.busy = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
 
@@ -81,9 +83,7 @@ class Source:
     def look(self) -> None:
         """Read the pointer; swap if it names something else. What cannot be followed leaves things as they are."""
         try:
-            pointer = self._table.pointer(self._config.model)
-            if pointer is None:
-                raise NotFoundError(f"the pointer of {self._config.model!r} is gone from {self._table.name}")
+            pointer = self._pointer()
             self.read_at = time.monotonic()
             if pointer != self.scorer.pointer:
                 before = self.scorer.version
@@ -91,11 +91,10 @@ class Source:
                 self.swaps += 1
                 _log.warning("%s: version %d serves now, was %d", pointer.model, pointer.version, before)
             if time.monotonic() >= self._beat_due:
-                self.beat = self._table.heartbeat(self._config.model)
-                self.freeze = self._table.freezes.find(self._config.model)
-                self.terms = self._terms()
-                self.beat_at = self.beat_at if self.beat is None else time.monotonic()
+                self._listen()
                 self._beat_due = time.monotonic() + self._config.beat_s
+            if self.error:
+                _log.warning("version %d serves, and changes of it are seen again", self.scorer.version)
             self.error = ""
         except SelfhealError as error:
             if str(error) != self.error:
@@ -109,10 +108,47 @@ class Source:
     def _run(self) -> None:
         while not self._stop.wait(self._config.poll_s):
             try:
-                self.look()
+                with self.busy:
+                    self.look()
             except Exception as error:  # the thread must outlive what nobody thought of
-                self.error = f"{type(error).__name__}: {error}"
-                _log.exception("following the pointer failed")
+                words = f"{type(error).__name__}: {error}"
+                if words != self.error:
+                    _log.exception("following the pointer failed")
+                self.error = words
+
+    def _first(self) -> Pointer:
+        pointer = self._table.pointer(self._config.model)
+        if pointer is None:
+            name = self._config.model
+            raise NotFoundError(
+                f"no model {name!r} has been adopted into {self._table.name}{nearest(name, self._table.models())}; "
+                "adopt it first: selfheal.adopt(name, model), or `selfheal adopt`"
+            )
+        return pointer
+
+    def _pointer(self) -> Pointer:
+        """What was settled."""
+        pointer = self._table.pointer(self._config.model)
+        if pointer is None:
+            raise NotFoundError(f"the pointer of {self._config.model!r} is gone from {self._table.name}")
+        return pointer
+
+    def _listen(self) -> None:
+        """What the reconcilers say."""
+        self.beat = self._table.heartbeat(self._config.model)
+        self.freeze = self._table.freezes.find(self._config.model)
+        self.terms = self._terms()
+        self.beat_at = self.beat_at if self.beat is None else time.monotonic()
+
+    def _folder(self, pointer: Pointer) -> Path:
+        """Where its base lies."""
+        folder = base_folder(self._config.cache, pointer.base_manifest, pointer.base_digest)
+        if not (folder / MANIFEST).exists():
+            raise NotFoundError(
+                f"base {pointer.base_digest[:12]} of {pointer.model!r} is not in {self._config.cache} yet; the "
+                "reconciler beside this service fetches it from MLflow"
+            )
+        return folder
 
     def _scorer(self, pointer: Pointer) -> Scorer:
         found = hashlib.sha256(pointer.adapter).hexdigest()
@@ -123,11 +159,6 @@ class Source:
             )
         adapter = Adapter.from_bytes(pointer.adapter)
         if self._base is None or not pointer.is_of(self._base.digest, self._base.manifest):
-            folder = base_folder(self._config.cache, pointer.base_manifest, pointer.base_digest)
-            if not (folder / MANIFEST).exists():
-                raise NotFoundError(
-                    f"base {pointer.base_digest[:12]} of {pointer.model!r} is not in {self._config.cache} yet; the "
-                    "reconciler beside this service fetches it from MLflow"
-                )
+            folder = self._folder(pointer)
             self._base = load_base(folder, pointer.base_digest, pointer.base_manifest or None)
         return Scorer.of(self._base.with_adapter(adapter), pointer)

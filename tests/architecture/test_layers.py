@@ -67,6 +67,8 @@ NEVER = {
     "import selfheal.serving": ("mlflow", "prefect", "evidently", "fastapi", "alembic"),
     "import selfheal.registry.archive": ("mlflow", "prefect", "evidently", "fastapi"),
     "import selfheal.healing.heal": ("mlflow", "prefect", "evidently", "sqlalchemy"),
+    # what a service of one's own loads to follow
+    "import selfheal.following.follower": ("mlflow", "prefect", "evidently", "uvicorn", "alembic", "polars"),
     # what the helper process beside a scoring service is made of
     "import selfheal.steering": ("mlflow", "prefect", "evidently", "alembic", "selfheal.loop", "selfheal.healing"),
 }

@@ -11,8 +11,8 @@ import selfheal
 from selfheal import errors
 
 PUBLIC = {
-    "MonitoredModel", "Adapter", "ReflexiveLayer", "Policy", "Outcome", "Settings",
-    "heal", "adopt", "load",
+    "MonitoredModel", "Adapter", "ReflexiveLayer", "Policy", "Outcome", "Settings", "Follower",
+    "heal", "adopt", "load", "follow",
     "SelfhealError", "InputError", "PolicyError", "NotFoundError", "RefusedError", "BusyError", "ArtifactError",
     "FormatError", "HeldError", "UnavailableError",
 }  # fmt: skip

@@ -1,0 +1,67 @@
+"""Followers through ``os.fork``: their threads hold still while it copies the process, and the child begins anew.
+
+A lock that another thread holds at that moment stays locked in the child for ever, within SQLite and MLflow too. And no
+connection may be open: to SQLite a child would seem to hold the locks of its parent's, which end with the parent, and
+whoever closes the file last would take the child's unread rows away.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from selfheal.following.follower import Follower
+
+PATIENCE_S = 1.0
+"""How long a fork waits for a thread to hold still: a commit takes up to 0.2 s, a database that hangs is not waited
+for."""
+
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+_held: list[Any] = []
+_forking = threading.Lock()
+
+
+def watch(follower: Follower) -> None:
+    """Take care of it whenever this process forks."""
+    _followers.add(follower)
+
+
+def forget(follower: Follower) -> None:
+    """It is closed."""
+    _followers.discard(follower)
+
+
+def _before() -> None:
+    _forking.acquire()
+    for here in [follower.here() for follower in list(_followers)]:
+        if here is not None:
+            got = [lock for lock in here.busy if lock.acquire(timeout=PATIENCE_S)]
+            _held.extend(got)
+            if len(got) == len(here.busy):
+                here.disconnect()
+
+
+def _after_in_parent() -> None:
+    for lock in _held:
+        lock.release()
+    _held.clear()
+    _forking.release()
+
+
+def _after_in_child() -> None:
+    global _forking
+    _forking = threading.Lock()
+    _held.clear()
+    for follower in list(_followers):
+        follower.inherit()
+    if _followers:
+        # The threads of torch's pool are not in the child either, and a large batch would wait for them for ever.
+        torch.set_num_threads(1)
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
