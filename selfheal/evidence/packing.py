@@ -108,12 +108,12 @@ def environment() -> dict[str, str]:
 
 def _of_version(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, bytes], list[str]]:
     """What it is: the adapter, the policy, the gate, the window, approvals."""
-    window = info.tags.get("window", "")
+    window, story = info.tags.get("window", ""), _story(ws, name, info)
     missing: list[str] = []
     members = {
-        "version.json": _json({**asdict(info), "created": info.created, "updated": info.updated}),
+        "version.json": _json({**asdict(info), "created": info.created, "updated": info.updated, "lineage": story}),
         "adapter.safetensors": ws.registry.adapter(name, info).to_bytes(),
-        "policy.yaml": _policy(ws, name, info, missing).encode(),
+        "policy.yaml": _policy(ws, name, story.get("policy_digest", ""), missing).encode(),
         "approvals.json": _json(_about(ws, name, info.version)),
     }
     cycle: Mapping[str, Any] = {}
@@ -128,9 +128,13 @@ def _of_version(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, 
     return members, missing
 
 
-def _policy(ws: Workspace, name: str, info: VersionInfo, missing: list[str]) -> str:
+def _story(ws: Workspace, name: str, info: VersionInfo) -> dict[str, Any]:
+    """Where it comes from: its lineage, of older releases its tags."""
+    return {**info.tags, **ws.registry.lineage(name, info)}
+
+
+def _policy(ws: Workspace, name: str, wanted: str, missing: list[str]) -> str:
     """The policy that it was made under; the one in force where that was never journaled."""
-    wanted = info.tags.get("policy_digest", "")
     kept = [e.intent for e in ws.table.journal(name, kind=POLICY) if e.intent["digest"] == wanted]
     if kept:
         return str(kept[-1]["yaml"])
@@ -157,7 +161,7 @@ def _rows(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, bytes]
         missing.append("sample.parquet: it was registered without rows")
     else:
         members["sample.parquet"] = sample.to_parquet()
-    run = info.tags.get("heal_run", "")
+    run = _story(ws, name, info).get("heal_run", "")
     try:
         if not run:
             raise NotFoundError("no heal made it")

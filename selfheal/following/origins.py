@@ -14,6 +14,7 @@ from selfheal.registry.archive import MANIFEST, base_folder
 from selfheal.registry.store import Registry
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.source import Source
+from selfheal.serving.terms import Terms
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable, Pointer
 
@@ -104,6 +105,10 @@ class Production(Source):
         )
         self._seen = info.version, digest, pointer
         return pointer
+
+    def _terms(self) -> Terms:
+        """By the policy that the base was adopted with: no state database has a later one."""
+        return Terms.of(self.scorer.model.policy)
 
     def _listen(self) -> None:
         """Nobody has anything to say."""

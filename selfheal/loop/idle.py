@@ -9,6 +9,7 @@ import json
 from datetime import datetime
 
 from selfheal.loop.context import Serving
+from selfheal.loop.sources import source_of
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.waits import order_of
 from selfheal.steering.workspace import Workspace
@@ -24,7 +25,9 @@ def mark_settled(serving: Serving) -> None:
     What is held back for a time may be released without any of these: then there is something to do.
     """
     ws, name = serving.ws, serving.name
-    held = any(order_of(info) is not None for info in serving.registered().values())
+    # Only what is staged is held back, so that a quiet run asks MLflow for nothing more.
+    staged = "Staging" in serving.look.stages.values()
+    held = staged and any(order_of(info) is not None for info in serving.registered().values())
     found, mark = "" if held else _state(ws, name, serving.policy.digest), ws.table.outbox.mark(name, SETTLED)
     if mark is None or mark[0] != found:
         ws.table.outbox.set_mark(name, SETTLED, found)
@@ -44,11 +47,12 @@ def idle(ws: Workspace, name: str, until: datetime) -> bool:
     if mark is None or not mark[0] or beat is None or beat.age > STALE_S or beat.error or beat.troubles:
         return False
     policy = policy_of_record(ws, name).policy
-    if policy.log is not None or mark[0] != _state(ws, name, policy.digest):
+    if policy.foreign is not None or mark[0] != _state(ws, name, policy.digest):
         return False
     spec = policy.monitor
     window, lateness, rows = spec.window, spec.lateness, spec.min_rows
-    return not ws.table.closed_windows(name, window, until=until, lateness=lateness, min_rows=rows)
+    source = source_of(ws, name, policy, until)
+    return not source.closed_windows(window, until=until, lateness=lateness, min_rows=rows)
 
 
 def _state(ws: Workspace, name: str, policy: str) -> str:

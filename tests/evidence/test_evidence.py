@@ -84,7 +84,7 @@ def test_a_real_heal_is_packed_verified_and_replayed(ws, healed, home, tmp_path,
     assert len(task.window) == N and np.isfinite(task.window["dew"]).all()
     assert len(task.memory) >= 1 and str(task.times.dtype).endswith("UTC]")
     with pytest.raises(NotFoundError, match="has no artifact"):
-        ws.registry.runs.artifact(json.loads(members["version.json"])["tags"]["heal_run"], "evidence/nothing.zip")
+        ws.registry.runs.artifact(json.loads(members["version.json"])["lineage"]["heal_run"], "evidence/nothing.zip")
 
     # an adapter that was put in its place is another one, however well it is sealed
     held = Adapter.from_bytes(members["adapter.safetensors"])

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefe
 WINDOW = 200
 UNTIL = START + timedelta(days=1)
 #: Differ between two runs on the same rows.
-VOLATILE = ("at", "report_day")
+VOLATILE = ("at", "report_day", "run")
 
 
 def log(ws: Workspace, frames: Sequence[pd.DataFrame], first: int = 0) -> int:
