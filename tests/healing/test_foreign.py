@@ -66,3 +66,39 @@ def test_one_row_in_a_thousand_that_breaks_the_joint_is_no_drift() -> None:
     assert heal(window.assign(depth=window["depth"].where(window.index != 5, 0.0))).diagnosis == "stable"
     converted = window.assign(width=window["width"] / 25.4, depth=window["depth"].where(window.index != 5, 0.0))
     assert heal(converted).decision == "promote"
+
+
+def weak() -> MonitoredModel:
+    """One that takes away a tenth of the constant's log-loss, as on half of the tables."""
+    return selfheal.MonitoredModel(
+        model().backbone,
+        model().head,
+        blurred(rows(3000, 2), 2),
+        target="y",
+        preprocess=model().preprocess,
+        policy={"declare": {"measurement": ["width"]}},
+    )
+
+
+def blurred(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Labels of which three in ten are drawn anew."""
+    rng = np.random.default_rng([seed, 9])
+    return frame.assign(y=np.where(rng.random(len(frame)) < 0.3, rng.integers(0, 2, len(frame)), frame["y"]))
+
+
+def test_a_declared_sensor_of_a_weak_model_goes_out_unless_class_shares_seem_to_move_too() -> None:
+    recent = [rows(800, 100 + k).drop(columns="y") for k in range(6)]
+    window = rows(800, 3)
+    moved = selfheal.heal(weak(), window.assign(width=window["width"] + 2.0).drop(columns="y"), recent=recent)
+    assert moved.decision == "promote", moved.reasons
+    rarer = pd.concat([window[window["y"] == 0], window[window["y"] == 1].iloc[::3]]).reset_index(drop=True)
+    both = selfheal.heal(weak(), rarer.assign(width=rarer["width"] + 2.0).drop(columns="y"), recent=recent)
+    assert both.decision != "promote" or both.adapter.logit_offset is not None, both.reasons
+
+
+def test_a_hundred_labels_turn_the_concept_round_the_same_way_in_both_halves() -> None:
+    window = rows(800, 3)
+    turned = (1 - window["y"]).astype(float).where(np.random.default_rng(0).permutation(800) < 100)
+    recent = [rows(800, 100 + k).drop(columns="y") for k in range(6)]
+    outcome = selfheal.heal(model(), window.drop(columns="y"), recent=recent, labels=turned)
+    assert (outcome.decision, outcome.diagnosis) == ("promote", "concept"), outcome.reasons

@@ -70,7 +70,8 @@ def fit(logits: Floats, hidden: Floats, truth: NDArray[np.int64], scaling: Scali
         return float(value), np.r_[slopes[0], slopes[1], (gap.T @ x + 2 * ridge * weight).ravel()]
 
     start = np.r_[1.0, np.zeros(k + k * d)]
-    bounds = [(0.05, 5.0)] + [(None, None)] * (k + k * d)
+    # Below zero where the concept turned: else hidden states alone must turn it, and two halves do so differently.
+    bounds = [(-5.0, 5.0)] + [(None, None)] * (k + k * d)
     theta = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 200}).x
     weight = theta[1 + k :].reshape(k, d) / scaling.spread
     return Patch(float(theta[0]), theta[1 : 1 + k] - weight @ scaling.centre, weight)

@@ -64,6 +64,16 @@ def estimate(case: Case, units: pd.DataFrame) -> Shift:
     return Shift(pool, window, float(apart.max()), strength)
 
 
+def departure(case: Case, units: pd.DataFrame) -> float:
+    """By how many standard errors the class shares of rows in model units lie off the pool's; natural spread is one."""
+    posterior = case.calibrated(units)
+    window = em_prior(posterior, case.prior)
+    chance = em_error(posterior, case.prior, window) / np.maximum(window * (1 - window), 1e-3)
+    steps = [log_ratio(b, a) for a, b in itertools.pairwise(block_priors(case))]
+    natural = np.sqrt(np.mean(np.square(steps), axis=0) / 2) if steps else 0.0
+    return float((np.abs(log_ratio(window, pool_prior(case))) / np.sqrt(chance**2 + natural**2)).max())
+
+
 def log_ratio(a: Floats, b: Floats) -> Floats:
     """Log odds ratio of each class share, float [k]."""
     a, b = np.clip(a, 1e-4, 1 - 1e-4), np.clip(b, 1e-4, 1 - 1e-4)
