@@ -47,14 +47,15 @@ def explain(case: Case) -> Finding | None:
 def _mixture(case: Case, x: Floats, j: int) -> list[str]:
     values, pool = x[:, j], case.stick.pool[:, j]
     low, high = np.quantile(pool, [0.002, 0.998])
-    grid = case.stick.support.grids[j]
+    grid, bound = case.stick.support.grids[j], case.stick.bounds.marginal[j]
+    if any(stats.ks(conversion.map.apply(values), pool) <= bound for conversion in CONVERSIONS):
+        return []  # the whole column was converted; of the young even pounds are an age
     for conversion in CONVERSIONS:
         mapped = conversion.map.apply(values)
         foreign = _fits(mapped, low, high, grid) & ~_fits(values, low, high, grid)
         if not MIXED[0] <= foreign.mean() <= MIXED[1]:
             continue
         repaired = np.where(foreign, mapped, values)
-        bound = case.stick.bounds.marginal[j]
         if stats.ks(repaired, pool) > bound or not _fits(repaired, low, high, grid).mean() > 0.98:
             continue
         # Rows of another sender are rows of the column; a new kind of row is a lump wherever it is mapped to.
