@@ -20,8 +20,8 @@ from selfheal.healing.sequential import STAKES
 
 EVEN = 0.8
 """Part of the chances that all rows share alike: no error weighs more than 1 / this, and the interval of a rare error
-is as wide as the heaviest is heavy. Of .3, .5, .6, .8 and 1 the largest that was narrower than an even draw at 30, 100 and
-300 labels, on eight worlds; the others win 300 labels and lose 30."""
+is as wide as the heaviest is heavy. Of .3, .5, .6, .8 and 1 the one whose interval was narrower than an even draw's at
+30, 100 and 300 labels, on eight worlds; smaller ones win at 300 and lose at 30."""
 
 GRID = 1001
 """Error rates that are asked about: the interval is exact to a tenth of a point."""
