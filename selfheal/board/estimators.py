@@ -98,7 +98,7 @@ def estimates(trial: Trial) -> dict[str, float | None]:
     asked = Asked(trial)
     if not np.isfinite(asked.window).all():
         return dict.fromkeys((REFERENCE, *ESTIMATORS))
-    return {REFERENCE: float(asked.right.mean())} | {name: estimate(asked) for name, estimate in ESTIMATORS.items()}
+    return {REFERENCE: float(asked.right.mean()), **{name: estimate(asked) for name, estimate in ESTIMATORS.items()}}
 
 
 def _negentropy(proba: Floats) -> Floats:

@@ -29,7 +29,7 @@ def crossed(share: float, true: float, deployments: int, seed: int, life: int = 
     won, lost = np.log1p(excess * (1 - share) / share), np.log1p(-excess)
     for heal in range(1, life + 1):
         logs += np.where((rng.random(deployments) < true)[:, None], won, lost)
-        first[(first == 0) & (np.exp(logs).mean(axis=1) >= BOUND)] = heal
+        first[(first == 0) & (np.exp(np.minimum(logs, 700)).mean(axis=1) >= BOUND)] = heal
     return first
 
 
