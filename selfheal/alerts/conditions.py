@@ -115,6 +115,8 @@ def ills(cycle: Cycle) -> dict[str, str]:
         cycle.get("health") == "cleared" or heal.get("promoted") or watch.get("rolled_back")
     ):
         found["alarm"] = f"drift, confirmed and not undone: {'; '.join(cycle['reasons'])}"
+        if cycle.get("worthless"):
+            found["retrain"] = f"stop, retrain: labels show that it is worth less than a constant: {cycle['worthless']}"
     if cycle.get("failed_heal") and not heal.get("promoted"):
         found["degraded"] = f"degraded: {'; '.join(cycle['failed_heal'])}"
     return found
@@ -132,6 +134,8 @@ def _done(cycle: Cycle) -> str:
 def _next(name: str, kind: str, heal: Mapping[str, Any]) -> str:
     if kind == "data_fault":
         return "mend what sends these columns; nothing needs undoing"
+    if kind == "retrain":
+        return f"do not decide by its answers; retrain {name} on labels of these windows and adopt it anew"
     if kind == "worse":
         return f"selfheal rollback {name}, or selfheal unfreeze {name}"
     return f"selfheal audit {name}" if heal.get("decision") == "audit" else f"selfheal status {name}"

@@ -132,6 +132,7 @@ def _conditions(
 OVER = {
     "data_fault": "the data fault is gone",
     "alarm": "the drift is undone, or gone",
+    "retrain": "it is worth more than a constant, or the drift is gone",
     "degraded": "the columns are back at the healthy windows",
     "worse": "what serves is not found worse any more",
     "policy": "the policy is valid again",

@@ -97,6 +97,15 @@ def _unfrozen(model: str, since: str, intent: Intent, needed: Needed) -> Message
     )
 
 
+def _trust(model: str, since: str, intent: Intent, needed: Needed) -> Message:
+    if intent["step"] == "given":
+        done = "; ".join(intent["reasons"])
+        what = f"heals are released again, by {intent['actor']}"
+        return Message("trust", what, since, done, f"selfheal status {model}", "info")
+    what = f"heals are not trusted any more, each waits for labels, an audit or a person: {intent['reasons'][0]}"
+    return Message("trust", what, since, "", f"selfheal history {model}; then selfheal trust {model}", "failure")
+
+
 ONCE = {"given up": "given_up", "a rule on trial": "trial"}
 """Words of the loop's alerts that no condition stands for."""
 
@@ -116,5 +125,6 @@ NOTES: dict[str, Callable[[str, str, Intent, Needed], Message | None]] = {
     "freeze": _frozen,
     "unfreeze": _unfrozen,
     "alert": _said,
+    "trust": _trust,
 }
 """Kind of an entry that changes no stage → what it has to tell."""

@@ -23,8 +23,9 @@ class Message:
     ----------
     kind
         ``promoted``, ``rolled_back``, ``restored``, ``quarantined``, ``approval``, ``question``, ``waits``, ``frozen``,
-        ``unfrozen``, ``given_up``, ``trial`` or ``digest``; or a condition: ``data_fault``, ``alarm``, ``degraded``,
-        ``worse``, ``policy``, ``production``, ``reconciler``, ``monitor``, ``log``, ``log_labels``.
+        ``unfrozen``, ``given_up``, ``trial``, ``trust`` or ``digest``; or a condition: ``data_fault``, ``alarm``,
+        ``retrain``, ``degraded``, ``worse``, ``policy``, ``production``, ``reconciler``, ``monitor``, ``log``,
+        ``log_labels``.
     what
         In one line.
     since

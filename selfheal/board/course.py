@@ -44,6 +44,8 @@ class Options:
         One seed, few random drifts, one onset a stream.
     ledger
         File of JSON lines from which a board resumes; None keeps nothing.
+    literature
+        Whether the rivals and estimators of the literature are scored too.
     """
 
     seeds: tuple[int, ...] = REPORTED
@@ -52,6 +54,7 @@ class Options:
     tables: tuple[Path, ...] = ()
     quick: bool = False
     ledger: Path | None = None
+    literature: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def run(options: Options, say: Say = lambda _: None) -> Board:
     offered = own or [*built_in(), *from_data]
     wanted = chosen(offered, words, quick=options.quick) if words or not options.words else []
     ledger = Ledger(options.ledger)
-    rows = play(jobs(wanted, seeds), ledger, teller(say))
+    rows = play(jobs(wanted, seeds), ledger, teller(say), literature=options.literature)
     watched = []
     if (not options.words and not own) or TRIGGERS in options.words:
         watched = _triggers(ledger, seeds, folders, options.quick, say)

@@ -130,6 +130,8 @@ def play(
     ledger: Ledger,
     say: Callable[[int, int, Job, Row], None] = lambda *_: None,
     healer: Healer = heal,
+    *,
+    literature: bool = False,
 ) -> list[Row]:
     """Every job's row in order: remembered, or made now and remembered.
 
@@ -137,11 +139,14 @@ def play(
     ----------
     say
         Told of each row: its number from 1, how many there are, the job, the row.
+    literature
+        See :func:`~selfheal.board.score.run`; such rows are remembered apart.
     """
     rows = []
     for number, job in enumerate(todo, 1):
-        if job.key not in ledger.rows:
-            ledger.keep(job.key, plain(run(job.scenario, job.seed, healer)))
-        rows.append(ledger.rows[job.key])
+        key = f"{job.key} | literature" if literature else job.key
+        if key not in ledger.rows:
+            ledger.keep(key, plain(run(job.scenario, job.seed, healer, literature=literature)))
+        rows.append(ledger.rows[key])
         say(number, len(todo), job, rows[-1])
     return rows

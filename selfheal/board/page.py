@@ -51,8 +51,8 @@ def page(rows: Sequence[Row], summary: Record, triggers: Sequence[Record] = (), 
     body = "".join(
         [
             f"<h1>{escape(title)}</h1><p class='soft'>{escape(totals(summary))}<br>{escape(seeds(summary))}</p>",
-            _cards(summary), _targets(summary), _plots(rows, summary), _table(rows), _triggers(triggers),
-            _wrong(rows), _skipped(summary),
+            _cards(summary), _targets(summary), _plots(rows, summary), _estimators(summary), _table(rows),
+            _triggers(triggers), _wrong(rows), _skipped(summary),
         ]
     )  # fmt: skip
     return (
@@ -134,9 +134,27 @@ def _plots(rows: Sequence[Row], summary: Record) -> str:
         )
     parts.append(
         "<h2>Rivals</h2><p>Share of all rows in which a rival, used everywhere, loses over a point of accuracy or adds "
-        f".02 log-loss. The last one is given real labels.</p><figure>{bars(harm, 'Harm by rival')}</figure>"
+        f".02 log-loss. The article's recipe is given real labels.</p><figure>{bars(harm, 'Harm by rival')}</figure>"
     )
     return "".join(parts)
+
+
+def _estimators(summary: Record) -> str:
+    told = summary.get("estimators")
+    if not told:
+        return ""
+    head = ["estimator", "rows", "mean error", "largest", "saw a fall", "false alarms"]
+
+    def body() -> Iterator[list[str]]:
+        for name, r in told.items():
+            figures = (number(r["mean_error"]), number(r["largest_error"]), number(r["seen"], 2))
+            yield [_cell(name), *map(_cell, (f"{r['rows']:.0f}", *figures, number(r["false_alarms"], 2)))]
+
+    return (
+        "<h2>Estimators</h2><p>What each says, without labels, of the frozen model's accuracy on a window: its error, "
+        "and how often it says that accuracy fell where it fell by five points, and where it did not.</p>"
+        + _rows(head, body())
+    )
 
 
 def _tone(row: Row) -> str:

@@ -12,6 +12,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1
 from threadpoolctl import threadpool_limits
 
 from selfheal.board import audit, owner, rivals
+from selfheal.board.estimators import estimates
+from selfheal.board.literature import LITERATURE
 from selfheal.board.trial import Floats, Scenario, Trial
 from selfheal.healing.facts import Fact
 from selfheal.healing.heal import heal
@@ -61,14 +63,23 @@ def metrics(model: MonitoredModel, truth: Any, proba: Floats | None) -> dict[str
     return found
 
 
-def run(scenario: Scenario, seed: int, healer: Healer = heal) -> Row:
-    """Build the trial, put it to the healer, score it. A healer that raises gives a row with decision ``error``."""
+def run(scenario: Scenario, seed: int, healer: Healer = heal, *, literature: bool = False) -> Row:
+    """Build the trial, put it to the healer, score it. A healer that raises gives a row with decision ``error``.
+
+    Parameters
+    ----------
+    literature
+        Whether the rivals and estimators of the literature are asked too: under ``rivals``, and ``estimates``.
+    """
     with threadpool_limits(1):
         trial = scenario.build(seed)
         began = time.process_time()
         outcome, fault = _asked(trial, healer, seed)
         seconds = time.process_time() - began
         row = scored(scenario, seed, trial, outcome, fault, seconds)
+        if literature:
+            told = {name: _against(trial, rival) for name, rival in LITERATURE.items()}
+            row |= {"rivals": row["rivals"] | told, "estimates": estimates(trial)}
         settled, questions = owner.answered(trial, outcome, lambda facts: _asked(trial, healer, seed, facts)[0])
         return row | {"questions": questions, "answered": _settled(trial, row, settled) if questions else None}
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from statistics import fmean, median
 from typing import Any
 
+from selfheal.board.estimators import REFERENCE
 from selfheal.board.ledger import TUNED_ON
 from selfheal.board.score import Row
 from selfheal.board.targets import pooled, targets, trigger_targets
@@ -23,8 +24,9 @@ def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequenc
     dict
         ``promotions`` (recalls too), ``harmful``, ``gap_pooled`` (identifiable rows), ``false_promotions_clean``,
         ``seconds_median``; ``unlucky``: of the harmful, those that restored the clean inputs' figures, for a fault can
-        push a stale model to a luckier answer; ``rivals``: how often each rival would have harmed; ``targets``;
-        ``seeds``: reported and tuned on; ``skipped``.
+        push a stale model to a luckier answer; ``rivals``: how often each rival would have harmed; ``estimators``: how
+        each estimator of the accuracy did, where they were asked; ``targets``; ``seeds``: reported and tuned on;
+        ``skipped``.
     """
     acted = [r for r in rows if r["acted"]]
     harmful = [r for r in rows if r["harmful"]]
@@ -38,6 +40,7 @@ def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequenc
         "right": sum(r["right"] for r in rows),
         "seconds_median": median(r["seconds"] for r in rows) if rows else None,
         "rivals": _rivals(rows),
+        "estimators": _estimators(rows),
         "targets": [
             asdict(t) for t in [*(targets(rows) if rows else ()), *(trigger_targets(triggers) if triggers else ())]
         ],
@@ -66,6 +69,33 @@ def _rivals(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
             "rows": float(len(told)),
             "harmful": float(sum(a > 0.01 or b > 0.02 for a, b in zip(lost, worse, strict=True))),
             "gap_pooled": pooled([r for r in as_if if r["identifiable"]])[0],
+        }
+    return found
+
+
+FELL, SAID = 0.05, 0.025
+"""Accuracy lost against the reference that an estimator should see, and what it must say to have seen it."""
+
+
+def _estimators(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """For each estimator its mean and largest error, and how often it said that accuracy fell where it did, and not."""
+    asked = [r for r in rows if r.get("estimates") and r["before"]]
+    found = {}
+    for name in dict.fromkeys(n for r in asked for n in r["estimates"]):
+        told = [
+            (r["estimates"][name], r["before"]["accuracy"], r["estimates"][REFERENCE])
+            for r in asked
+            if r["estimates"].get(name) is not None
+        ]
+        errors = [abs(said - true) for said, true, _ in told]
+        fell = [usual - said >= SAID for said, true, usual in told if usual - true >= FELL]
+        stood = [usual - said >= SAID for said, true, usual in told if usual - true < SAID]
+        found[name] = {
+            "rows": float(len(told)),
+            "mean_error": fmean(errors) if errors else None,
+            "largest_error": max(errors, default=None),
+            "seen": fmean(fell) if fell else None,
+            "false_alarms": fmean(stood) if stood else None,
         }
     return found
 

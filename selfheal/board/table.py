@@ -36,6 +36,7 @@ def lines(rows: Sequence[Row], summary: Record, triggers: Sequence[Record] = ())
     if rows:
         yield from _scenarios(rows)
         yield from _rivals(summary)
+        yield from _estimators(summary)
     yield from _triggers(triggers)
     yield from _targets(summary)
     yield ""
@@ -64,6 +65,18 @@ def _rivals(summary: Record) -> Iterator[str]:
     for name, r in summary["rivals"].items():
         yield f"{name:<{NAME}} {r['harmful']:>5.0f}/{r['rows']:<5.0f}  {number(r['gap_pooled'], 2):>6}"
     yield f"{'selfheal':<{NAME}} {summary['harmful']:>5}/{summary['rows']:<5}  {number(summary['gap_pooled'], 2):>6}"
+
+
+def _estimators(summary: Record) -> Iterator[str]:
+    if not summary.get("estimators"):
+        return
+    yield ""
+    yield f"{'estimator of accuracy':<{NAME}} {'rows':>5}  {'error':>6} {'worst':>6}  {'saw falls':>10} {'false':>6}"
+    for name, r in summary["estimators"].items():
+        yield (
+            f"{name:<{NAME}} {r['rows']:>5.0f}  {number(r['mean_error']):>6} {number(r['largest_error']):>6}  "
+            f"{number(r['seen'], 2):>10} {number(r['false_alarms'], 2):>6}"
+        )
 
 
 def _triggers(triggers: Sequence[Record]) -> Iterator[str]:

@@ -86,6 +86,7 @@ for _command in (
     models.rollback,
     freezes.freeze,
     freezes.unfreeze,
+    freezes.trust,
     score.score,
     models.labels,
     drill.drill,

@@ -51,6 +51,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     help="Folder of which every Parquet file is a stream; nothing else is asked.",
 )  # fmt: skip
 @click.option("--quick", is_flag=True, help="One seed, few random drifts, one onset a stream.")
+@click.option("--literature", is_flag=True, help="Score rivals and estimators of the literature too.")
 @click.option(
     "--ledger",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -63,7 +64,7 @@ class Seeds(click.ParamType[tuple[int, ...]]):
 @click.pass_context
 def drill(
     ctx: click.Context, model: str | None, seeds: tuple[int, ...], words: tuple[str, ...], data: tuple[Path, ...],
-    tables: tuple[Path, ...], quick: bool, ledger: Path, html: Path | None, json_file: Path | None,
+    tables: tuple[Path, ...], quick: bool, literature: bool, ledger: Path, html: Path | None, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Run scenarios with known truth and print the scoreboard; with MODEL, a fire drill on an adopted model.
 
@@ -72,7 +73,7 @@ def drill(
     """
     from selfheal.board.course import Options
 
-    options = Options(seeds, words, data, tables, quick, ledger)
+    options = Options(seeds, words, data, tables, quick, ledger, literature)
     board = _run(model, options)
     write_json(json_file, board.to_json())
     if html is not None:

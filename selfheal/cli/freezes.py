@@ -1,4 +1,4 @@
-"""Commands that stop the loop from changing what serves, and let it go on: freeze, unfreeze."""
+"""Commands that stop the loop from changing what serves, and let it go on: freeze, unfreeze, trust."""
 
 from __future__ import annotations
 
@@ -73,6 +73,28 @@ def unfreeze(ctx: click.Context, name: str | None, everything: bool, actor: str,
     write_json(json_file, {"ended": done, "failed": failed})
     if _told(failed):
         ctx.exit(1)
+
+
+@click.command(
+    cls=Example,
+    short_help="Let the loop release its heals again.",
+    epilog='selfheal trust fraud --why "the declared unit was wrong, corrected" --as ada',
+)
+@click.argument("name")
+@click.option("--why", required=True, metavar="TEXT", help="The reason, for whoever comes next.")
+@as_option("Who says so")
+@json_option
+def trust(name: str, why: str, actor: str, json_file: Path | None) -> None:
+    """Trust the loop again, once more of its heals had harmed than `heal.false_heals` allows and each of them waited.
+
+    What was judged before does not count any more. What waits goes on waiting for its answers; the next heal is
+    released as the policy says.
+    """
+    from selfheal import steering
+
+    before = steering.trust(steering.open_workspace(), name, actor, why)
+    click.echo(f"{name}: heals are released again; they waited because {before}" if before else f"{name}: was trusted")
+    write_json(json_file, {"model": name, "before": before})
 
 
 def _named(ws: Workspace, name: str | None, everything: bool) -> list[str]:

@@ -28,6 +28,7 @@ def standing(state: Record) -> list[str]:
         *_adapter(state["production"]),
         *_watch(state["watch"]),
         *_estimate(state.get("estimate")),
+        *_false_heals(state.get("false_heals")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
         *_trend(state.get("trend")),
@@ -107,6 +108,12 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
         return
     value, low, high = estimate["accuracy"]
     yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
+
+
+def _false_heals(told: Record | None) -> Iterator[str]:
+    """How often heals have harmed."""
+    if told is not None:
+        yield f"  harmed    {told['reason']}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:

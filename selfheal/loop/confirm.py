@@ -35,6 +35,9 @@ CONFIRMED = "confirmed"
 WARNED = "on_trial_warned"
 """Tag of a version: that its end was announced."""
 
+UNCONFIRMED = "its rule was not confirmed by"
+"""Begins the reason of a roll-back that no evidence asks for."""
+
 WARNING = timedelta(days=1)
 """Before the end, in event time."""
 
@@ -94,7 +97,7 @@ def _timed(serving: Serving, until: datetime, told: str, *, warned: bool) -> Ser
         return serving
     now = datetime.fromisoformat(serving.cycles[-1]["end"])
     if now >= until:
-        return _taken_back(serving, f"its rule was not confirmed by {until:%Y-%m-%d %H:%M} ({told})")
+        return _taken_back(serving, f"{UNCONFIRMED} {until:%Y-%m-%d %H:%M} ({told})")
     if now >= until - WARNING and not warned:
         _say(serving, f"{told}; unconfirmed, it is taken back at {until:%Y-%m-%d %H:%M}: send labels of its rows")
         serving.ws.registry.set_tag(serving.name, serving.version, WARNED, "yes")

@@ -30,6 +30,7 @@ from selfheal.steering.quarantine import like_of
 from selfheal.steering.reconciler import foreseen
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stand import stand_of
+from selfheal.steering.trusts import asks_first, lost_trust
 from selfheal.steering.waits import held, kept_for_people
 from selfheal.steering.workspace import Workspace
 from selfheal.table import InferenceTable, Window
@@ -156,7 +157,7 @@ def _become(ctx: Context, window: Window, result: HealResult) -> tuple[tuple[str
     """The adapter in words, and what would be registered, asked and released."""
     asks = [f"ask: {result.question}"] if result.asks == "fact" else []
     if result.decision == "recall" and result.recall is not None:
-        return (), [_release(ctx, f"recall version {result.recall}", ()), *asks]
+        return (), [_release(ctx, f"recall version {result.recall}", [lost_trust(ctx.ws, ctx.name)]), *asks]
     if result.decision not in ("promote", "audit") or result.adapter is None:
         return (), asks
     adapter = Adapter.from_bytes(result.adapter)
@@ -167,6 +168,7 @@ def _become(ctx: Context, window: Window, result: HealResult) -> tuple[tuple[str
     if result.decision == "audit":
         fitted = LABELS_FITTED.removeprefix("number.") in result.numbers
         waits.append("labels of the next windows" if fitted else f"{'an answer' if asks else 'an audit'} or a person")
+    waits.append(asks_first(ctx.ws, ctx.name))
     look = ctx.look
     barred = [info for info in ctx.registered().values() if info.version in look.vetoed | look.quarantined]
     healed = ctx.model.with_adapter(adapter)

@@ -16,6 +16,7 @@ from selfheal.loop.questions import FACT
 from selfheal.loop.trial import AUDIT
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.policies import POLICY
+from selfheal.steering.trusts import TRUST
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry
 
@@ -39,11 +40,12 @@ NOTES = {
     "try": "window raised",
     "log": "log",
     "log labels": "log of labels",
+    "judged": "judged a heal",
 }
-STEPS = {FACT: "", AUDIT: "audit "}
+STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust "}
 """Kinds whose entries are steps: the words before a step's name."""
 
-OBSERVED = frozenset({"alert", "try", "log", "log labels"})
+OBSERVED = frozenset({"alert", "try", "log", "log labels", "judged"})
 """Kinds of entries that are nobody's act."""
 
 Evidence = Mapping[int, tuple[int | None, str]]

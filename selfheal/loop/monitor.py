@@ -13,6 +13,7 @@ from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.idle import mark_settled
+from selfheal.loop.judged import judge
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
@@ -22,6 +23,7 @@ from selfheal.loop.sealed import seal
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
+from selfheal.loop.worth import weigh
 from selfheal.policy import Policy
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.steering.policies import policy_of_record
@@ -87,6 +89,8 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
         serving = back_test(revise(look_after(serving)))
+        judge(serving)
+        weigh(serving)
         mark_settled(serving)
         return serving
     except SelfhealError:
@@ -142,8 +146,11 @@ def passes(
     for place, ref in enumerate(refs):
         lease.renew()
         if place:
+            judge(serving)
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
         ctx = serving.at(ref, newest=ref == refs[-1])
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
     lease.renew()
+    judge(serving)
+    weigh(serving)
     forget_old(serving)

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from selfheal.adapter import Adapter
+from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
+from selfheal.loop.judged import standing_of_heals
 from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
@@ -20,6 +22,7 @@ from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
 from selfheal.steering.policies import POLICY, policy_of_record
 from selfheal.steering.troubles import JOURNALED, troubles
+from selfheal.steering.trusts import lost_trust
 from selfheal.steering.waits import WAITS, held
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Freeze, JournalEntry, Pointer
@@ -40,8 +43,9 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, patience,
-        watch, quarantine, withdrawn, audit_pending, question, policy, alerts, journal, mlflow``; JSON-able. Without
-        MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal, mlflow``; it is
+        JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
+        the last window.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told.
 
@@ -70,6 +74,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         ills["log"] = "; ".join(log["reasons"])
     if log is not None and log["labels"]:
         ills["labels"] = f"labels: {log['labels']}"
+    if lost := lost_trust(ws, name):
+        ills["trust"] = f"heals wait for labels, an audit or a person: {lost} (selfheal trust {name})"
     waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
     health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
@@ -104,6 +110,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         },
         "quarantine": sorted(look.quarantined),
         "withdrawn": sorted(look.vetoed),
+        "false_heals": standing_of_heals(ws, name, record.policy),
         "question": _waiting(ws, name),
         "audit_pending": [v.version for v in versions if v.stage == STAGING and v.tags.get("verdict") == "audit"],
         "policy": {"digest": record.policy.digest, "fault": record.fault},
@@ -193,6 +200,8 @@ def _ills(newest: Mapping[str, Any]) -> list[str]:
         found.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )
+    if words := ills_of({"decision": "", "reasons": [], **newest}).get("retrain"):
+        found.append(f"window {newest['index']}: {words}")
     if newest.get("failed_heal") and not heal.get("promoted"):
         found.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):

@@ -21,7 +21,7 @@ from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stages import archive
-from selfheal.steering.waits import WAITS, Released, kept_for_people, put_in, release_held, wait
+from selfheal.steering.waits import PROVEN, WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 TRIAL = "trial"
@@ -173,7 +173,7 @@ def _released(ws: Workspace, name: str, version: int, against: int, reason: str,
     """Into Production, unless a person has the say."""
     if kept:
         return wait(ws, name, version, f"{kept}; {reason}").promoted
-    return put_in(ws, name, version, FLOW, over=against, reason=f"labels: {reason}").promoted
+    return put_in(ws, name, version, FLOW, over=against, reason=f"{PROVEN}{reason}").promoted
 
 
 def labelled_since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from selfheal.errors import PolicyError, nearest
 from selfheal.policy.faults import fault_line
 from selfheal.policy.logs import Log
-from selfheal.policy.sections import Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
+from selfheal.policy.sections import FALSE_HEALS, Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
 from selfheal.policy.values import check_name
 from selfheal.rules import Rule
 
@@ -108,6 +108,8 @@ class Policy(Section):
             del content["log"]
         else:
             content["log"] = {k: v for k, v in content["log"].items() if (k, v) not in _SINCE}
+        if self.heal.false_heals == FALSE_HEALS:
+            del content["heal"]["false_heals"]
         if self.serve == Serve():
             del content["serve"]
         for rule in content["rules"]:

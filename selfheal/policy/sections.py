@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from selfheal.errors import InputError
 from selfheal.policy.hours import Hours, Zone
-from selfheal.policy.values import Duration, Window, WindowSpec
+from selfheal.policy.values import Duration, Share, Window, WindowSpec
 from selfheal.rules import Probation, Rule, parse
+
+FALSE_HEALS = Fraction(1, 1000)
 
 
 class Section(BaseModel):
@@ -122,6 +125,9 @@ class Heal(Section):
     patience: tuple[int, int] = Field((2, 3), description="alarms needed, of that many windows")
     cooldown: Duration = Field(dt.timedelta(minutes=30), description="event time after a heal in which no other starts")
     max_changed: float = Field(0.3, gt=0, le=1, description="more predictions changed than this share: audit")
+    false_heals: Share = Field(
+        FALSE_HEALS, description="share of heals that may harm: where judged ones show that more do, each heal waits"
+    )
 
     @model_validator(mode="after")
     def _patience(self) -> Heal:

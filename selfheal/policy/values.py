@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from fractions import Fraction
 from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -95,5 +96,21 @@ class WindowSpec(NamedTuple):
         return f"{self.rows} rows" if self.duration is None else format_duration(self.duration)
 
 
+def parse_share(value: object) -> Fraction:
+    """``"1/1000"`` or ``0.001`` as a fraction above 0 and below 1.
+
+    >>> parse_share("1/1000") == parse_share(0.001)
+    True
+    """
+    try:
+        share = Fraction(str(value).replace(" ", ""))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{value!r} is not a share; write a fraction such as 1/1000, or 0.001") from None
+    if not 0 < share < 1:
+        raise ValueError(f"{value!r} is no share that can be exceeded; write one above 0 and below 1, such as 1/1000")
+    return share
+
+
+Share = Annotated[Fraction, BeforeValidator(parse_share), PlainSerializer(str)]
 Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
 Window = Annotated[WindowSpec, BeforeValidator(WindowSpec.parse), PlainSerializer(str)]

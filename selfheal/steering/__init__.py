@@ -8,6 +8,7 @@ from selfheal.steering.freezes import Frozen, freeze, unfreeze
 from selfheal.steering.reconciler import Settled, reconcile, recover
 from selfheal.steering.releases import Approved, approve, release
 from selfheal.steering.stages import archive, promote, rollback
+from selfheal.steering.trusts import trust
 from selfheal.steering.waits import Released
 from selfheal.steering.workspace import Workspace, open_workspace
 
@@ -26,5 +27,6 @@ __all__ = [
     "recover",
     "release",
     "rollback",
+    "trust",
     "unfreeze",
 ]

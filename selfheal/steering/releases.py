@@ -19,6 +19,7 @@ from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import reconcile
 from selfheal.steering.stages import promote
+from selfheal.steering.trusts import asks_first, lost_trust
 from selfheal.steering.waits import Released, kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
 
@@ -51,7 +52,7 @@ def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
     model = load_version(ws, name, info)
     policy = policy_of_record(ws, name, model).policy
-    waits = _waits(policy, info) or _in_quarantine(ws, name, info, model.with_policy(policy))
+    waits = _waits(policy, info) or asks_first(ws, name) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
         return wait(ws, name, version, waits)
     reason = f"{info.lineage.diagnosis or 'healed'}: {info.description}"[:1000]
@@ -69,6 +70,8 @@ def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Re
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
     if kept := kept_for_people(policy):
         return wait(ws, name, version, f"{kept}, to be recalled: {reason}")
+    if lost := lost_trust(ws, name):
+        return wait(ws, name, version, f"a person, to be recalled: {reason}; {lost}")
     return put_in(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
 
 

@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from selfheal.errors import HeldError, RefusedError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
+from selfheal.steering.actors import AUDIT
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.stages import promote
+from selfheal.steering.trusts import asks_first
 from selfheal.steering.workspace import Workspace
 
 WAITS = "waits"
@@ -24,6 +26,9 @@ WAITS = "waits"
 HELD = "held"
 """Tag of a version: the :class:`Order` that waits, as JSON; empty once it is void. Also the kind of the journal entries
 that say so."""
+
+PROVEN = "labels: "
+"""Begins the reason of a promotion that labels have proven."""
 
 LONGEST = 1_000
 """Characters of a reason: the order is to fit a tag, 5,000."""
@@ -108,6 +113,8 @@ def release_held(
         if order is None:
             continue
         void = _void(info, order, look) or kept_for_people(policy)
+        if order.actor != AUDIT and not order.reason.startswith(PROVEN):
+            void = void or asks_first(ws, name)
         if not void:
             done = put_in(ws, name, info.version, order.actor, over=order.over, reason=order.reason, kind=order.kind)
             if done.promoted:

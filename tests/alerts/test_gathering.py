@@ -20,6 +20,7 @@ from selfheal.serving.reconciler import Rounds
 from selfheal.steering import approve, promote
 from selfheal.steering.approvals import APPROVAL
 from selfheal.steering.reconciler import reconcile
+from selfheal.steering.trusts import TRUST
 from selfheal.steering.waits import HELD
 from selfheal.table.database import Database
 from selfheal.table.heartbeat import STALE_S
@@ -41,7 +42,7 @@ def write(ws, text: str) -> None:
 
 
 def test_the_kinds_of_entries_are_those_that_are_written():
-    assert {questions.FACT, HELD, APPROVAL, "freeze", "unfreeze", alerts.ALERT} == NOTES.keys()
+    assert {questions.FACT, HELD, APPROVAL, "freeze", "unfreeze", alerts.ALERT, TRUST} == NOTES.keys()
     assert {logged.LOG, logged.LABELS} == {"log", "log labels"}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from selfheal.registry.adoption import adopt_model
 from selfheal.steering import promote
+from selfheal.steering.trusts import lose_trust
 from selfheal.steering.workspace import Workspace
 from tests.cli.test_commands import invoke
 from tests.steering.conftest import adopted
@@ -35,6 +36,15 @@ def ws(place: Path) -> Iterator[Workspace]:
     opened = workspace_at(place / "home")
     yield opened
     opened.table.close()
+
+
+def test_trust_is_given_again_with_a_name_and_a_reason(place, ws):
+    lose_trust(ws, NAME, "2 of 3 judged heals harmed")
+    assert "heals wait for labels, an audit or a person: 2 of 3" in invoke(place, "status", NAME).output
+    done = invoke(place, "trust", NAME, "--why", "the unit is declared now", "--as", "ada")
+    assert done.output == "toy: heals are released again; they waited because 2 of 3 judged heals harmed\n"
+    assert invoke(place, "trust", NAME, "--why", "again", "--as", "ada").output == "toy: was trusted\n"
+    assert "--as NAME" in invoke(place, "trust", NAME, "--why", "x", "--as", "flow").output
 
 
 def test_one_model_is_frozen_shown_and_let_go(place, ws):

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import traceback
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,20 @@ def test_a_log_is_read_and_comes_back_equal(tmp_path: Path) -> None:
     policy.check(["v14", "amount"], [0, 1])
 
 
+@pytest.mark.parametrize(("value", "words"), [("1/0", "a fraction"), ("often", "a fraction"), (1, "above 0")])
+def test_a_share_that_is_none_is_refused(value: object, words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        Policy.load({"heal": {"false_heals": value}})
+    policy = Policy.load({"heal": {"false_heals": 0.02}})
+    assert Policy.load(yaml.safe_load(policy.to_yaml())).heal.false_heals == Fraction(1, 50)
+    assert policy.digest != Policy.load(None).digest
+
+
 def test_a_policy_without_a_log_keeps_its_digest() -> None:
     """What older releases journaled is compared with it."""
     policy = Policy.load({"model": "fraud"})
     content = {key: value for key, value in policy.model_dump(mode="json").items() if key not in ("log", "serve")}
+    assert content["heal"].pop("false_heals") == "1/1000"
     assert policy.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     assert Policy.load({"model": "fraud", "log": {"from": "x"}}).digest != Policy.load({"model": "fraud"}).digest
 

@@ -12,6 +12,8 @@ from selfheal.loop import settle_stages, status
 from selfheal.steering import promote, reconcile, release, rollback
 from selfheal.steering.look import last_look
 from selfheal.steering.releases import recall
+from selfheal.steering.trusts import lose_trust
+from selfheal.steering.waits import put_in
 from tests.steering.given import NAME, POLICY, CrashError, crashing, kinds
 from tests.steering.test_release import write
 
@@ -46,6 +48,22 @@ def test_it_is_not_released_once_what_serves_has_changed(ws):
     settle_stages(later(ws, days=3), NAME)
     assert ws.registry.production(NAME) == [3]
     assert "what serves has changed since" in ws.registry.version(NAME, 2).tags["waits"]
+
+
+@pytest.mark.parametrize(
+    ("actor", "reason"), [("flow", "sensor"), ("flow", "labels: better"), ("audit", "audit: better")]
+)
+def test_trust_that_is_lost_meanwhile_leaves_only_what_is_proven(ws, actor, reason):
+    write(ws, CALENDAR)
+    put_in(later(ws, hours=5), NAME, 2, actor, over=1, reason=reason)
+    lose_trust(ws, NAME, "2 of 3 judged heals harmed")
+    settle_stages(later(ws, days=3), NAME)
+    assert ws.registry.production(NAME) == [1 if reason == "sensor" else 2]
+    waits = ws.registry.version(NAME, 2).tags["waits"]
+    assert reason != "sensor" or waits == "labels, an audit or a person: 2 of 3 judged heals harmed"
+    assert recall(later(ws, days=3), NAME, 3, 2, "seen before").note.startswith(
+        "version 3 waits for a person, to be re"
+    )
 
 
 def test_the_minute_before_and_another_clock_on_the_wall(ws):

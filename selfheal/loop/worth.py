@@ -1,0 +1,38 @@
+"""Drift that nothing has undone, and labels that show a constant to be better than what serves: stop, retrain."""
+
+from __future__ import annotations
+
+import logging
+from itertools import takewhile
+
+from selfheal.alerts.conditions import ills
+from selfheal.errors import SelfhealError
+from selfheal.loop.context import Serving
+from selfheal.loop.trial import READ, labelled_since
+
+WORTHLESS = "worthless"
+"""Key of a cycle's record: the evidence that what served is worth less than a constant; empty while there is none."""
+
+_log = logging.getLogger("selfheal.loop")
+
+
+def weigh(serving: Serving) -> None:
+    """Hold what serves against a constant on the labels since drift stands that nothing has undone.
+
+    The newest window's record has what came of it, so that it is said as long as the drift stands. A store that is away
+    changes nothing and is logged: a later run asks again.
+    """
+    ws, name = serving.ws, serving.name
+    try:
+        told = [c for c in ws.table.cycles(name, last=2 * READ) if c["decision"] not in ("too_few", "failed")]
+        row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(told)))
+        if not row or not serving.source.labelled_windows([c["index"] for c in row]):
+            return
+        from selfheal.healing.labels.constant import beside_constant
+
+        says, reason = beside_constant(serving.model, labelled_since(serving, row[-1]["index"]))
+        found = reason if says == "better" else ""
+        if row[0].get(WORTHLESS, "") != found:
+            ws.table.amend_cycle(name, row[0]["index"], **{WORTHLESS: found})
+    except SelfhealError as error:
+        _log.warning("%s: what serves was not held against a constant: %s", name, error)
