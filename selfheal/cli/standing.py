@@ -28,6 +28,7 @@ def standing(state: Record) -> list[str]:
         *_adapter(state["production"]),
         *_watch(state["watch"]),
         *_estimate(state.get("estimate")),
+        *_score(state.get("score")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
         *_trend(state.get("trend")),
@@ -107,6 +108,15 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
         return
     value, low, high = estimate["accuracy"]
     yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
+
+
+def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
+    """How often labels have said that a decision was right, in a line."""
+    told = [f"{kind} {each['good']} of {each['judged']}" for kind, each in (score or {}).items() if each["judged"]]
+    if told:
+        cost = sum(each["cost"] for each in (score or {}).values())
+        lost = f"; {cost:,} answers wrong that need not have been" if cost else ""
+        yield f"  score     right by labels: {', '.join(told)}{lost}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:

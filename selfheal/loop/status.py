@@ -11,6 +11,7 @@ from selfheal.adapter import Adapter
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
+from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
@@ -39,9 +40,10 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, patience,
-        watch, quarantine, withdrawn, audit_pending, question, policy, alerts, journal, mlflow``; JSON-able. Without
-        MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, score,
+        patience, watch, quarantine, withdrawn, audit_pending, question, policy, alerts, journal, mlflow``; JSON-able.
+        Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last
+        window. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told.
 
@@ -96,6 +98,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "trend": _trend(cycles[-TREND:]),
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
+        "score": score(cycles),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
         "watch": {
             "windows": len(served),
