@@ -16,6 +16,9 @@ from selfheal.svg import picture, scale, tag, words
 PLOT = "plots/before-after.svg"
 """Where the drawing lies among the files of a heal's run."""
 
+ASKED = "plots/question.svg"
+"""Where the columns of a question are drawn."""
+
 BINS = 40
 WIDTH, HEIGHT, PAD = 360, 190, 34
 COLOURS = (("healthy", "#8a97a5"), ("before", "#d1495b"), ("after", "#2a7de1"))

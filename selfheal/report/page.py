@@ -67,7 +67,7 @@ DONE = {
 def written(story: Story) -> str:
     """The whole page as text."""
     parts = [
-        _head(story), _ills(story), _asked(story.question), _course(story), _score(story), _heals(story),
+        _head(story), _ills(story), _asked(story.question, story.asked), _course(story), _score(story), _heals(story),
         _columns(story), _faults(story), _history(story), _foot(story),
     ]  # fmt: skip
     title = f"{escape(story.name)}: selfheal"
@@ -121,7 +121,7 @@ def _ills(story: Story) -> str:
     return f"<div class='box bad'><h3>What needs a look</h3>{_list(dict.fromkeys(ills))}</div>" if ills else ""
 
 
-def _asked(question: Question | None) -> str:
+def _asked(question: Question | None, drawing: str) -> str:
     if question is None:
         return ""
     head = _row("th", ["column", "", "5 %", "median", "95 %"], numeric=2)
@@ -132,7 +132,8 @@ def _asked(question: Question | None) -> str:
     ]
     return (
         f"<div class='box ask'><h3>A question waits</h3><p>{escape(question.text)}</p>"
-        f"<table>{head}{''.join(rows)}</table><p>Answer it: <code>{escape(question.command)}</code></p></div>"
+        f"<table>{head}{''.join(rows)}</table>{_picture(drawing)}"
+        f"<p>Answer it: <code>{escape(question.command)}</code></p></div>"
     )
 
 
@@ -187,10 +188,14 @@ def _heal(cycle: Cycle, drawing: str) -> str:
         f"<details><summary>Why</summary>{_list([*heal['reasons'], heal['failure'], heal['note']])}</details>",
         _candidates(heal["candidates"]),
     ]  # fmt: skip
-    if drawing:
-        data = base64.b64encode(drawing.encode()).decode()
-        parts.append(f"<img alt='columns before and after' src='data:image/svg+xml;base64,{data}'>")
+    parts.append(_picture(drawing))
     return f"<div class='box {tone}'>{''.join(parts)}</div>"
+
+
+def _picture(drawing: str) -> str:
+    """A drawing as an image: whatever is in it, no script of it runs."""
+    data = base64.b64encode(drawing.encode()).decode()
+    return f"<img alt='columns before and after' src='data:image/svg+xml;base64,{data}'>" if drawing else ""
 
 
 def verdict(judged: Mapping[str, Any]) -> str:

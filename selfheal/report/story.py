@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.events import Event, history
-from selfheal.loop.plots import PLOT
+from selfheal.loop.plots import ASKED, PLOT
 from selfheal.loop.questions import Question, open_question
 from selfheal.loop.status import status
 from selfheal.steering.actors import is_person
@@ -39,8 +39,8 @@ class Story:
         What was journaled, newest first.
     heals
         The newest cycles that healed, newest first, each with the drawing of its run: SVG, empty where there is none.
-    question
-        The one that waits.
+    question, asked
+        The one that waits, and the drawing of its columns.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Story:
     events: tuple[Event, ...]
     heals: tuple[tuple[Cycle, str], ...]
     question: Question | None
+    asked: str = ""
 
     def acts(self) -> list[Event]:
         """What somebody did, newest first."""
@@ -84,19 +85,17 @@ def tell(ws: Workspace, name: str) -> Story:
     """
     state = status(ws, name, last=1)
     cycles = tuple(ws.table.cycles(name, last=HISTORY))
+    question, away = open_question(ws, name), bool(state["mlflow"])
     healed = [c for c in reversed(cycles) if c.get("heal")][:HEALS]
     return Story(
         name, ws.clock(), state, cycles, tuple(history(ws, name)),
-        tuple(zip(healed, _drawings(ws, healed, away=bool(state["mlflow"])), strict=True)), open_question(ws, name),
+        tuple((c, "" if away else _drawing(ws, c["heal"]["run_id"], PLOT)) for c in healed), question,
+        "" if away or question is None else _drawing(ws, question.run_id, ASKED),
     )  # fmt: skip
 
 
-def _drawings(ws: Workspace, healed: Sequence[Cycle], *, away: bool) -> list[str]:
-    return ["" if away else _drawing(ws, c["heal"]["run_id"]) for c in healed]
-
-
-def _drawing(ws: Workspace, run: str) -> str:
+def _drawing(ws: Workspace, run: str, file: str) -> str:
     try:
-        return ws.registry.runs.artifact(run, PLOT).decode() if run else ""
+        return ws.registry.runs.artifact(run, file).decode() if run else ""
     except (SelfhealError, UnicodeDecodeError):
         return ""
