@@ -6,6 +6,7 @@ nothing was made that could have served instead, the window itself is held again
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import pandas as pd
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import SAMPLE_ROWS, Serving
+from selfheal.loop.expected import JUDGED
 from selfheal.steering.models import load_version
 
 if TYPE_CHECKING:
@@ -27,14 +29,14 @@ LEAST = 30
 AFTER = 3
 """Windows after a decision that judge it: later ones may have drifted anew."""
 
-HEALS = 20
+HEALS = 8
 """The newest heals that are judged again whenever labels come."""
-
-WINDOWS, READ = 96, 12
-"""The last windows whose accuracy is measured anew when labels come, and how many of them in one run."""
 
 ERRORS = 2.0
 """Standard errors below the reference's accuracy at which a window counts as one that lost some."""
+
+MARK = "judged"
+"""Mark of the labels and windows that were there when it was judged last."""
 
 UNHARMED = ("stable", "benign")
 """Diagnoses that say that nothing was lost."""
@@ -83,13 +85,28 @@ class Judgement:
         return {name.rstrip("_"): list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
 
 
+def judge(serving: Serving) -> Serving:
+    """Hold the last windows and the newest heals against labels, where any have come since this was done last.
+
+    Counting the labels of a window that is full of them takes as long as reading it: without new ones nothing is asked.
+    """
+    ws, name = serving.ws, serving.name
+    newest = serving.cycles[-1]["index"] if serving.cycles else None
+    state, mark = json.dumps([*ws.table.glance.labels(name), newest]), ws.table.outbox.mark(name, MARK)
+    if serving.policy.foreign is None and mark is not None and mark[0] == state:
+        return serving
+    told = judged(realised(serving))
+    ws.table.outbox.set_mark(name, MARK, state)
+    return told
+
+
 def realised(serving: Serving) -> Serving:
     """The accuracy of the last windows' answers by labels that have come since; the result joins their records."""
-    last = serving.cycles[-WINDOWS:]
+    last = serving.cycles[-JUDGED:]
     counts = serving.source.labelled_windows([c["index"] for c in last])
     new = [c for c in last if counts.get(c["index"], 0) not in (0, (c.get("realised") or {}).get("labelled"))]
     found = {}
-    for cycle in new[-READ:]:
+    for cycle in new:
         window = serving.source.labelled(serving.ws.table.window(serving.name, cycle["index"]))
         said = serving.model.classes_[serving.model.decide(window.probabilities)]
         right = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))

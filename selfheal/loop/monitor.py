@@ -13,7 +13,7 @@ from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.idle import mark_settled
-from selfheal.loop.judgement import judged, realised
+from selfheal.loop.judgement import judge
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
@@ -87,7 +87,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        serving = judged(realised(back_test(revise(look_after(serving)))))
+        serving = judge(back_test(revise(look_after(serving))))
         mark_settled(serving)
         return serving
     except SelfhealError:

@@ -9,8 +9,9 @@ import pytest
 
 from selfheal.cli.standing import standing
 from selfheal.loop import load, pending, settle_stages, status
-from selfheal.loop.judgement import LEAST, counted, judged, score
+from selfheal.loop.judgement import LEAST, counted, judge, judged, score
 from selfheal.steering import reconcile
+from selfheal.table import InferenceTable
 from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send
 
 FAR = START.replace(year=2027)
@@ -92,3 +93,18 @@ def test_what_cannot_be_read_is_left(ws, caplog):
     labelled(ws, ids, frames)
     assert judged(load(ws, NAME)).cycles[0].get("judged") is None
     assert "its decision was not judged" in caplog.text and "has no version 77" in caplog.text
+
+
+def test_without_new_labels_or_windows_none_are_counted(ws, monkeypatch):
+    frames = [in_celsius(rows(200, 50 + k), *CELSIUS) for k in range(2)]
+    ids = decided(ws, frames, [1, 2])
+    labelled(ws, ids[1:], frames[1:], 100)
+    judge(load(ws, NAME))
+    assert said(ws)["labelled"] == 100
+    serving = load(ws, NAME)
+    with monkeypatch.context() as patched:
+        patched.setattr(InferenceTable, "labelled_windows", lambda *_: pytest.fail("asked again"))
+        assert judge(serving) is serving
+    labelled(ws, ids[1:], frames[1:])
+    judge(load(ws, NAME))
+    assert said(ws)["labelled"] == 200
