@@ -53,7 +53,9 @@ def log_evidence(
         (folder / PLOT).write_text(before_after(*drawn, title), "utf-8")
         columns = {c for told in result.answers.values() for fact in told for c in fact["columns"]}
         if asked := [c for c in drawn[0].columns if c in columns]:
-            (folder / ASKED).write_text(before_after(*(frame[asked] for frame in drawn), result.question), "utf-8")
+            (folder / ASKED).write_text(
+                before_after(drawn[0][asked], drawn[1][asked], drawn[2][asked], result.question), "utf-8"
+            )
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
             page.html(folder / "drift-report.html")

@@ -73,7 +73,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     if log is not None and log["labels"]:
         ills["labels"] = f"labels: {log['labels']}"
     waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
-    health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
+    health = [*ills.values(), *_ills(newest, pointer.version), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
     served = watched(look, cycles)
     return {
@@ -184,19 +184,20 @@ def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict
     return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
 
 
-def _ills(newest: Mapping[str, Any]) -> list[str]:
-    """What is wrong by the newest window."""
+def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
+    """What is wrong by the newest window; a heal of it that serves by now, after an answer say, has undone it."""
     heal, watch = newest.get("heal") or {}, newest.get("watch") or {}
+    undone = bool(heal.get("promoted")) or heal.get("version") == serving
     found = [f"window {newest['index']}: {held_back(watch)}"] if watch.get("held") else []
     if newest.get("decision") == "failed":
         found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
-    elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
+    elif newest.get("confirmed") and newest.get("health") != "cleared" and not undone:
         found.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )
-    if newest.get("failed_heal") and not heal.get("promoted"):
+    if newest.get("failed_heal") and not undone:
         found.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):
         found.append(f"window {newest['index']} has no drift report; the log says why")

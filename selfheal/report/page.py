@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -164,17 +164,19 @@ def _score(story: Story) -> str:
 def _heals(story: Story) -> str:
     if not story.heals:
         return ""
-    made = "".join(_heal(cycle, drawing) for cycle, drawing in story.heals)
+    made = "".join(_heal(cycle, drawing, story.released()) for cycle, drawing in story.heals)
     return (
         "<h2>Heals</h2><p class='soft'>Newest first. In the drawings grey is how healthy rows lay, red how these came, "
         f"blue how the healed model sees them.</p>{made}"
     )
 
 
-def _heal(cycle: Cycle, drawing: str) -> str:
+def _heal(cycle: Cycle, drawing: str, released: Container[int]) -> str:
     heal = cycle["heal"]
     words, tone = DONE[heal["decision"]]
-    if heal["decision"] in ("promote", "recall") and not heal["promoted"]:
+    if heal["decision"] in ("promote", "recall", "audit") and not heal["promoted"] and heal["version"] in released:
+        words, tone = "undone, by version {version}, which went to Production later", "good"
+    elif heal["decision"] in ("promote", "recall") and not heal["promoted"]:
         words, tone = f"version {{version}} waits: {heal['note']}", "ask"
     if heal["version"] is None and heal["decision"] in ("promote", "recall", "audit"):
         words, tone = heal["note"] or "nothing was registered", ""

@@ -56,11 +56,16 @@ class Story:
         """What somebody did, newest first."""
         return [event for event in self.events if event.act]
 
+    def released(self) -> set[int]:
+        """Versions that went to Production, whenever and by whomever."""
+        return {event.to for event in self.acts() if event.to is not None and event.outcome == "done"}
+
     def moment(self, event: Event) -> datetime | None:
         """Where an event lies on the axis of the windows; None where there are none.
 
         A replay's windows lie in another year than its journal. So an event belongs to the first window that was
-        handled after it: what the loop did lies at its end, what a person did at its beginning.
+        handled after it. A change lies at its beginning where that window was answered by what it brought, else at its
+        end; of other events what a person did lies at the beginning.
         """
         if not self.cycles:
             return None
@@ -70,7 +75,8 @@ class Story:
         start, end = (datetime.fromisoformat(self.cycles[place][side]) for side in ("start", "end"))
         if start <= event.at <= end:
             return event.at
-        return start if is_person(event.who) else end
+        early = is_person(event.who) if event.to is None else self.cycles[place].get("version") == event.to
+        return start if early else end
 
 
 def tell(ws: Workspace, name: str) -> Story:
