@@ -5,18 +5,18 @@ The same passes as :func:`selfheal.loop.monitor`, each step a task, the heal a s
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact
 
 from flows import wording
 from flows.events import Events
-from flows.runs import BUSY, OF_PREFECT, alone, called, ended, rename, step, workspace
+from flows.runs import BUSY, OF_PREFECT, alone, called, drop_late, ended, rename, step, workspace
 from selfheal import loop
 from selfheal.alerts import told_at_the_end
 from selfheal.errors import BusyError
@@ -50,6 +50,8 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             return ended(BUSY, str(error), [])
         told.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or datetime.now(UTC)
+        if until is None:
+            late_ones_are_mine()
         if loop.is_idle(ws, model, clock):
             rename(wording.run_name(model, []))
             return ended(*wording.summary([]), [])
@@ -59,6 +61,13 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
         handled = loop.passes(lease, serving, refs, step=step, healer=healed, passing=OF_PREFECT)
         records = [said(model, cycle) for cycle in handled]
     return ended(*wording.summary(records), records)
+
+
+def late_ones_are_mine() -> None:
+    """Scheduled runs that are late are taken away: this one handles their windows. Without it they find nothing."""
+    with suppress(*OF_PREFECT):
+        if dropped := drop_late(runtime.deployment.id, runtime.flow_run.id):
+            get_run_logger().info("%d late runs of this schedule taken away: this one handles their windows", dropped)
 
 
 def said(model: str, cycle: loop.Cycle) -> dict[str, Any]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from uuid import UUID
 
 from httpx import HTTPError
 from prefect import Flow, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import PrefectException
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, State
 
@@ -68,6 +78,30 @@ def alone(ws: Workspace, model: str) -> Iterator[Lease]:
     """
     with hold(ws, monitor_lease(model), ttl=MONITOR_TTL, wait=None) as lease:
         yield lease
+
+
+def drop_late(deployment: str | None, own: str | None) -> int:
+    """Take away the scheduled runs of a deployment that are due by now, all but one's own; how many.
+
+    One run handles every window that has closed, so the others would find nothing. After a pause there may be hundreds,
+    each a process. They are deleted: a cancelled one would stay on Prefect's page, and say that something failed.
+    What a person has asked for stays, and so does what runs.
+    """
+    if deployment is None:
+        return 0
+    wanted = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+    )
+    dropped = 0
+    with get_client(sync_client=True) as client:
+        for late in client.read_flow_runs(flow_run_filter=wanted):
+            if late.auto_scheduled and str(late.id) != own:
+                with suppress(ObjectNotFound):  # another one was quicker
+                    client.delete_flow_run(late.id)
+                    dropped += 1
+    return dropped
 
 
 def rename(words: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from selfheal import __version__
-from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places, score, start
+from selfheal.cli import audit, drill, evidence, freezes, history, loop, models, places, report, score, start
 from selfheal.cli.output import Example
 from selfheal.errors import SelfhealError
 
@@ -90,6 +90,7 @@ for _command in (
     score.score,
     models.labels,
     drill.drill,
+    report.report,
     evidence.evidence,
     evidence.verify,
     places.ui,

@@ -94,7 +94,9 @@ def audit(
 
 def _put(ws: Workspace, open_: Question, actor: str, json_file: Path | None, *, ask: bool) -> None:
     """Show a question; ask it where somebody sits."""
-    click.echo("\n".join(question.shown(open_)))
+    from selfheal import loop
+
+    click.echo("\n".join(question.shown(open_, loop.evidence_place(ws, open_))))
     given = question.asked(open_) if ask else None
     if given is not None:
         _settle(json_file, question.answer(ws, open_.name, given, actor))

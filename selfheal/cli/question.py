@@ -18,8 +18,14 @@ STOP = "stop"
 EXTENT = "{:>12} … {:>10} … {:>10}"
 
 
-def shown(question: Question) -> Iterator[str]:
-    """The question in one line, its window, and where each column lay before, lies now, and would lie after."""
+def shown(question: Question, drawn: str = "") -> Iterator[str]:
+    """The question in one line, its window, and where each column lay before, lies now, and would lie after.
+
+    Parameters
+    ----------
+    drawn
+        Where the same is drawn.
+    """
     yield question.text
     waits = "" if question.version is None else f"; version {question.version} waits for the answer"
     yield f"  window {question.window}: {question.start} to {question.end}{waits}"
@@ -28,8 +34,8 @@ def shown(question: Question) -> Iterator[str]:
         for when, quantiles in extents.items():
             first = printable(column, 24) if when == "before" else ""
             yield f"  {first:<24} {when:<7} " + EXTENT.format(*(f"{q:.6g}" for q in quantiles))
-    if question.run_id:
-        yield f"  the same as plots: run {question.run_id} in MLflow"
+    if drawn:
+        yield f"  drawn: {drawn}"
 
 
 def asked(question: Question) -> str | None:

@@ -29,6 +29,7 @@ def standing(state: Record) -> list[str]:
         *_watch(state["watch"]),
         *_estimate(state.get("estimate")),
         *_false_heals(state.get("false_heals")),
+        *_score(state.get("score")),
         *_versions(state["versions"]),
         *_windows(state["cycles"]),
         *_trend(state.get("trend")),
@@ -114,6 +115,15 @@ def _false_heals(told: Record | None) -> Iterator[str]:
     """How often heals have harmed."""
     if told is not None:
         yield f"  harmed    {told['reason']}"
+
+
+def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
+    """How often labels have said that a decision was right, in a line."""
+    told = [f"{kind} {each['good']} of {each['judged']}" for kind, each in (score or {}).items() if each["judged"]]
+    if told:
+        cost = sum(each["cost"] for each in (score or {}).values())
+        lost = f"; {cost:,} answers wrong that need not have been" if cost else ""
+        yield f"  score     right by labels: {', '.join(told)}{lost}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:

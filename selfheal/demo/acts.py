@@ -26,6 +26,10 @@ NEW_RULE = {
 #: Share of the lost accuracy that must be back on unseen rows: after a change of units, which is undone exactly, and
 #: after a new pattern, which is learnt from a rule alone (five seeds brought back .90 to .96).
 UNITS_BACK, PATTERN_BACK = 0.90, 0.85
+#: After an offset that had to be estimated.
+SENSOR_BACK = 0.80
+#: Characters of a question that fit a line.
+ASKED = 48
 #: What natural days may cost: nothing changes there, so served and frozen answers are the same.
 _SAME = 1e-9
 
@@ -115,7 +119,7 @@ def verdict_of(cycles: list[dict[str, Any]]) -> Verdict:
     fired = {s["name"] for cycle in cycles for s in cycle["signals"] if s["alarm"]}
     signals = tuple(name for name in ("data", "rules") if name in fired)
     heals = [cycle["heal"] for cycle in cycles if cycle["heal"]]
-    rolled = [cycle["watch"] for cycle in cycles if cycle["watch"] and cycle["watch"]["rolled_back"]]
+    rolled = [cycle["watch"] for cycle in cycles if cycle["watch"] and _worse(cycle["watch"])]
     faults = [cycle for cycle in cycles if cycle["decision"] == "data_fault"]
     if rolled:
         return Verdict(signals, "worse", "rollback", "none", tuple(rolled[-1]["reasons"]))
@@ -127,6 +131,11 @@ def verdict_of(cycles: list[dict[str, Any]]) -> Verdict:
         return Verdict(signals, "data_fault", "refuse", "none", tuple(faults[-1]["reasons"]))
     reasons = tuple(reason for cycle in cycles if cycle["alarm"] for reason in cycle["reasons"])
     return Verdict(signals, "stable", "keep", "none", reasons or tuple(cycles[-1]["reasons"]) if cycles else ())
+
+
+def _worse(watch: dict[str, Any]) -> bool:
+    """Whether it was rolled back, or would have been but for a freeze."""
+    return bool(watch["rolled_back"] or watch.get("held"))
 
 
 # ---------------------------------------------------------------------- the acts
@@ -230,17 +239,22 @@ def logger_fault(stage: Stage, display: Display, checks: Checks) -> Played:
 
 
 def bad_promotion(stage: Stage, display: Display, checks: Checks) -> Played:
-    """A person puts the °C version into Production while °F arrives; the watch takes it back."""
+    """A person puts the °C version into Production while °F arrives; the watch takes it back, once it may."""
     stream = stage.cast["rain"].stream
     good, wrong = stage.settled("rain"), 2
-    with display.step(f"a person moves version {wrong} (it takes °C) to Production over MLflow's API"):
+    with display.step(f"a person moves the alias of Production to version {wrong} (it takes °C) in MLflow"):
         stage.person_promotes("rain", wrong)
         checks.equal("the version served after a person's change", stage.wait_served("rain", wrong), wrong)
     days = stream.take(1)
-    with display.step("a year in °F arrives and is answered by it; the watch replays it"):
+    with display.step("somebody freezes the loop; a year in °F arrives, and the watch finds it worse"):
+        stage.freeze("rain", "version 2 is looked at first")
         answers = stage.send("rain", days)
         checks.must({answer.version for answer in answers} == {wrong}, f"not every answer came from version {wrong}")
         cycles = stage.monitor("rain", days)
+        checks.must(bool(cycles[-1]["watch"]["held"]), "the watch did not find the version worse while it was frozen")
+        checks.equal("the version in Production while the loop is frozen", stage.settled("rain"), wrong)
+    with display.step("the freeze is lifted; the watch is asked again"):
+        checks.must(stage.unfreeze("rain").rolled_back, "the watch did not roll back after the freeze")
     checks.equal("the version in Production", stage.settled("rain"), good)
     _must_be_journaled(checks, stage, wrong, good)
     with display.step("another year, answered by the version that is back"):
@@ -248,6 +262,27 @@ def bad_promotion(stage: Stage, display: Display, checks: Checks) -> Played:
         served = stage.send("rain", unseen)
     accuracy = accuracies(stage.cast["rain"].model, unseen, served, frozen=stage.model("rain", wrong))
     _must_be_back(checks, accuracy, UNITS_BACK)
+    return Played(cycles, accuracy)
+
+
+def new_hygrometer(stage: Stage, display: Display, checks: Checks) -> Played:
+    """Two years of dew points that are too high: a new sensor, or other weather? The owner is asked."""
+    stream = stage.cast["rain"].stream
+    days = stream.take(2, data.new_hygrometer)
+    with display.step("two years arrive from a new hygrometer; the monitor flow finds what would undo it"):
+        stage.send("rain", days)
+        cycles = stage.monitor("rain", days)
+    checks.equal("decision", verdict_of(cycles).decision, "audit")
+    asked = stage.question("rain")
+    checks.must("dew_point" in asked, f"the question does not name the column: {asked!r}")
+    with display.step(f"it asks: {asked[:ASKED]}… The owner says yes"):
+        done = stage.answer("rain", "yes")
+    checks.must(done.promoted, f"nothing was promoted after the answer: {done.note}")
+    with display.step("another year from the new hygrometer, unseen"):
+        unseen = stream.take(1, data.new_hygrometer)
+        answers = stage.send("rain", unseen)
+    accuracy = accuracies(stage.cast["rain"].model, unseen, answers)
+    _must_be_back(checks, accuracy, SENSOR_BACK)
     return Played(cycles, accuracy)
 
 
@@ -272,8 +307,9 @@ ACTS = (
     Act("back again", "rain", "°F returns", back_again),
     Act("new pattern", "fraud", "fraud that the model never saw; its owner writes a rule", new_pattern),
     Act("logger fault", "rain", "columns rotated by one", logger_fault),
-    Act("bad promotion", "rain", "a person promotes a plausible but wrong version", bad_promotion),
+    Act("bad promotion", "rain", "a person promotes a plausible but wrong version; the loop is frozen", bad_promotion),
     Act("calm", "rain", "nothing happens", calm),
+    Act("new hygrometer", "rain", "dew points read 25 °F too high: only its owner knows why", new_hygrometer),
 )
 
 

@@ -71,6 +71,15 @@ def in_celsius(frame: pd.DataFrame) -> pd.DataFrame:
     return changed
 
 
+TOO_HIGH = 25.0
+"""°F that the new hygrometer reads too high."""
+
+
+def new_hygrometer(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same days as an uncalibrated hygrometer would send them: no unit is like that, so data alone cannot tell."""
+    return frame.assign(dew_point=frame["dew_point"] + TOO_HIGH)
+
+
 def rotated(frame: pd.DataFrame) -> pd.DataFrame:
     """The same rows with every value one column to the right of where it belongs (the last goes first)."""
     values = np.roll(frame.to_numpy(), 1, axis=1)

@@ -23,8 +23,12 @@ from selfheal.errors import ArtifactError, UnavailableError
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
+    from selfheal.loop import Answered, WatchVerdict
     from selfheal.model import MonitoredModel
     from selfheal.steering import Workspace
+
+OWNER, SHIFT = "the station's owner", "the night shift"
+"""Under whose names a person acts."""
 
 _START_SECONDS = 90.0
 #: A settled change is served within 2 s, a person's settled within 5 s; a busy machine takes longer.
@@ -138,8 +142,41 @@ class Stage:
         return [cycle for cycle in cycles if datetime.fromisoformat(cycle["start"]) >= slice_.rows.times[0]]
 
     def person_promotes(self, name: str, version: int) -> None:
-        """Move a version to Production as a person would: past the journal, over MLflow's client API."""
-        self.workspace.registry.transition(name, version, "Production")
+        """Move the alias of Production to a version as a person would: past the journal, over MLflow's client API."""
+        self.workspace.registry.store.set_alias(name, self.settings.champion, version)
+
+    def freeze(self, name: str, why: str) -> None:
+        """Stop the loop, as ``selfheal freeze`` does."""
+        from selfheal import steering
+
+        steering.freeze(self.workspace, name, SHIFT, why)
+
+    def unfreeze(self, name: str) -> WatchVerdict:
+        """Let the loop go on, and ask the watch again: what it says of the newest window."""
+        from flows.release import watch
+        from flows.runs import called, in_process
+        from selfheal import steering
+
+        steering.unfreeze(self.workspace, name, SHIFT)
+        with in_process():
+            verdict = called(watch, name)
+        self.wait_served(name, self.settled(name))
+        return verdict
+
+    def question(self, name: str) -> str:
+        """What the loop asks the owner of the data; empty where nothing is open."""
+        from selfheal import loop
+
+        asked = loop.open_question(self.workspace, name)
+        return "" if asked is None else asked.text
+
+    def answer(self, name: str, given: str) -> Answered:
+        """Answer it, as ``selfheal audit`` does, and wait until what came of it serves."""
+        from selfheal import loop
+
+        done = loop.answer_question(self.workspace, name, given, OWNER)
+        self.wait_served(name, self.settled(name))
+        return done
 
     def wait_served(self, name: str, version: int) -> int | None:
         """Wait until the service answers with ``version``, at most :data:`SWAP_SECONDS`; what it answers with then."""

@@ -14,7 +14,7 @@ from selfheal.loop.health import clear
 from selfheal.loop.idle import idle as is_idle
 from selfheal.loop.labels import add_labels
 from selfheal.loop.monitor import monitor, passes, pending, settle_stages
-from selfheal.loop.questions import Question, open_question
+from selfheal.loop.questions import Question, evidence_place, open_question
 from selfheal.loop.records import Cycle, Decision, HealRecord, Inspection, WatchVerdict
 from selfheal.loop.run import run
 from selfheal.loop.status import status
@@ -37,6 +37,7 @@ __all__ = [
     "answer",
     "answer_question",
     "clear",
+    "evidence_place",
     "foresee",
     "heal",
     "heal_window",

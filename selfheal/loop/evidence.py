@@ -13,7 +13,7 @@ from selfheal.drift.yardstick import thinned
 from selfheal.loop.child import HealResult, HealTask
 from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.inspect import drift_report
-from selfheal.loop.plots import SCORE, before_after
+from selfheal.loop.plots import ASKED, PLOT, SCORE, before_after
 from selfheal.loop.records import HealRecord
 from selfheal.loop.tasks import FILE, PLACE, packed
 from selfheal.registry.runs import Table
@@ -47,8 +47,15 @@ def log_evidence(
         folder = Path(scratch)
         Table(result.candidates, "Candidates", "Every mechanism and rival tried.").write(folder / CANDIDATES)
         (folder / "reasons.md").write_text("\n".join(f"- {line}" for line in result.reasons), "utf-8")
-        (folder / "plots").mkdir()
-        (folder / "plots" / "before-after.svg").write_text(_drawing(ctx, window, recent, result), "utf-8")
+        (folder / PLOT).parent.mkdir()
+        drawn = _samples(ctx, window, recent, task, result)
+        title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
+        (folder / PLOT).write_text(before_after(*drawn, title), "utf-8")
+        columns = {c for told in result.answers.values() for fact in told for c in fact["columns"]}
+        if asked := [c for c in drawn[0].columns if c in columns]:
+            (folder / ASKED).write_text(
+                before_after(drawn[0][asked], drawn[1][asked], drawn[2][asked], result.question), "utf-8"
+            )
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
             page.html(folder / "drift-report.html")
@@ -58,16 +65,19 @@ def log_evidence(
         ctx.ws.registry.runs.log_files(run, folder)
 
 
-def _drawing(ctx: Context, window: Window, recent: Sequence[pd.DataFrame], result: HealResult) -> str:
-    """Where the rows lay before and after, as SVG."""
+def _samples(
+    ctx: Context, window: Window, recent: Sequence[pd.DataFrame], task: HealTask, result: HealResult
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """How healthy rows lie, how these came, and how they lie after; as they came where nothing was made or recalled."""
     from selfheal.adapter import Adapter
 
     model = ctx.model
-    healed = model if result.adapter is None else model.with_adapter(Adapter.from_bytes(result.adapter))
+    recalled = next((adapter for version, adapter, _ in task.memory if version == result.recall), None)
+    made = result.adapter or recalled
+    healed = model if made is None else model.with_adapter(Adapter.from_bytes(made))
     healthy = pd.concat(list(recent), ignore_index=True) if recent else thinned(model.reference, SAMPLE_ROWS)
-    title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
-    return before_after(_drawn(model, healthy), _drawn(model, model.model_units(window.frame)),
-                        _drawn(healed, healed.model_units(window.frame)), title)  # fmt: skip
+    units = model.model_units(window.frame), healed.model_units(window.frame)
+    return _drawn(model, healthy), _drawn(model, units[0]), _drawn(healed, units[1])
 
 
 def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> None:

@@ -78,7 +78,7 @@ def _resumed(ctx: Context) -> HealRecord | None:
         if info.stage == STAGING and (came.window, came.parent) == (ctx.ref.index, ctx.version):
             released = release(ctx.ws, ctx.name, info.version)
             return HealRecord(
-                ctx.ref.index, came.verdict, came.diagnosis, (info.description,),
+                ctx.ref.index, came.verdict, came.diagnosis, (info.summary,),
                 info.tags.get("changed_part", "none"), version=info.version, promoted=released.promoted,
                 note=released.note, run_id=info.run_id or "",
             )  # fmt: skip

@@ -58,7 +58,7 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-def judge(serving: Serving) -> None:
+def judge_heals(serving: Serving) -> None:
     """Journal what has become known of the last heals; where too many harmed, the loop asks from now on.
 
     A store that is away changes nothing and is logged: a later run asks again.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from selfheal.loop.card import card
 from selfheal.loop.child import HealResult
 from selfheal.loop.confirm import probation
 from selfheal.loop.context import Context
@@ -103,7 +104,12 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         "heal_run": run,
         **numbers,
     }
-    text = "; ".join(healed.adapter.describe()) + "\n\n" + "\n".join(f"- {line}" for line in result.reasons)
+    text = card(
+        ctx.name, window=ref.index, span=f"{ref.start:%Y-%m-%d %H:%M} to {ref.end:%Y-%m-%d %H:%M} UTC",
+        rows=len(window.frame), broke=() if ctx.decision is None else ctx.decision.reasons,
+        words=healed.adapter.describe(), reasons=result.reasons, diagnosis=result.diagnosis, parent=ctx.version,
+        verdict=result.decision, labels=result.numbers.get("labels_fitted", 0.0), trial=result.on_trial, run=run,
+    )  # fmt: skip
     version = ctx.ws.registry.register(
         ctx.name, healed.adapter, tags=tags, record=record, run_id=run, sample=window.frame, description=text
     )

@@ -13,7 +13,8 @@ from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.idle import mark_settled
-from selfheal.loop.judged import judge
+from selfheal.loop.judged import judge_heals
+from selfheal.loop.judgement import judge_decisions
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
@@ -61,7 +62,7 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
 
 def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Serving:
     """Reconcile before a run; let labels that have come decide about what waits, release what was held back and may go
-    now, and judge what was estimated.
+    now, and judge what was estimated and decided.
 
     Where MLflow is away the loop goes on with what serves.
 
@@ -88,8 +89,8 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
-        serving = back_test(revise(look_after(serving)))
-        judge(serving)
+        serving = judge_decisions(back_test(revise(look_after(serving))))
+        judge_heals(serving)
         weigh(serving)
         mark_settled(serving)
         return serving

@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 
 from selfheal.svg import picture, scale, tag, words
 
+PLOT = "plots/before-after.svg"
+"""Where the drawing lies among the files of a heal's run."""
+
+ASKED = "plots/question.svg"
+"""Where the columns of a question are drawn."""
+
 BINS = 40
 WIDTH, HEIGHT, PAD = 360, 190, 34
 COLOURS = (("healthy", "#8a97a5"), ("before", "#d1495b"), ("after", "#2a7de1"))
@@ -72,8 +78,10 @@ def _cell(name: str, samples: Sequence[NDArray[np.float64]]) -> str:
         words(f"{edges[-1]:.4g}", right, base + 15, fill="#5a6775", text_anchor="end"),
         tag("line", x1=PAD, y1=base, x2=right, y2=base, stroke="#c7d0d9"),
     ]
-    for h, (_, colour) in zip(heights, COLOURS, strict=True):
-        parts.append(tag("path", d=_steps(h / top, right, base), fill="none", stroke=colour, stroke_width=1.6))
+    for h, (when, colour) in zip(heights, COLOURS, strict=True):
+        # Where nothing was changed the last two lie on each other: the one below is seen at both sides.
+        wide = {"stroke_width": 4, "stroke_opacity": ".5"} if when == "before" else {"stroke_width": 1.6}
+        parts.append(tag("path", d=_steps(h / top, right, base), fill="none", stroke=colour, **wide))
     return "".join(parts)
 
 

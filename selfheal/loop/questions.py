@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, column_map
+from selfheal.errors import SelfhealError
 from selfheal.loop.alerts import alert
 from selfheal.loop.child import HealResult
 from selfheal.loop.context import HISTORY, Context, Serving
+from selfheal.loop.plots import ASKED
 from selfheal.loop.records import HealRecord
 from selfheal.steering.actors import FLOW
 from selfheal.steering.models import serving_pointer
@@ -42,7 +44,7 @@ class Question:
         Per column: the 5 %, 50 % and 95 % quantiles of recent healthy rows (``before``), of the window as it came
         (``now``), and as the proposed map leaves it (``after``).
     run_id
-        The heal's run in MLflow, with the same as plots.
+        The heal's run in MLflow; ``plots/question.svg`` there shows the same drawn, see :func:`evidence_place`.
     """
 
     name: str
@@ -73,6 +75,14 @@ def open_question(ws: Workspace, name: str) -> Question | None:
     ws.table.schema(name)
     found = unanswered(ws, name)
     return None if found is None else question_of(name, found.intent)
+
+
+def evidence_place(ws: Workspace, question: Question) -> str:
+    """Where its columns are drawn, before, now and after: in the heal's run. Empty where MLflow does not say."""
+    try:
+        return ws.registry.runs.place(question.run_id, ASKED) if question.run_id else ""
+    except SelfhealError:
+        return ""
 
 
 def facts(serving: Serving) -> tuple[Mapping[str, Any], ...]:

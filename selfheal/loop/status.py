@@ -13,6 +13,7 @@ from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
 from selfheal.loop.judged import standing_of_heals
+from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
@@ -42,10 +43,10 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, patience,
-        watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal, mlflow``; it is
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, score,
+        patience, watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal, mlflow``;
         JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
-        the last window.
+        the last window. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told.
 
@@ -77,7 +78,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     if lost := lost_trust(ws, name):
         ills["trust"] = f"heals wait for labels, an audit or a person: {lost} (selfheal trust {name})"
     waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
-    health = [*ills.values(), *_ills(newest), *_open(journal), *waiting]
+    health = [*ills.values(), *_ills(newest, pointer.version), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
     served = watched(look, cycles)
     return {
@@ -102,6 +103,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "trend": _trend(cycles[-TREND:]),
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
+        "score": score(cycles),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
         "watch": {
             "windows": len(served),
@@ -188,21 +190,22 @@ def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict
     return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
 
 
-def _ills(newest: Mapping[str, Any]) -> list[str]:
-    """What is wrong by the newest window."""
+def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
+    """What is wrong by the newest window; a heal of it that serves by now, after an answer say, has undone it."""
     heal, watch = newest.get("heal") or {}, newest.get("watch") or {}
+    undone = bool(heal.get("promoted")) or heal.get("version") == serving
     found = [f"window {newest['index']}: {held_back(watch)}"] if watch.get("held") else []
     if newest.get("decision") == "failed":
         found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
-    elif newest.get("confirmed") and newest.get("health") != "cleared" and not heal.get("promoted"):
+    elif newest.get("confirmed") and newest.get("health") != "cleared" and not undone:
         found.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )
     if words := ills_of({"decision": "", "reasons": [], **newest}).get("retrain"):
         found.append(f"window {newest['index']}: {words}")
-    if newest.get("failed_heal") and not heal.get("promoted"):
+    if newest.get("failed_heal") and not undone:
         found.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):
         found.append(f"window {newest['index']} has no drift report; the log says why")

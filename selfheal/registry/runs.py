@@ -158,6 +158,15 @@ class RunLog:
         with self._door.asked(f"store {local.name}") as client:
             client.log_artifact(run_id, str(local), folder)
 
+    def place(self, run_id: str, path: str) -> str:
+        """Where a person finds an artifact: its address on an MLflow server, else the run to look for in its pages."""
+        if not self._door.is_server:
+            return f"run {run_id}, {path} (selfheal ui shows it)"
+        with self._door.asked(f"find run {run_id}") as client:
+            experiment = client.get_run(run_id).info.experiment_id
+        address = self._door.settings.tracking_uri.rstrip("/")
+        return f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/{path}?workflowType=machine_learning"
+
     def artifact(self, run_id: str, path: str) -> bytes:
         """The bytes of a run's artifact.
 

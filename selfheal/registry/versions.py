@@ -20,6 +20,8 @@ STAGES = ("None", "Staging", "Production", "Archived")
 ROLE, STAGE, PIN = "selfheal.role", "selfheal.stage", "selfheal.pin"
 """Tags: what a registered model is to us; where stages are not used, the stage of a version; and that what serves is
 to stay, whatever the watch finds."""
+CARD = "\n\n### "
+"""Begins each section of a description: what comes before the first one is its summary."""
 _PAGE = 1000
 
 
@@ -56,6 +58,11 @@ class VersionInfo:
     base_version: int | None
     description: str
     place: str = ""
+
+    @property
+    def summary(self) -> str:
+        """Its description without the sections of its card: what was done and why it was believed."""
+        return self.description.partition(CARD)[0]
 
     @property
     def pins(self) -> bool:

@@ -55,7 +55,7 @@ def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
     waits = _waits(policy, info) or asks_first(ws, name) or _in_quarantine(ws, name, info, model.with_policy(policy))
     if waits:
         return wait(ws, name, version, waits)
-    reason = f"{info.lineage.diagnosis or 'healed'}: {info.description}"[:1000]
+    reason = f"{info.lineage.diagnosis or 'healed'}: {info.summary}"[:1000]
     return put_in(ws, name, version, FLOW, over=info.lineage.parent, reason=reason)
 
 

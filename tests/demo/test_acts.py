@@ -39,6 +39,7 @@ HEAL = {
     "failure": "",
 }
 ROLLED = {"rolled_back": True, "reasons": ["farther"]}
+HELD = {"rolled_back": False, "held": True, "reasons": ["frozen"]}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ ROLLED = {"rolled_back": True, "reasons": ["farther"]}
         ),
         ([cycle("data_fault")], ((), "data_fault", "refuse", "none", ("data_fault",))),
         ([cycle("alarm", watch=ROLLED)], (("data", "rules"), "worse", "rollback", "none", ("farther",))),
+        ([cycle("alarm", watch=HELD)], (("data", "rules"), "worse", "rollback", "none", ("frozen",))),
         ([], ((), "stable", "keep", "none", ())),
     ],
 )

@@ -9,7 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-ACTS = ["natural years", "metric units", "back again", "new pattern", "logger fault", "bad promotion", "calm"]
+ACTS = [
+    "natural years", "metric units", "back again", "new pattern", "logger fault", "bad promotion", "calm",
+    "new hygrometer",
+]  # fmt: skip
 
 
 def left_running(home: Path) -> list[list[str]]:
@@ -39,7 +42,8 @@ def test_every_act_goes_as_it_must(home: Path, tmp_path: Path) -> None:
     assert acts["metric units"]["diagnosis"] == "sensor"
     assert acts["metric units"]["changed_part"] == "input map"
     assert acts["new pattern"]["changed_part"] == "ReflexiveLayer"
-    for name in ("metric units", "back again", "new pattern", "bad promotion"):
+    assert acts["new hygrometer"]["decision"] == "audit" and acts["new hygrometer"]["production_version"] == 3
+    for name in ("metric units", "back again", "new pattern", "bad promotion", "new hygrometer"):
         shares = acts[name]["accuracy"]
         assert shares["after"] > shares["broken"] + 0.05, name
         assert shares["after"] > shares["constant"], name

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
 
+from selfheal.steering import Workspace
+from tests.steering.given import NAME
+
+REMEDY = "SELFHEAL_RULES names the folder, selfheal init writes a first one"
 pytestmark = pytest.mark.xdist_group("prefect")
 
 
@@ -46,17 +51,84 @@ def test_a_limit_of_a_former_release_is_taken_away() -> None:
         assert (kept and kept.limit) == limit
 
 
-def test_prefect_yaml_declares_the_same(root: Path) -> None:
-    from prefect import Flow
+@pytest.mark.usefixtures("prefect")
+def test_late_runs_collapse_into_the_one_that_is_at_work(ws: Workspace) -> None:
+    """After a pause; what a person asked for and what is still to come stay."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+    from prefect.flow_engine import run_flow
 
     from flows.deployments import deployments
+    from flows.monitor import monitor
+    from flows.runs import drop_late
 
+    key = deployments({NAME: timedelta(hours=1)})[0].apply()
+    now = datetime.now(UTC)
+    span = {"start_time": (now - timedelta(hours=5)).isoformat(), "end_time": (now + timedelta(hours=2.5)).isoformat()}
+    with get_client(sync_client=True) as client:
+        client.request("POST", "/deployments/{id}/schedule", path_params={"id": key}, json=span | {"min_runs": 7})
+        asked = client.create_flow_run_from_deployment(key)
+
+        def kept() -> dict[UUID, datetime]:
+            wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[key]))
+            return {run.id: run.expected_start_time for run in client.read_flow_runs(flow_run_filter=wanted)}
+
+        before = kept()
+        late = sorted((run for run, at in before.items() if at < now and run != asked.id), key=lambda r: before[r])
+        assert len(late) == 5 < len(before) - 1
+        run_flow(monitor, flow_run=client.read_flow_run(late[0]), parameters={"model": NAME})
+        assert client.read_flow_run(late[0]).state_name == "Nothing new"
+        assert set(kept()) == set(before) - set(late[1:])
+        assert (drop_late(str(key), str(late[0])), drop_late(None, None)) == (0, 0)
+
+
+def test_the_file_is_written_from_the_policies_and_left_to_whoever_edits_it(tmp_path, monkeypatch, capsys) -> None:
+    from flows.__main__ import main
+
+    def said(*arguments: str) -> tuple[int, str]:
+        return main(arguments), capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFHEAL_RULES", str(tmp_path / "rules"))
+    assert said("--check") == (2, f"error: no policy in {tmp_path / 'rules'}; {REMEDY}\n")
+    (tmp_path / "rules").mkdir()
+    policy = tmp_path / "rules" / "7.yaml"
+    policy.write_text("monitor: {every: 90s}\n")
+    assert said("--check")[0] == 1
+    assert said("--write") == (0, "prefect.yaml written\n")
+    assert said("--check") == said("--write") == (0, "prefect.yaml is what the policies say\n")
+    first = yaml.safe_load(Path("prefect.yaml").read_text())["deployments"][0]
+    assert (first["parameters"], first["schedules"]) == ({"model": "7"}, [{"interval": 90}])
+    policy.write_text("monitor: {every: 1h}\n")
+    code, out = said("--check")
+    assert code == 1 and "+      - interval: 3600" in out and out.endswith("is older than the policies: --write\n")
+    assert said("--write")[0] == 0
+    own = Path("prefect.yaml").read_text().replace("3600", "1800")
+    Path("prefect.yaml").write_text(own)
+    code, out = said("--write")
+    assert code == 1 and "was edited since it was written, and is left alone" in out
+    assert Path("prefect.yaml").read_text() == own
+    assert said("--check")[1].endswith("prefect.yaml was edited, and differs as above\n")
+    assert said("--write", "--force") == (0, "prefect.yaml written\n")
+    (tmp_path / "rules" / "other.yaml").write_text("model: '7'\n")
+    assert "is a second policy of '7'; keep one file a model" in said("--check")[1]
+
+
+def test_prefect_yaml_declares_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect import Flow
+
+    from flows.__main__ import every, main
+    from flows.deployments import deployments
+
+    monkeypatch.setenv("SELFHEAL_RULES", str(root / "rules"))
+    assert main(["--check", "--file", str(root / "prefect.yaml")]) == 0
     declared = yaml.safe_load((root / "prefect.yaml").read_text())["deployments"]
-    made = deployments({"fraud": timedelta(minutes=5)})
+    made = deployments(every(root / "rules"))
     assert [d["name"] for d in declared] == [d.name for d in made]
     for yamled, coded in zip(declared, made, strict=True):
         assert yamled["parameters"] == coded.parameters
         assert yamled["tags"] == coded.tags
+        assert yamled["description"] == coded.description
         assert [s["interval"] for s in yamled.get("schedules", ())] == [
             s.schedule.interval.total_seconds() for s in coded.schedules or ()
         ]

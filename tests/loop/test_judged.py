@@ -11,7 +11,7 @@ from selfheal.alerts.gathering import gather
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 from selfheal.loop import history, load, monitor, status
-from selfheal.loop.judged import JUDGED, judge, judgement, standing_of_heals
+from selfheal.loop.judged import JUDGED, judge_heals, judgement, standing_of_heals
 from selfheal.loop.trial import waiting
 from selfheal.steering import promote, release, trust
 from selfheal.steering.look import last_look
@@ -42,7 +42,7 @@ def test_a_healer_that_harms_has_to_ask(ws):
     assert line == "  harmed    no evidence yet whether more than 1/1000 of heals harm (heal.false_heals)"
 
     promote(ws, NAME, 2, "flow", over=1)  # °C to °F, on data that are in °C
-    judge(load(ws, NAME))
+    judge_heals(load(ws, NAME))
     assert judged(ws) == [], "its watch has not ended"
     serve(ws, 200, celsius=True)
     assert judged(ws) == [(2, False)]
@@ -50,7 +50,7 @@ def test_a_healer_that_harms_has_to_ask(ws):
     serve(ws, 400, celsius=True)
     assert ws.registry.production(NAME) == [2]
     assert judged(ws) == [(2, False), (3, True)]
-    judge(load(ws, NAME))
+    judge_heals(load(ws, NAME))
     assert len(judged(ws)) == 2, "once"
 
     told = status(ws, NAME)
@@ -68,7 +68,7 @@ def test_a_healer_that_harms_has_to_ask(ws):
     assert trust(ws, NAME, "ada", "mended").startswith("1 of 2 judged heals harmed")
     assert standing_of_heals(ws, NAME, load(ws, NAME).policy)["judged"] == 0, "the count begins anew"
     assert trust(ws, NAME, "ada", "again") == ""
-    judge(load(ws, NAME))
+    judge_heals(load(ws, NAME))
     assert status(ws, NAME)["healthy"]
     assert release(ws, NAME, info.version).note.endswith("4 is in Production") or WAITS in info.tags
     gather(ws, NAME)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from selfheal.errors import InputError, RefusedError
-from selfheal.loop import answer_question, load, monitor, open_question, status
+from selfheal.loop import answer_question, evidence_place, load, monitor, open_question, status
 from selfheal.loop.questions import FACT, Question, facts
 from selfheal.steering import promote
 from tests.steering.given import NAME, POLICY, START, rows, send, stages
@@ -69,6 +69,16 @@ def test_a_question_says_when_and_shows_the_column_before_now_and_after(ws):
     assert first["next"] == "selfheal audit toy (answers: yes, no, unknown)"
     waits = next(v for v in told["versions"] if v["version"] == question.version)["waits"]
     assert waits == "an answer (selfheal audit), or a person"
+    drawn = ws.registry.runs.artifact(question.run_id, "plots/question.svg").decode()
+    assert ">temperature<" in drawn and ">wind<" not in drawn
+    assert evidence_place(ws, question) == f"run {question.run_id}, plots/question.svg (selfheal ui shows it)"
+    info = ws.registry.version(NAME, question.version)
+    assert "### What broke\n\ndata: " in info.description and "It waits in Staging" in info.description
+    assert info.description.startswith(info.summary) and "###" not in info.summary
+    with ws.registry._door.asked("read a run") as client:
+        numbers = client.get_run(ws.table.cycles(NAME)[-1]["run"]).data.metrics
+    first = [f"1 health/{n}" for n in ("1 healthy", "2 data per bound", "3 rules per bound")]
+    assert sorted(numbers)[:3] == first and numbers[first[1]] > 1.0
 
 
 def test_yes_releases_the_very_version_that_was_asked_about_and_holds_while_it_serves(ws):
