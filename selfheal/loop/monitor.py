@@ -147,11 +147,11 @@ def passes(
     for place, ref in enumerate(refs):
         lease.renew()
         if place:
-            judge(serving)
+            judge_heals(serving)
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
         ctx = serving.at(ref, newest=ref == refs[-1])
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
     lease.renew()
-    judge(serving)
+    judge_heals(serving)
     weigh(serving)
     forget_old(serving)
