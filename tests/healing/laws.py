@@ -42,7 +42,7 @@ HAPPENED = (UNUSUAL_AS_SENT, UNUSUAL_AS_SERVED)
 
 
 def asked(mechanism: Mechanism, of: Scene, how: str = "") -> Finding | None:
-    """What it says; ``how``: asked again, or of the columns the other way round."""
+    """What it says; ``how``: of a bare case (what it needs or heeds, no more), or of columns the other way round."""
     return _asked(mechanism, of, how)
 
 
@@ -53,6 +53,9 @@ def case(of: Scene, how: str = "") -> Case:
 
 @cache
 def _asked(mechanism: Mechanism, of: Scene, how: str) -> Finding | None:
+    if how == "bare":
+        known = {*mechanism.needs, *mechanism.heeds} & WITHOUT.keys()
+        return mechanism.ask(bare(of, frozenset(known)))
     return mechanism.ask(_case(of, how))
 
 
@@ -78,20 +81,20 @@ def without_what_it_needs_it_is_silent(mechanism: Mechanism, of: Scene) -> None:
 
 def what_it_does_not_need_it_does_not_read(mechanism: Mechanism, of: Scene) -> None:
     """It says the same where nothing is there but what it needs or heeds."""
-    same(asked(mechanism, of), mechanism.ask(bare(of, frozenset({*mechanism.needs, *mechanism.heeds}))), near=0.0)
+    same(asked(mechanism, of), asked(mechanism, of, "bare"), near=0.0)
 
 
 @cache
 def bare(of: Scene, needs: frozenset[Need]) -> Case:
-    """A case that has nothing but these."""
+    """A fresh case that has nothing but these."""
     for need, without in WITHOUT.items():
         of = of if need in needs else without(of)
     return of.case()
 
 
 def the_same_question_gets_the_same_answer(mechanism: Mechanism, of: Scene) -> None:
-    """To the last bit."""
-    first, second = asked(mechanism, of), asked(mechanism, of, "again")
+    """To the last bit, from a case of its own."""
+    first, second = asked(mechanism, of), asked(mechanism, of, "bare")
     same(first, second, near=0.0)
     if first and second and first.adapter and second.adapter:
         assert first.adapter.to_bytes() == second.adapter.to_bytes()
@@ -143,10 +146,13 @@ def what_it_builds_can_be_judged(mechanism: Mechanism, of: Scene) -> None:
 
 
 def nothing_is_changed(mechanism: Mechanism, of: Scene) -> None:
-    """Neither the frozen model nor the rows that it looks at."""
+    """Neither the frozen model nor the rows that it looks at, nor the yardstick, which all scenes of a world share."""
     asked(mechanism, of)
     of.model.check_unchanged()
     pd.testing.assert_frame_equal(case(of).raw, of.rows)
+    stick = case(of).stick
+    pd.testing.assert_frame_equal(stick.pool_frame, of.model.reference[-len(stick.pool_frame) :].reset_index(drop=True))
+    assert np.array_equal(stick.pool, stick.encode(stick.pool_frame))
 
 
 LAWS = (

@@ -23,6 +23,11 @@ ROWS = 800
 HALVED = Adapter(InputMap({"x5": ColumnMap(0.5)}))
 """Of an earlier version: it undoes nothing that happens here."""
 
+STICKS: dict[tuple[torch.nn.Module, int, int], Yardstick] = {}
+"""Backbone, reference and rows of a window → the yardstick, in which policy and adapter have no part."""
+TURNED: dict[tuple[torch.nn.Module, int], tuple[MonitoredModel, MonitoredModel]] = {}
+"""Backbone and reference → a model of them, and the same with its columns the other way round."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -35,16 +40,23 @@ class Scene:
     healthy: bool = False
 
     def case(self) -> Case:
-        """A fresh one: nothing of it has been computed, and its rows are its own."""
-        stick = Yardstick(self.model, None, len(self.rows))
-        return Case(self.model, self.rows.copy(), stick, self.memory, labelled_windows=self.labelled_windows)
+        """A fresh one: nothing of it has been computed, and its rows are its own. The yardstick is its world's."""
+        known = self.model.backbone, id(self.model.reference), len(self.rows)
+        if known not in STICKS:
+            STICKS[known] = Yardstick(self.model, None, len(self.rows))
+        return Case(self.model, self.rows.copy(), STICKS[known], self.memory, labelled_windows=self.labelled_windows)
 
     def reordered(self) -> Scene:
         """The same with every frame's columns, and the model's, the other way round."""
         names = list(self.model.features)[::-1]
+        known = self.model.backbone, id(self.model.reference)
+        if known not in TURNED:
+            TURNED[known] = self.model, reordered(self.model, names)
+        adapter = replace(self.model.adapter, base_digest="")
+        turned = TURNED[known][1].with_policy(self.model.policy).with_adapter(adapter)
         memory = [(v, adapter, None if kept is None else kept[names]) for v, adapter, kept in self.memory]
         labelled = [(rows[names], labels) for rows, labels in self.labelled_windows]
-        return Scene(reordered(self.model, names), self.rows[names], memory, labelled, self.healthy)
+        return Scene(turned, self.rows[names], memory, labelled, self.healthy)
 
     def with_policy(self, **sections: Any) -> Scene:
         """Under a policy that has these sections otherwise."""
@@ -61,9 +73,7 @@ def reordered(model: MonitoredModel, names: Sequence[str]) -> MonitoredModel:
     with torch.no_grad():
         body[0].weight.copy_(body[0].weight[:, order])
     reference = model.reference[list(names)].assign(**{model.target: model.reference_labels})
-    return MonitoredModel(
-        body, model.head, reference, model.target, scaler, model.policy, adapter=replace(model.adapter, base_digest="")
-    )
+    return MonitoredModel(body, model.head, reference, model.target, scaler, model.policy)
 
 
 def furnished(world: World, window: pd.DataFrame, **policy: Any) -> Scene:
