@@ -7,7 +7,6 @@ import logging
 import time
 from copy import copy
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from selfheal.errors import InputError, SelfhealError, nearest, shown
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.csv_rows import csv_extent, parse_csv
+from selfheal.serving.desk import Desk
 from selfheal.serving.http import (
     KEY,
     OPEN,
@@ -98,10 +98,12 @@ class ScoringApp:
         if config.metrics_apart:
             del routes["/metrics"]
         self.routes: dict[str, Route] = routes
+        self.desk = Desk({"/invocations": self.scoring}, self.metrics.answered)
 
     def counters(self) -> ScoringApp:
         """The same, of which only /metrics, /ping and /ready are answered."""
         apart = copy(self)
+        apart.desk = Desk({}, self.metrics.answered)
         probes = {path: self.routes[path] for path in ("/ping", "/ready")}
         apart.routes = probes | {"/metrics": Route("GET", "read", self.pages.metrics)}
         return apart
@@ -179,20 +181,7 @@ class ScoringApp:
             raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON} or text/csv")
         frame = _frame(scope["query_string"])
         scored = await self.scoring.answer(scope, receive, *reader)
-        rows: Any = scored.proba.tolist()
-        if frame:
-            classes = [str(label) for label in scored.scorer.model.classes_.tolist()]
-            rows = [dict(zip(classes, row, strict=True)) for row in rows]
-        answered: dict[str, Any] = {
-            "predictions": rows,
-            "prediction_ids": scored.request.ids,
-            "model_version": scored.scorer.version,
-        }
-        if not scored.logged:
-            answered["logged"] = False
-        if scored.request.ignored:
-            answered["ignored"] = scored.request.ignored
-        await answer(send, 200, answered)
+        await answer(send, 200, scored.told(frame))
         return 200
 
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
