@@ -42,7 +42,7 @@ from selfheal.serving.metrics import Metrics
 from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
-from selfheal.serving.scoring import Extent, Read, Scoring
+from selfheal.serving.scoring import PATH, Extent, Read, Scoring
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
@@ -80,7 +80,7 @@ class ScoringApp:
         self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
         model = f"/v2/models/{config.model}"
         routes = {
-            "/invocations": Route("POST", "score", self._invocations),
+            PATH: Route("POST", "score", self._invocations),
             "/feedback": Route("POST", "feedback", self._feedback),
             "/ping": Route("GET", OPEN, pages.ping),
             "/ready": Route("GET", OPEN, pages.readiness),
@@ -98,12 +98,12 @@ class ScoringApp:
         if config.metrics_apart:
             del routes["/metrics"]
         self.routes: dict[str, Route] = routes
-        self.desk = Desk({"/invocations": self.scoring}, self.metrics.answered)
+        self.desk = Desk({PATH: self.scoring})
 
     def counters(self) -> ScoringApp:
         """The same, of which only /metrics, /ping and /ready are answered."""
         apart = copy(self)
-        apart.desk = Desk({}, self.metrics.answered)
+        apart.desk = Desk({})
         probes = {path: self.routes[path] for path in ("/ping", "/ready")}
         apart.routes = probes | {"/metrics": Route("GET", "read", self.pages.metrics)}
         return apart
@@ -125,14 +125,18 @@ class ScoringApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self.source.start()
-        self.log.start()
-        self.pages.ready = True
+        self.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.pages.ready = False
         await asyncio.to_thread(self.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    def start(self) -> None:
+        """Follow the pointer, log what is answered, be ready."""
+        self.source.start()
+        self.log.start()
+        self.pages.ready = True
 
     def close(self) -> None:
         """Stop following the pointer, commit what waits, close the connections."""
@@ -202,7 +206,8 @@ class ScoringApp:
         return 200
 
     async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self.routes))
+        page = openapi(self.config.model, self.source.scorer.model, self.routes)
+        await answer(send, 200, page | {"servers": [{"url": scope.get("root_path") or "/"}]})
         return 200
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -45,7 +45,6 @@ class Waiting(NamedTuple):
     """A whole request."""
 
     scoring: Scoring
-    path: str
     scope: Message
     body: bytes
     caller: Caller
@@ -59,14 +58,10 @@ class Desk:
     ----------
     scorings
         What scores, by path.
-    counted
-        Is told of each answer: the path and the status.
     """
 
-    def __init__(self, scorings: Mapping[str, Scoring], counted: Callable[[str, int], None]) -> None:
+    def __init__(self, scorings: Mapping[str, Scoring]) -> None:
         self._scorings = {path.encode(): scoring for path, scoring in scorings.items()}
-        self._paths = {scoring: path for path, scoring in scorings.items()}
-        self._counted = counted
         self._waiting: list[Waiting] = []
 
     def takes(self, url: bytes, length: int) -> Scoring | None:
@@ -80,7 +75,7 @@ class Desk:
         """Let a request wait for the end of this turn of the event loop."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append(Waiting(scoring, self._paths[scoring], scope, body, caller, time.monotonic()))
+        self._waiting.append(Waiting(scoring, scope, body, caller, time.monotonic()))
 
     def flush(self) -> None:
         """Answer all that wait."""
@@ -93,7 +88,7 @@ class Desk:
         rows: dict[Scoring, tuple[list[Row], list[int]]] = {}
         for request in group:
             if request.caller.gone:
-                self._counted(request.path, 499)
+                request.scoring.answered(499)
                 continue
             found = request.scoring.at_once(request.scope, request.body, request.at)
             if found is None:
@@ -109,5 +104,4 @@ class Desk:
                 request.caller.go_on(request.body, request.at)
                 continue
             request.scoring.count(answer)
-            self._counted(request.path, 200)
             request.caller.reply(_encode(answer.told()))

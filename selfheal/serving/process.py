@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,10 +20,10 @@ import uvicorn
 
 from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.archive import MANIFEST, base_folder
-from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.keys import keys_for
 from selfheal.serving.lines import write_json_lines
+from selfheal.serving.models import create_models
 from selfheal.serving.protocol import BoundedProtocol
 from selfheal.serving.watchdog import Reconciler
 from selfheal.settings import Settings
@@ -34,7 +34,7 @@ FETCH_S = 120.0
 
 
 def serve(
-    model: str,
+    model: str | Sequence[str],
     settings: Settings | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -45,10 +45,12 @@ def serve(
     reconcile: bool = True,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve a model until SIGINT or SIGTERM.
+    """Serve a model, or several, until SIGINT or SIGTERM.
 
     Parameters
     ----------
+    model
+        Name, or names.
     event_clock
         Accept rows dated in the future: time is what the rows say, as in a replay.
     metrics_port
@@ -63,7 +65,7 @@ def serve(
     Raises
     ------
     NotFoundError
-        The model was never adopted.
+        A model was never adopted.
     RefusedError
         Other machines may reach ``host``, and no keys are set.
     InputError
@@ -72,11 +74,14 @@ def serve(
         A port is taken, or the database or the base cannot be reached.
     """
     here = settings or Settings.from_env()
-    config = replace(
-        ServingConfig.of(model, here, event_clock=event_clock),
-        keys=keys_for(host, os.environ),
-        metrics_apart=metrics_port is not None,
-    )
+    names = [model] if isinstance(model, str) else list(dict.fromkeys(model))
+    keys = keys_for(host, os.environ)
+    configs = [
+        replace(
+            ServingConfig.of(name, here, event_clock=event_clock), keys=keys, metrics_apart=metrics_port is not None
+        )
+        for name in names
+    ]
     if json_logs:
         write_json_lines()
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
@@ -84,9 +89,10 @@ def serve(
         bound = stack.enter_context(_bound(host, port))
         apart = None if metrics_port is None else stack.enter_context(_bound(host, metrics_port))
         stack.enter_context(_terminable())
-        reconciler = stack.enter_context(_reconciling(model, here, reconcile))
-        _wait_for_base(config, FETCH_S if reconcile else 0.0)
-        app = create_app(config, reconciler)
+        reconciler = stack.enter_context(_reconciling(names, here, reconcile))
+        for config in configs:
+            _wait_for_base(config, FETCH_S if reconcile else 0.0)
+        app = create_models(configs, reconciler)
         server = uvicorn.Server(_settled(app, "on", json_logs))
         if apart is not None:
             counters = uvicorn.Server(_settled(app.counters(), "off", json_logs))
@@ -156,11 +162,11 @@ def _terminable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reconciling(model: str, settings: Settings, wanted: bool) -> Iterator[Reconciler | None]:
+def _reconciling(models: Sequence[str], settings: Settings, wanted: bool) -> Iterator[Reconciler | None]:
     if not wanted:
         yield None
         return
-    reconciler = Reconciler.of(model, settings)
+    reconciler = Reconciler.of(models, settings)
     try:
         yield reconciler
     finally:

@@ -23,6 +23,7 @@ from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
 from selfheal.serving.terms import Terms
 
+PATH = "/invocations"
 Body = bytes | bytearray
 Read = Callable[[Body, Scorer, Reading], Request]
 Extent = Callable[[Body, float], tuple[int, int]]
@@ -168,8 +169,13 @@ class Scoring:
         return self._log.put(rows, size if self._source.scorer.texts else 0, answered=False)
 
     def count(self, scored: Scored) -> None:
-        """Count rows of :meth:`at_once` that are answered."""
+        """Count a request of :meth:`at_once` that is answered."""
         self._metrics.scored(len(scored.request.ids), scored.ms)
+        self.answered(200)
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._metrics.answered(PATH, status)
 
     def _reading(self, terms: Terms) -> Reading:
         config = self._config
