@@ -45,6 +45,8 @@ def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
 @click.option("--event-clock", is_flag=True, help="For a replay: rows may carry event times of the future.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="A port of its own for /metrics.")
 @click.option("--json-logs", is_flag=True, help="Log each request, a JSON object a line; never what it held.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on the one port.")
+@click.option("--drain", type=click.FloatRange(0, 600), default=0.0, help="Seconds of /ready: 503 before the end.")
 def serve(
     names: tuple[str, ...],
     every: bool,
@@ -53,6 +55,8 @@ def serve(
     event_clock: bool,
     metrics_port: int | None,
     json_logs: bool,
+    workers: int,
+    drain: float,
 ) -> None:
     """Run the scoring service of one model, or of several in one process, in the foreground.
 
@@ -78,6 +82,8 @@ def serve(
         event_clock=event_clock,
         metrics_port=metrics_port,
         json_logs=json_logs,
+        workers=workers,
+        drain_s=drain,
         on_ready=ready,
     )
 

@@ -68,6 +68,11 @@ class ModelsApp:
             code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}.get(error.status, "BAD_REQUEST")
             await answer(send, error.status, error_body(code, str(error)), *error.headers)
 
+    def leave(self) -> None:
+        """Say that requests should be sent elsewhere."""
+        for app in self.apps.values():
+            app.pages.ready = False
+
     def _found(self, path: str) -> tuple[ScoringApp | None, str]:
         """Which model's a path is, and what it is called there."""
         name, slash, rest = path.removeprefix(PREFIX).partition("/")
@@ -84,8 +89,7 @@ class ModelsApp:
             app.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        for app in self.apps.values():
-            app.pages.ready = False
+        self.leave()
         await asyncio.gather(*(asyncio.to_thread(app.close) for app in self.apps.values()))
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -109,4 +109,6 @@ class Pages:
         text = self._metrics.text(self._config.model, source.scorer.version, source.age, source.swaps, self._log.state)
         text += refused(self._config.model, self._log.refusals.totals)
         faults = [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()]
-        return text + gauges(self._config.model, faults)
+        text += gauges(self._config.model, faults)
+        label, worker = f'{{model="{self._config.model}"', self._config.worker
+        return text if worker is None else text.replace(label, f'{label},worker="{worker}"')

@@ -23,6 +23,9 @@ HEADER_BYTES = 64 * 2**10
 SEND_S = 30.0
 """Seconds that a client may take to send one request, headers and body; the largest body needs 1 MiB a second."""
 
+ENDS_S = 0.5
+"""How long a new connection may still send its request when the service ends."""
+
 _PLAIN = (b"content-type", b"application/json")
 _ODD = frozenset((b"content-type", b"expect", b"transfer-encoding", b"upgrade", b"x-log"))
 """Headers with which a request goes uvicorn's way; a content type that is JSON's is none."""
@@ -40,6 +43,10 @@ class BoundedProtocol(HttpToolsProtocol):
     """What will score the request that is being read, if the desk takes it."""
     _waits = False
     """Whether a request of this connection waits at the desk."""
+    _fresh = True
+    """Whether no request has come on this connection yet."""
+    _ends = False
+    """Whether the service ends, and the connection with its next answer."""
     _idle: float | None = None
     """Since when a connection that the desk answered last has been idle."""
 
@@ -68,10 +75,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """What follows is the body, which has a limit of its own."""
-        self._head = None
+        self._head, self._fresh = None, False
         self._scoring = self._taken()
         if self._scoring is None:
             super().on_headers_complete()
+            self.cycle.keep_alive &= not self._ends
 
     def on_body(self, body: bytes) -> None:
         """A part of the body, or all of it."""
@@ -93,7 +101,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _taken(self) -> Scoring | None:
         """What scores this request at the desk; None where uvicorn's own way is its way."""
-        if self._desk is None or self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
+        if (
+            self._desk is None
+            or self._ends
+            or self.flow.write_paused
+            or not (self.cycle is None or self.cycle.response_complete)
+        ):
             return None
         length = 0
         for header in self.headers:
@@ -140,6 +153,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._scoring = None
             super().on_headers_complete()
             super().on_body(self._body)
+            self._body = b""
+        if self._fresh and not self._ends:  # who has just connected has a request on its way, and knows of no other
+            self._ends = True
+            self.loop.call_later(ENDS_S, self.shutdown)
+            return
         super().shutdown()
 
     def _look(self) -> None:

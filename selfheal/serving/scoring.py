@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,8 @@ from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
 from selfheal.serving.terms import Terms
+
+_encode = msgspec.json.Encoder().encode
 
 PATH = "/invocations"
 Body = bytes | bytearray
@@ -142,10 +145,13 @@ class Scoring:
         """Larger bodies are not handled in the event loop."""
         return self._config.inline_bytes
 
-    def at_once(self, scope: Message, body: bytes, at: float) -> tuple[Scored, list[Row]] | None:
+    def at_once(self, scope: Message, body: bytes, at: float) -> tuple[Scored, list[Row], bytes] | None:
         """Score a whole JSON request that came at the monotonic time ``at``; None where :meth:`answer` must see it.
 
-        Nothing is counted, and its rows are not taken yet.
+        Returns
+        -------
+        tuple
+            What is answered, its rows, which are not taken yet, and the answer's body. Nothing is counted yet.
         """
         config, began = self._config, time.perf_counter()
         scorer, terms = self._source.scorer, self._source.terms
@@ -158,11 +164,11 @@ class Scoring:
             if request.durable:
                 return None
             proba = scorer.proba(request.numbers, request.words)
+            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
+            rows = answered_rows(self._order, request, scorer, proba, scored.ms)
+            return scored, rows, _encode(scored.told())
         except Exception:
             return None  # told, counted and written down there
-        ms = (time.perf_counter() - began) * 1000
-        rows = answered_rows(self._order, request, scorer, proba, ms)
-        return Scored(request, proba, scorer, ms=ms), rows
 
     def keep(self, rows: list[Row], size: int) -> bool:
         """Let the log take rows of :meth:`at_once`, of bodies of ``size`` bytes; False, uncounted, without room."""

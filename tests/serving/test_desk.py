@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from selfheal.serving import create_app
+from selfheal.serving import create_app, protocol
 from selfheal.serving.keys import Keys
 from selfheal.serving.spill import read
+from tests.serving.test_swap import until
 
 
 def head(body: bytes, path: str = "/invocations", more: str = "") -> bytes:
@@ -107,3 +108,33 @@ def test_a_group_is_taken_with_one_write_or_goes_the_long_way(place, forms, tmp_
         assert [client.got for client in clients[::2]] == [[bodies[0]], [bodies[2]]]
     assert clients[1].got == []
     assert app.log.state.dropped == 0
+
+
+def is_closed(address) -> bool:
+    try:
+        socket.create_connection(address, 20).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_what_has_begun_is_answered_when_the_service_ends(place, serve_app, forms, monkeypatch):
+    """Half a request, and a connection that has not sent its first one yet; then both are closed."""
+    body = json.dumps(forms.split(place.model.reference.iloc[:1])).encode()
+    sent = head(body) + body
+    monkeypatch.setattr(protocol, "ENDS_S", 20.0)
+    with (
+        serve_app(create_app(place.config()), "on") as service,
+        socket.create_connection(service.address, 20) as half,
+        socket.create_connection(service.address, 20) as new,
+    ):
+        half.sendall(sent[:-20])
+        assert service.get("/ping") == "\n"  # both are known by now
+        service.server.should_exit = True
+        assert until(lambda: is_closed(service.address))
+        half.sendall(sent[-20:])
+        new.sendall(sent)
+        for link in (half, new):
+            assert answers(link, 1)[0][0] == 200
+            assert link.recv(1) == b""
+    assert len(place.logged()) == 2
