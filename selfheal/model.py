@@ -381,8 +381,11 @@ class MonitoredModel:
 
 def softmax(logits: Floats) -> Floats:
     """Row-wise softmax of float [n, k]."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True)) if len(logits) else logits
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+    if not len(logits):
+        return np.asarray(logits)
+    # The methods max and sum are these, and half a microsecond of Python before each.
+    shifted = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+    return np.asarray(shifted / np.add.reduce(shifted, axis=1, keepdims=True))
 
 
 def _target(reference: pd.DataFrame, target: str | None, policy: Policy) -> str:

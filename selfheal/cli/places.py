@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from selfheal.cli.output import Example, json_option
+from selfheal.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from selfheal.settings import Settings
 
 HOST = click.option("--host", default="127.0.0.1", show_default=True, help="Interface to listen on.")
 
@@ -31,16 +36,29 @@ def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
 
 
 @click.command(
-    cls=Example, short_help="Run the scoring service of one model alone.", epilog="selfheal serve fraud --port 8080"
+    cls=Example, short_help="Run the scoring service of some models alone.", epilog="selfheal serve fraud --port 8080"
 )
-@click.argument("name")
+@click.argument("names", nargs=-1, metavar="NAME...")
+@click.option("--all", "every", is_flag=True, help="Every model that is adopted by now.")
 @HOST
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--event-clock", is_flag=True, help="For a replay: rows may carry event times of the future.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="A port of its own for /metrics.")
 @click.option("--json-logs", is_flag=True, help="Log each request, a JSON object a line; never what it held.")
-def serve(name: str, host: str, port: int, event_clock: bool, metrics_port: int | None, json_logs: bool) -> None:
-    """Run the scoring service of one model alone, in the foreground.
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on the one port.")
+@click.option("--drain", type=click.FloatRange(0, 600), default=0.0, help="Seconds of /ready: 503 before the end.")
+def serve(
+    names: tuple[str, ...],
+    every: bool,
+    host: str,
+    port: int,
+    event_clock: bool,
+    metrics_port: int | None,
+    json_logs: bool,
+    workers: int,
+    drain: float,
+) -> None:
+    """Run the scoring service of one model, or of several in one process, in the foreground.
 
     Keys are asked for where SELFHEAL_API_KEYS is set. Without, an interface that other machines reach is refused,
     unless SELFHEAL_AUTH=off.
@@ -48,19 +66,43 @@ def serve(name: str, host: str, port: int, event_clock: bool, metrics_port: int 
     from selfheal.serving import serve as run
     from selfheal.settings import Settings
 
+    settings = Settings.from_env()
+    names = _named(names, every, settings)
+
     def ready(url: str) -> None:
-        click.echo(f"{name} answers at {url}/invocations (/health, /metrics); Ctrl-C stops it")
+        path = "" if len(names) == 1 else f"/models/{names[0]}"
+        told = f"{', '.join(names)} {'answers' if len(names) == 1 else 'answer'} at {url}{path}/invocations"
+        click.echo(f"{told} (/health, /metrics); Ctrl-C stops it")
 
     run(
-        name,
-        Settings.from_env(),
+        names,
+        settings,
         host=host,
         port=port,
         event_clock=event_clock,
         metrics_port=metrics_port,
         json_logs=json_logs,
+        workers=workers,
+        drain_s=drain,
         on_ready=ready,
     )
+
+
+def _named(names: tuple[str, ...], every: bool, settings: Settings) -> tuple[str, ...]:
+    from selfheal.table import InferenceTable
+
+    if every == bool(names):
+        raise InputError("name the models to serve, as in `selfheal serve fraud rain`, or say --all")
+    if names:
+        return names
+    table = InferenceTable(settings.database_url)
+    try:
+        found = tuple(table.served())
+    finally:
+        table.close()
+    if not found:
+        raise NotFoundError(f"no model is adopted in {table.name}; adopt one first: selfheal adopt NAME FACTORY")
+    return found
 
 
 @click.command(

@@ -24,6 +24,10 @@ def answered_rows(order: Sequence[str], request: Request, scorer: Scorer, proba:
     ms
         How long it took.
     """
+    if request.lists is not None and order == scorer.numeric:
+        tail = (scorer.version, ms)
+        asked = zip(request.ids, request.times, request.lists, proba.tolist(), strict=True)
+        return [(name, at, *row, *scores, *tail) for name, at, row, scores in asked]
     columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
     if scorer.model.nullable:
         for name in scorer.model.nullable.intersection(columns):

@@ -7,7 +7,6 @@ import logging
 import time
 from copy import copy
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from selfheal.errors import InputError, SelfhealError, nearest, shown
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.csv_rows import csv_extent, parse_csv
+from selfheal.serving.desk import Desk
 from selfheal.serving.http import (
     KEY,
     OPEN,
@@ -42,7 +42,7 @@ from selfheal.serving.metrics import Metrics
 from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
-from selfheal.serving.scoring import Extent, Read, Scoring
+from selfheal.serving.scoring import PATH, Extent, Read, Scoring
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
@@ -80,7 +80,7 @@ class ScoringApp:
         self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
         model = f"/v2/models/{config.model}"
         routes = {
-            "/invocations": Route("POST", "score", self._invocations),
+            PATH: Route("POST", "score", self._invocations),
             "/feedback": Route("POST", "feedback", self._feedback),
             "/ping": Route("GET", OPEN, pages.ping),
             "/ready": Route("GET", OPEN, pages.readiness),
@@ -98,10 +98,12 @@ class ScoringApp:
         if config.metrics_apart:
             del routes["/metrics"]
         self.routes: dict[str, Route] = routes
+        self.desk = Desk({PATH: self.scoring})
 
     def counters(self) -> ScoringApp:
         """The same, of which only /metrics, /ping and /ready are answered."""
         apart = copy(self)
+        apart.desk = Desk({})
         probes = {path: self.routes[path] for path in ("/ping", "/ready")}
         apart.routes = probes | {"/metrics": Route("GET", "read", self.pages.metrics)}
         return apart
@@ -123,14 +125,18 @@ class ScoringApp:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        self.source.start()
-        self.log.start()
-        self.pages.ready = True
+        self.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.pages.ready = False
         await asyncio.to_thread(self.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+    def start(self) -> None:
+        """Follow the pointer, log what is answered, be ready."""
+        self.source.start()
+        self.log.start()
+        self.pages.ready = True
 
     def close(self) -> None:
         """Stop following the pointer, commit what waits, close the connections."""
@@ -179,20 +185,7 @@ class ScoringApp:
             raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON} or text/csv")
         frame = _frame(scope["query_string"])
         scored = await self.scoring.answer(scope, receive, *reader)
-        rows: Any = scored.proba.tolist()
-        if frame:
-            classes = [str(label) for label in scored.scorer.model.classes_.tolist()]
-            rows = [dict(zip(classes, row, strict=True)) for row in rows]
-        answered: dict[str, Any] = {
-            "predictions": rows,
-            "prediction_ids": scored.request.ids,
-            "model_version": scored.scorer.version,
-        }
-        if not scored.logged:
-            answered["logged"] = False
-        if scored.request.ignored:
-            answered["ignored"] = scored.request.ignored
-        await answer(send, 200, answered)
+        await answer(send, 200, scored.told(frame))
         return 200
 
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -213,7 +206,8 @@ class ScoringApp:
         return 200
 
     async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
-        await answer(send, 200, openapi(self.config.model, self.source.scorer.model, self.routes))
+        page = openapi(self.config.model, self.source.scorer.model, self.routes)
+        await answer(send, 200, page | {"servers": [{"url": scope.get("root_path") or "/"}]})
         return 200
 
     async def _feedback(self, scope: Message, receive: Receive, send: Send) -> int:

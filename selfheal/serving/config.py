@@ -53,6 +53,8 @@ class ServingConfig:
         The most rows of a request, and characters of a text.
     large
         Bodies above ``inline_bytes`` that may be in work or wait for it.
+    worker
+        Which of several processes this is; None where there is one.
     inline_bytes
         Bodies above this are handled in a thread, so that nobody waits behind them (about 5 ms of parsing).
     """
@@ -78,6 +80,7 @@ class ServingConfig:
     rows: int = 200_000
     text: int = 100_000
     large: int = 16
+    worker: int | None = None
 
     @classmethod
     def of(cls, model: str, settings: Settings, *, event_clock: bool = False) -> ServingConfig:

@@ -128,11 +128,11 @@ def _linear(weight: torch.Tensor | None, bias: torch.Tensor | None = None) -> La
     assert weight is not None  # noqa: S101 - checked by both callers
     matrix = np.ascontiguousarray(weight.detach().numpy().T, dtype=np.float32)
     if bias is None:
-        return lambda h: h @ matrix
+        return lambda h: np.asarray(h.dot(matrix))
     shift = bias.detach().numpy().astype(np.float32)
 
     def apply(h: Array) -> Array:
-        out = h @ matrix
+        out: Array = h.dot(matrix)  # as `@`, with half of its overhead for one row
         out += shift
         return out
 

@@ -80,3 +80,16 @@ def refused(model: str, totals: Mapping[tuple[str, str], int]) -> str:
         name = column.replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'selfheal_refused_rows_total{{model="{model}",reason="{reason}",column="{name}"}} {rows}')
     return "\n".join(lines) + "\n"
+
+
+def merged(texts: Iterable[str]) -> str:
+    """The texts of some models as one, in which every metric is told once, with the values of all."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        held: list[str] = []
+        for line in text.splitlines():
+            if line.startswith("# TYPE "):
+                held = found.setdefault(line, [])
+            else:
+                held.append(line)
+    return "".join(f"{line}\n" for head, values in found.items() for line in (head, *values))

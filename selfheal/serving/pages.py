@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import Message, Receive, Send, answer, answer_text
@@ -11,7 +12,7 @@ from selfheal.serving.metrics import Metrics, gauges, refused
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing, complaints
 
-_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 HEAVY = ("mlflow", "evidently", "prefect")
 """What a process that scores must never load; /version names what it did."""
 
@@ -31,7 +32,7 @@ class Pages:
         self, config: ServingConfig, source: Source, log: LogWriter, metrics: Metrics, standing: Standing
     ) -> None:
         self._config, self._source, self._log = config, source, log
-        self._counted, self.standing = metrics, standing
+        self._metrics, self.standing = metrics, standing
         self.ready = False
 
     async def ping(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -47,8 +48,13 @@ class Pages:
 
     async def version(self, scope: Message, receive: Receive, send: Send) -> int:
         """Name what serves."""
+        await answer(send, 200, self.served())
+        return 200
+
+    def served(self) -> dict[str, Any]:
+        """What serves, for /version."""
         pointer = self._source.scorer.pointer
-        version = {
+        return {
             "model": self._config.model,
             "model_version": pointer.version,
             "base_version": pointer.base_version,
@@ -56,14 +62,17 @@ class Pages:
             "adapter_digest": pointer.adapter_digest,
             "heavy_modules": [name for name in HEAVY if name in sys.modules],
         }
-        await answer(send, 200, version)
-        return 200
 
     async def health(self, scope: Message, receive: Receive, send: Send) -> int:
         """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
+        await answer(send, 200, self.told())
+        return 200
+
+    def told(self) -> dict[str, Any]:
+        """What /health says."""
         scorer, log = self._source.scorer, self._log.state
         reasons = self.complaints()
-        health = {
+        return {
             "status": "degraded" if reasons else "ok",
             "reasons": reasons,
             "frozen": "" if self._source.freeze is None else str(self._source.freeze),
@@ -84,8 +93,6 @@ class Pages:
                 "spill_bytes": log.spill_bytes,
             },
         }
-        await answer(send, 200, health)
-        return 200
 
     def complaints(self) -> list[str]:
         """Why the service is degraded; empty when it is well."""
@@ -93,9 +100,15 @@ class Pages:
 
     async def metrics(self, scope: Message, receive: Receive, send: Send) -> int:
         """Count, in Prometheus' text."""
-        source = self._source
-        text = self._counted.text(self._config.model, source.scorer.version, source.age, source.swaps, self._log.state)
-        text += refused(self._config.model, self._log.refusals.totals)
-        text += gauges(self._config.model, [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()])
-        await answer_text(send, text, _PROMETHEUS)
+        await answer_text(send, self.counted(), PROMETHEUS)
         return 200
+
+    def counted(self) -> str:
+        """What /metrics says."""
+        source = self._source
+        text = self._metrics.text(self._config.model, source.scorer.version, source.age, source.swaps, self._log.state)
+        text += refused(self._config.model, self._log.refusals.totals)
+        faults = [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()]
+        text += gauges(self._config.model, faults)
+        label, worker = f'{{model="{self._config.model}"', self._config.worker
+        return text if worker is None else text.replace(label, f'{label},worker="{worker}"')

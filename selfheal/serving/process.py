@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,21 +20,25 @@ import uvicorn
 
 from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.archive import MANIFEST, base_folder
-from selfheal.serving.app import create_app
 from selfheal.serving.config import ServingConfig
+from selfheal.serving.drain import DrainingServer
 from selfheal.serving.keys import keys_for
 from selfheal.serving.lines import write_json_lines
+from selfheal.serving.models import create_models
 from selfheal.serving.protocol import BoundedProtocol
 from selfheal.serving.watchdog import Reconciler
+from selfheal.serving.workers import Fleet
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
 
 FETCH_S = 120.0
 """How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
+BACKLOG = 2048
+"""Connections that wait while no worker takes them: uvicorn's own."""
 
 
 def serve(
-    model: str,
+    model: str | Sequence[str],
     settings: Settings | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -43,12 +47,16 @@ def serve(
     metrics_port: int | None = None,
     json_logs: bool = False,
     reconcile: bool = True,
+    workers: int = 1,
+    drain_s: float = 0.0,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve a model until SIGINT or SIGTERM.
+    """Serve a model, or several, until SIGINT or SIGTERM.
 
     Parameters
     ----------
+    model
+        Name, or names.
     event_clock
         Accept rows dated in the future: time is what the rows say, as in a replay.
     metrics_port
@@ -57,13 +65,18 @@ def serve(
         Write a JSON object a line to standard error, one for each request.
     reconcile
         Start the helper process that watches MLflow's stages; one a host is enough.
+    workers
+        So many processes on the one port. Each keeps a log and counts of its own: ``metrics_port`` is the first one's,
+        the others' follow.
+    drain_s
+        Seconds for which /ready says 503, and requests are still answered, before the end.
     on_ready
         Called with the service's URL once it answers.
 
     Raises
     ------
     NotFoundError
-        The model was never adopted.
+        A model was never adopted.
     RefusedError
         Other machines may reach ``host``, and no keys are set.
     InputError
@@ -72,22 +85,56 @@ def serve(
         A port is taken, or the database or the base cannot be reached.
     """
     here = settings or Settings.from_env()
-    config = replace(
-        ServingConfig.of(model, here, event_clock=event_clock),
-        keys=keys_for(host, os.environ),
-        metrics_apart=metrics_port is not None,
-    )
+    names = [model] if isinstance(model, str) else list(dict.fromkeys(model))
+    configs = configured(names, here, host, event_clock, metrics_port is not None)
+    with ExitStack() as stack:
+        bound = stack.enter_context(_bound(host, port))
+        ports = [] if metrics_port is None else range(metrics_port, metrics_port + workers)
+        apart = [stack.enter_context(_bound(host, each)) for each in ports]
+        stack.enter_context(terminable())
+        reconciler = stack.enter_context(_reconciling(names, here, reconcile))
+        for config in configs:
+            _wait_for_base(config, FETCH_S if reconcile else 0.0)
+        url = f"http://{host}:{bound.getsockname()[1]}"
+        ready = (lambda: None) if on_ready is None else (lambda: on_ready(url))
+        if workers == 1:
+            run(configs, reconciler, bound, next(iter(apart), None), json_logs, drain_s, ready)
+            return
+        bound.listen(BACKLOG)
+        told = {"models": names, "host": host, "event_clock": event_clock, "json_logs": json_logs, "drain_s": drain_s}
+        Fleet(told, workers, bound, apart, here.environ()).run(ready)
+
+
+def configured(
+    models: Sequence[str],
+    settings: Settings,
+    host: str,
+    event_clock: bool,
+    metrics_apart: bool,
+    worker: int | None = None,
+) -> list[ServingConfig]:
+    """What the service of each model is told; see :func:`serve`."""
+    keys = keys_for(host, os.environ)
+    made = (ServingConfig.of(name, settings, event_clock=event_clock) for name in models)
+    return [replace(config, keys=keys, metrics_apart=metrics_apart, worker=worker) for config in made]
+
+
+def run(
+    configs: Sequence[ServingConfig],
+    reconciler: Reconciler | None,
+    bound: socket.socket,
+    apart: socket.socket | None,
+    json_logs: bool,
+    drain_s: float,
+    on_ready: Callable[[], object],
+) -> None:
+    """Serve in this process on sockets that are bound, until SIGINT or SIGTERM."""
     if json_logs:
         write_json_lines()
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
+    app = create_models(configs, reconciler)
+    server = DrainingServer(_settled(app, "on", json_logs), app.leave, drain_s)
     with ExitStack() as stack:
-        bound = stack.enter_context(_bound(host, port))
-        apart = None if metrics_port is None else stack.enter_context(_bound(host, metrics_port))
-        stack.enter_context(_terminable())
-        reconciler = stack.enter_context(_reconciling(model, here, reconcile))
-        _wait_for_base(config, FETCH_S if reconcile else 0.0)
-        app = create_app(config, reconciler)
-        server = uvicorn.Server(_settled(app, "on", json_logs))
         if apart is not None:
             counters = uvicorn.Server(_settled(app.counters(), "off", json_logs))
             threading.Thread(target=counters.run, kwargs={"sockets": [apart]}, daemon=True).start()
@@ -95,9 +142,7 @@ def serve(
         # What was imported stays: the collector need not walk half a million objects between requests.
         gc.collect()
         gc.freeze()
-        if on_ready is not None:
-            url = f"http://{host}:{bound.getsockname()[1]}"
-            threading.Thread(target=_announce, args=(server, on_ready, url), daemon=True).start()
+        threading.Thread(target=_announce, args=(server, on_ready), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):  # repeated by the server after it has shut down in order
             server.run(sockets=[bound])
 
@@ -117,11 +162,11 @@ def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool) -> uvico
     )
 
 
-def _announce(server: uvicorn.Server, on_ready: Callable[[str], None], url: str) -> None:
+def _announce(server: uvicorn.Server, on_ready: Callable[[], object]) -> None:
     while not server.started and not server.should_exit:
         time.sleep(0.01)
     if server.started:
-        on_ready(url)
+        on_ready()
 
 
 @contextlib.contextmanager
@@ -139,7 +184,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends the service in order: the server repeats the signal when it is done, and we still have a child."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -156,11 +201,11 @@ def _terminable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reconciling(model: str, settings: Settings, wanted: bool) -> Iterator[Reconciler | None]:
+def _reconciling(models: Sequence[str], settings: Settings, wanted: bool) -> Iterator[Reconciler | None]:
     if not wanted:
         yield None
         return
-    reconciler = Reconciler.of(model, settings)
+    reconciler = Reconciler.of(models, settings)
     try:
         yield reconciler
     finally:

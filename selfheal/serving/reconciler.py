@@ -1,7 +1,7 @@
 """The helper process beside a scoring service: it alone on the host talks to MLflow.
 
-``python -m selfheal.serving.reconciler MODEL`` fetches bases into the cache and settles stage changes (under a lease:
-of all hosts one does). It ends with the process that started it, and writes it a byte after every round. What it
+``python -m selfheal.serving.reconciler MODEL...`` fetches bases into the cache and settles stage changes (under a
+lease: of all hosts one does). It ends with the process that started it, and writes it a byte after every round. What it
 found is in the database, for the services of all hosts and for ``selfheal status``.
 """
 
@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError
@@ -93,24 +94,26 @@ class Rounds:
         self.ws.table.close()
 
 
-def run(model: str, parent: int, progress: int) -> None:
+def run(models: Sequence[str], parent: int, progress: int) -> None:
     """Reconcile until the parent is gone, writing a byte to the descriptor ``progress`` after every round."""
     from selfheal.alerts import keep_telling
     from selfheal.steering.workspace import open_workspace
 
     ws = open_workspace()
-    rounds = Rounds(ws, model)
-    stop = keep_telling(ws, model)
+    every = [Rounds(ws, model) for model in models]
+    stops = [keep_telling(ws, model) for model in models]
     try:
         while os.getppid() == parent:
-            rounds.go()
-            os.write(progress, b".")
+            for rounds in every:
+                rounds.go()
+                os.write(progress, b".")
             time.sleep(EVERY_S)
     except BrokenPipeError:
         pass  # the parent is gone
     finally:
-        stop.set()
-        rounds.end()
+        for stop, rounds in zip(stops, every, strict=True):
+            stop.set()
+            rounds.end()
 
 
 def _leave(signum: int, frame: object) -> None:
@@ -122,4 +125,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _leave)
     pipe = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no progress
-    run(sys.argv[1], os.getppid(), pipe)
+    run(sys.argv[1:], os.getppid(), pipe)

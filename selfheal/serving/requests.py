@@ -22,6 +22,7 @@ from selfheal.model import LISTED, MonitoredModel
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
 from selfheal.serving.scorer import Scorer
+from selfheal.serving.split import Lists, read_split
 from selfheal.table.predictions import storable_text
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -63,6 +64,8 @@ class Request(NamedTuple):
         Whether the answer waits until the rows are committed.
     ignored
         What of the request has no meaning here, some of it by name.
+    lists
+        ``numbers`` as lists, one a row, where they came as such and nothing had to be done with them.
     """
 
     numbers: NDArray[np.float64]
@@ -71,6 +74,7 @@ class Request(NamedTuple):
     times: list[int]
     durable: bool
     ignored: tuple[str, ...] = ()
+    lists: Lists | None = None
 
 
 def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
@@ -81,6 +85,11 @@ def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
     InputError
         Naming what is wrong and the remedy.
     """
+    if not scorer.texts and (found := read_split(body, scorer.numeric)) is not None and not _unknown(found[1]):
+        lists, params = found
+        _check_rows(len(lists), reading)
+        request = requested(np.array(lists, dtype=np.float64), [], params, reading)
+        return request._replace(lists=lists)
     message = read_message(body)
     forms = [name for name in FORMS if name in message]
     if len(forms) != 1:
@@ -91,7 +100,7 @@ def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
     if not isinstance(params, dict):
         raise InputError("params must be an object: {event_time: [...], prediction_ids: [...], durable: true}")
     if params:
-        ignored += [f"params.{key}" for key in params if key not in PARAMS]
+        ignored += [f"params.{key}" for key in _unknown(params)]
     plain = _plain(form, message[form], scorer)
     if plain is not None:
         _check_rows(len(plain), reading)
@@ -136,6 +145,10 @@ def requested(
     if not params:
         return Request(numbers, words, next_ids(n), [now_us()] * n, False, _some(ignored))
     return Request(numbers, words, *read_params(params, n, reading.latest_us), _some(ignored))
+
+
+def _unknown(params: Mapping[str, Any]) -> list[str]:
+    return [key for key in params if key not in PARAMS] if params else []
 
 
 def _some(ignored: Sequence[str]) -> tuple[str, ...]:

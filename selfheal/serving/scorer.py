@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,8 @@ class Scorer:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             proba = self._raw(numbers, words, rows)
+            if math.isfinite(np.add.reduce(proba, axis=None)):
+                return proba
             if not np.isfinite(proba).all():
                 odd = np.flatnonzero(~np.isfinite(proba).all(axis=1))
                 near = np.clip(numbers[odd], -LARGEST, LARGEST)

@@ -6,8 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +18,15 @@ from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import ROWS, WHOLE_AT, Message, Receive, TurnedAwayError, header, read_body
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
-from selfheal.serving.requests import Reading, Request
+from selfheal.serving.requests import Reading, Request, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
+from selfheal.serving.terms import Terms
 
+_encode = msgspec.json.Encoder().encode
+
+PATH = "/invocations"
 Body = bytes | bytearray
 Read = Callable[[Body, Scorer, Reading], Request]
 Extent = Callable[[Body, float], tuple[int, int]]
@@ -41,12 +46,28 @@ class Scored(NamedTuple):
         The version that answered.
     logged
         Whether the rows are in the log, or will be.
+    ms
+        How long it took.
     """
 
     request: Request
     proba: NDArray[np.float64]
     scorer: Scorer
     logged: bool = True
+    ms: float = 0.0
+
+    def told(self, frame: bool = False) -> dict[str, Any]:
+        """The answer in MLflow's form; with ``frame`` rows by class."""
+        rows: Any = self.proba.tolist()
+        if frame:
+            classes = [str(label) for label in self.scorer.model.classes_.tolist()]
+            rows = [dict(zip(classes, row, strict=True)) for row in rows]
+        told = {"predictions": rows, "prediction_ids": self.request.ids, "model_version": self.scorer.version}
+        if not self.logged:
+            told["logged"] = False
+        if self.request.ignored:
+            told["ignored"] = self.request.ignored
+        return told
 
 
 class Scoring:
@@ -84,8 +105,8 @@ class Scoring:
             raise TurnedAwayError
         # Taken once: parsed, scored and named by this version alone, and by what the policy says now.
         scorer, terms = self._source.scorer, self._source.terms
-        latest = math.inf if config.event_clock else (time.time() + config.future_s) * 1e6
-        reading = Reading(latest, terms.ignores, config.rows, config.text)
+        reading = self._reading(terms)
+        latest = reading.latest_us
         sized = len(body) if scorer.texts else 0
         durably = header(scope, b"x-log").lower() == b"durable"
 
@@ -98,7 +119,7 @@ class Scoring:
                 raise
             ms = (time.perf_counter() - began) * 1000
             self._metrics.scored(len(request.ids), ms)
-            return Scored(request, proba, scorer), answered_rows(self._order, request, scorer, proba, ms)
+            return Scored(request, proba, scorer, ms=ms), answered_rows(self._order, request, scorer, proba, ms)
 
         def take() -> tuple[Scored, list[Row], bool]:
             scored, rows = score()
@@ -116,8 +137,56 @@ class Scoring:
                     "the rows were scored and are not answered: neither the database nor the disk has room for them "
                     "(log.when_full: refuse); send them again with the same prediction ids"
                 )
-            return Scored(scored.request, scored.proba, scorer, logged=False)
+            return scored._replace(logged=False)
         return scored
+
+    @property
+    def inline_bytes(self) -> int:
+        """Larger bodies are not handled in the event loop."""
+        return self._config.inline_bytes
+
+    def at_once(self, scope: Message, body: bytes, at: float) -> tuple[Scored, list[Row], bytes] | None:
+        """Score a whole JSON request that came at the monotonic time ``at``; None where :meth:`answer` must see it.
+
+        Returns
+        -------
+        tuple
+            What is answered, its rows, which are not taken yet, and the answer's body. Nothing is counted yet.
+        """
+        config, began = self._config, time.perf_counter()
+        scorer, terms = self._source.scorer, self._source.terms
+        try:
+            if config.keys is not None:
+                config.keys.admit(scope, "score")
+            if time.monotonic() - at > config.turn_s:
+                return None
+            request = parse(body, scorer, self._reading(terms))
+            if request.durable:
+                return None
+            proba = scorer.proba(request.numbers, request.words)
+            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
+            rows = answered_rows(self._order, request, scorer, proba, scored.ms)
+            return scored, rows, _encode(scored.told())
+        except Exception:
+            return None  # told, counted and written down there
+
+    def keep(self, rows: list[Row], size: int) -> bool:
+        """Let the log take rows of :meth:`at_once`, of bodies of ``size`` bytes; False, uncounted, without room."""
+        return self._log.put(rows, size if self._source.scorer.texts else 0, answered=False)
+
+    def count(self, scored: Scored) -> None:
+        """Count a request of :meth:`at_once` that is answered."""
+        self._metrics.scored(len(scored.request.ids), scored.ms)
+        self.answered(200)
+
+    def answered(self, status: int) -> None:
+        """Count an answer."""
+        self._metrics.answered(PATH, status)
+
+    def _reading(self, terms: Terms) -> Reading:
+        config = self._config
+        latest = math.inf if config.event_clock else (time.time() + config.future_s) * 1e6
+        return Reading(latest, terms.ignores, config.rows, config.text)
 
     async def _commit(self, rows: list[Row], sized: int) -> None:
         if not await self._log.put_durably(rows, sized, self._config.durable_s):

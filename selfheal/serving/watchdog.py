@@ -70,9 +70,9 @@ class Reconciler:
         self._thread.start()
 
     @classmethod
-    def of(cls, model: str, settings: Settings) -> Reconciler:
-        """The reconciler of a model in an installation."""
-        return cls([sys.executable, "-m", "selfheal.serving.reconciler", model], settings.environ())
+    def of(cls, models: Sequence[str], settings: Settings) -> Reconciler:
+        """The reconciler of some models in an installation."""
+        return cls([sys.executable, "-m", "selfheal.serving.reconciler", *models], settings.environ())
 
     @property
     def age(self) -> float:

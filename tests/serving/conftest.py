@@ -222,6 +222,7 @@ class Service:
     url: str
     app: Any = None
     process: Any = None
+    server: Any = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -269,7 +270,7 @@ def answering(app: Any, lifespan: str = "off") -> Iterator[Service]:
             break
         waiting.wait(0.01)
     try:
-        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app)
+        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app, server=server)
     finally:
         server.should_exit = True
         thread.join(15)
