@@ -107,5 +107,5 @@ def test_every_route_is_documented() -> None:
 
 @pytest.mark.parametrize("name", sorted(p.name for p in DOCS.glob("*.md")))
 def test_no_page_is_long(name: str) -> None:
-    most = 300 if name == "cli.md" else 250  # a section a command
+    most = 300 if name in ("cli.md", "operations.md") else 250  # a section a command, a section a trouble
     assert len((DOCS / name).read_text().splitlines()) <= most
