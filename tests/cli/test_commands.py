@@ -57,7 +57,7 @@ def commands() -> Sequence[str]:
 
 def test_the_commands_in_the_order_of_use() -> None:
     names = ["demo", "init", "check", "adopt", "serve", "up", "monitor", "heal", "audit"]
-    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "score", "labels", "drill"]
+    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "trust", "score", "labels", "drill"]
     names += ["report", "evidence", "verify", "ui"]
     assert commands() == names
 
