@@ -45,7 +45,7 @@ def ws(tmp_path: Path, monkeypatch):
             connection.exec_driver_sql(
                 "INSERT INTO cycles (model, window_index, start_us, end_us, after_seq, last_seq, row_count, joined, "
                 f"too_few, record) VALUES ('{NAME}', {index}, {start}, {end}, {first}, {first + LENGTH}, {LENGTH}, 1, "
-                """0, '{"kind": "stable", "health": "healthy", "version": 1, "faults": []}')"""
+                """0, '{"decision": "stable", "reasons": [], "health": "healthy", "version": 1}')"""
             )
     (ws.settings.rules / f"{NAME}.yaml").write_text(POLICY + KEEP)
     yield ws
