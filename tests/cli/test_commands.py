@@ -57,8 +57,8 @@ def commands() -> Sequence[str]:
 
 def test_the_commands_in_the_order_of_use() -> None:
     names = ["demo", "init", "check", "adopt", "serve", "up", "monitor", "heal", "audit"]
-    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "trust", "score", "labels", "drill"]
-    names += ["report", "evidence", "verify", "ui"]
+    names += ["status", "history", "approve", "promote", "rollback", "freeze", "unfreeze", "trust", "score"]
+    names += ["labels", "drill", "report", "evidence", "verify", "ui"]
     assert commands() == names
 
 
