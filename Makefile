@@ -27,7 +27,7 @@ help:  ## This list
 demo: .venv/.ready ## Watch a model break, heal, remember, learn from a rule, refuse and step back (ARGS="--json FILE")
 	@$(BIN)/selfheal demo $(ARGS)
 
-test: lint ## Every quick check: lint, types, import contracts, docs, tests (at most 8 minutes)
+test: lint ## Every quick check: lint, types, import contracts, docs, tests (some ten minutes on two cores)
 	@echo "== types, contracts, docs, tests"
 	@$(PYTEST) -q tests
 

@@ -162,15 +162,9 @@ def test_a_polars_job_writes_what_the_loop_can_read(ws, example, tmp_path: Path,
     assert [c.ref.rows for c in monitor(ws, NAME, end(2))] == [200, 200]
 
 
-def test_plain_mlflow_needs_nothing_of_ours(ws, example, tmp_path: Path) -> None:
+def test_plain_mlflow_needs_nothing_of_ours(ws, example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = rows(50, 5).drop(columns="y")
     frame.to_parquet(tmp_path / "rows.parquet")
-    import mlflow
-
-    kept = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(ws.settings.tracking_uri)
-    try:
-        found = example("mlflow_pyfunc").main(str(tmp_path / "rows.parquet"))
-    finally:
-        mlflow.set_tracking_uri(kept)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.settings.tracking_uri)
+    found = example("mlflow_pyfunc").main(str(tmp_path / "rows.parquet"))
     np.testing.assert_allclose(found.to_numpy(), ws.registry.load(NAME).predict_proba(frame), atol=1e-6)

@@ -317,7 +317,7 @@ def payloads(frame: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def test_mlflows_own_client_and_server_agree_with_it(tmp_path, serve_in_thread):
+def test_mlflows_own_client_and_server_agree_with_it(tmp_path, serve_in_thread, monkeypatch):
     """The same payloads to MLflow's scoring function for the registered model, and to the service."""
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -326,7 +326,7 @@ def test_mlflows_own_client_and_server_agree_with_it(tmp_path, serve_in_thread):
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
     ws = copied(tmp_path / "home")
-    mlflow.set_tracking_uri(ws.settings.tracking_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.settings.tracking_uri)  # not set_tracking_uri, which stays
     peer = mlflow.pyfunc.load_model(f"models:/{NAME}/Production")
     frame = toys(5, 1).drop(columns="y")
     config = ServingConfig.of(NAME, ws.settings)
