@@ -121,6 +121,17 @@ def test_two_senders_are_refused_and_told_apart() -> None:
     assert "they are the rows where x9 > " in outcome.reasons[0]
 
 
+def test_two_columns_of_another_sender_are_told_by_what_is_whole_and_not_by_each_other() -> None:
+    world = linear(10)
+    window = world.draw(1000, 60)
+    other = window["x9"] > window["x9"].median()
+    window.loc[other, ["x1", "x2"]] = window.loc[other, ["x1", "x2"]] * 1000
+    outcome = selfheal.heal(world.model, window)
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
+    assert all(f"{column!r} is" in outcome.reasons[0] for column in ("x1", "x2"))
+    assert outcome.reasons[0].count("they are the rows where x9 > ") == 2
+
+
 def test_a_change_that_began_mid_window_is_dated_and_undone() -> None:
     world = linear(10)
     window, unseen = world.draw(1000, 61), world.draw(3000, 62)

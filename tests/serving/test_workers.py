@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 
 import pytest
 
@@ -53,7 +54,7 @@ class Clients:
             try:
                 with urllib.request.urlopen(request, timeout=20) as response:
                     self.acknowledged += json.loads(response.read())["prediction_ids"]
-            except OSError as error:
+            except (OSError, HTTPException) as error:  # no connection, or one that broke in the middle of an answer
                 self.refused.append(error)
 
     def stop(self) -> None:
@@ -63,7 +64,7 @@ class Clients:
 
 
 def metrics(url: str) -> str:
-    with suppress(OSError), urllib.request.urlopen(f"{url}/metrics", timeout=5) as response:
+    with suppress(OSError, HTTPException), urllib.request.urlopen(f"{url}/metrics", timeout=5) as response:
         return response.read().decode()
     return ""
 

@@ -6,6 +6,9 @@ senders, if there is one, tells the owner where to look.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -32,19 +35,40 @@ def explain(case: Case) -> Finding | None:
     """Whether a known conversion of some of the rows makes an unusual column natural."""
     x = case.encoded
     before, bounds = case.judged_raw.distance, case.stick.bounds
-    told = []
+    mixtures: list[_Mixture] = []
     for j, column in enumerate(case.model.features):
         unusual = before.marginal[j] > bounds.marginal[j] or before.outside[j] > bounds.outside[j]
         # On a grid the other sender's values are off it; that the day was windier is no second sender.
         foreign = before.outside[j] >= MIXED[0] or case.stick.support.grids[j].step <= 0
         if column in case.numeric and column not in case.code_columns and unusual and foreign:
-            told += _mixture(case, x, j)
-    if not told:
+            mixtures += _mixture(case, x, j)
+    if not mixtures:
         return None
-    return Finding("two senders", "data_fault", True, "columns", len(told), 0.0, "; ".join(told), decision="refuse")
+    # Two broken columns tell each other's rows apart, and the owner nothing.
+    broken = [mixture.column for mixture in mixtures]
+    told = "; ".join(mixture.told(case.raw, broken) for mixture in mixtures)
+    return Finding("two senders", "data_fault", True, "columns", len(mixtures), 0.0, told, decision="refuse")
 
 
-def _mixture(case: Case, x: Floats, j: int) -> list[str]:
+@dataclass(frozen=True)
+class _Mixture:
+    """A column of which some rows are in another unit."""
+
+    column: str
+    unit: str
+    foreign: NDArray[np.bool_]
+    """Rows in the other unit, bool [n]."""
+    telling: NDArray[np.bool_]
+    """Rows whose value shows which unit it is in, bool [n]: zeros are zeros in both."""
+
+    def told(self, rows: pd.DataFrame, broken: Collection[str]) -> str:
+        """The mixture, and what tells its two groups of rows apart, in words."""
+        where = named(rows[self.telling], self.foreign[self.telling], broken)
+        apart = f"they are the rows where {where}" if where else "no column separates these rows from the others"
+        return f"column {self.column!r} is {self.unit} in {self.foreign.mean():.0%} of rows only; {apart}"
+
+
+def _mixture(case: Case, x: Floats, j: int) -> list[_Mixture]:
     values, pool = x[:, j], case.stick.pool[:, j]
     low, high = np.quantile(pool, [0.002, 0.998])
     grid, bound = case.stick.support.grids[j], case.stick.bounds.marginal[j]
@@ -63,25 +87,15 @@ def _mixture(case: Case, x: Floats, j: int) -> list[str]:
         expected = pool[~_fits(back, low, high, grid)]
         if stats.ks(mapped[foreign], expected) > NEARLY * bound / np.sqrt(foreign.mean()):
             continue
-        name = case.model.features[j]
         if stats.ks(*_places(foreign)) > IN_TURN:
             return []
-        # Zeros are zeros in both units.
-        telling = mapped != values
-        where = _separating(case.raw[telling], name, foreign[telling])
-        return [f"column {name!r} is {conversion.map.describe()} in {foreign.mean():.0%} of rows only{where}"]
+        return [_Mixture(case.model.features[j], conversion.map.describe(), foreign, mapped != values)]
     return []
 
 
 def _fits(values: Floats, low: float, high: float, grid: Grid) -> NDArray[np.bool_]:
     """Rows whose value could be healthy: in range, and on the recording grid where there is one."""
     return np.asarray((values >= low) & (values <= high) & grid.on(values))
-
-
-def _separating(rows: pd.DataFrame, column: str, foreign: NDArray[np.bool_]) -> str:
-    """What tells the two groups of rows apart, in words."""
-    where = named(rows, foreign, [column])
-    return f"; they are the rows where {where}" if where else "; no column separates these rows from the others"
 
 
 def _places(foreign: NDArray[np.bool_]) -> tuple[Floats, Floats]:
