@@ -45,6 +45,7 @@ class Case:
         What the owner of the data has answered.
     times
         Event times on the rows' index, where they are known.
+    wild : DataFrame [k, d], rows left out of ``raw`` for values far from all others, in raw units.
     """
 
     model: MonitoredModel
@@ -55,6 +56,12 @@ class Case:
     labelled_windows: Earlier = ()
     facts: Sequence[Fact] = ()
     times: pd.Series | None = None
+    wild: pd.DataFrame | None = None
+
+    @property
+    def sent(self) -> pd.DataFrame:
+        """All rows that could be read, in raw units, the wild ones last: a part of the rows may be wild as a whole."""
+        return self.raw if self.wild is None or self.wild.empty else pd.concat([self.raw, self.wild])
 
     @cached_property
     def base(self) -> MonitoredModel:

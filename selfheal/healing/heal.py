@@ -20,7 +20,9 @@ from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, 
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
+from selfheal.healing.mechanisms.segment import converted
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
+from selfheal.healing.segments import FEWEST
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.healing.weights import fair_draw
 from selfheal.model import MonitoredModel
@@ -104,11 +106,13 @@ def heal(
     # Small matrices: BLAS threads gain nothing, and on a busy host their spinning once cost minutes.
     with threadpool_limits(1):
         stick = Yardstick(model, recent, len(cleaned.rows), seed, model.model_units(cleaned.rows))
-        case = Case(model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times)
+        case = Case(
+            model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times, cleaned.wild
+        )
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
         asked = _not_for_copies(asked, cleaned.sent_again)
-        return _beside(cleaned, by_last_resort(case, _concluded(asked, known), known))
+        return _beside(case, cleaned, by_last_resort(case, _concluded(asked, known), known))
 
 
 @dataclass(frozen=True)
@@ -234,8 +238,10 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
     return _asking(case, winner, verdict, found)
 
 
-def _beside(cleaned: Cleaned, outcome: Outcome) -> Outcome:
+def _beside(case: Case, cleaned: Cleaned, outcome: Outcome) -> Outcome:
     """The outcome with what was left out: rows that cannot be read are evidence, and a fault where the rest is fine."""
+    if outcome.decision == "keep" and len(cleaned.wild) >= FEWEST and (part := converted(case)):
+        return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[str(part), *outcome.reasons])
     if not cleaned.parts:
         return outcome
     if outcome.decision == "keep" and not cleaned.nonsense:

@@ -45,6 +45,9 @@ SLIGHT = (0.02, 4.0)
 ONE_VALUE = 0.5
 """Share of the rows left out that one value must have: noise does not repeat itself."""
 
+ALL = 0.95
+"""Share of them that one value has in every column where they are copies of one row."""
+
 FAR = 0.3
 """KS distance from which two samples are not of one column, however few they are."""
 
@@ -73,6 +76,8 @@ class Cleaned:
         Whether they are so in most columns and by nothing that separates them: noise, and no fault of a column.
     sent_again : bool [m]
         Rows that came more often than is usual, of which the further copies are left out.
+    wild : DataFrame [k, d], raw
+        Those of the rows left out that can be read.
     """
 
     rows: pd.DataFrame
@@ -81,6 +86,7 @@ class Cleaned:
     parts: tuple[str, ...] = ()
     nonsense: bool = False
     sent_again: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    wild: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
@@ -104,7 +110,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
     parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
-    return Cleaned(frame.iloc[kept], float((~read | wild).mean()), [], *parts, copied[kept])
+    return Cleaned(frame.iloc[kept], float((~read | wild).mean()), [], *parts, copied[kept], frame[wild & ~spare])
 
 
 def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +151,18 @@ def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     odd = np.sort((usual > tails).sum(axis=1))
     # As many odd columns as one row in a thousand of the reference has are none.
     least = max(ODD_COLUMNS, int(odd[min(int(0.999 * len(odd)), len(odd) - 1)]) + 1)
-    return np.asarray((far > WILD).any(axis=1) | ((far > tails).sum(axis=1) >= least))
+    tail = far > tails
+    broken = tail.any(axis=1) & ((tail | _fractions(model, frame)).sum(axis=1) >= ODD_COLUMNS)
+    return np.asarray((far > WILD).any(axis=1) | (tail.sum(axis=1) >= least) | broken)
+
+
+def _fractions(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Where a number is no whole one in a column of whole ones, [n, d]; nowhere in a column where most are so."""
+    of_reference = model.reference[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = ~(np.nan_to_num(of_reference) % 1).any(axis=0)
+    values = frame[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
+    broken = np.isfinite(values) & (np.nan_to_num(values) % 1 != 0) & whole
+    return np.asarray(broken & (broken.mean(axis=0) < 0.5))
 
 
 def _far(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -168,13 +185,17 @@ def _parts(
     natural = max((float(_wild(model, past).mean()) for past in healthy), default=0.0)
     bound = max(NATURAL * natural, slight + deviations * float(np.sqrt(slight / max(len(frame), 1))))
     share = float(wild.mean())
-    if share <= bound:
+    chance = deviations * float(np.sqrt(max(natural, 1 / len(frame)) / len(frame)))
+    if share <= min(bound, NATURAL * natural + chance):
         return (), False
     far = _far(model, frame)[wild]
     odd = [c for c, each in zip(_numeric(model), far.T, strict=True) if (each > WILD).mean() > 0.25] or [
         c for c, each in zip(_numeric(model), far.T, strict=True) if np.median(each) > 1
     ]
-    where, how = named(frame, wild, odd), _alike(frame, wild, odd)
+    telling = wild | (frame[odd] != 0).all(axis=1).to_numpy()  # zeros are zeros in any unit
+    where, how = named(frame[telling], wild[telling], odd), _alike(frame, wild, odd)
+    if share <= bound and not where:
+        return (), False  # so few are worth a word only where something else tells them
     told = f"{share:.0%} of rows hold values far from all others in {', '.join(odd)} (bound {bound:.1%})"
     told += f": {how}" if how else ""
     noise = not where and not how and 2 * len(odd) > far.shape[1]
@@ -243,8 +264,7 @@ def _filled(rows: pd.DataFrame, usual: Sequence[pd.DataFrame]) -> bool:
     numbers = rows.select_dtypes("number")
     most = {c: shares for c in numbers if len(shares := numbers[c].value_counts(normalize=True))}
     put_in = [c for c, shares in most.items() if shares.iloc[0] > ONE_VALUE]
-
-    if len(put_in) == len(most):
+    if all(shares.iloc[0] > ALL for shares in most.values()):
         return False
     before = [max(float((past[c] == most[c].index[0]).mean()) for past in usual if len(past)) for c in put_in]
     return min(before, default=1.0) < RARE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +69,22 @@ def named(rows: pd.DataFrame, part: NDArray[np.bool_], without: Collection[str] 
     return ""
 
 
+def levels(values: pd.Series, most: int) -> list[object]:
+    """The words or codes of a column that has few, at most ``most`` of them, the most frequent first; else none."""
+    known = values.dropna()
+    numeric = pd.api.types.is_numeric_dtype(known)
+    found = known.value_counts().index[: MOST_WORDS + 1] if known.nunique() <= max(CODES, MOST_WORDS) else []
+    if not 2 <= len(found) <= min(most, CODES if numeric else MOST_WORDS):
+        return []
+    return [_Code(level) if numeric else level for level in found]
+
+
+def where(column: str, levels: Sequence[object]) -> str:
+    """The rows in which a column has one of some levels, in words."""
+    words = ", ".join(repr(level) for level in levels)
+    return f"{column} = {words}" if len(levels) == 1 else f"{column} in ({words})"
+
+
 def _questions(values: pd.Series) -> list[_Question]:
     name = str(values.name)
     if pd.api.types.is_numeric_dtype(values):
@@ -94,6 +110,8 @@ def _way(tree: DecisionTreeClassifier, leaf: int) -> list[tuple[int, bool, float
     while leaf:
         yes = leaf in inner.children_right
         parent = int(np.flatnonzero((inner.children_right if yes else inner.children_left) == leaf)[0])
-        way.insert(0, (int(inner.feature[parent]), yes, float(inner.threshold[parent])))
+        # Of two thresholds on one side of a number the one nearer to the leaf is the narrower.
+        if (int(inner.feature[parent]), yes) not in [(j, answer) for j, answer, _ in way]:
+            way.insert(0, (int(inner.feature[parent]), yes, float(inner.threshold[parent])))
         leaf = parent
     return way

@@ -147,16 +147,26 @@ def coded(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(x9=((rows["x9"] - usual.mean()) / usual.std() * 1.5).round().clip(-3, 3))
 
 
-def newcomers() -> Scene:
-    """A quarter of the rows come with a code that nobody had seen."""
+def of_codes(rows: pd.DataFrame) -> Scene:
+    """Rows of a world whose x9 holds codes."""
     world = linear(20)
     model, reference = world.model, coded(world.model.reference)
     reference = reference.assign(**{world.model.target: world.model.reference_labels})
     told = MonitoredModel(model.backbone, model.head, reference, model.target, model.preprocess, model.policy)
-    rows = coded(world.draw(ROWS, 100))
+    return furnished(World(told, lambda *a: coded(world.draw(*a))), rows)
+
+
+def newcomers() -> Scene:
+    """A quarter of the rows come with a code that nobody had seen."""
+    rows = coded(linear(20).draw(ROWS, 100))
     rows.loc[np.random.default_rng(3).random(ROWS) < 0.25, "x9"] = 9.0
-    scene = furnished(World(told, lambda *a: coded(world.draw(*a))), rows)
-    return scene
+    return of_codes(rows)
+
+
+def segment() -> Scene:
+    """All rows with one code send x1 in another unit."""
+    rows = coded(linear(20).draw(ROWS, 100))
+    return of_codes(rows.assign(x1=rows["x1"].where(rows["x9"] != 1, rows["x1"] * 1000)))
 
 
 BUILT: dict[str, Callable[[], Scene]] = {
@@ -170,6 +180,7 @@ BUILT: dict[str, Callable[[], Scene]] = {
     "two senders": lambda: changed(two_senders),
     "piled": lambda: changed(lambda f: f.assign(x3=f["x3"].where(f["x6"] > f["x6"].quantile(0.2), 1.5))),
     "newcomers": newcomers,
+    "segment": segment,
     "cut off": lambda: changed(lambda f: f.assign(x3=f["x3"].clip(upper=f["x3"].quantile(0.8)))),
     "new pattern": lambda: changed(pattern),
     "back": back,

@@ -32,6 +32,35 @@ def model() -> MonitoredModel:
     return trained(rows(4000, 1), rows(3000, 2), "y", seed=0, epochs=6)
 
 
+def visits(n: int, seed: int) -> pd.DataFrame:
+    """Patients: days of illness, of which most have none, bills with a long tail, in regions of which one is small."""
+    rng = np.random.default_rng(seed)
+    region = rng.choice(5, n, p=[0.3, 0.25, 0.2, 0.22, 0.03])
+    ill = np.where(rng.random(n) < 0.6, 0, 1 + rng.poisson(5, n)).astype(float)
+    bill = (5 + np.exp(rng.normal(2.5, 1.8, n) + 0.1 * ill + 0.2 * region)).round()
+    age = rng.gamma(9, 5, n).clip(18, 95).round()
+    pressure = rng.normal(120 + 0.3 * (age - 45), 12).round()
+    logit = 0.5 * (np.log(bill) - 3) + 0.25 * (ill - 2) + 0.03 * (age - 45) + 0.03 * (pressure - 120)
+    y = (rng.random(n) < 1 / (1 + np.exp(-1.5 * logit))).astype(int)
+    shown = {"region": region.astype(float), "ill": ill, "bill": bill, "age": age, "pressure": pressure, "y": y}
+    return pd.DataFrame(shown)
+
+
+@cache
+def clinic(*measurement: str) -> MonitoredModel:
+    made = trained(visits(4000, 1), visits(3000, 2), "y", seed=0, epochs=6)
+    return made.with_policy({"declare": {"measurement": list(measurement)}}) if measurement else made
+
+
+def treat(window: pd.DataFrame, *measurement: str) -> Outcome:
+    recent = [visits(800, 100 + k).drop(columns="y") for k in range(6)]
+    return selfheal.heal(clinic(*measurement), window.drop(columns="y", errors="ignore"), recent=recent)
+
+
+def drawn(share: float) -> np.ndarray:
+    return np.random.default_rng(0).random(800) < share
+
+
 def heal(window: pd.DataFrame) -> Outcome:
     recent = [rows(800, 100 + k).drop(columns="y") for k in range(6)]
     return selfheal.heal(model(), window.drop(columns="y"), recent=recent)
@@ -102,3 +131,80 @@ def test_a_hundred_labels_turn_the_concept_round_the_same_way_in_both_halves() -
     recent = [rows(800, 100 + k).drop(columns="y") for k in range(6)]
     outcome = selfheal.heal(model(), window.drop(columns="y"), recent=recent, labels=turned)
     assert (outcome.decision, outcome.diagnosis) == ("promote", "concept"), outcome.reasons
+
+
+@pytest.mark.parametrize("column", ["bill", "ill"])
+@pytest.mark.parametrize(("held", "factor"), [((3,), 100.0), ((1, 2), 1000.0)])
+def test_a_region_that_sends_another_unit_is_named(column: str, held: tuple[int, ...], factor: float) -> None:
+    window = visits(800, 3)
+    outcome = treat(
+        window.assign(**{column: window[column].where(~window["region"].isin(held), window[column] * factor)})
+    )
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
+    named = "region = 3" if held == (3,) else "region in ("
+    assert f"column {column!r} is ÷{factor:g} in the rows where {named}" in " ".join(outcome.reasons), outcome.reasons
+
+
+def test_a_handful_of_rows_of_another_unit_is_named_beside_a_window_that_is_as_ever() -> None:
+    window = visits(800, 3)
+    outcome = treat(window.assign(pressure=window["pressure"].where(window["region"] != 4, window["pressure"] * 1000)))
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
+    assert "region = 4" in " ".join(outcome.reasons)
+
+
+@pytest.mark.parametrize("column", ["bill", "ill", "pressure"])
+def test_a_whole_column_of_another_unit_is_no_segment(column: str) -> None:
+    window = visits(800, 3)
+    outcome = treat(window.assign(**{column: window[column] * 1000}))
+    assert outcome.decision == "promote" and outcome.adapter.describe() == [f"{column}: ÷1000"], outcome.reasons
+
+
+@pytest.mark.parametrize("moved", [-4.0, 3.0])
+def test_days_of_which_four_are_taken_are_days_and_no_new_pile(moved: float) -> None:
+    window = visits(800, 3)
+    outcome = treat(window.assign(ill=window["ill"] + moved), "ill")
+    assert outcome.decision == "promote" and outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.input_map.columns["ill"].offset == pytest.approx(-moved)
+
+
+def test_a_flipped_sign_of_a_column_of_zeros_is_no_cut() -> None:
+    window = visits(800, 3)
+    assert "cut off" not in " ".join(treat(window.assign(ill=-window["ill"])).reasons)
+
+
+def test_an_offset_of_a_column_with_a_long_tail_is_found_where_its_rows_are() -> None:
+    window = visits(800, 3)
+    outcome = treat(window.assign(bill=window["bill"] - 300), "bill")
+    assert outcome.decision == "promote" and outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.input_map.columns["bill"].offset == pytest.approx(300, abs=3)
+
+
+def test_a_code_for_none_beside_a_long_tail_is_named() -> None:
+    window = visits(800, 3)
+    outcome = treat(window.assign(bill=window["bill"].where(~drawn(0.1), -999.0)))
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault") and "-999" in outcome.reasons[0]
+
+
+def test_zeros_that_were_put_in_together_are_told_by_the_columns_that_are_whole() -> None:
+    window = visits(800, 3)
+    lost = window.assign(**{c: window[c].where(~drawn(0.3), 0.0) for c in ("ill", "bill")})
+    outcome = treat(lost)
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
+    assert "'bill'" in outcome.reasons[0]
+
+
+def test_rows_that_a_default_made_alike_are_not_rows_sent_again() -> None:
+    window, recent = visits(800, 3)[["region", "bill"]], [visits(800, 100 + k)[["region", "bill"]] for k in range(6)]
+    reference = visits(3000, 2)
+    small = trained(visits(4000, 1)[["region", "bill", "y"]], reference[["region", "bill", "y"]], "y", 0, epochs=2)
+    outcome = selfheal.heal(small, window.assign(bill=window["bill"].where(~drawn(0.3), 0.0)), recent=recent)
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault") and "'bill'" in outcome.reasons[0]
+
+
+def test_nonsense_is_seen_by_fractions_too_where_numbers_are_whole() -> None:
+    window, rng = visits(800, 3), np.random.default_rng(1)
+    noise = {c: rng.normal(0, 30 * window[c].std(), 800).round(3) for c in window if c != "y"}
+    rubbish = window.assign(**{c: (window[c] - 4 * (c == "ill")).where(~drawn(0.2), noise[c]) for c in noise})
+    outcome = treat(rubbish, "ill")
+    assert outcome.decision == "promote" and outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.input_map.columns["ill"].offset == pytest.approx(4)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
+from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN
-from selfheal.healing.case import Case
+from selfheal.healing.case import Case, once_a_case
 
 SHARE = 0.05
 """Share of rows on one number from which it stands out."""
@@ -34,6 +35,9 @@ SNAP = 0.25
 
 HALF = 0.5
 """Part of the growth of an atom that rows of other kinds must make up."""
+
+DOUBLED = 2.0
+"""Times the largest share of a healthy window."""
 
 Levels = tuple[Floats, Floats]
 
@@ -65,10 +69,15 @@ def spread(shares: Floats, n: int) -> float:
 
 
 def moved(case: Case, column: str) -> dict[float, float]:
-    """Where each atom of a healthy column went: the one number of the window that has its share, where it is gone."""
+    """Where each atom of a healthy column went: all by one offset or one factor, or each by itself.
+
+    By itself it is the one number of the window that has its share, where it is gone.
+    """
     healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
     now = levels(case.present(case.raw, column))
     atoms, found = lasting(healthy), {}
+    if len(atoms) and (together := _in_step(atoms, healthy, now, len(case.raw))):
+        return together
     for number in atoms:
         shares = usual(healthy, number)
         apart = np.abs(now[1] - shares.mean()) <= spread(shares, len(case.raw))
@@ -77,6 +86,39 @@ def moved(case: Case, column: str) -> dict[float, float]:
         if left <= GONE * shares.mean() and len(candidates) == 1:
             found[float(number)] = float(candidates[0])
     return found
+
+
+def _in_step(atoms: Floats, healthy: Sequence[Levels], now: Levels, n: int) -> dict[float, float]:
+    """Where all atoms [a] went by one offset or factor, if just one lays each on its share.
+
+    Their old places may be taken by what was beside them: a count of days from which four are taken.
+    """
+
+    def off(places: Floats, homes: Floats) -> tuple[Floats, bool]:
+        """By how much the shares at places differ from those that their homes had, and whether all may by chance."""
+        at = np.clip(np.searchsorted(now[0], places), 0, len(now[0]) - 1)
+        share = np.where(np.isclose(now[0][at], places, rtol=1e-9, atol=1e-9), now[1][at], 0.0)
+        before = [usual(healthy, home) for home in homes]
+        left = np.abs(share - np.array([shares.mean() for shares in before]))
+        return left, bool((left <= [spread(shares, n) for shares in before]).all())
+
+    if off(atoms, atoms)[1]:
+        return {}
+    tried: dict[tuple[float, ...], float] = {}
+    for to in now[0][now[1] >= SHARE]:
+        for number in atoms:
+            step = float(to - number)
+            ways = [(np.round(atoms + step, 9), np.round(atoms - step, 9))]
+            if to * number > 0:
+                ways.append((np.round(atoms * (to / number), 9), np.round(atoms * (number / to), 9)))
+            for places, there in ways:
+                left, fits = off(places, atoms)
+                if fits and off(atoms, there)[1]:
+                    tried[tuple(places.tolist())] = float(left.sum())
+    found = sorted(tried, key=lambda way: tried[way])
+    if not found or (len(found) > 1 and tried[found[1]] < 2 * tried[found[0]]):
+        return {}
+    return {float(number): place for number, place in zip(atoms, found[0], strict=True) if place != number}
 
 
 def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
@@ -91,9 +133,20 @@ def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
     if abs(near[home]) > SNAP * case.stick.scale.spread[j]:
         return one
     away = moved(case, column)[home]
+    steps = [ColumnMap(1.0, home - away), *([ColumnMap(home / away)] if home * away > 0 else [])]
+    exact = [step for step in steps if len(near) > 1 and brought_back(case, column, step)]
+    if exact:
+        return exact[0]
     if one.offset == 0.0:
-        return replace(one, scale=home / away) if away else one
+        return replace(one, scale=home / away) if home * away > 0 else one
     return replace(one, offset=home - one.scale * away)
+
+
+def brought_back(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a map lays a column's atoms, which all have gone, on their places again."""
+    places = moved(case, column)
+    home, away = np.array([*places]), np.array([*places.values()])
+    return bool(places) and bool(np.isclose(one.apply(away), home, atol=1e-6).all())
 
 
 def invaded(case: Case, column: str) -> tuple[float, float] | None:
@@ -101,22 +154,45 @@ def invaded(case: Case, column: str) -> tuple[float, float] | None:
 
     More of a kind of row (who does not work) are like the atom's healthy rows in all other columns. Rows whose value
     was lost are like any row: half of the way there is the bound, in the direction that tells the atom's rows best
-    (Fisher's discriminant).
+    (Fisher's discriminant). Where none tells them, an atom that doubled is a default if the other values are as ever.
     """
-    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
-    now = levels(case.present(case.raw, column))
-    for number in lasting(healthy):
-        shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
-        grown = share - float(shares.mean())
-        if grown <= max(SHARE, spread(shares, len(case.raw))):
-            continue
-        others = [j for j, c in enumerate(case.model.features) if c != column]
-        scale, j = case.stick.scale, case.model.features.index(column)
-        z, pool = scale.z(case.encoded)[:, others], scale.z(case.stick.pool)[:, others]
-        foreign, error = _mixture(z[case.encoded[:, j] == number], pool, case.stick.pool[:, j] == number)
-        if foreign - SIGMAS / 2 * error > 0 and foreign > HALF * grown / share:
-            return float(number), share
+    grown = _grown(case)
+    if column not in grown:
+        return None
+    names, (number, share, more, doubled) = case.model.features, grown[column]
+    # What was lost together tells nothing of each other.
+    others = [j for j, c in enumerate(names) if c not in grown] or [j for j, c in enumerate(names) if c != column]
+    scale, j = case.stick.scale, names.index(column)
+    z, pool = scale.z(case.encoded)[:, others], scale.z(case.stick.pool)[:, others]
+    foreign, error = _mixture(z[case.encoded[:, j] == number], pool, case.stick.pool[:, j] == number)
+    if foreign - SIGMAS / 2 * error > 0 and foreign > HALF * more / share:
+        return number, share
+    if doubled and foreign + SIGMAS / 2 * error >= more / share and _as_ever(case, column, number):
+        return number, share
     return None
+
+
+@once_a_case
+def _grown(case: Case) -> dict[str, tuple[float, float, float, bool]]:
+    """Per column the atom that grew beyond what is natural: it, its share, by how much, whether it doubled."""
+    found: dict[str, tuple[float, float, float, bool]] = {}
+    for column in case.numeric:
+        healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
+        now = levels(case.present(case.raw, column))
+        for number in lasting(healthy):
+            shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
+            more = share - float(shares.mean())
+            if more > max(SHARE, spread(shares, len(case.raw))) and more > found.get(column, (0.0, 0.0, 0.0))[2]:
+                found[column] = float(number), share, more, share >= DOUBLED * float(shares.max())
+    return found
+
+
+def _as_ever(case: Case, column: str, number: float) -> bool:
+    """Whether the values beside an atom are as they were."""
+    values = case.present(case.raw, column)
+    pool = case.stick.pool[:, case.model.features.index(column)]
+    beside, before = values[values != number], pool[pool != number]
+    return len(beside) > 0 and stats.ks(beside, before) <= case.stick.bounds.marginal[case.model.features.index(column)]
 
 
 def _mixture(rows: Floats, pool: Floats, on: NDArray[np.bool_]) -> tuple[float, float]:

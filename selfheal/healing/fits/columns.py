@@ -50,7 +50,9 @@ def _cut_off(values: Floats, healthy: list[Floats], name: str, side: str) -> str
     outer = values[(values < limit) & (values >= min(np.median(values), np.median(np.concatenate(healthy))))]
     usual = max(usual, float(np.unique(outer, return_counts=True)[1].max() / len(values)) if len(outer) else 0.0)
     beyond = float((np.concatenate(healthy) > limit).mean())
-    if pile < max(PILED, PILE_GROWTH * usual) or beyond < BEYOND:
+    # A flipped sign piles zeros up on its end too; but then the values go beyond the other one.
+    other = float((values < np.concatenate(healthy).min()).mean())
+    if pile < max(PILED, PILE_GROWTH * usual) or beyond < BEYOND or other > BEYOND:
         return ""
     shown = limit if side == "above" else -limit
     return (

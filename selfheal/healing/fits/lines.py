@@ -163,7 +163,9 @@ class _Start:
         for j, (a, b) in self.fit(forms)[1].items():
             name, of = self.case.model.features[j], self.case.stick.scale
             whole = _compose(self.first[j], ColumnMap(a, float(of.center[j] * (1 - a) + of.spread[j] * b)))
-            if forms[j] == "offset":
+            if self._worse(j, whole):
+                whole = self.first[j]
+            elif forms[j] == "offset":
                 whole = replace(whole, scale=1.0)
             elif forms[j] == "factor":
                 whole = replace(whole, offset=0.0)
@@ -171,6 +173,14 @@ class _Start:
                 _compose(self.known[name], whole) if name in self.known else atoms.anchored(self.case, name, whole)
             )
         return made
+
+    def _worse(self, j: int, whole: ColumnMap) -> bool:
+        """Whether the joint fit leaves a column unusual that an offset alone brings back: a long tail bends moments."""
+        if self.first[j].scale != 1.0 or self.first[j].knots is not None:
+            return False
+        values = self.case.stick.encode(InputMap(self.known).apply(self.case.raw))[:, j]
+        pool, bound = self.case.stick.pool[:, j], self.case.stick.bounds.marginal[j]
+        return stats.ks(whole.apply(values), pool) > bound >= stats.ks(self.first[j].apply(values), pool)
 
 
 def refitted(case: Case, maps: Maps) -> Adapter:
@@ -189,11 +199,16 @@ def _form(made: ColumnMap) -> Form:
 
 def _fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | None:
     """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
-    pool = case.stick.pool[:, j]
+    pool, bound = case.stick.pool[:, j], case.stick.bounds.marginal[j]
     line = affine_fit(values, pool)
-    if line is None or not curve or stats.ks(line.apply(values), pool) <= case.stick.bounds.marginal[j]:
+    if line is None or stats.ks(line.apply(values), pool) <= bound:
         return line
-    return monotone_fit(values, pool) or line
+    # The quantiles of a long tail bend a line of two parameters; one of the others tells an offset.
+    offsets = [ColumnMap(1.0, float(gap)) for gap in np.unique(np.subtract(*_quantiles(pool, values)))]
+    shifted = min(offsets, key=lambda one: stats.ks(one.apply(values), pool))
+    if stats.ks(shifted.apply(values), pool) <= bound:
+        return shifted
+    return (monotone_fit(values, pool) if curve else None) or line
 
 
 def monotone_fit(values: Floats, pool: Floats) -> ColumnMap | None:
@@ -210,12 +225,16 @@ def affine_fit(values: Floats, pool: Floats) -> ColumnMap | None:
 
     The tails are left out: they hold the wild rows, and clipping.
     """
-    levels = np.linspace(0.04, 0.96, 47)
-    source, target = np.quantile(values, levels), np.quantile(pool, levels)
+    source, target = _quantiles(values, pool)
     if np.ptp(source) <= 1e-12 or np.ptp(target) <= 1e-12:
         return None
     scale, offset = np.polyfit(source, target, 1)
     return ColumnMap(float(scale), float(offset)) if scale > 0 else None
+
+
+def _quantiles(*samples: Floats) -> list[Floats]:
+    """Of each sample those of 4 to 96 % [47]."""
+    return [np.quantile(sample, np.linspace(0.04, 0.96, 47)) for sample in samples]
 
 
 def _compose(first: ColumnMap, then: ColumnMap) -> ColumnMap:

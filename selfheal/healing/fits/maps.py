@@ -18,7 +18,7 @@ from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import same
 from selfheal.healing.facts import about_units
-from selfheal.healing.fits import lines, matching
+from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
@@ -179,6 +179,9 @@ def _refused(
     # A flipped sign, and what its owner expects, may show beside the others only; the rest could be the season.
     beside = {c for c, m in maps.columns.items() if m.scale < 0} | expected(case, dict(maps.columns))
     strength = max(before.columns[c] if c in beside else column_ratio(case, before, c) for c in maps.columns)
+    # Where a line that is laid on atoms leads, nothing of the drift beside it was fitted.
+    exact = not proven and all(atoms.brought_back(case, c, m) for c, m in maps.columns.items())
+    joint = NEARLY if exact else max(1.0, limit / NEARLY)
     checks = (
         (
             strength >= STRONG or bool(proven),
@@ -193,7 +196,7 @@ def _refused(
         ),
         (after.ratios["score"] <= limit, f"the model's score stays at {after.ratios['score']:.2f} (bound {limit:g})"),
         (
-            after.ratios[whole] <= max(1.0, limit / NEARLY) or share <= DOMINANT,
+            after.ratios[whole] <= joint or share <= DOMINANT,
             f"{whole} stays at {after.ratios[whole]:.2f} of its bound",
         ),
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.fits import atoms
 from selfheal.healing.fits.columns import PILED, added, cut_off
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
@@ -42,12 +43,18 @@ def _fault(case: Case, values: Floats, j: int) -> str:
 def _placeholder(case: Case, values: Floats, j: int, name: str) -> str:
     """Whether one value far outside stands for those that are missing, as -999 does."""
     support = case.stick.support
-    outside = values[(values < support.low[j]) | (values > support.high[j])]
+    # Of a long tail a wide margin beside the range is natural; not on the side where no value ever was.
+    pool = case.stick.pool[:, j]
+    spare = np.ptp(np.quantile(pool, [0.25, 0.75])) or np.ptp(pool)
+    low, high = max(support.low[j], pool.min() - spare), min(support.high[j], pool.max() + spare)
+    outside = values[(values < low) | (values > high)]
     found, counts = np.unique(outside, return_counts=True)
     share = counts.max(initial=0) / max(len(values), 1)
     if share < PILED or counts.max() < SAME * len(outside):
         return ""
-    value = found[counts.argmax()]
+    value = float(found[counts.argmax()])
+    if value in atoms.moved(case, name).values():
+        return ""
     return f"column {name!r} is {value:g} in {share:.0%} of rows, far from any value it had: does it stand for none?"
 
 

@@ -180,4 +180,4 @@ def below(values: Floats, at: Floats) -> Floats:
     return np.asarray(np.searchsorted(np.sort(values), at, "right") / len(values))
 
 
-MECHANISM = Mechanism("permuted columns", rank=40, explain=explain, needs=(UNUSUAL_AS_SENT,))
+MECHANISM = Mechanism("permuted columns", rank=28, explain=explain, needs=(UNUSUAL_AS_SENT,))

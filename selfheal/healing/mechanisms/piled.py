@@ -33,7 +33,7 @@ def explain(case: Case) -> Finding | None:
     piles = {c: pile for c in columns if (pile := _pile(case, c))}
     on = {c: case.raw[c].to_numpy(dtype=np.float64, na_value=np.nan) == v for c, (v, _) in piles.items()}
     others = [c for c in columns if c not in piles]
-    piles = {c: pile for c, pile in piles.items() if not _one_reading(case, on[c], others)}
+    piles = {c: pile for c, pile in piles.items() if atoms.invaded(case, c) or not _one_reading(case, on[c], others)}
     if not piles:
         return None
     part = np.logical_and.reduce([on[c] for c in piles])
