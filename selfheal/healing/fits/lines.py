@@ -191,7 +191,7 @@ def _fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | 
     """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
     pool = case.stick.pool[:, j]
     line = affine_fit(values, pool)
-    if line is None or not curve or stats.ks(line.apply(values), pool) <= case.stick.bounds.marginal[j]:
+    if line is None or not curve or case.stick.ks(line.apply(values), j) <= case.stick.bounds.marginal[j]:
         return line
     return monotone_fit(values, pool) or line
 
