@@ -29,7 +29,7 @@ class Kept(Generic[T]):
         """What ``compute`` makes of ``content``, and of ``more`` (its repr counts), or made of it before."""
         told = hashlib.blake2b(repr((more, [part.shape for part in content])).encode(), digest_size=16)
         for part in content:
-            told.update(np.ascontiguousarray(part))
+            told.update(np.ascontiguousarray(part).data)
         key = told.digest()
         # Threads may compute the same at once; nothing is lost by that. The one used last moves to the end.
         found = self._known.pop(key, None)
