@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_limits
 
 # Before torch, numpy and MLflow are imported: the suite runs in two processes on two cores, so a thread pool in
 # each would only make them wait for each other.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")
+# Where there are no workers, a plugin has imported numpy already: two threads of BLAS then cost four times the time.
+threadpool_limits(1)
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",

@@ -6,7 +6,10 @@ All take plain arrays. ``x`` is the window, float [n, d]; ``pool`` what it is he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,43 +30,79 @@ ORDERED = 10
 """Codes from which whole numbers without a gap are taken as counted or rounded."""
 
 
-def ks(x: Floats, pool: Floats, weights: Floats | None = None) -> float:
+HEAVY = 0.05
+"""Share of the rows from which a value's cell reaches as far to both sides ..."""
+
+UNEVEN = 4.0
+"""... where it would be so many times as wide on one of them."""
+
+
+class Cells(NamedTuple):
+    """A sample as its distance from another is taken: borders halfway between its distinct values, and the share below.
+
+    Attributes
+    ----------
+    borders, shares : float [levels + 1], one more for each heavy value that lies alone; empty without values.
+    """
+
+    borders: Floats
+    shares: Floats
+
+    @classmethod
+    def of(cls, values: Floats, weights: Floats | None = None) -> Cells:
+        """Of a float vector [m], which may be weighted [m]."""
+        if len(values) == 0:
+            return cls(np.empty(0), np.empty(0))
+        if weights is None:
+            levels, mass = np.unique(values, return_counts=True)
+        else:
+            levels, where = np.unique(values, return_inverse=True)
+            mass = np.bincount(where, weights=weights)
+        share = np.concatenate(([0.0], np.cumsum(mass) / mass.sum()))
+        if len(levels) == 1:
+            # One value has no cell of its own: as narrow as a float tells apart.
+            gap = np.maximum(np.abs(levels), 1.0) * 1e-9
+            return cls(np.concatenate((levels - gap, levels + gap)), share)
+        half = np.diff(levels) / 2
+        below, above = np.concatenate((half[:1], half)), np.concatenate((half, half[-1:]))
+        borders = np.concatenate((levels[:1] - half[0], levels + above))
+        # What many rows share lies no farther to the one side than to the other: a wild row far out stretches nothing.
+        heavy = np.flatnonzero(
+            (np.diff(share) >= HEAVY) & (np.maximum(below, above) > UNEVEN * np.minimum(below, above))
+        )
+        narrow = np.minimum(below, above)[heavy]
+        cut = np.where(below[heavy] > above[heavy], levels[heavy] - narrow, levels[heavy] + narrow)
+        at = heavy + 1
+        return cls(np.insert(borders, at, cut), np.insert(share, at, share[heavy + (below[heavy] <= above[heavy])]))
+
+
+def ks(x: Floats, pool: Floats | Cells, weights: Floats | None = None) -> float:
     """Two-sample Kolmogorov-Smirnov distance of two float vectors [n], [m]; the pool may be weighted.
 
     How finely a value is written is a habit of the recorder: both are compared at the cell borders of the coarser one
-    (the one with fewer distinct values), the other's ties spread over their own cells.
+    (the one with fewer distinct values), the other's ties spread over their own cells. A pool that many windows are
+    held against may come as its :class:`Cells`.
 
     >>> ks(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     1.0
     >>> round(ks(np.array([0.0, 1.0, 2.0]), np.array([-0.3, 0.3, 0.7, 1.3, 1.7, 2.3])), 2)
     0.03
     """
-    if len(x) == 0 or len(pool) == 0:
+    ours, theirs = Cells.of(x), pool if isinstance(pool, Cells) else Cells.of(pool, weights)
+    if len(ours.borders) == 0 or len(theirs.borders) == 0:
         return 0.0
-    ours, theirs = _cells(x, None), _cells(pool, weights)
-    coarse, fine = (ours, theirs) if len(ours[0]) <= len(theirs[0]) else (theirs, ours)
-    return float(np.abs(np.interp(coarse[0], *fine, left=0.0, right=1.0) - coarse[1]).max())
+    coarse, fine = (ours, theirs) if len(ours.borders) <= len(theirs.borders) else (theirs, ours)
+    return float(np.abs(np.interp(coarse.borders, *fine, left=0.0, right=1.0) - coarse.shares).max())
 
 
-def _cells(values: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
-    """Borders halfway between the distinct values, float [levels + 1], and the share of values below each of them."""
-    if weights is None:
-        levels, mass = np.unique(values, return_counts=True)
-    else:
-        levels, where = np.unique(values, return_inverse=True)
-        mass = np.bincount(where, weights=weights)
-    share = np.concatenate(([0.0], np.cumsum(mass) / mass.sum()))
-    if len(levels) == 1:
-        # One value has no cell of its own: as narrow as a float tells apart.
-        gap = np.maximum(np.abs(levels), 1.0) * 1e-9
-        return np.concatenate((levels - gap, levels + gap)), share
-    half = np.diff(levels) / 2
-    return np.concatenate((levels[:1] - half[0], levels[:-1] + half, levels[-1:] + half[-1])), share
+def ks_columns(x: Floats, pool: Sequence[Cells]) -> Floats:
+    """:func:`ks` of every column [n, d] from the pool's: float [d]."""
+    return np.array([ks(x[:, j], cells) for j, cells in enumerate(pool)])
 
 
-def ks_columns(x: Floats, pool: Floats, weights: Floats | None = None) -> Floats:
-    """:func:`ks` of every column: float [d]."""
-    return np.array([ks(x[:, j], pool[:, j], weights) for j in range(x.shape[1])])
+def columns(pool: Floats, weights: Floats | None = None) -> tuple[Cells, ...]:
+    """The cells of every column of a pool [m, d]."""
+    return tuple(Cells.of(column, weights) for column in pool.T)
 
 
 @dataclass(frozen=True)
@@ -93,6 +132,11 @@ class Scale:
         farthest = ODD * float(np.quantile(away, ODD_QUANTILE))
         mean, covariance = moments(z, mass * _usual(away, farthest))
         return cls(center, spread, np.asarray(np.linalg.inv(covariance)), mean, covariance, farthest)
+
+    @cached_property
+    def volume(self) -> float:
+        """Log-determinant of the pool's covariance."""
+        return float(np.linalg.slogdet(self.covariance)[1])
 
     def z(self, x: Floats) -> Floats:
         """Standardised and clipped, float [n, d]."""
@@ -142,9 +186,8 @@ def gaussian_kl(scale: Scale, z: Floats) -> float:
     mean, covariance = scale.moments(z)
     gap = mean - scale.mean
     _, log_window = np.linalg.slogdet(covariance)
-    _, log_pool = np.linalg.slogdet(scale.covariance)
     trace = np.einsum("ij,ji->", scale.precision, covariance)
-    kl = 0.5 * (trace + gap @ scale.precision @ gap - d + log_pool - log_window) / d
+    kl = 0.5 * (trace + gap @ scale.precision @ gap - d + scale.volume - log_window) / d
     return max(0.0, float(kl))
 
 
@@ -220,21 +263,25 @@ def classifier_auc(zx: Floats, zpool: Floats, weights: Floats | None = None, see
     fold = np.random.default_rng(seed).integers(0, 2, len(z))
     score = np.empty(len(z))
     for k in (0, 1):
-        train, test = fold != k, fold == k
-        a = features[train] * mass[train, None]
-        gram = a.T @ features[train] + 1e-2 * train.sum() * np.eye(features.shape[1])
-        score[test] = features[test] @ np.linalg.solve(gram, a.T @ (side[train] - 0.5))
+        train, test = features[fold != k], fold == k
+        a = train * mass[fold != k, None]
+        gram = a.T @ train + 1e-2 * len(train) * np.eye(features.shape[1])
+        score[test] = features[test] @ np.linalg.solve(gram, a.T @ (side[fold != k] - 0.5))
     values = [_auc(score[(fold == k)], side[fold == k], mass[fold == k]) for k in (0, 1)]
     return float(np.mean(values))
 
 
 def _quadratic(z: Floats) -> Floats:
+    """One, the columns [n, d], their squares less one, and up to 24 columns the products of every two."""
     z = np.clip(z, -4, 4)
-    parts = [np.ones((len(z), 1)), z, z**2 - 1]
-    if z.shape[1] <= 24:
-        i, j = np.triu_indices(z.shape[1], 1)
-        parts.append(z[:, i] * z[:, j])
-    return np.concatenate(parts, axis=1)
+    n, d = z.shape
+    made = np.empty((n, 1 + 2 * d + (d * (d - 1) // 2 if d <= 24 else 0)))
+    made[:, 0], made[:, 1 : d + 1], made[:, d + 1 : 2 * d + 1] = 1.0, z, z**2 - 1
+    at = 2 * d + 1
+    for i in range(d - 1 if d <= 24 else 0):
+        at, start = at + d - 1 - i, at
+        np.multiply(z[:, i : i + 1], z[:, i + 1 :], out=made[:, start:at])
+    return made
 
 
 def _unit(weights: Floats | None, m: int) -> Floats:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.drift import context, stats
+from selfheal.drift.kept import Kept
 from selfheal.drift.stats import Floats
 from selfheal.model import MonitoredModel
 
@@ -28,6 +29,10 @@ POOL_WINDOWS = 2
 
 REFERENCE_BLOCKS = 10
 """The reference is cut into at most this many blocks (its last rows), and all of them are the pool."""
+
+
+MOST_KEPT = 64
+"""Yardsticks whose natural spread is kept: a heal asks after the very windows that its window was judged by."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,49 @@ class Judgement:
     def moved(self) -> list[str]:
         """Columns that are unusual by themselves, most unusual first."""
         return sorted((c for c, r in self.columns.items() if r > 1), key=lambda c: -self.columns[c])
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """What windows are held against, and what of a distance is its own and no window's: computed once.
+
+    Attributes
+    ----------
+    x : float [m, d]
+        Its rows, encoded.
+    margin : float [m, k - 1]
+        What the base model's decision on them hangs on.
+    weights : float [m] or None
+        How much each counts.
+    """
+
+    x: Floats
+    margin: Floats
+    weights: Floats | None = None
+
+    @cached_property
+    def scale(self) -> stats.Scale:
+        return stats.Scale.of(self.x, self.weights)
+
+    @cached_property
+    def z(self) -> Floats:
+        return self.scale.z(self.x)
+
+    @cached_property
+    def columns(self) -> tuple[stats.Cells, ...]:
+        return stats.columns(self.x, self.weights)
+
+    @cached_property
+    def residuals(self) -> tuple[stats.Cells, ...]:
+        return stats.columns(self.scale.residuals(self.z), self.weights)
+
+    @cached_property
+    def margins(self) -> tuple[stats.Cells, ...]:
+        return stats.columns(self.margin, self.weights)
+
+
+_SUPPORTS = Kept[stats.Support](MOST_KEPT)
+_NATURAL = Kept[list[Distance]](MOST_KEPT)
 
 
 class Yardstick:
@@ -158,21 +206,26 @@ class Yardstick:
 
     # ---------------------------------------------------------------- judging
 
-    @cached_property
+    @property
     def scale(self) -> stats.Scale:
         """Location, spread and covariance of the pool."""
-        return stats.Scale.of(self.pool)
+        return self._held.scale
+
+    @cached_property
+    def _held(self) -> _Pool:
+        return _Pool(self.pool, self.pool_margin)
 
     @cached_property
     def support(self) -> stats.Support:
         """Values that the reference and the healthy windows have had."""
-        return stats.Support.of(np.concatenate([self.encode(b) for b in (self.model.reference, *self.blocks)]))
+        seen = np.concatenate([self.encode(b) for b in (self.model.reference, *self.blocks)])
+        return _SUPPORTS.of((seen,), lambda: stats.Support.of(seen))
 
     def resampled(self, weights: Floats) -> Yardstick:
         """The same bounds around a pool that is drawn anew in proportion to ``weights`` [m] (systematic sampling)."""
         other = copy.copy(self)
         other.__dict__.update(bounds=self.bounds, support=self.support)
-        other.__dict__.pop("scale", None)
+        other.__dict__.pop("_held", None)
         m = len(self.pool)
         steps = (np.arange(m) + 0.5) / m
         rows = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), steps), m - 1)
@@ -183,34 +236,28 @@ class Yardstick:
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
         """How far rows in model units [n, d] lie from the pool, which ``weights`` may reweight."""
-        return self._distance(
-            self.encode(units), self.margin(units), self.pool, self.pool_margin, weights, self.support
-        )
+        held = self._held if weights is None else _Pool(self.pool, self.pool_margin, weights)
+        return self._distance(self.encode(units), self.margin(units), held, self.support)
+
+    def ks(self, values: Floats, j: int) -> float:
+        """KS distance of values [n] from the pool's of column j."""
+        return stats.ks(values, self._held.columns[j])
 
     def total(self, units: pd.DataFrame) -> float:
         """:attr:`Distance.total` of rows in model units, without the figures that it does not need."""
         x = self.encode(units)
         joint = stats.gaussian_kl(self.scale, self.scale.z(x))
-        return total(joint, self.support.outside(x), stats.ks_columns(x, self.pool))
+        return total(joint, self.support.outside(x), stats.ks_columns(x, self._held.columns))
 
-    def _distance(
-        self,
-        x: Floats,
-        margin: Floats,
-        pool: Floats,
-        pool_margin: Floats,
-        weights: Floats | None,
-        support: stats.Support,
-    ) -> Distance:
-        scale = stats.Scale.of(pool, weights)
-        zx, zp = scale.z(x), scale.z(pool)
+    def _distance(self, x: Floats, margin: Floats, pool: _Pool, support: stats.Support) -> Distance:
+        z = pool.scale.z(x)
         return Distance(
-            marginal=stats.ks_columns(x, pool, weights),
-            residual=stats.ks_columns(scale.residuals(zx), scale.residuals(zp), weights),
+            marginal=stats.ks_columns(x, pool.columns),
+            residual=stats.ks_columns(pool.scale.residuals(z), pool.residuals),
             outside=support.outside(x),
-            joint=stats.gaussian_kl(scale, zx),
-            score=float(stats.ks_columns(margin, pool_margin, weights).max()),
-            auc=stats.classifier_auc(zx, zp, weights, self.seed),
+            joint=stats.gaussian_kl(pool.scale, z),
+            score=float(stats.ks_columns(margin, pool.margins).max()),
+            auc=stats.classifier_auc(z, pool.z, pool.weights, self.seed),
         )
 
     @cached_property
@@ -218,6 +265,10 @@ class Yardstick:
         """Distances between healthy windows: two → the next."""
         encoded = [(self.encode(b), self.margin(b)) for b in self.blocks]
         reference = np.empty((0, self.pool.shape[1])) if self.from_reference else self.encode(self.model.reference)
+        content = (reference, *(part for pair in encoded for part in pair))
+        return _NATURAL.of(content, lambda: self._between(encoded, reference), (self.seed, self.from_reference))
+
+    def _between(self, encoded: list[tuple[Floats, Floats]], reference: Floats) -> list[Distance]:
         found = []
         for i in range(0 if self.from_reference else 1, len(encoded)):
             before = encoded[max(0, i - POOL_WINDOWS) : i]
@@ -225,12 +276,11 @@ class Yardstick:
                 before = [*encoded[:i], *encoded[i + 1 :]]
             if not before:
                 continue
-            pool = np.concatenate([x for x, _ in before])
-            margin = np.concatenate([m for _, m in before])
-            if min(len(pool), len(encoded[i][0])) < 10:
+            pool = _Pool(*(np.concatenate(parts) for parts in zip(*before, strict=True)))
+            if min(len(pool.x), len(encoded[i][0])) < 10:
                 continue
             others = np.concatenate([reference, *(x for j, (x, _) in enumerate(encoded) if j != i)])
-            found.append(self._distance(*encoded[i], pool, margin, None, stats.Support.of(others, self.support.grids)))
+            found.append(self._distance(*encoded[i], pool, stats.Support.of(others, self.support.grids)))
         return found
 
     @cached_property
@@ -275,7 +325,9 @@ class Yardstick:
         if not places:
             return {}
         x, bound = self.encode(units), self.bounds
-        ratios = np.maximum(stats.ks_columns(x, self.pool) / bound.marginal, self.support.outside(x) / bound.outside)
+        ratios = np.maximum(
+            stats.ks_columns(x, self._held.columns) / bound.marginal, self.support.outside(x) / bound.outside
+        )
         return {c: float(ratios[j]) for c, j in places.items()}
 
 

@@ -8,7 +8,7 @@ is a module each in :mod:`selfheal.healing.checks`; what the owner's policy make
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from selfheal.healing import checks
 from selfheal.healing.case import Case
 from selfheal.healing.check import Candidate, differing
 from selfheal.healing.evidence import Evidence, cross_entropy, too_much
-from selfheal.healing.outcome import Decision, Finding
+from selfheal.healing.outcome import Decision, Finding, Refit
 from selfheal.healing.restoring import restores
 
 CANDIDATE_COLUMNS = ["name", "kind", "explained", "measure", "value", "bound", "changed_share", "reason"]
@@ -70,11 +70,26 @@ def gate(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None
 
 def candidate_of(case: Case, finding: Finding, labels: NDArray[np.float64] | None = None) -> Candidate:
     """What the checks are asked of: the finding, as it does on rows that it was not fitted to."""
+    if finding.refit is not None:
+        finding = replace(finding, refit=once_for_rows(finding.refit))
     proba = held_out(case, finding)
     # Without a teacher nothing speaks for a change: measured against itself, the incumbent cannot be beaten.
     teacher = case.served if finding.teacher is None else finding.teacher
     evidence = Evidence(teacher, case.served, proba) if finding.labels is None else finding.labels.foretold
     return Candidate(case, finding, proba, evidence, labels)
+
+
+def once_for_rows(refit: Refit) -> Refit:
+    """The same fit, made once of the same rows: what is measured on each half, steadiness asks of both."""
+    known: dict[bytes, Adapter | None] = {}
+
+    def kept(rows: NDArray[np.int64]) -> Adapter | None:
+        key = rows.tobytes()
+        if key not in known:
+            known[key] = refit(rows)
+        return known[key]
+
+    return kept
 
 
 def held_out(case: Case, finding: Finding) -> Floats:

@@ -16,6 +16,7 @@ from selfheal.healing.evidence import Evidence
 from selfheal.healing.facts import NOTHING, Asks, Fact, Question
 
 Decision = Literal["promote", "recall", "audit", "keep", "refuse"]
+Refit = Callable[[NDArray[np.int64]], Adapter | None]
 Diagnosis = Literal["stable", "benign", "data_fault", "sensor", "population", "prior", "concept", "unknown"]
 
 
@@ -74,7 +75,7 @@ class Finding:
     trusted: bool = True
     proven: bool = False
     recall: int | None = None
-    refit: Callable[[NDArray[np.int64]], Adapter | None] | None = None
+    refit: Refit | None = None
     labels: ByLabels | None = None
     question: Question = NOTHING
     answered: bool = False

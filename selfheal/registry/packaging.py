@@ -6,6 +6,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,10 +108,16 @@ def signature_of(manifest: Mapping[str, Any]) -> ModelSignature:
 
 def requirements() -> list[str]:
     """Pinned requirements of a stored version; inferring them would take MLflow 8-20 s."""
+    return list(_pins())
+
+
+@cache
+def _pins() -> tuple[str, ...]:
+    # Each is read from a file of some thousand lines, and a process keeps what it has loaded.
     pins = []
     for package_name in _REQUIRED:
         try:
             pins.append(f"{package_name}=={version(package_name).partition('+')[0]}")
         except PackageNotFoundError:  # an uninstalled checkout
             pins.append(package_name)
-    return pins
+    return tuple(pins)

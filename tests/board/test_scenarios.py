@@ -77,7 +77,8 @@ def test_the_closed_form_is_the_best_classifier() -> None:
     assert best <= model["log_loss"] <= best + 0.05
 
 
-SAMPLE = ("clean", "offset", "conversion ×1000", "prior up", "new pattern, rule", "label flip", "article, undeclared")
+SAMPLE = ("offset", "conversion ×1000", "prior up", "label flip")
+"""What is healed, and what is not: how the others are answered is recorded (tests/sample)."""
 
 
 @pytest.mark.parametrize("name", SAMPLE)

@@ -21,14 +21,22 @@ from tests.steering.given import NAME, POLICY, START, rows, send, toy, workspace
 LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 
 
-@pytest.fixture
-def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder whose home has two models."""
-    shutil.copytree(adopted(tmp_path_factory.getbasetemp() / "adopted"), tmp_path / "home")
-    ws = workspace_at(tmp_path / "home")
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two models: made once, copied for each test."""
+    home = tmp_path_factory.mktemp("two") / "home"
+    shutil.copytree(adopted(tmp_path_factory.getbasetemp() / "adopted"), home)
+    ws = workspace_at(home)
     adopt_model("other", toy().with_policy({}), ws.registry, ws.table)
     ws.table.close()
-    yield tmp_path
+    return home
+
+
+@pytest.fixture
+def place(tmp_path: Path, two: Path) -> Path:
+    """A folder whose home has two models."""
+    shutil.copytree(two, tmp_path / "home")
+    return tmp_path
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from selfheal.healing.case import Case, Memory
 from selfheal.healing.labels.rows import Earlier
 from tests.healing.worlds import World, article, linear
 
-ROWS = 800
+ROWS = 500
 HALVED = Adapter(InputMap({"x5": ColumnMap(0.5)}))
 """Of an earlier version: it undoes nothing that happens here."""
 

@@ -98,12 +98,19 @@ def halves_that_differ(differ: int, flipped: int, zero: float = 0.0, **policy: A
     odds[second[:differ]] = -1.1 + zero  # these are foretold by the first half's, so that they do not change
     odds[first[:flipped]] = -0.5 + zero
     case = case_of(odds, **policy)
-    made = {0: shift(1.0), 1: shift(1.2)}
-    refit = lambda rows: made[int(np.array_equal(rows, second))]  # noqa: E731
+    made, fitted = {0: shift(1.0), 1: shift(1.2)}, []
+
+    def refit(rows: NDArray[np.int64]) -> Adapter:
+        fitted.append(int(np.array_equal(rows, second)))
+        return made[fitted[-1]]
+
     teacher = held_out(case, finding(shift(1.1), None, refit=refit))
     # The truth is what the candidate says, and surer: it is worth something whatever the halves say.
     teacher = sure((teacher[:, 1] >= 1 / (1 + np.exp(-zero))).astype(np.float64))
-    return asked(case, shift(1.1), teacher, refit=refit)
+    fitted.clear()
+    verdict = asked(case, shift(1.1), teacher, refit=refit)
+    assert sorted(fitted) == [0, 1], "each half is fitted once, whoever asks"
+    return verdict
 
 
 @pytest.mark.parametrize(("bound", "flipped"), [(30, 0), (30, 50), (60, 100), (120, 200)])

@@ -130,7 +130,7 @@ def test_without_a_drift_later_labels_let_nothing_through() -> None:
 def test_the_scale_alone_changes_no_decision_and_too_few_labels_say_nothing() -> None:
     model = linear(3).with_policy()
     sure = model.with_adapter(
-        carried(model, Adapter(), Patch(8.0, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference))
+        carried(model, Adapter(), Patch(8.0, np.zeros(2), np.zeros((2, 32))), model.hidden_of_units(model.reference))
     )
     case = case_of(sure, windows_of(250, 5, 4))
     finding = MECHANISM.ask(case) or pytest.fail("enough labels")
@@ -214,7 +214,7 @@ def test_labels_that_are_no_fair_draw_are_not_believed() -> None:
     """Labels of rows whose decisions stay prove better probabilities; a quarter of the others would turn."""
     world = linear(3)
     model = world.model.with_policy({"heal": {"max_changed": 0.05}})
-    patch, hidden = Patch(0.3, np.zeros(2), np.zeros((2, 64))), model.hidden_of_units(model.reference)
+    patch, hidden = Patch(0.3, np.zeros(2), np.zeros((2, 32))), model.hidden_of_units(model.reference)
 
     def told(serving: MonitoredModel, n: int, seed: int) -> tuple[pd.DataFrame, pd.Series]:
         rows = world.draw(n, seed)

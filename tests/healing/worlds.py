@@ -21,13 +21,15 @@ WEATHER = Path(selfheal.__file__).parent / "demo" / "data" / "weather_nebraska.p
 TEMPERATURES = ["temperature", "dew_point", "maximum_temperature", "minimum_temperature"]
 
 
-def trained(train: pd.DataFrame, reference: pd.DataFrame, target: str, seed: int, epochs: int = 12) -> MonitoredModel:
-    """An MLP [64, 64] on standardised columns."""
+def trained(
+    train: pd.DataFrame, reference: pd.DataFrame, target: str, seed: int, epochs: int = 12, width: int = 32
+) -> MonitoredModel:
+    """An MLP of two hidden layers on standardised columns; a narrow one is taught in a third of the time."""
     columns = [c for c in train.columns if c != target]
     scaler = StandardScaler().fit(train[columns])
     torch.manual_seed(seed)
-    body = nn.Sequential(nn.Linear(len(columns), 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU())
-    head = nn.Linear(64, 2)
+    body = nn.Sequential(nn.Linear(len(columns), width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+    head = nn.Linear(width, 2)
     x = torch.tensor(scaler.transform(train[columns]), dtype=torch.float32)
     y = torch.tensor(train[target].to_numpy())
     optimiser = torch.optim.AdamW([*body.parameters(), *head.parameters()], lr=3e-3, weight_decay=1e-3)
@@ -89,7 +91,7 @@ def weather() -> tuple[MonitoredModel, pd.DataFrame]:
     days = pd.read_parquet(WEATHER).drop(columns="time")
     held = np.arange(4540) // 365 % 4 == 3
     first = days.iloc[:4540]
-    return trained(first[~held], first[held], "target", 0, epochs=25), days
+    return trained(first[~held], first[held], "target", 0, epochs=25, width=64), days
 
 
 def celsius(frame: pd.DataFrame, columns: list[str] = TEMPERATURES) -> pd.DataFrame:

@@ -62,7 +62,8 @@ def own(template: Path, tmp_path_factory: pytest.TempPathFactory):
     put(ws, quick(yaml.safe_load(POLICY)))
     for k, frame in enumerate(frames()):
         send(ws, frame, k * N)
-    found = Own(read(ws), said(monitor(ws, NAME, END)), adapter(ws))
+    windows = read(ws)
+    found = Own(windows, healed(ws, windows), said(monitor(ws, NAME, END)), adapter(ws))
     ws.table.close()
     return found
 
@@ -71,6 +72,7 @@ class Own(NamedTuple):
     """What the own table holds, and what came of it."""
 
     windows: list[Window]
+    healed: Outcome
     said: list[tuple[Any, ...]]
     adapter: bytes
 
@@ -137,6 +139,6 @@ def test_the_same_rows_are_the_same_windows_and_heals(kind: str, own, ws, lay) -
         pd.testing.assert_frame_equal(mine.frame, theirs.frame)
         assert np.array_equal(mine.probabilities, theirs.probabilities) and (mine.versions == theirs.versions).all()
         assert list(mine.event_times) == list(theirs.event_times)
-    first, second = healed(ws, own.windows), healed(ws, found)
+    first, second = own.healed, healed(ws, found)
     assert (first.decision, first.reasons) == (second.decision, second.reasons)
     assert first.adapter.to_bytes() == second.adapter.to_bytes()

@@ -234,6 +234,8 @@ class Case:
         In words: the network, and what comes before it.
     make
         The arguments of MonitoredModel.
+    rows
+        What makes its table, where it is adopted.
     says
         What a refusal says; empty where the model is adopted.
     instead, words
@@ -243,6 +245,7 @@ class Case:
     network: str
     columns: str
     make: Callable[[], Parts]
+    rows: Callable[[], pd.DataFrame] | None = None
     says: str = ""
     instead: Callable[[], Parts] | None = None
     words: str = ""
@@ -253,12 +256,12 @@ class Case:
         return f"| {self.network} | {self.columns} | {f'refused: {self.words}' if self.says else 'adopted'} |"
 
 
-def taken(network: str, columns: str, *parts: Any, **more: Any) -> Case:
-    return Case(network, columns, lambda: built(*parts, **more))
+def taken(network: str, columns: str, make: Any, preprocess: Any, rows: Any, **more: Any) -> Case:
+    return Case(network, columns, lambda: built(make, preprocess, rows, **more), rows)
 
 
 def refused(network: str, columns: str, says: str, words: str, bad: tuple[Any, ...], good: tuple[Any, ...]) -> Case:
-    return Case(network, columns, lambda: built(*bad), says, lambda: built(*good), words)
+    return Case(network, columns, lambda: built(*bad), None, says, lambda: built(*good), words)
 
 
 TWO, MODULE = "backbone and head", "a module with a part `classifier`"
@@ -328,3 +331,5 @@ CASES = [
             (lambda w: {"backbone": BySign(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers),
             (lambda w: {"backbone": ByWhere(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers)),
 ]  # fmt: skip
+STORED = list({case.rows: case for case in CASES[::-1] if case.rows}.values())
+"""One of each table: what the store makes of a model hangs on its columns and classes, the rest is in its folder."""

@@ -179,8 +179,8 @@ class _Start:
         if self.first[j].scale != 1.0 or self.first[j].knots is not None:
             return False
         values = self.case.stick.encode(InputMap(self.known).apply(self.case.raw))[:, j]
-        pool, bound = self.case.stick.pool[:, j], self.case.stick.bounds.marginal[j]
-        return stats.ks(whole.apply(values), pool) > bound >= stats.ks(self.first[j].apply(values), pool)
+        stick = self.case.stick
+        return stick.ks(whole.apply(values), j) > stick.bounds.marginal[j] >= stick.ks(self.first[j].apply(values), j)
 
 
 def refitted(case: Case, maps: Maps) -> Adapter:
@@ -201,12 +201,12 @@ def _fit_column(case: Case, values: Floats, j: int, curve: bool) -> ColumnMap | 
     """An affine map; or a curve, where one is allowed and the line leaves the column unusual."""
     pool, bound = case.stick.pool[:, j], case.stick.bounds.marginal[j]
     line = affine_fit(values, pool)
-    if line is None or stats.ks(line.apply(values), pool) <= bound:
+    if line is None or case.stick.ks(line.apply(values), j) <= bound:
         return line
     # The quantiles of a long tail bend a line of two parameters; one of the others tells an offset.
     offsets = [ColumnMap(1.0, float(gap)) for gap in np.unique(np.subtract(*_quantiles(pool, values)))]
-    shifted = min(offsets, key=lambda one: stats.ks(one.apply(values), pool))
-    if stats.ks(shifted.apply(values), pool) <= bound:
+    shifted = min(offsets, key=lambda one: case.stick.ks(one.apply(values), j))
+    if case.stick.ks(shifted.apply(values), j) <= bound:
         return shifted
     return (monotone_fit(values, pool) if curve else None) or line
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfheal.adapter import ColumnMap, InputMap
-from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
@@ -87,15 +86,17 @@ def _best(case: Case) -> Maps:
 
 def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
     """Every conversion's cost on one column: marginal KS plus twice the share of values never seen."""
-    pool = case.stick.pool[:, j]
+    pool_low, pool_high = np.quantile(case.stick.pool[:, j], [0.02, 0.98])
     found = []
     # A missing value was filled in the model's unit already.
     missing = case.raw[case.model.features[j]].isna().to_numpy()
     for conversion in plausible(case, j):
         mapped = np.where(missing, values, conversion.map.apply(values))
-        if not _ranges_meet(mapped, pool):
+        # The middle half has to meet the pool's range at all: most conversions fail here, for nothing.
+        low, high = np.quantile(mapped, [0.25, 0.75])
+        if not (low <= pool_high and high >= pool_low):
             continue
-        cost = stats.ks(mapped, pool) + 2 * case.stick.support.outside_column(mapped, j)
+        cost = case.stick.ks(mapped, j) + 2 * case.stick.support.outside_column(mapped, j)
         found.append(_Fit(conversion, cost))
     return found
 
@@ -119,13 +120,6 @@ def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:
     of_a_day = [v for v in (codes, values) if len(v) and v.min() >= 0 and v.max() < 24]
     hours = HOUR_SHIFTS if len(of_a_day) == 2 and len(codes) > 12 else ()
     return CONVERSIONS + CODE_SHIFTS + hours
-
-
-def _ranges_meet(mapped: Floats, pool: Floats) -> bool:
-    """Whether the middle halves overlap at all: most conversions fail here, for nothing."""
-    low, high = np.quantile(mapped, [0.25, 0.75])
-    pool_low, pool_high = np.quantile(pool, [0.02, 0.98])
-    return bool(low <= pool_high and high >= pool_low)
 
 
 def _signs(case: Case, chosen: Maps) -> Maps:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import ColumnMap, InputMap
-from selfheal.drift import stats
 from selfheal.drift.grid import DECIMALS, written
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
@@ -114,14 +113,14 @@ def _no_worse(case: Case, before: Distance, x: Floats, one: ColumnMap, column: s
     """Whether nothing in a column speaks against a map that most have been through: a pixel that stayed dark."""
     j = case.model.features.index(column)
     mapped = one.apply(x[:, j])
-    marginal, outside = stats.ks(mapped, case.stick.pool[:, j]), _lost(case, mapped, j)
+    marginal, outside = case.stick.ks(mapped, j), _lost(case, mapped, j)
     return bool(marginal <= before.marginal[j] and outside <= before.outside[j])
 
 
 def _natural(case: Case, before: Distance, values: Floats, one: ColumnMap, j: int) -> bool:
     """Whether a map makes a column natural: by half of its distance, or by the last of the values never seen."""
     mapped, bounds = one.apply(values), case.stick.bounds
-    marginal, outside = stats.ks(mapped, case.stick.pool[:, j]), _lost(case, mapped, j)
+    marginal, outside = case.stick.ks(mapped, j), _lost(case, mapped, j)
     if marginal > bounds.marginal[j] or outside > bounds.outside[j]:
         return False
     halved = marginal + 2 * outside <= matching.HALVED * (before.marginal[j] + 2 * before.outside[j])

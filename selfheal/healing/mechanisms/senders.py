@@ -72,7 +72,7 @@ def _mixture(case: Case, x: Floats, j: int) -> list[_Mixture]:
     values, pool = x[:, j], case.stick.pool[:, j]
     low, high = np.quantile(pool, [0.002, 0.998])
     grid, bound = case.stick.support.grids[j], case.stick.bounds.marginal[j]
-    if any(stats.ks(conversion.map.apply(values), pool) <= bound for conversion in CONVERSIONS):
+    if any(case.stick.ks(conversion.map.apply(values), j) <= bound for conversion in CONVERSIONS):
         return []  # the whole column was converted; of the young even pounds are an age
     for conversion in CONVERSIONS:
         mapped = conversion.map.apply(values)
@@ -80,7 +80,7 @@ def _mixture(case: Case, x: Floats, j: int) -> list[_Mixture]:
         if not MIXED[0] <= foreign.mean() <= MIXED[1]:
             continue
         repaired = np.where(foreign, mapped, values)
-        if stats.ks(repaired, pool) > bound or not _fits(repaired, low, high, grid).mean() > 0.98:
+        if case.stick.ks(repaired, j) > bound or not _fits(repaired, low, high, grid).mean() > 0.98:
             continue
         # Rows of another sender are rows of the column; a new kind of row is a lump wherever it is mapped to.
         back = (pool - conversion.map.offset) / conversion.map.scale
