@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# What the parts bring along when they are imported stays, half a million objects: at Python's own pace the collector
+# walks through them an eighth of the time.
+gc.set_threshold(100_000, 20, 100)
 # Before torch, numpy and MLflow are imported: the suite runs in two processes on two cores, so a thread pool in
 # each would only make them wait for each other.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
@@ -18,6 +22,8 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Prefect's default of 20 s is too short for a loaded machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    # a second of CPU for each new server, of which no test uses a block
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
     # matplotlib draws into files, never on a display
     "MPLBACKEND": "Agg",
 }.items():

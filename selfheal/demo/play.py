@@ -54,10 +54,10 @@ def _acts(stage: Stage, display: Display, began: float) -> Report:
 
 @contextmanager
 def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
-    """Train and adopt both models, serve the first; the other's service starts while the first acts are played.
+    """Train and adopt both models, and serve them.
 
     On two cores the order is what makes it quick: whatever starts in a process of its own (Prefect's server, the fork
-    server of the heals, the services) is started when a core is free for it and before it is needed, and imports are
+    server of the heals, the service) is started when a core is free for it and before it is needed, and imports are
     done meanwhile.
     """
     with display.step("starting Prefect's server; training two small models and adopting them into MLflow"):
@@ -71,19 +71,20 @@ def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
         warm()
         stage = Stage(settings, open_workspace(settings))
     try:
-        with display.step("training and adopting 'rain', starting its scoring service"):
+        with display.step("training and adopting 'rain'"):
             rain = models.rain_model(settings.rules / "rain.yaml")
             adopt("rain", rain, settings)
             stage.enter("rain", rain, streams.rain())
-        with display.step("training and adopting 'fraud'"):
+        with display.step("training and adopting 'fraud', starting the scoring service of both"):
             fraud = models.fraud_model(settings.rules / "fraud.yaml")
             adopt("fraud", fraud, settings)
+            stage.enter("fraud", fraud, streams.fraud())
+            stage.serve()
         with display.step("importing Evidently, waiting for the servers"):
             for name in ("flows.monitor", "selfheal.drift.report.metrics"):
                 import_module(name)
             server.join()
-            stage.ready("rain")
-        stage.enter("fraud", fraud, streams.fraud())
+            stage.ready()
         yield stage
     finally:
         stage.close()

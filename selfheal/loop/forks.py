@@ -8,6 +8,7 @@ parent may be a worker with threads, so it does not fork itself.
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import multiprocessing as mp
 import os
@@ -126,9 +127,12 @@ def serve(handle: int, *preload: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair: it closes the line
     os.nice(NICENESS)  # its children inherit it; its imports too have time
     line = Connection(handle)
+    gc.disable()
     for module in preload:
         with suppress(ImportError):  # then the heal says so
             importlib.import_module(module)
+    gc.freeze()  # what was imported stays: no child need walk through it, which would also copy it
+    gc.enable()
     while True:
         try:
             work, task, limit = line.recv()
