@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 #: Rows in one request: a week and a fifth of days; five requests fill a window of 365.
 BATCH = 73
 #: Pause between two requests of the traffic that goes on while something else happens.
-PACE_SECONDS = 0.1
+PACE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 20.0
 #: An idle connection is opened anew after this long: servers close theirs after some seconds (uvicorn: 5), and a
 #: request on one that is just being closed would be lost.

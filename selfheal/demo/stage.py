@@ -238,14 +238,14 @@ class Stage:
         ArtifactError
             If one changed.
         """
-        from selfheal.registry.archive import load_base
+        from selfheal.registry.archive import read_base
 
         for name, member in self.cast.items():
             member.model.check_unchanged()
             pointer = self.workspace.table.pointer(name)
             if pointer is None or pointer.base_digest != member.model.digest:
                 raise ArtifactError(f"{name!r} serves another base than {member.model.digest[:12]}, which was adopted")
-            load_base(self.settings.cache / pointer.base_manifest, pointer.base_digest, pointer.base_manifest)
+            read_base(self.settings.cache / pointer.base_manifest, pointer.base_digest, pointer.base_manifest)
 
     def requests(self) -> Requests:
         """All requests so far; every answer is compared with what the version that it names says of its rows."""
