@@ -74,11 +74,25 @@ NEVER = {
 }
 
 
-@pytest.mark.parametrize("statement", NEVER)
-def test_import_budget(statement: str, root: Path) -> None:
-    probe = f"{statement}; import sys; print(*sorted({set(NEVER[statement])!r} & set(sys.modules)))"
+# Each list is imported by one process, one after the other: what an earlier one loads, a later one may have too.
+TOGETHER = (
+    ("import selfheal", "import selfheal.cli", "import selfheal.registry.archive", "import selfheal.healing.heal"),
+    ("import selfheal.following.follower", "import selfheal.serving", "import selfheal.steering"),
+)
+
+
+@pytest.mark.parametrize("statements", TOGETHER)
+def test_import_budget(statements: tuple[str, ...], root: Path) -> None:
+    probe = "import sys\n" + "".join(
+        f"{statement}\nprint(*sorted({set(NEVER[statement])!r} & set(sys.modules)))\n" for statement in statements
+    )
     done = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
-    assert not done.stdout.split(), f"`{statement}` loads {done.stdout}"
+    loaded = dict(zip(statements, done.stdout.splitlines(), strict=True))
+    assert not {statement: names for statement, names in loaded.items() if names}
+
+
+def test_every_start_is_probed() -> None:
+    assert sorted(NEVER) == sorted(statement for statements in TOGETHER for statement in statements)
 
 
 def test_help_is_light(root: Path) -> None:
