@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# Every commit of a database waits milliseconds for the disk. What a test writes below tmp_path is deleted once it has
-# passed, so it lies in memory where there is room.
+# Every commit of a database waits milliseconds for the disk, so what tests write lies in memory where there is room:
+# below tmp_path until the test has passed, what parts leave in their temporary folders until the run ends.
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
-if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix="selfheal-tests-", dir=MEMORY)
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 # What the parts bring along when they are imported stays, half a million objects: at Python's own pace the collector
 # walks through them an eighth of the time.
 gc.set_threshold(100_000, 20, 100)
