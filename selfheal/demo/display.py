@@ -45,6 +45,10 @@ class Display:
         )
         self.console.print()
 
+    def say(self, words: str) -> None:
+        """Show ``words`` as a line."""
+        self.console.print(f"{self._clock()}  {escape(words)}", style=_QUIET)
+
     @contextmanager
     def step(self, words: str) -> Iterator[None]:
         """Show ``words`` while the block runs: a spinner on a terminal, a line elsewhere."""

@@ -54,36 +54,39 @@ def _acts(stage: Stage, display: Display, began: float) -> Report:
 
 @contextmanager
 def _staged(settings: Settings, display: Display) -> Iterator[Stage]:
-    """Train and adopt both models, serve the first; the other's service starts while the first acts are played.
+    """Train and adopt both models, and serve them.
 
-    On two cores the order is what makes it quick: whatever starts in a process of its own (Prefect's server, the fork
-    server of the heals, the services) is started when a core is free for it and before it is needed, and imports are
-    done meanwhile.
+    On two cores the order is what makes it quick: what heals are forked from shares the imports of this process, and
+    so comes before any thread; Prefect's server and the service are started when a core is free for them and before
+    they are needed, and further imports are done meanwhile.
     """
+    display.say("importing what heals need, once for all processes")  # a spinner would be a thread
+    from selfheal.loop.child import warm
+
+    warm(here=True)
     with display.step("starting Prefect's server; training two small models and adopting them into MLflow"):
         server = _prefect_server()
         from selfheal.demo import models, streams
         from selfheal.demo.stage import Stage
-        from selfheal.loop.child import warm
         from selfheal.registry import adopt
         from selfheal.steering import open_workspace
 
-        warm()
         stage = Stage(settings, open_workspace(settings))
     try:
-        with display.step("training and adopting 'rain', starting its scoring service"):
+        with display.step("training and adopting 'rain'"):
             rain = models.rain_model(settings.rules / "rain.yaml")
             adopt("rain", rain, settings)
             stage.enter("rain", rain, streams.rain())
-        with display.step("training and adopting 'fraud'"):
+        with display.step("training and adopting 'fraud', starting the scoring service of both"):
             fraud = models.fraud_model(settings.rules / "fraud.yaml")
             adopt("fraud", fraud, settings)
+            stage.enter("fraud", fraud, streams.fraud())
+            stage.serve()
         with display.step("importing Evidently, waiting for the servers"):
             for name in ("flows.monitor", "selfheal.drift.report.metrics"):
                 import_module(name)
             server.join()
-            stage.ready("rain")
-        stage.enter("fraud", fraud, streams.fraud())
+            stage.ready()
         yield stage
     finally:
         stage.close()

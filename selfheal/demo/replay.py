@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,23 @@ from numpy.typing import NDArray
 #: Rows in one request: a week and a fifth of days; five requests fill a window of 365.
 BATCH = 73
 #: Pause between two requests of the traffic that goes on while something else happens.
-PACE_SECONDS = 0.1
+PACE_SECONDS = 0.2
 _TIMEOUT_SECONDS = 20.0
 #: An idle connection is opened anew after this long: servers close theirs after some seconds (uvicorn: 5), and a
 #: request on one that is just being closed would be lost.
 _IDLE_SECONDS = 2.0
+
+
+class Place(NamedTuple):
+    """Where a model answers: the service's address, and the path below which it has the model's pages."""
+
+    host: str
+    port: int
+    below: str = ""
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A new one to the service."""
+        return http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -97,13 +109,13 @@ class Client:
 
     Parameters
     ----------
-    address : (host, port)
+    place : where the model answers.
     ledger : where requests and answers are noted.
     """
 
-    def __init__(self, address: tuple[str, int], ledger: Ledger) -> None:
-        self._address = address
-        self._connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_SECONDS)
+    def __init__(self, place: Place, ledger: Ledger) -> None:
+        self._place = place
+        self._connection = place.connection()
         self._used = 0.0
         self.ledger = ledger
 
@@ -124,7 +136,7 @@ class Client:
 
     def _ask(self, rows: Rows) -> Answer | None:
         try:
-            status, answer = self._post("/invocations", _body(rows))
+            status, answer = self._post(f"{self._place.below}/invocations", _body(rows))
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             self.ledger.failure(f"{type(error).__name__}: {error}")
@@ -164,12 +176,12 @@ def _body(rows: Rows) -> bytes:
 
 
 @contextmanager
-def traffic(address: tuple[str, int], ledger: Ledger, rows: Rows) -> Iterator[None]:
+def traffic(place: Place, ledger: Ledger, rows: Rows) -> Iterator[None]:
     """Keep asking for ``rows``, again and again over a connection of its own, for as long as the block lasts."""
     stop = threading.Event()
 
     def ask() -> None:
-        client = Client(address, ledger)
+        client = Client(place, ledger)
         batches = list(rows.batches())
         turn = 0
         while not stop.is_set():
@@ -203,7 +215,7 @@ def mixed(answers: Sequence[Answer], version: int, expected: NDArray[np.float64]
     return sum(not np.allclose(answer.probabilities, own, atol=1e-5) for answer, own in pairs)
 
 
-def wait_for(address: tuple[str, int], seconds: float) -> None:
+def wait_for(place: Place, seconds: float) -> None:
     """Wait until the service answers ``/ping``.
 
     Raises
@@ -213,20 +225,20 @@ def wait_for(address: tuple[str, int], seconds: float) -> None:
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if _get(address, "/ping") is not None:
+        if _get(place, "/ping") is not None:
             return
         time.sleep(0.1)
-    raise TimeoutError(f"no answer from the scoring service at {address[0]}:{address[1]} within {seconds:g} s")
+    raise TimeoutError(f"no answer from the scoring service at {place.host}:{place.port} within {seconds:g} s")
 
 
-def served_version(address: tuple[str, int]) -> int | None:
+def served_version(place: Place) -> int | None:
     """The version that the service answers with now, or None where it does not say."""
-    answer = _get(address, "/version")
+    answer = _get(place, f"{place.below}/version")
     return None if answer is None else answer.get("model_version")
 
 
-def _get(address: tuple[str, int], path: str) -> dict[str, Any] | None:
-    connection = http.client.HTTPConnection(*address, timeout=_TIMEOUT_SECONDS)
+def _get(place: Place, path: str) -> dict[str, Any] | None:
+    connection = place.connection()
     try:
         connection.request("GET", path)
         response = connection.getresponse()

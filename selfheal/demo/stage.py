@@ -1,4 +1,4 @@
-"""The stage of the demo: a home of its own, two scoring services, the registry, and flows on an ephemeral server.
+"""The stage of the demo: a home of its own, a scoring service, the registry, and flows on an ephemeral server.
 
 Nothing here is special to the demo but the order: a user's model is adopted, served and monitored by the same calls.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from selfheal.demo import streams
-from selfheal.demo.replay import Answer, Client, Ledger, mixed, served_version, traffic, wait_for
+from selfheal.demo.replay import Answer, Client, Ledger, Place, mixed, served_version, traffic, wait_for
 from selfheal.demo.results import Requests
 from selfheal.errors import ArtifactError, UnavailableError
 from selfheal.settings import Settings
@@ -37,16 +37,15 @@ SWAP_SECONDS = 90.0
 
 @dataclass
 class Cast:
-    """One model on the stage: its frozen base, its stream, its service and the client that replays the stream.
+    """One model on the stage: its frozen base, its stream, where it answers and the client that replays the stream.
 
     ``model`` is the object that was trained and adopted; ``versions`` are those loaded back from the registry.
     """
 
     model: MonitoredModel
     stream: streams.Stream
-    address: tuple[str, int]
+    place: Place
     client: Client
-    process: subprocess.Popen[bytes]
     versions: dict[int, MonitoredModel] = field(default_factory=dict)
 
     @property
@@ -68,39 +67,53 @@ class Stage:
     settings: Settings
     workspace: Workspace
     cast: dict[str, Cast] = field(default_factory=dict)
+    _port: int = field(default_factory=lambda: _free_port())
+    _service: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------------ setting up and clearing away
 
     def enter(self, name: str, model: MonitoredModel, stream: streams.Stream) -> None:
-        """Start an adopted model's scoring service, which takes seconds; :meth:`ready` waits for it."""
-        address = ("127.0.0.1", _free_port())
-        process = _serve(name, address[1], self.settings)
-        self.cast[name] = Cast(model, stream, address, Client(address, Ledger()), process)
+        """Let an adopted model play; :meth:`serve` comes after the last."""
+        place = Place("127.0.0.1", self._port, f"/models/{name}")
+        self.cast[name] = Cast(model, stream, place, Client(place, Ledger()))
 
-    def ready(self, name: str) -> None:
-        """Wait until a model's service answers.
+    def serve(self) -> None:
+        """Start the scoring service of all models, which takes seconds; :meth:`ready` waits for it."""
+        command = [sys.executable, "-m", "selfheal.cli", "serve", *self.cast, "--port", str(self._port)]
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("wb") as out:
+            self._service = subprocess.Popen(
+                [*command, "--event-clock"], stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
+
+    def ready(self) -> None:
+        """Wait until the service answers.
 
         Raises
         ------
         UnavailableError
-            Naming the log of the one that does not.
+            Naming its log.
         """
         try:
-            wait_for(self.cast[name].address, _START_SECONDS)
+            wait_for(Place("127.0.0.1", self._port), _START_SECONDS)
         except TimeoutError as error:
-            raise UnavailableError(f"{error}; its log is {_log(name, self.settings)}") from error
+            raise UnavailableError(f"{error}; its log is {self._log}") from error
 
     def close(self) -> None:
-        """Stop the services."""
+        """Stop the service."""
         for member in self.cast.values():
             member.client.close()
-            member.process.terminate()
-        for member in self.cast.values():
+        if self._service is not None:
+            self._service.terminate()
             try:
-                member.process.wait(10)
+                self._service.wait(10)
             except subprocess.TimeoutExpired:
-                member.process.kill()
-                member.process.wait()
+                self._service.kill()
+                self._service.wait()
+
+    @property
+    def _log(self) -> Path:
+        return self.settings.home / "logs" / "serve.log"
 
     # ------------------------------------------------------------------ what happens in an act
 
@@ -112,14 +125,14 @@ class Stage:
         UnavailableError
             If a row was not answered: the windows would not be what the act is about.
         """
-        self.ready(name)
+        self.ready()
         member = self.cast[name]
         answers = member.client.send(slice_.rows)
         answered = sum(len(answer.frame) for answer in answers)
         if answered != len(slice_.rows):
             raise UnavailableError(
                 f"{answered} of {len(slice_.rows)} rows were answered by {name!r}; {member.ledger.failures[-1]} "
-                f"(log: {_log(name, self.settings)})"
+                f"(log: {self._log})"
             )
         return answers
 
@@ -135,7 +148,7 @@ class Stage:
         from flows.runs import called, in_process
 
         member = self.cast[name]
-        with in_process(), traffic(member.address, member.ledger, slice_.rows):
+        with in_process(), traffic(member.place, member.ledger, slice_.rows):
             called(monitor, name, slice_.until)
             self.wait_served(name, self.settled(name))
         cycles = self.workspace.table.cycles(name, None)
@@ -189,7 +202,7 @@ class Stage:
 
     def served(self, name: str) -> int | None:
         """The version that the service answers with now."""
-        return served_version(self.cast[name].address)
+        return served_version(self.cast[name].place)
 
     def settled(self, name: str) -> int:
         """The version that the journal settled: the one that replicas are pointed at."""
@@ -225,14 +238,14 @@ class Stage:
         ArtifactError
             If one changed.
         """
-        from selfheal.registry.archive import load_base
+        from selfheal.registry.archive import read_base
 
         for name, member in self.cast.items():
             member.model.check_unchanged()
             pointer = self.workspace.table.pointer(name)
             if pointer is None or pointer.base_digest != member.model.digest:
                 raise ArtifactError(f"{name!r} serves another base than {member.model.digest[:12]}, which was adopted")
-            load_base(self.settings.cache / pointer.base_manifest, pointer.base_digest, pointer.base_manifest)
+            read_base(self.settings.cache / pointer.base_manifest, pointer.base_digest, pointer.base_manifest)
 
     def requests(self) -> Requests:
         """All requests so far; every answer is compared with what the version that it names says of its rows."""
@@ -248,18 +261,6 @@ class Stage:
             frame = pd.concat([answer.frame for answer in own], ignore_index=True)
             torn += mixed(own, version, self.model(name, version).predict_proba(frame))
         return torn
-
-
-def _serve(name: str, port: int, settings: Settings) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "selfheal.cli", "serve", name, "--port", str(port), "--event-clock"]
-    log = _log(name, settings)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as out:
-        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-
-
-def _log(name: str, settings: Settings) -> Path:
-    return settings.home / "logs" / f"serve-{name}.log"
 
 
 def _free_port() -> int:

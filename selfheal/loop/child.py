@@ -75,12 +75,17 @@ def heal_in_child(task: HealTask, limit: float = LIMIT_SECONDS) -> HealResult:
     return answer
 
 
-def warm() -> None:
+def warm(*, here: bool = False) -> None:
     """Start the process that heals are forked from now, so that its imports are done when the first is asked for.
 
     For processes that live long; a run that handles one window and ends would only pay for it.
+
+    Parameters
+    ----------
+    here
+        Share this process's imports, see :meth:`ForkServer.start`.
     """
-    SERVER.start()
+    SERVER.start(here=here)
 
 
 def _heal(task: HealTask) -> HealResult:

@@ -2,13 +2,15 @@
 
 ``multiprocessing`` has a fork server too, but its children run the script that they belong to again, all of it where
 that has no ``if __name__ == "__main__"``. This one starts with a module of ours and knows nothing of the script. The
-parent may be a worker with threads, so it does not fork itself.
+parent may be a worker with threads, so it does not fork itself, unless it says that it has none yet.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
+import math
 import multiprocessing as mp
 import os
 import signal
@@ -16,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,13 +58,37 @@ class ForkServer:
 
     def _afresh(self) -> None:
         self._lock = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Branch | None = None
         self._line: Connection | None = None
 
-    def start(self) -> None:
-        """Start it if it does not run; returns at once, its imports take some 8 s of CPU."""
+    def start(self, *, here: bool = False) -> None:
+        """Start it if it does not run; returns at once, its imports take some 8 s of CPU.
+
+        Parameters
+        ----------
+        here
+            Import in this process and fork it: for one that needs the same imports, and has no thread yet. With
+            threads, or elsewhere than on Linux, the server starts afresh as ever.
+        """
         with self._lock:
+            if here and self._process is None and sys.platform == "linux":
+                imported(self._preload)
+                if threading.active_count() == 1:
+                    self._branched()
             self._started()
+
+    def _branched(self) -> None:
+        ours, its = socket.socketpair()
+        with its:
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    ours.close()
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    serve(its.fileno())
+                finally:
+                    os._exit(1)
+        self._process, self._line = Branch(pid), Connection(ours.detach())
 
     def _started(self) -> Connection:
         if self._process is not None and self._line is not None and self._process.poll() is None:
@@ -117,8 +144,49 @@ class ForkServer:
                 process.wait()
 
 
+class Branch:
+    """A process that was forked, as ``subprocess`` would show it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = math.inf) -> int:
+        """Its exit code, once it has one.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+        """
+        until = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("the process that heals are forked from", timeout)
+            time.sleep(0.01)
+        return code
+
+    def kill(self) -> None:
+        """End it."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
 SERVER = ForkServer()
 atexit.register(SERVER.close)
+
+
+def imported(preload: Sequence[str]) -> None:
+    """Import modules; what can't be imported the heal will name."""
+    for module in preload:
+        with suppress(ImportError):
+            importlib.import_module(module)
 
 
 def serve(handle: int, *preload: str) -> None:
@@ -126,9 +194,10 @@ def serve(handle: int, *preload: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's affair: it closes the line
     os.nice(NICENESS)  # its children inherit it; its imports too have time
     line = Connection(handle)
-    for module in preload:
-        with suppress(ImportError):  # then the heal says so
-            importlib.import_module(module)
+    gc.disable()
+    imported(preload)
+    gc.freeze()  # what was imported stays: no child need walk through it, which would also copy it
+    gc.enable()
     while True:
         try:
             work, task, limit = line.recv()

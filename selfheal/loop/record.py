@@ -128,9 +128,11 @@ def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
         if due and report is not None:
             with tempfile.TemporaryDirectory() as scratch:
                 page = Path(scratch) / f"window-{ref.index:06d}-{decision.kind}.html"
-                report.html(page)
-                runs.log_file(run, page, "reports")
-                entry["report"], entry["report_day"] = f"reports/{page.name}", day
+                if report.html(page):
+                    runs.log_file(run, page, "reports")
+                    entry["report"], entry["report_day"] = f"reports/{page.name}", day
+                else:
+                    entry["drift"] = {}  # as where nothing could be computed: the status says so
     except SelfhealError as error:
         return str(error)
     return ""

@@ -71,7 +71,8 @@ def _page(ctx: Context) -> str:
         run = ctx.ws.registry.runs.watch_run(ctx.name, ctx.version, lambda: ctx.info(ctx.version))
         with tempfile.TemporaryDirectory() as scratch:
             page = Path(scratch) / f"window-{ctx.ref.index:06d}-revised.html"
-            ctx.seen.report.html(page)
+            if not ctx.seen.report.html(page):
+                return ""
             ctx.ws.registry.runs.log_file(run, page, "reports")
             return f"reports/{page.name}"
     except SelfhealError as away:

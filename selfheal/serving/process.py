@@ -33,6 +33,8 @@ from selfheal.table import InferenceTable
 
 FETCH_S = 120.0
 """How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
+PACE = (700, 10, 10)
+"""When the garbage collector looks: Python's own numbers."""
 BACKLOG = 2048
 """Connections that wait while no worker takes them: uvicorn's own."""
 
@@ -142,6 +144,7 @@ def run(
         # What was imported stays: the collector need not walk half a million objects between requests.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*PACE)  # a command line looks rarely, and then long; that would be somebody's request
         threading.Thread(target=_announce, args=(server, on_ready), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):  # repeated by the server after it has shut down in order
             server.run(sockets=[bound])

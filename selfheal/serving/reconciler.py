@@ -8,6 +8,7 @@ found is in the database, for the services of all hosts and for ``selfheal statu
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -107,6 +108,9 @@ def run(models: Sequence[str], parent: int, progress: int) -> None:
             for rounds in every:
                 rounds.go()
                 os.write(progress, b".")
+            if not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             time.sleep(EVERY_S)
     except BrokenPipeError:
         pass  # the parent is gone
@@ -123,6 +127,7 @@ def _leave(signum: int, frame: object) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _leave)
+    gc.disable()  # until after the first round all is imported: it stays, hundreds of thousands of objects
     pipe = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no progress
     run(sys.argv[1:], os.getppid(), pipe)

@@ -19,7 +19,7 @@ from tests.steering.given import NAME, START, in_celsius, rows, send, workspace_
 
 UNTIL = (START + timedelta(days=1)).isoformat()
 #: The tests of this file share one home: made once, and kept in one process.
-pytestmark = pytest.mark.xdist_group("cli")
+pytestmark = pytest.mark.xdist_group("prefect")
 
 
 @pytest.fixture(scope="session")

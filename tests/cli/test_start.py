@@ -16,7 +16,7 @@ from tests.cli.test_commands import here, invoke, place
 from tests.steering.given import NAME
 
 __all__ = ["here", "place"]
-pytestmark = pytest.mark.xdist_group("cli")
+pytestmark = pytest.mark.xdist_group("prefect")
 
 N = 600
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfheal.demo.replay import Answer, Client, Ledger, Rows, mixed, served_version, traffic, wait_for
+from selfheal.demo.replay import Answer, Client, Ledger, Place, Rows, mixed, served_version, traffic, wait_for
 
 
 class Scoring(BaseHTTPRequestHandler):
@@ -21,9 +21,10 @@ class Scoring(BaseHTTPRequestHandler):
     seen: ClassVar[list[dict]] = []
 
     def do_GET(self) -> None:
-        self._answer(200, {"model_version": 3} if self.path == "/version" else {})
+        self._answer(200, {"model_version": 3} if self.path == "/models/own/version" else {})
 
     def do_POST(self) -> None:
+        assert self.path == "/models/own/invocations"
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.seen.append(body)
         values = [row[0] for row in body["dataframe_split"]["data"]]
@@ -44,13 +45,13 @@ class Scoring(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def address() -> Iterator[tuple[str, int]]:
+def address() -> Iterator[Place]:
     Scoring.seen = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Scoring) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield ("127.0.0.1", server.server_address[1])
+        yield Place("127.0.0.1", server.server_address[1], "/models/own")
         server.shutdown()
         thread.join()
 
@@ -61,7 +62,7 @@ def rows(values: list[float]) -> Rows:
     return Rows(pd.DataFrame({"x": values}), times, [f"d{i}" for i in range(len(values))])
 
 
-def test_rows_go_out_in_batches_with_their_times_and_ids(address: tuple[str, int]) -> None:
+def test_rows_go_out_in_batches_with_their_times_and_ids(address: Place) -> None:
     client = Client(address, Ledger())
     client.send(rows([0.1] * 100))
     client.close()
@@ -73,19 +74,19 @@ def test_rows_go_out_in_batches_with_their_times_and_ids(address: tuple[str, int
     assert client.ledger.answers[0].version == 3 and client.ledger.answers[0].probabilities.shape == (73, 2)
 
 
-def test_refused_and_unreachable_requests_are_counted_and_the_client_goes_on(address: tuple[str, int]) -> None:
+def test_refused_and_unreachable_requests_are_counted_and_the_client_goes_on(address: Place) -> None:
     ledger = Ledger()
     client = Client(address, ledger)
     client.send(rows([-1.0]))
     client.send(rows([0.5]))
     client.close()
-    nobody = Client(("127.0.0.1", 9), ledger)
+    nobody = Client(Place("127.0.0.1", 9), ledger)
     nobody.send(rows([0.5]))
     assert (ledger.sent, ledger.failed, ledger.mark) == (3, 2, 1)
     assert "negative" in ledger.failures[0] and "refused" in ledger.failures[1]
 
 
-def test_traffic_runs_beside_the_block_and_stops_with_it(address: tuple[str, int]) -> None:
+def test_traffic_runs_beside_the_block_and_stops_with_it(address: Place) -> None:
     ledger = Ledger()
     enough = threading.Event()
     with traffic(address, ledger, rows([0.2, 0.3])):
@@ -107,9 +108,9 @@ def test_an_answer_not_given_by_its_version_is_mixed() -> None:
         mixed([Answer(frame, whole, 1)], 2, own[:2])
 
 
-def test_waiting_for_a_service(address: tuple[str, int]) -> None:
+def test_waiting_for_a_service(address: Place) -> None:
     wait_for(address, seconds=5)
     assert served_version(address) == 3
     with pytest.raises(TimeoutError, match=r"within 0\.2 s"):
-        wait_for(("127.0.0.1", 9), seconds=0.2)
-    assert served_version(("127.0.0.1", 9)) is None
+        wait_for(Place("127.0.0.1", 9), seconds=0.2)
+    assert served_version(Place("127.0.0.1", 9)) is None

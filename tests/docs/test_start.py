@@ -16,7 +16,7 @@ from tests.docs.given import fraud_model
 from tests.docs.markdown import ROOT, blocks
 from tests.docs.test_blocks import commands
 
-pytestmark = pytest.mark.xdist_group("cli")
+pytestmark = pytest.mark.xdist_group("prefect")
 
 
 def fill_in(factory: Path) -> None:

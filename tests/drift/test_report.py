@@ -97,6 +97,26 @@ def test_no_rows_are_refused_by_side(empty: str) -> None:
         report(**frames)
 
 
+def test_what_is_recorded_is_what_the_page_shows() -> None:
+    """The numbers are computed without the page; Evidently's own report must say the same, gaps and all."""
+    from selfheal.drift import report as ours
+    from selfheal.drift.report import metrics
+
+    window = rows(300, 2)
+    window.loc[:99, "shop"] = None
+    window.loc[:9, "a"] = np.inf
+    window.loc[10:29, "b"] = np.nan
+    sides = rows(900, 1), window
+    columns = [ours._column(name, *sides, None) for name in window.columns]
+    shown = {
+        metric["config"]["column"]: float(metric["value"])
+        for metric in metrics.page(columns, (), {}).dict()["metrics"]
+        if metric["config"]["type"].endswith("ValueDrift")
+    }
+    made = report(*sides)
+    assert shown == {name: made.values[f"drift/{name}"] for name in window.columns}
+
+
 def test_plain_text_cannot_become_markup_and_is_bounded() -> None:
     assert "<" not in plain("</script><script>alert(1)</script>")
     assert len(plain("x" * 500)) == 60
@@ -105,7 +125,7 @@ def test_plain_text_cannot_become_markup_and_is_bounded() -> None:
 def test_the_page_stands_alone_and_traffic_cannot_script_it(tmp_path: Path) -> None:
     window = rows(300, 2)
     window.loc[:99, "shop"] = "</script><script>alert(1)</script>"
-    report(rows(300, 1), window).html(tmp_path / "page.html")
+    assert report(rows(300, 1), window).html(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "script>alert(1)" not in page
     assert 'src="http' not in page

@@ -5,15 +5,18 @@ from __future__ import annotations
 import multiprocessing as mp
 import os
 import signal
+import subprocess
 import sys
 import time
 import types
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from selfheal.loop import heal_window, pending
-from selfheal.loop.forks import NICENESS, SERVER, ChildFailedError, serve
+from selfheal.loop.forks import NICENESS, SERVER, Branch, ChildFailedError, ForkServer, serve
 from tests.steering.given import NAME, START, rows, send
 
 pytestmark = pytest.mark.xdist_group("loop")
@@ -57,6 +60,35 @@ def test_a_failed_heal_is_a_record(ws):
     assert record.decision == "failed" and "did not end within 0 s" in record.failure
     assert record.version is None
     assert ws.registry.production(NAME) == [1]
+
+
+def lend(said: Connection) -> None:
+    """In a process without threads: what it says of the servers that it starts."""
+    server = ForkServer(["json"])
+    server.start(here=True)
+    branch = server._process
+    said.send((type(branch), server.call(niceness, None, LONG) - os.nice(0)))
+    server.close()
+    said.send(branch.returncode)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        server.start(here=True)
+        server._process.kill()
+        said.send(type(server._process))
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_without_threads_lends_its_imports():
+    """One with threads does not: their locks would be held for ever."""
+    ours, its = mp.Pipe()
+    alone = mp.get_context("fork").Process(target=lend, args=(its,))
+    alone.start()
+    its.close()
+    assert ours.recv() == (Branch, NICENESS)
+    assert ours.recv() == 0
+    assert ours.recv() == subprocess.Popen
+    alone.join()
+    assert alone.exitcode == 0
 
 
 def test_it_does_not_run_the_script_again(tmp_path, monkeypatch):

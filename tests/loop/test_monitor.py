@@ -109,10 +109,13 @@ def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, mon
     def fails(*_: object, **__: object) -> None:
         raise ValueError("evidently is beside itself")
 
-    monkeypatch.setattr("selfheal.drift.report.report", fails)
-    cycle = monitor(natural, NAME, FAR)[-1]
-    assert cycle.decision.kind == "stable" and cycle.record["drift"] == {}
-    assert "window 5 has no drift report; the log says why" in status(natural, NAME)["health"]
+    for k, part in ((5, "report"), (6, "metrics.page")):  # the numbers, then the page
+        with monkeypatch.context() as patched:
+            patched.setattr(f"selfheal.drift.report.{part}", fails)
+            cycle = monitor(natural, NAME, FAR)[-1]
+        assert cycle.decision.kind == "stable" and cycle.record["drift"] == {}
+        assert f"window {k} has no drift report; the log says why" in status(natural, NAME)["health"]
+        feed(natural, rows(N, 106), 6)
 
 
 def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):

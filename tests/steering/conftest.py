@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from selfheal.loop.forks import ForkServer
 from selfheal.registry.adoption import adopt_model
 from selfheal.steering.workspace import Workspace
 from tests.steering.given import HEALS, NAME, rows, toy, workspace_at
@@ -56,3 +57,14 @@ def ws(home: Path) -> Iterator[Workspace]:
     opened = workspace_at(home)
     yield opened
     opened.table.close()
+
+
+@pytest.fixture(scope="session")
+def others() -> Iterator[ForkServer]:
+    """Other processes, to be killed say: forked from one that has imported it all once and has nothing open.
+
+    Whoever asks for it carries the group ``others``.
+    """
+    server = ForkServer(("tests.steering.given", "mlflow.store.tracking.sqlalchemy_store"))
+    yield server
+    server.close()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from selfheal.loop.forks import ChildFailedError
 from selfheal.registry.lineage import BASE
 from selfheal.steering import promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
@@ -114,30 +115,28 @@ def test_a_lease_left_behind_by_a_clock_that_is_ahead_freezes_nothing(ws):
     assert reconcile(ws, NAME).version == 3
 
 
-DIES = """
-import sys, os, signal
-from dataclasses import replace
-from tests.steering.given import NAME, Point, workspace_at
-from selfheal.steering import promote
-def die():
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-ws = workspace_at(__import__("pathlib").Path(sys.argv[1]))
-promote(replace(ws, checkpoint=Point(int(sys.argv[2]), then=die)), NAME, 2, "ann")
-"""
+
+
+def promote_and_die(task: tuple[Path, int]) -> None:
+    home, at = task
+    promote(replace(workspace_at(home), checkpoint=Point(at, then=die)), NAME, 2, "ann")
 
 
 FIRST = 5
 """Acts that make the first look: intent, pointer, the alias challenger, tags, done."""
 
 
+@pytest.mark.xdist_group("others")
 @pytest.mark.parametrize(
     ("at", "both", "champion"),
     [(2, True, 1), *(pytest.param(*each, marks=pytest.mark.prove) for each in ((5, False, 1), (6, False, 2)))],
     ids=["between new in and old out", "between stages and alias", "after the alias"],
 )
-def test_kill_9(home, root, at, both, champion):
-    died = [sys.executable, "-W", "ignore", "-c", DIES, str(home), str(FIRST + at)]
-    assert subprocess.run(died, cwd=root, timeout=120).returncode == -signal.SIGKILL
+def test_kill_9(home, others, at, both, champion):
+    with pytest.raises(ChildFailedError, match="exit code -9"):
+        others.call(promote_and_die, (home, FIRST + at), 120)
     ws = workspace_at(home)
     assert ws.registry.production(NAME) == ([1, 2] if both else [2])
     assert ws.registry.aliases(NAME)["champion"] == champion

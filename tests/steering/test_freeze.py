@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import pytest
 
 from selfheal.errors import BusyError, HeldError, InputError, NotFoundError
 from selfheal.loop import settle_stages, status
+from selfheal.loop.forks import ChildFailedError
 from selfheal.steering import freeze, promote, reconcile, release, rollback, unfreeze
 from selfheal.steering.look import last_look
 from selfheal.steering.releases import recall
-from tests.steering.given import NAME, CrashError, crashing, kinds, stages, workspace_at
+from selfheal.table import freezes
+from tests.steering.given import NAME, CrashError, Point, crashing, kinds, stages, workspace_at
 
 
 def test_a_frozen_loop_promotes_recalls_and_rolls_back_nothing(ws):
@@ -76,32 +78,30 @@ def test_a_promotion_that_died_is_finished_before_the_freeze_returns(ws, at):
     assert ws.registry.production(NAME) == [2] and ws.table.pointer(NAME).version == 2
 
 
-SLOW = """
-import sys, time, pathlib
-from dataclasses import replace
-from tests.steering.given import NAME, workspace_at
-from selfheal.steering import promote
-home = pathlib.Path(sys.argv[1])
-def slowly(step):
-    (home / f"at {step}").touch()
-    time.sleep(0.3)
-promote(replace(workspace_at(home), checkpoint=slowly), NAME, 2, "flow", over=1)
-(home / "promoted").touch()
-"""
+def promote_slowly(home: Path) -> bool:
+    def slowly(step: str) -> None:
+        (home / f"at {step}").touch()
+        time.sleep(0.3)
+
+    promote(replace(workspace_at(home), checkpoint=slowly), NAME, 2, "flow", over=1)
+    (home / "promoted").touch()
+    return True
 
 
-def test_another_process_that_began_before_has_finished_when_the_freeze_returns(ws, home, root):
+@pytest.mark.xdist_group("others")
+def test_another_process_that_began_before_has_finished_when_the_freeze_returns(ws, home, others):
     reconcile(ws, NAME)
-    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", SLOW, str(home)], cwd=root) as other:
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(others.call, promote_slowly, home, 60)
         deadline = time.monotonic() + 60
         while not (home / "at intent").exists():
-            assert other.poll() is None and time.monotonic() < deadline
+            assert not other.done() and time.monotonic() < deadline
             time.sleep(0.01)
         assert not (home / "promoted").exists()
         done = freeze(ws, NAME, "ann", "an incident")
         assert (done.version, done.unfinished, ws.table.journal_open(NAME)) == (2, "", [])
         assert ws.registry.production(NAME) == [2]
-        assert other.wait(60) == 0
+        assert other.result(60)
     assert kinds(ws).index("promote") < kinds(ws).index("freeze") and last_look(ws, NAME).settled == 2
 
 
@@ -134,29 +134,26 @@ def test_of_many_promotions_none_begins_after_the_freeze_returned(home):
     ws.table.close()
 
 
-DIES = """
-import os, pathlib, signal, sys
-from dataclasses import replace
-from tests.steering.given import NAME, Point, workspace_at
-from selfheal.steering import freeze
-from selfheal.table import freezes
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-ws = workspace_at(pathlib.Path(sys.argv[1]))
-if sys.argv[2] == "between":
-    freezes.journal.note = die
-freeze(replace(ws, checkpoint=Point(0, then=die)), NAME, "ann", "an incident")
-"""
+def freeze_and_die(task: tuple[Path, str]) -> None:
+    home, when = task
+
+    def die(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if when == "between":
+        freezes.journal.note = die  # in a process of its own
+    freeze(replace(workspace_at(home), checkpoint=Point(0, then=die)), NAME, "ann", "an incident")
 
 
+@pytest.mark.xdist_group("others")
 @pytest.mark.parametrize("when", ["between", "after"])
-def test_kill_9_leaves_flag_and_journal_entry_or_neither(ws, home, root, when):
+def test_kill_9_leaves_flag_and_journal_entry_or_neither(ws, home, others, when):
     reconcile(ws, NAME)
     dying, _ = crashing(ws, 2)
     with pytest.raises(CrashError):
         promote(dying, NAME, 2, "flow", over=1)
-    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", DIES, str(home), when], cwd=root, timeout=120)
-    assert ended.returncode == -signal.SIGKILL
+    with pytest.raises(ChildFailedError, match="exit code -9"):
+        others.call(freeze_and_die, (home, when), 120)
     held = ws.table.freezes.find(NAME)
     assert (held is not None) == ("freeze" in kinds(ws)) == (when == "after")
     reconcile(ws, NAME)

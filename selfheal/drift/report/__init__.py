@@ -16,11 +16,14 @@ evidently costs seconds to import, so it is loaded by the first report, not by t
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +74,7 @@ class DriftReport:
     rows
         Rows that were looked at: (reference, window).
     html
-        Writes the self-contained page (about 4 MB) to a path.
+        Draws the self-contained page (about 4 MB) and writes it to a path; whether it could, what went wrong is logged.
     """
 
     values: dict[str, float]
@@ -79,7 +82,7 @@ class DriftReport:
     drifted: tuple[str, ...]
     skipped: dict[str, str]
     rows: tuple[int, int]
-    html: Callable[[Path], None] = field(repr=False, compare=False)
+    html: Callable[[Path], bool] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def report(
             columns.append(made)
         else:
             skipped[str(name)] = made
-    distances, html = _run(columns, signals, skipped)
+    distances = _evidently().distances(columns)
+    html = _writer(columns, signals, skipped)
     return _result(columns, skipped, distances, signals, (len(left), len(right)), html)
 
 
@@ -208,6 +212,8 @@ def _categorical_threshold(left: pd.Series, right: pd.Series) -> float:
     return max(DISTANCE, float(np.sqrt(chi2.ppf(NOISE_P, freedom) / 8 * (1 / len(left) + 1 / len(right)))))
 
 
+_log = logging.getLogger("selfheal.drift")
+
 ANGLES = str.maketrans({"<": "\u2039", ">": "\u203a", "\u2028": " ", "\u2029": " "})
 """Angle brackets become quotation marks that look like them, the two line ends that only scripts know, spaces."""
 
@@ -218,15 +224,27 @@ def plain(text: object, longest: int = 60) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def _run(
-    columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]
-) -> tuple[list[float], Callable[[Path], None]]:
+def _evidently() -> ModuleType:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with warnings.catch_warnings():
         # evidently's own imports: numpy.core, litestar's renamed classes, an escape sequence
         warnings.simplefilter("ignore", DeprecationWarning)
         from selfheal.drift.report import metrics
-    return metrics.run(columns, signals, skipped)
+    return metrics
+
+
+def _writer(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Callable[[Path], bool]:
+    drawn = cache(lambda: _evidently().page(columns, signals, skipped))
+
+    def html(path: Path) -> bool:
+        try:
+            path.write_text(drawn().get_html_str(as_iframe=False), encoding="utf-8")
+        except Exception:  # whatever Evidently or its parts may raise on odd data: the numbers stand without a page
+            _log.exception("no drift report was drawn")
+            return False
+        return True
+
+    return html
 
 
 def _result(
@@ -235,7 +253,7 @@ def _result(
     distances: Sequence[float],
     signals: Sequence[Signal],
     rows: tuple[int, int],
-    html: Callable[[Path], None],
+    html: Callable[[Path], bool],
 ) -> DriftReport:
     values, over = {}, {}
     for column, distance in zip(columns, distances, strict=True):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +14,9 @@ from evidently.core.metric_types import (
     SingleValueCalculation,
     SingleValueMetric,
 )
+from evidently.core.report import Snapshot
+from evidently.legacy.calculations.stattests import get_stattest
+from evidently.legacy.core import ColumnType
 from evidently.legacy.renderers.html_widgets import CounterData, counter, table_data
 from evidently.legacy.tests.base_test import TestStatus
 from evidently.metrics import DriftedColumnsCount, ValueDrift
@@ -93,25 +95,28 @@ class SkippedColumnsCalculation(SingleValueCalculation[SkippedColumns]):  # type
         return "Columns that could not be compared"
 
 
-def run(
-    columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]
-) -> tuple[list[float], Callable[[Path], None]]:
-    """Run the report; return the columns' distances, in order, and the function that writes its page."""
+def distances(columns: Sequence[Column]) -> list[float]:
+    """The columns' distances as the page shows them, in order.
+
+    Evidently's report draws its figures while it computes, which costs 30 times as much: here only its tests are run.
+    """
+    found = []
+    for column in columns:
+        kind = ColumnType.Categorical if column.categorical else ColumnType.Numerical
+        test = get_stattest(column.reference, column.current, kind, METHODS[column.categorical])
+        made = test(column.reference.dropna(), column.current.dropna(), kind, column.threshold)
+        found.append(float(made.drift_score))
+    return found
+
+
+def page(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Snapshot:
+    """The whole report, drawn."""
     metrics: list[Any] = [_signal(s) for s in signals]
     if skipped:
         metrics.append(SkippedColumns(columns={plain(k): plain(v) for k, v in skipped.items()}))
     if any(c.name != SCORE for c in columns):
         metrics += _drift(columns)
-    snapshot = Report(metrics).run(_dataset(columns, "current"), _dataset(columns, "reference"))
-    found = {}
-    for metric in snapshot.dict()["metrics"]:
-        if metric["config"]["type"].endswith("ValueDrift"):
-            found[metric["config"]["column"]] = float(metric["value"])
-
-    def html(path: Path) -> None:
-        path.write_text(snapshot.get_html_str(as_iframe=False), encoding="utf-8")
-
-    return [found[c.title] for c in columns], html
+    return Report(metrics).run(_dataset(columns, "current"), _dataset(columns, "reference"))
 
 
 def _signal(signal: Signal) -> SelfhealSignal:
