@@ -27,6 +27,7 @@ def standing(state: Record) -> list[str]:
         *_why(state["production"]),
         *_adapter(state["production"]),
         *_watch(state["watch"]),
+        *_shadow(state.get("shadow", ())),
         *_estimate(state.get("estimate")),
         *_false_heals(state.get("false_heals")),
         *_score(state.get("score")),
@@ -98,6 +99,18 @@ def _watch(watch: Record) -> Iterator[str]:
     said = [v for v in watch["verdicts"][: watch["of"]] if v and v != "none"]
     if said:
         yield f"  watch     {len(said)} of {watch['of']} windows: {_listed(said)}"
+
+
+def _shadow(shadows: Sequence[Record]) -> Iterator[str]:
+    """What scores beside it, and what that says."""
+    for one in shadows:
+        told = [f"version {one['version']}: {one['answers']} answers"]
+        if one["differs"] is not None:
+            gate = "" if one["promised"] is None else f" (the gate saw {one['promised']:.1%})"
+            told.append(f"{one['differs']:.1%} of decisions differ{gate}")
+        if one["of"]:
+            told.append(f"{one['agreeing']} of {one['of']} windows agree")
+        yield f"  shadow    {'; '.join(filter(None, [*told, one['fault'][:REASON]]))}"
 
 
 def _estimate(estimate: Record | None) -> Iterator[str]:

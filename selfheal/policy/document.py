@@ -20,6 +20,8 @@ from selfheal.rules import Rule
 
 _SINCE = (("keep", None), ("when_full", "answer"))
 """Keys of ``log`` that came later, each with its default."""
+_RELEASE_SINCE = (("shadow", 0.0), ("shadow_windows", 0))
+"""The same of ``release``."""
 
 
 class Policy(Section):
@@ -110,6 +112,7 @@ class Policy(Section):
             content["log"] = {k: v for k, v in content["log"].items() if (k, v) not in _SINCE}
         if self.heal.false_heals == FALSE_HEALS:
             del content["heal"]["false_heals"]
+        content["release"] = {k: v for k, v in content["release"].items() if (k, v) not in _RELEASE_SINCE}
         if self.serve == Serve():
             del content["serve"]
         for rule in content["rules"]:

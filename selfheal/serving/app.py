@@ -43,6 +43,7 @@ from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
 from selfheal.serving.scoring import PATH, Extent, Read, Scoring
+from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
 from selfheal.serving.watchdog import Reconciler
@@ -76,8 +77,9 @@ class ScoringApp:
         self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill, config.spill_bytes)
         self.metrics = Metrics()
         order = tuple(self.table.schema(config.model).dtypes)
-        self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
-        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
+        self.shadow = Shadow(self.table, config.model, self.source)
+        self.scoring = Scoring(config, self.source, self.log, self.metrics, order, self.shadow)
+        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing, self.shadow)
         model = f"/v2/models/{config.model}"
         routes = {
             PATH: Route("POST", "score", self._invocations),
@@ -136,11 +138,13 @@ class ScoringApp:
         """Follow the pointer, log what is answered, be ready."""
         self.source.start()
         self.log.start()
+        self.shadow.start()
         self.pages.ready = True
 
     def close(self) -> None:
         """Stop following the pointer, commit what waits, close the connections."""
         self.source.close()
+        self.shadow.close()
         self.log.close()
         self.table.close()
 
@@ -186,6 +190,7 @@ class ScoringApp:
         frame = _frame(scope["query_string"])
         scored = await self.scoring.answer(scope, receive, *reader)
         await answer(send, 200, scored.told(frame))
+        self.shadow.offer(scored)
         return 200
 
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -195,6 +200,7 @@ class ScoringApp:
         tensors = Tensors()
         scored = await self.scoring.answer(scope, receive, tensors.read, tensors_extent)
         await answer(send, 200, tensors.answer(self.config.model, scored))
+        self.shadow.offer(scored)
         return 200
 
     async def _server(self, scope: Message, receive: Receive, send: Send) -> int:

@@ -102,6 +102,7 @@ class Desk:
                 continue
             request.scoring.count(answer)
             request.caller.reply(body)
+            request.scoring.shadow.offer(answer)
 
 
 def _taken(scoring: Scoring, rows: list[Row], size: int) -> bool:

@@ -130,6 +130,16 @@ FREEZES = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),  # by the database's clock
     sa.Column("until", sa.BigInteger),  # the same; NULL: until it is lifted
 )
+SHADOWED = sa.Table(
+    "shadowed",  # versions that score beside what serves; their answers are in shadow_<model>
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("base_digest", sa.Text, nullable=False),
+    sa.Column("base_manifest", sa.Text, nullable=False),
+    sa.Column("adapter", sa.LargeBinary, nullable=False),
+    sa.Column("adapter_digest", sa.Text, nullable=False),
+)
 REFUSED = sa.Table(
     "refused",
     METADATA,
