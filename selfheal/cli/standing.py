@@ -158,6 +158,8 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
+        if early := cycle.get("early"):
+            yield f"  {'':<8}       closed early: {early[:REASON]}"
         if revised := cycle.get("revision"):
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"

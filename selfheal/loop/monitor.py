@@ -21,6 +21,7 @@ from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
 from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sealed import seal
+from selfheal.loop.sentinels import tell_sentinel
 from selfheal.loop.shadows import compare_shadows
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
@@ -160,3 +161,5 @@ def passes(
     judge_heals(serving)
     weigh(serving)
     forget_old(serving)
+    if serving.policy.monitor.sentinel or serving.ws.table.sentinels.plan(serving.name):
+        tell_sentinel(load(serving.ws, serving.name))

@@ -256,6 +256,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
         "late": record.get("late", 0),
+        "early": record.get("early", ""),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,

@@ -117,6 +117,15 @@ class Monitor(Section):
     )
     lateness: Duration = Field(dt.timedelta(minutes=1), description="how long a closed window waits for late rows")
     min_rows: int = Field(500, ge=1, description="fewer rows than this are joined with the next window")
+    sentinel: bool = Field(
+        False, description="the service watches the open window too, and has it closed early, once, where it is unusual"
+    )
+
+    @model_validator(mode="after")
+    def _cuts(self) -> Monitor:
+        if self.sentinel and self.window.rows is not None:
+            raise ValueError(f"sentinel: windows of {self.window} are never cut; write a duration such as window: 1h")
+        return self
 
 
 class Heal(Section):

@@ -43,6 +43,7 @@ from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
 from selfheal.serving.scoring import PATH, Extent, Read, Scoring
+from selfheal.serving.sentinel import Sentinel
 from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
@@ -74,12 +75,16 @@ class ScoringApp:
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
         self.standing = Standing(self.source, reconciler)
-        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill, config.spill_bytes)
-        self.metrics = Metrics()
         order = tuple(self.table.schema(config.model).dtypes)
+        self.sentinel = Sentinel(self.table, config.model, self.source, order)
+        kept = (config.queue_bytes, config.spill, config.spill_bytes)
+        self.log = LogWriter(self.table, config.model, *kept, self.sentinel.see)
+        self.metrics = Metrics()
         self.shadow = Shadow(self.table, config.model, self.source)
         self.scoring = Scoring(config, self.source, self.log, self.metrics, order, self.shadow)
-        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing, self.shadow)
+        self.pages = pages = Pages(
+            config, self.source, self.log, self.metrics, self.standing, self.shadow, self.sentinel
+        )
         model = f"/v2/models/{config.model}"
         routes = {
             PATH: Route("POST", "score", self._invocations),

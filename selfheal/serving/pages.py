@@ -10,6 +10,7 @@ from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import Message, Receive, Send, answer, answer_text
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics, gauges, refused
+from selfheal.serving.sentinel import Sentinel
 from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing, complaints
@@ -38,8 +39,10 @@ class Pages:
         metrics: Metrics,
         standing: Standing,
         shadow: Shadow,
+        sentinel: Sentinel,
     ) -> None:
-        self._config, self._source, self._log, self._shadow = config, source, log, shadow
+        self._config, self._source, self._log = config, source, log
+        self._shadow, self._sentinel = shadow, sentinel
         self._metrics, self.standing = metrics, standing
         self.ready = False
 
@@ -124,6 +127,8 @@ class Pages:
             ("shadow_versions", "gauge", len(self._shadow.scorers)),
             ("shadow_rows_total", "counter", shadow.rows),
             ("shadow_rows_dropped_total", "counter", shadow.dropped),
+            ("sentinel_ratio", "gauge", round(self._sentinel.ratio, 4)),
+            ("sentinel_cuts_total", "counter", self._sentinel.cuts),
         ]
         text += gauges(self._config.model, faults)
         label, worker = f'{{model="{self._config.model}"', self._config.worker

@@ -122,7 +122,9 @@ def tell_shadows(ws: Workspace, stand: Stand) -> None:
 
 def _readable(ws: Workspace, stand: Stand, wanted: Sequence[VersionInfo]) -> Iterator[Shadowed]:
     pointer = stand.pointer
-    for info in wanted if pointer is not None else ():
+    if pointer is None:
+        return
+    for info in wanted:
         with suppress(ArtifactError, NotFoundError, UnavailableError):
             adapter, digest = ws.registry.adapter(stand.name, info), info.tags.get("adapter_digest", "")
             yield Shadowed(info.version, pointer.base_digest, pointer.base_manifest, adapter.to_bytes(), digest)
