@@ -47,6 +47,7 @@ from selfheal.serving.sentinel import Sentinel
 from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
+from selfheal.serving.telemetry import Telemetry
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
@@ -105,6 +106,7 @@ class ScoringApp:
         if config.metrics_apart:
             del routes["/metrics"]
         self.routes: dict[str, Route] = routes
+        self.telemetry: Telemetry | None = None
         self.desk = Desk({PATH: self.scoring})
 
     def counters(self) -> ScoringApp:
@@ -124,6 +126,9 @@ class ScoringApp:
             status = await self._answer(path, scope, receive, send)
             known = path if path in self.routes else "other"
             self.metrics.answered(known, status)
+            if self.telemetry is not None:
+                more = {"model": self.config.model, "version": self.source.scorer.version, "rows": scope.get(ROWS, 0)}
+                self.telemetry.tell(scope, known, status, time.perf_counter() - began, **more)
             if _requests.isEnabledFor(logging.INFO):
                 ms = round((time.perf_counter() - began) * 1000, 3)
                 fields = {"path": known, "status": status, "ms": ms, "rows": scope.get(ROWS, 0), "key": scope.get(KEY)}

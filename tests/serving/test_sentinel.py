@@ -42,7 +42,7 @@ def watched(place, adapters_of, tmp_path, serve_app):
         table.sentinels.set_plan(place.name, plan.to_json())
     app = create_app(place.config(rules=tmp_path, event_clock=True))
     app.log.start()
-    with serve_app(app) as service:
+    with serve_app(app, proxy_headers=False) as service:
         yield service, app
     app.close()
 

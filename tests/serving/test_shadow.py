@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import urllib.request
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def told(place, adapters_of, forms, tmp_path, serve_app):
         app.shadow.turn()
         app.log.start()
         try:
-            with serve_app(app) as service:
+            with serve_app(app, proxy_headers=False) as service:
                 yield service, app.shadow
         finally:
             app.close()
@@ -45,9 +45,11 @@ def told(place, adapters_of, forms, tmp_path, serve_app):
 
 
 def answered(service, body: bytes, **headers: str) -> bytes:
+    """On a connection that is kept, so that it may be answered at the desk."""
     headers = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
-    with urllib.request.urlopen(urllib.request.Request(f"{service.url}/invocations", body, headers)) as response:
-        return response.read()
+    with contextlib.closing(HTTPConnection(*service.address, timeout=20)) as connection:
+        connection.request("POST", "/invocations", body, headers)
+        return connection.getresponse().read()
 
 
 def test_an_answer_is_the_same_bit_for_bit_and_what_the_shadows_said_is_kept_apart(place, told):
