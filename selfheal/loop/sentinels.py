@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.sentinel import Block, make_plan
-from selfheal.errors import SelfhealError
 from selfheal.loop.context import YARDSTICK_WINDOWS, Serving
 from selfheal.rules import ABSTAIN, votes
 
@@ -24,8 +23,8 @@ def tell_sentinel(serving: Serving) -> None:
         plan = _plan(serving)
         if plan != ws.table.sentinels.plan(name):
             ws.table.sentinels.set_plan(name, plan)
-    except SelfhealError as error:
-        _log.warning("%s: the services were not told what is usual: %s", name, error)
+    except Exception:  # whatever odd rows may raise: the windows were handled
+        _log.exception("%s: the services were not told what is usual", name)
 
 
 def _plan(serving: Serving) -> str:

@@ -22,7 +22,7 @@ from selfheal.errors import InputError, SelfhealError
 from selfheal.serving.lines import trace
 from selfheal.serving.scorer import Floats, Scorer
 from selfheal.serving.source import Source
-from selfheal.table import InferenceTable
+from selfheal.table import InferenceTable, spread
 from selfheal.table.shadows import Shadowed, ShadowRow
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ QUEUE_ROWS = 10_000
 """Rows that may wait: some 20 MB of the widest models, and a few seconds of a service at its limit."""
 GATHER_S = 0.25
 """Between two turns: what came meanwhile is scored as one and written with one commit."""
+REQUEST_ROWS = 1_000
+"""Rows of one request that are scored at most, spread over it: they say what the others would."""
 TURN_ROWS = 512
 """Rows that are scored at once: a tenth of a millisecond of a small network."""
 LOOK_S = 2.0
@@ -90,7 +92,7 @@ class Shadow:
         """Let the shadows score a request whose answer is on its way, if chance takes it and there is room."""
         if not self.scorers or self._chance() >= self._source.terms.shadow or not scored.logged:
             return
-        rows = len(scored.request.ids)
+        rows = _rows_of(scored)
         if self._offered - self._taken + rows > QUEUE_ROWS:
             self.state.dropped += rows
             return
@@ -136,7 +138,7 @@ class Shadow:
         batch: list[Scored] = []
         rows = 0
         for _ in range(due):
-            scored = self._queue.popleft()
+            scored = _some(self._queue.popleft())
             self._taken += len(scored.request.ids)
             batch.append(scored)
             rows += len(scored.request.ids)
@@ -164,6 +166,28 @@ class Shadow:
             _log.warning("%s: requests are not scored by what waits in Staging: %s", self._model, words)
         self.state.dropped += rows
         self.state.error = words
+
+
+def _rows_of(scored: Scored) -> int:
+    """How many rows of a request are scored again."""
+    return min(len(scored.request.ids), REQUEST_ROWS)
+
+
+def _some(scored: Scored) -> Scored:
+    """Those rows of it."""
+    asked = scored.request
+    places = spread(len(asked.ids), REQUEST_ROWS)
+    if len(places) == len(asked.ids):
+        return scored
+    kept = places.tolist()
+    request = asked._replace(
+        numbers=asked.numbers[places],
+        words=[[column[place] for place in kept] for column in asked.words],
+        ids=[asked.ids[place] for place in kept],
+        times=[asked.times[place] for place in kept],
+        lists=None,
+    )
+    return scored._replace(request=request, proba=scored.proba[places])
 
 
 def _proba(scorer: Scorer, batch: Sequence[Scored]) -> Floats:

@@ -54,12 +54,13 @@ class Compared:
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Compared:
-        """As a version's tags say."""
-        text = tags.get(SHADOW, "")
-        if not text:
+        """As a version's tags say; nothing where somebody has written something else there."""
+        try:
+            told: dict[str, Any] = json.loads(tags.get(SHADOW, "") or "{}")
+            windows = tuple((w[0], w[1], w[2], w[3]) for w in told.pop("windows", ()))
+            return cls(**told, windows=windows)
+        except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
-        told: dict[str, Any] = json.loads(text)
-        return cls(**{**told, "windows": tuple((w[0], w[1], w[2], w[3]) for w in told["windows"])})
 
     @property
     def agreeing(self) -> int:

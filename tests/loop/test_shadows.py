@@ -12,6 +12,7 @@ from selfheal.loop import monitor, settle_stages, status
 from selfheal.policy import Policy
 from selfheal.steering import promote, release
 from selfheal.steering.models import load_version
+from selfheal.steering.shadowing import Compared
 from selfheal.table.shadows import ShadowRow
 from tests.steering.given import HEALS, NAME, POLICY, START, celsius, kinds, rows, send, toy
 from tests.steering.test_release import write
@@ -85,6 +86,7 @@ def test_one_that_does_something_else_or_sees_what_is_unusual_stays_and_a_person
 
 
 def test_windows_are_asked_for_only_where_there_are_answers_and_digests_of_before_stay():
+    assert Compared.of({"shadow": "hello"}) == Compared.of({"shadow": "[1]"}) == Compared()
     with pytest.raises(PolicyError, match=r"shadow_windows 2 can never be met.*shadow: 0\.1"):
         Policy.load({"release": {"shadow_windows": 2}})
     plain = Policy.load({"release": {"approval": "manual"}})

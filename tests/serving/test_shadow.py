@@ -99,6 +99,21 @@ def test_what_there_is_no_room_for_or_cannot_be_kept_is_counted_and_delays_nobod
         assert json.loads(answered(service, body("g", "h")))["model_version"] == 1
 
 
+def test_of_a_large_request_some_rows_are_scored(place, told, monkeypatch):
+    made, body = told
+    monkeypatch.setattr(shadow, "REQUEST_ROWS", 4)
+    with made(1.0) as (service, beside):
+        answered(service, body(*(f"n{n}" for n in range(12)), rows=ROWS[:12]))
+        assert until(lambda: len(beside._queue) == 1)
+        beside.turn()
+        assert beside.state.rows == 8
+        with place.table() as table, table._database.read() as connection:
+            kept = connection.exec_driver_sql("SELECT prediction_id, s_0 FROM shadow_weather WHERE model_version = 2")
+            said = dict(tuple(row) for row in kept)
+    want = place.model.predict_proba(ROWS[:12])[:, 0]
+    assert said == {f"n{n}": pytest.approx(want[n]) for n in (0, 3, 6, 9)}
+
+
 def test_a_share_of_the_requests_is_scored(told, monkeypatch):
     made, body = told
     with made(0.25) as (service, beside):
