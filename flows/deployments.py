@@ -20,6 +20,7 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
+from flows.early import keep_starting
 from flows.monitor import monitor
 from flows.release import release, watch
 from flows.runs import workspace
@@ -80,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     served = deployments(schedule_of(ws, models))
     if given.ready is not None:
         given.ready.write_text(str(os.getpid()))
+    keep_starting(ws, models)
     try:
         # A place for a long run of each model, and one for runs that find it at work: no more processes than that.
         serve(*served, limit=len(models) + 1, print_starting_message=False)

@@ -47,6 +47,9 @@ def demo(ctx: click.Context, json_file: Path | None, keep: bool) -> None:
 @click.option("--json-logs", is_flag=True, help="Log each request, a JSON object a line; never what it held.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on the one port.")
 @click.option("--drain", type=click.FloatRange(0, 600), default=0.0, help="Seconds of /ready: 503 before the end.")
+@click.option("--tls-cert", metavar="FILE", help="Speak TLS with this certificate chain, PEM.")
+@click.option("--tls-key", metavar="FILE", help="Its private key, PEM, without a password.")
+@click.option("--connections", type=click.IntRange(1), help="The most at once of a process; else what it may open.")
 def serve(
     names: tuple[str, ...],
     every: bool,
@@ -57,6 +60,9 @@ def serve(
     json_logs: bool,
     workers: int,
     drain: float,
+    tls_cert: str | None,
+    tls_key: str | None,
+    connections: int | None,
 ) -> None:
     """Run the scoring service of one model, or of several in one process, in the foreground.
 
@@ -64,6 +70,7 @@ def serve(
     unless SELFHEAL_AUTH=off.
     """
     from selfheal.serving import serve as run
+    from selfheal.serving.wire import Wire
     from selfheal.settings import Settings
 
     settings = Settings.from_env()
@@ -84,6 +91,7 @@ def serve(
         json_logs=json_logs,
         workers=workers,
         drain_s=drain,
+        wire=Wire(tls_cert, tls_key, connections),
         on_ready=ready,
     )
 

@@ -27,6 +27,7 @@ def standing(state: Record) -> list[str]:
         *_why(state["production"]),
         *_adapter(state["production"]),
         *_watch(state["watch"]),
+        *_shadow(state.get("shadow", ())),
         *_estimate(state.get("estimate")),
         *_false_heals(state.get("false_heals")),
         *_score(state.get("score")),
@@ -100,6 +101,18 @@ def _watch(watch: Record) -> Iterator[str]:
         yield f"  watch     {len(said)} of {watch['of']} windows: {_listed(said)}"
 
 
+def _shadow(shadows: Sequence[Record]) -> Iterator[str]:
+    """What scores beside it, and what that says."""
+    for one in shadows:
+        told = [f"version {one['version']}: {one['answers']} answers"]
+        if one["differs"] is not None:
+            gate = "" if one["promised"] is None else f" (the gate saw {one['promised']:.1%})"
+            told.append(f"{one['differs']:.1%} of decisions differ{gate}")
+        if one["of"]:
+            told.append(f"{one['agreeing']} of {one['of']} windows agree")
+        yield f"  shadow    {'; '.join(filter(None, [*told, one['fault'][:REASON]]))}"
+
+
 def _estimate(estimate: Record | None) -> Iterator[str]:
     """What accuracy to expect of the newest window without labels, or why nothing is said."""
     if estimate is None:
@@ -145,6 +158,8 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
+        if early := cycle.get("early"):
+            yield f"  {'':<8}       closed early: {early[:REASON]}"
         if revised := cycle.get("revision"):
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from selfheal.loop.context import Context
@@ -38,7 +38,7 @@ def decided(ctx: Context) -> Decision:
         text = f"{ref.rows} rows in {ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
         return Decision("too_few", (text,), needed=need, of=of)
     near = counted(ctx)
-    count = int(seen.alarm) + sum(bool(c["alarm"]) for c in near[max(0, len(near) - of + 1) :])
+    count = sum(_nominal(near, ref.index, seen.alarm)[-of:])
     reasons = tuple(f"{s.name}: {s.reason}" for s in seen.signals if s.alarm)
     if not seen.alarm:
         return Decision(*_quiet(seen), count=count, needed=need, of=of)
@@ -48,6 +48,26 @@ def decided(ctx: Context) -> Decision:
     held = _held(ctx)
     kind: Kind = "alarm" if held else "heal"
     return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
+
+
+def _nominal(near: Sequence[Mapping[str, Any]], index: int, alarm: bool) -> list[bool]:
+    """Whether each window alarmed, the one at hand last; one that was closed early and its rest are one."""
+    out: list[bool] = []
+    rest = None
+    for number, alarmed, early in [*((c["index"], bool(c["alarm"]), c.get("early")) for c in near), (index, alarm, "")]:
+        if number == rest:
+            out[-1] = out[-1] or alarmed
+        else:
+            out.append(alarmed)
+        rest = number + 1 if early else None
+    return out
+
+
+def _nominal_end(end: datetime, early: str, window: timedelta | None) -> datetime:
+    """Where a window would have ended had it not been closed early."""
+    if not early or window is None:
+        return end
+    return end + (datetime(1970, 1, 1, tzinfo=UTC) - end) % window
 
 
 def _quiet(seen: Inspection) -> tuple[Kind, tuple[str, ...]]:
@@ -79,8 +99,11 @@ def _held(ctx: Context) -> str:
     if baking:
         return baking
     cooldown = ctx.policy.heal.cooldown
-    last = next((datetime.fromisoformat(c["end"]) for c in reversed(ctx.cycles) if _was_healed(c)), None)
-    if last is not None and ctx.ref.end - last < cooldown:
+    healed, window = next((c for c in reversed(ctx.cycles) if _was_healed(c)), None), ctx.policy.monitor.window.duration
+    if healed is None:
+        return ""
+    last = _nominal_end(datetime.fromisoformat(healed["end"]), healed.get("early", ""), window)
+    if _nominal_end(ctx.ref.end, ctx.seen.early, window) - last < cooldown:
         return f"cooldown of {_words(cooldown)} since the heal of {last:%Y-%m-%d %H:%M} (event time)"
     return ""
 

@@ -175,6 +175,8 @@ def _become(ctx: Context, window: Window, result: HealResult) -> tuple[tuple[str
     like = like_of(ctx.ws, ctx.name, healed, result.diagnosis, window.frame, barred) if barred else None
     if like is not None:
         waits.append(f"a person: it predicts like version {like}, which was rolled back or withdrawn")
+    if result.decision == "promote" and (windows := ctx.policy.release.shadow_windows):
+        waits.append(f"{windows} windows of shadow answers that agree with the gate: release.shadow_windows")
     return words, [_release(ctx, "register a version and promote it", waits, "register a version"), *asks]
 
 

@@ -44,7 +44,8 @@ def inspect(ctx: Context) -> Context:
     source, ref, model = ctx.source, ctx.ref, ctx.model
     tally = source.tally(ref)
     faults = refused_rows(tally.refused, tally.used, source.says)
-    seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held)
+    early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end)
+    seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held, early=early)
     if ref.too_few:
         return replace(ctx, seen=seen)
     window = source.read(ref)

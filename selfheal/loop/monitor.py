@@ -21,6 +21,8 @@ from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
 from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sealed import seal
+from selfheal.loop.sentinels import tell_sentinel
+from selfheal.loop.shadows import compare_shadows
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
@@ -29,6 +31,7 @@ from selfheal.policy import Policy
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.reconciler import reconcile
+from selfheal.steering.shadowing import tell_shadows
 from selfheal.steering.stand import stand_of
 from selfheal.steering.workspace import Workspace
 from selfheal.table import WindowRef
@@ -77,7 +80,9 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         No such model.
     """
     try:
-        serving = load(ws, name, reconcile(ws, name).stand, until=until)
+        stand = reconcile(ws, name).stand
+        serving = load(ws, name, stand, until=until)
+        tell_shadows(ws, stand)
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return load(ws, name, until=until)
@@ -86,6 +91,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
             serving = load(ws, name, stand_of(ws, name), until=until)
+        serving = compare_shadows(serving)
         freed = free_waiting(serving)
         if freed is not None and freed.promoted:
             serving = load(ws, name, stand_of(ws, name), until=until)
@@ -155,3 +161,5 @@ def passes(
     judge_heals(serving)
     weigh(serving)
     forget_old(serving)
+    if serving.policy.monitor.sentinel or serving.ws.table.sentinels.plan(serving.name):
+        tell_sentinel(load(serving.ws, serving.name))

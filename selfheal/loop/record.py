@@ -110,6 +110,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "watch": None if watch is None else plain(asdict(watch)),
         "data_fault": list(faults(decision, heal)),
         "report": "",
+        **({"early": seen.early} if seen.early else {}),
     }
 
 

@@ -48,6 +48,8 @@ class Inspection:
         What accuracy to expect without labels, or why nothing is said; None when nothing was compared.
     latency
         p50 and p99 of the requests' milliseconds.
+    early
+        Why the window was closed early; empty where it was not.
     sample
         Up to 2,000 rows in model units, spread over the window: the yardstick's, if it is healthy.
     """
@@ -64,6 +66,7 @@ class Inspection:
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
     held: int | None = None
+    early: str = ""
 
     @property
     def alarm(self) -> bool:

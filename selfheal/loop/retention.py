@@ -67,6 +67,7 @@ def _forget(serving: Serving, now: datetime, before: datetime) -> Forgotten:
     evidence += [] if asked is None else _window(serving, asked.window)
     kept = [(ref.start, ref.end) for ref in evidence]
     done = table.retention.forget(table.schema(name), bound, kept, ROWS)
+    table.shadows.forget(table.schema(name), bound)
     if not done.more:
         intent = {"until": now.isoformat(), "before": bound.isoformat(), "reasons": ["log.keep"]}
         table.journal_note(name, RETENTION, intent, f"{done.rows} rows deleted", serving.ws.clock())

@@ -22,6 +22,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import serving_pointer
 from selfheal.steering.policies import POLICY, policy_of_record
+from selfheal.steering.shadowing import Compared
 from selfheal.steering.troubles import JOURNALED, troubles
 from selfheal.steering.trusts import lost_trust
 from selfheal.steering.waits import WAITS, held
@@ -44,7 +45,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, score,
-        patience, watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal, mlflow``;
+        patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts,
+        journal, mlflow``;
         JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
         the last window. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
@@ -110,6 +112,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             "of": record.policy.release.watch_windows,
             "verdicts": [verdict_of(c) for c in served],
         },
+        "shadow": _shadow(ws, name, versions, record.policy.release.shadow_windows),
         "quarantine": sorted(look.quarantined),
         "withdrawn": sorted(look.vetoed),
         "false_heals": standing_of_heals(ws, name, record.policy),
@@ -190,6 +193,19 @@ def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict
     return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
 
 
+def _shadow(ws: Workspace, name: str, versions: Sequence[VersionInfo], wanted: int) -> list[dict[str, Any]]:
+    """What scores beside the version that serves: answers so far, and what they say."""
+    counts, known = ws.table.shadows.counts(ws.table.schema(name)), ws.table.shadows.versions(name)
+    tags = {info.version: info.tags for info in versions}
+    told = {version: Compared.of(tags.get(version, {})) for version in sorted(known)}
+    return [
+        {"version": version, "answers": counts.get(version, 0), "agreeing": said.agreeing, "of": wanted}
+        | {"promised": said.promised if said.seen else None, "fault": said.fault}
+        | {"differs": said.windows[-1][2] if said.windows else None}
+        for version, said in told.items()
+    ]
+
+
 def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
     """What is wrong by the newest window; a heal of it that serves by now, after an answer say, has undone it."""
     heal, watch = newest.get("heal") or {}, newest.get("watch") or {}
@@ -240,6 +256,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
         "late": record.get("late", 0),
+        "early": record.get("early", ""),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,

@@ -20,6 +20,8 @@ from selfheal.rules import Rule
 
 _SINCE = (("keep", None), ("when_full", "answer"))
 """Keys of ``log`` that came later, each with its default."""
+_RELEASE_SINCE = (("shadow", 0.0), ("shadow_windows", 0))
+"""The same of ``release``."""
 
 
 class Policy(Section):
@@ -52,6 +54,11 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Policy:
+        if self.foreign is not None and self.monitor.sentinel:
+            raise ValueError(
+                "monitor.sentinel watches what `selfheal serve` answers, and these windows are read from log.from; "
+                "leave one of them out"
+            )
         if self.foreign is not None and self.monitor.window.rows is not None and self.foreign.columns.order is None:
             raise ValueError(
                 f"monitor.window is {self.monitor.window}, and rows of a log have no order of arrival of their own; "
@@ -110,6 +117,9 @@ class Policy(Section):
             content["log"] = {k: v for k, v in content["log"].items() if (k, v) not in _SINCE}
         if self.heal.false_heals == FALSE_HEALS:
             del content["heal"]["false_heals"]
+        content["release"] = {k: v for k, v in content["release"].items() if (k, v) not in _RELEASE_SINCE}
+        if not self.monitor.sentinel:
+            del content["monitor"]["sentinel"]
         if self.serve == Serve():
             del content["serve"]
         for rule in content["rules"]:

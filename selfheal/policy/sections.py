@@ -117,6 +117,15 @@ class Monitor(Section):
     )
     lateness: Duration = Field(dt.timedelta(minutes=1), description="how long a closed window waits for late rows")
     min_rows: int = Field(500, ge=1, description="fewer rows than this are joined with the next window")
+    sentinel: bool = Field(
+        False, description="the service watches the open window too, and has it closed early, once, where it is unusual"
+    )
+
+    @model_validator(mode="after")
+    def _cuts(self) -> Monitor:
+        if self.sentinel and self.window.rows is not None:
+            raise ValueError(f"sentinel: windows of {self.window} are never cut; write a duration such as window: 1h")
+        return self
 
 
 class Heal(Section):
@@ -171,6 +180,18 @@ class Release(Section):
         (), description='`["Fri 18:00 - Mon 06:00"]`: when the loop promotes and recalls nothing'
     )
     timezone: Zone = Field("UTC", description="the clock of `not_during`, an IANA name")
+    shadow: float = Field(0.0, ge=0, le=1, description="share of requests that versions in Staging score too")
+    shadow_windows: int = Field(
+        0, ge=0, le=48, description="windows whose shadow answers must agree with the gate before the loop promotes"
+    )
+
+    @model_validator(mode="after")
+    def _shadowed(self) -> Release:
+        if self.shadow_windows and not self.shadow:
+            raise ValueError(
+                f"shadow_windows {self.shadow_windows} can never be met: no request is shadowed; write shadow: 0.1"
+            )
+        return self
 
 
 class Serve(Section):

@@ -43,8 +43,11 @@ from selfheal.serving.openapi import VERSION, openapi
 from selfheal.serving.pages import Pages
 from selfheal.serving.requests import extent, parse
 from selfheal.serving.scoring import PATH, Extent, Read, Scoring
+from selfheal.serving.sentinel import Sentinel
+from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing
+from selfheal.serving.telemetry import Telemetry
 from selfheal.serving.watchdog import Reconciler
 from selfheal.table import InferenceTable
 
@@ -73,11 +76,16 @@ class ScoringApp:
         self.table = InferenceTable(config.database_url)
         self.source = Source(config, self.table)
         self.standing = Standing(self.source, reconciler)
-        self.log = LogWriter(self.table, config.model, config.queue_bytes, config.spill, config.spill_bytes)
-        self.metrics = Metrics()
         order = tuple(self.table.schema(config.model).dtypes)
-        self.scoring = Scoring(config, self.source, self.log, self.metrics, order)
-        self.pages = pages = Pages(config, self.source, self.log, self.metrics, self.standing)
+        self.sentinel = Sentinel(self.table, config.model, self.source, order)
+        kept = (config.queue_bytes, config.spill, config.spill_bytes)
+        self.log = LogWriter(self.table, config.model, *kept, self.sentinel.see)
+        self.metrics = Metrics()
+        self.shadow = Shadow(self.table, config.model, self.source)
+        self.scoring = Scoring(config, self.source, self.log, self.metrics, order, self.shadow)
+        self.pages = pages = Pages(
+            config, self.source, self.log, self.metrics, self.standing, self.shadow, self.sentinel
+        )
         model = f"/v2/models/{config.model}"
         routes = {
             PATH: Route("POST", "score", self._invocations),
@@ -98,6 +106,7 @@ class ScoringApp:
         if config.metrics_apart:
             del routes["/metrics"]
         self.routes: dict[str, Route] = routes
+        self.telemetry: Telemetry | None = None
         self.desk = Desk({PATH: self.scoring})
 
     def counters(self) -> ScoringApp:
@@ -117,6 +126,9 @@ class ScoringApp:
             status = await self._answer(path, scope, receive, send)
             known = path if path in self.routes else "other"
             self.metrics.answered(known, status)
+            if self.telemetry is not None:
+                more = {"model": self.config.model, "version": self.source.scorer.version, "rows": scope.get(ROWS, 0)}
+                self.telemetry.tell(scope, known, status, time.perf_counter() - began, **more)
             if _requests.isEnabledFor(logging.INFO):
                 ms = round((time.perf_counter() - began) * 1000, 3)
                 fields = {"path": known, "status": status, "ms": ms, "rows": scope.get(ROWS, 0), "key": scope.get(KEY)}
@@ -136,11 +148,13 @@ class ScoringApp:
         """Follow the pointer, log what is answered, be ready."""
         self.source.start()
         self.log.start()
+        self.shadow.start()
         self.pages.ready = True
 
     def close(self) -> None:
         """Stop following the pointer, commit what waits, close the connections."""
         self.source.close()
+        self.shadow.close()
         self.log.close()
         self.table.close()
 
@@ -186,6 +200,7 @@ class ScoringApp:
         frame = _frame(scope["query_string"])
         scored = await self.scoring.answer(scope, receive, *reader)
         await answer(send, 200, scored.told(frame))
+        self.shadow.offer(scored)
         return 200
 
     async def _infer(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -195,6 +210,7 @@ class ScoringApp:
         tensors = Tensors()
         scored = await self.scoring.answer(scope, receive, tensors.read, tensors_extent)
         await answer(send, 200, tensors.answer(self.config.model, scored))
+        self.shadow.offer(scored)
         return 200
 
     async def _server(self, scope: Message, receive: Receive, send: Send) -> int:

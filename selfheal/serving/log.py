@@ -56,8 +56,8 @@ class LogWriter:
         that one large request is not lost beside an empty queue.
     spill
         Folder for rows that the database does not have yet; without it a kill loses them.
-    spill_bytes
-        Bytes that the folder may hold.
+    spill_bytes, watch
+        Bytes that the folder may hold; what is shown rows that were committed, in the log's thread.
 
     Attributes
     ----------
@@ -72,9 +72,10 @@ class LogWriter:
         capacity: int,
         spill: Path | None = None,
         spill_bytes: int = SPILL_BYTES,
+        watch: Callable[[list[Row]], object] = len,
     ) -> None:
         self.state = LogState()
-        self._table, self._model, self._capacity = table, model, capacity
+        self._table, self._model, self._capacity, self._watch = table, model, capacity, watch
         self._waiting_bytes = 0
         self._spill = None if spill is None else Spill(spill, spill_bytes)
         self._spill_due = 0.0
@@ -394,3 +395,4 @@ class LogWriter:
             return
         self.state.written += len(rows)
         tell(group, True)
+        self._watch(rows)

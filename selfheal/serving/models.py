@@ -19,6 +19,7 @@ from selfheal.serving.inference import SERVER
 from selfheal.serving.metrics import merged
 from selfheal.serving.openapi import VERSION
 from selfheal.serving.pages import PROMETHEUS
+from selfheal.serving.telemetry import Telemetry
 from selfheal.serving.watchdog import Reconciler
 
 PREFIX = "/models/"
@@ -33,12 +34,18 @@ class ModelsApp:
     ----------
     apps
         One a model, by name.
+
+    Attributes
+    ----------
+    connections
+        The most that may be open at once; None: no bound.
     """
 
     def __init__(self, apps: Sequence[ScoringApp]) -> None:
         self.apps = {app.config.model: app for app in apps}
         self._first = next(iter(self.apps.values()))
         self._only_counters = False
+        self.connections: int | None = None
         scorings = {f"{PREFIX}{name}/invocations": app.scoring for name, app in self.apps.items()}
         self.desk = Desk(scorings | ({"/invocations": self._first.scoring} if len(self.apps) == 1 else {}))
 
@@ -67,6 +74,16 @@ class ModelsApp:
         except StatusError as error:
             code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}.get(error.status, "BAD_REQUEST")
             await answer(send, error.status, error_body(code, str(error)), *error.headers)
+
+    def crowded(self) -> None:
+        """Count a connection that was refused, there being as many as may be."""
+        self._first.metrics.answered("other", 503)
+
+    def tell(self, telemetry: Telemetry | None) -> None:
+        """Tell of every request; then none takes the short way, where nobody would see it."""
+        self.desk.all_go_on = telemetry is not None
+        for app in self.apps.values():
+            app.telemetry = telemetry
 
     def leave(self) -> None:
         """Say that requests should be sent elsewhere."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.http import Message, Receive, Send, answer, answer_text
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics, gauges, refused
+from selfheal.serving.sentinel import Sentinel
+from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.standing import Standing, complaints
 
@@ -29,9 +32,17 @@ class Pages:
     """
 
     def __init__(
-        self, config: ServingConfig, source: Source, log: LogWriter, metrics: Metrics, standing: Standing
+        self,
+        config: ServingConfig,
+        source: Source,
+        log: LogWriter,
+        metrics: Metrics,
+        standing: Standing,
+        shadow: Shadow,
+        sentinel: Sentinel,
     ) -> None:
         self._config, self._source, self._log = config, source, log
+        self._shadow, self._sentinel = shadow, sentinel
         self._metrics, self.standing = metrics, standing
         self.ready = False
 
@@ -92,6 +103,7 @@ class Pages:
                 "rows_torn": log.torn,
                 "spill_bytes": log.spill_bytes,
             },
+            "shadow": {"versions": self._shadow.versions, **asdict(self._shadow.state)},
         }
 
     def complaints(self) -> list[str]:
@@ -108,7 +120,16 @@ class Pages:
         source = self._source
         text = self._metrics.text(self._config.model, source.scorer.version, source.age, source.swaps, self._log.state)
         text += refused(self._config.model, self._log.refusals.totals)
-        faults = [("degraded", "gauge", bool(self.complaints())), *self.standing.gauges()]
+        shadow = self._shadow.state
+        faults = [
+            ("degraded", "gauge", bool(self.complaints())),
+            *self.standing.gauges(),
+            ("shadow_versions", "gauge", len(self._shadow.scorers)),
+            ("shadow_rows_total", "counter", shadow.rows),
+            ("shadow_rows_dropped_total", "counter", shadow.dropped),
+            ("sentinel_ratio", "gauge", round(self._sentinel.ratio, 4)),
+            ("sentinel_cuts_total", "counter", self._sentinel.cuts),
+        ]
         text += gauges(self._config.model, faults)
         label, worker = f'{{model="{self._config.model}"', self._config.worker
         return text if worker is None else text.replace(label, f'{label},worker="{worker}"')

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import torch
@@ -26,7 +26,9 @@ from selfheal.serving.keys import keys_for
 from selfheal.serving.lines import write_json_lines
 from selfheal.serving.models import create_models
 from selfheal.serving.protocol import BoundedProtocol
+from selfheal.serving.telemetry import telemetry_of
 from selfheal.serving.watchdog import Reconciler
+from selfheal.serving.wire import Wire
 from selfheal.serving.workers import Fleet
 from selfheal.settings import Settings
 from selfheal.table import InferenceTable
@@ -35,6 +37,7 @@ FETCH_S = 120.0
 """How long the start waits for the reconciler to fetch the base: importing MLflow alone takes 10-20 s on a busy box."""
 PACE = (700, 10, 10)
 """When the garbage collector looks: Python's own numbers."""
+PLAIN = Wire()
 BACKLOG = 2048
 """Connections that wait while no worker takes them: uvicorn's own."""
 
@@ -51,6 +54,7 @@ def serve(
     reconcile: bool = True,
     workers: int = 1,
     drain_s: float = 0.0,
+    wire: Wire = PLAIN,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a model, or several, until SIGINT or SIGTERM.
@@ -72,6 +76,8 @@ def serve(
         the others' follow.
     drain_s
         Seconds for which /ready says 503, and requests are still answered, before the end.
+    wire
+        TLS, and how many connections; each worker has as many.
     on_ready
         Called with the service's URL once it answers.
 
@@ -82,10 +88,11 @@ def serve(
     RefusedError
         Other machines may reach ``host``, and no keys are set.
     InputError
-        Keys that are set can't be read.
+        Keys that are set, or the certificate, can't be read.
     UnavailableError
         A port is taken, or the database or the base cannot be reached.
     """
+    wire.check()
     here = settings or Settings.from_env()
     names = [model] if isinstance(model, str) else list(dict.fromkeys(model))
     configs = configured(names, here, host, event_clock, metrics_port is not None)
@@ -97,14 +104,14 @@ def serve(
         reconciler = stack.enter_context(_reconciling(names, here, reconcile))
         for config in configs:
             _wait_for_base(config, FETCH_S if reconcile else 0.0)
-        url = f"http://{host}:{bound.getsockname()[1]}"
+        url = f"{wire.scheme}://{host}:{bound.getsockname()[1]}"
         ready = (lambda: None) if on_ready is None else (lambda: on_ready(url))
         if workers == 1:
-            run(configs, reconciler, bound, next(iter(apart), None), json_logs, drain_s, ready)
+            run(configs, reconciler, bound, next(iter(apart), None), json_logs, drain_s, ready, wire)
             return
         bound.listen(BACKLOG)
         told = {"models": names, "host": host, "event_clock": event_clock, "json_logs": json_logs, "drain_s": drain_s}
-        Fleet(told, workers, bound, apart, here.environ()).run(ready)
+        Fleet(told | {"wire": asdict(wire)}, workers, bound, apart, here.environ()).run(ready)
 
 
 def configured(
@@ -129,16 +136,21 @@ def run(
     json_logs: bool,
     drain_s: float,
     on_ready: Callable[[], object],
+    wire: Wire = PLAIN,
 ) -> None:
     """Serve in this process on sockets that are bound, until SIGINT or SIGTERM."""
     if json_logs:
         write_json_lines()
     torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
     app = create_models(configs, reconciler)
-    server = DrainingServer(_settled(app, "on", json_logs), app.leave, drain_s)
+    app.connections, telemetry = wire.most, telemetry_of(os.environ)
+    app.tell(telemetry)
+    server = DrainingServer(_settled(app, "on", json_logs, wire), app.leave, drain_s)
     with ExitStack() as stack:
+        if telemetry is not None:
+            stack.callback(telemetry.close)
         if apart is not None:
-            counters = uvicorn.Server(_settled(app.counters(), "off", json_logs))
+            counters = uvicorn.Server(_settled(app.counters(), "off", json_logs, wire))
             threading.Thread(target=counters.run, kwargs={"sockets": [apart]}, daemon=True).start()
             stack.callback(setattr, counters, "should_exit", True)
         # What was imported stays: the collector need not walk half a million objects between requests.
@@ -150,7 +162,7 @@ def run(
             server.run(sockets=[bound])
 
 
-def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool) -> uvicorn.Config:
+def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool, wire: Wire) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -162,6 +174,8 @@ def _settled(app: Any, lifespan: Literal["on", "off"], json_logs: bool) -> uvico
         log_level="warning",
         log_config=None if json_logs else uvicorn.config.LOGGING_CONFIG,
         timeout_graceful_shutdown=10,
+        ssl_certfile=wire.cert,
+        ssl_keyfile=wire.key,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import cast
+from typing import Protocol, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -31,8 +31,15 @@ _ODD = frozenset((b"content-type", b"expect", b"transfer-encoding", b"upgrade", 
 """Headers with which a request goes uvicorn's way; a content type that is JSON's is none."""
 
 
+class Crowded(Protocol):
+    """An application that takes so many connections, and not more."""
+
+    def crowded(self) -> None:
+        """One more was refused."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on headers (431) and on the time that a request may take to arrive (408)."""
+    """uvicorn's protocol with bounds on connections (503), headers (431) and how long a request may come (408)."""
 
     _head: int | None = 0
     """Bytes of the request that is being read, while its headers are not complete."""
@@ -55,6 +62,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, transport))
         self._body = b""
         self._desk: Desk | None = getattr(self.app, "desk", None)
+        most = getattr(self.app, "connections", None)
+        if most is not None and len(self.connections) > most:
+            cast(Crowded, self.app).crowded()
+            self._refuse(503, b"Service Unavailable", f"{most} connections are open, and no more are taken; try again")
+            return
         self._due = self.loop.time() + SEND_S
         self.loop.call_later(min(self.timeout_keep_alive, SEND_S), self._look)
 
@@ -175,7 +187,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_at(soon if self._due is None else min(soon, self._due), self._look)
 
     def _refuse(self, status: int, phrase: bytes, words: str) -> None:
-        body = msgspec.json.encode(error_body("BAD_REQUEST", words))
+        code = "TEMPORARILY_UNAVAILABLE" if status == 503 else "BAD_REQUEST"
+        body = msgspec.json.encode(error_body(code, words))
         lines = (b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close")
         self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n\r\n%s" % (status, phrase, b"\r\n".join(lines), body))
         self.transport.close()

@@ -42,7 +42,7 @@ class Rounds:
         self._fetched = ("", "")
         self._said = self._beaten = ""
         self._told: set[str] = set()
-        self._due = 0.0
+        self._due = self._shadows_due = 0.0
 
     def go(self) -> None:
         """One round; whatever fails is said once and tried again by the next."""
@@ -55,13 +55,17 @@ class Rounds:
     def _look(self) -> str:
         """Settle the stages; why Production can't be served, or empty."""
         from selfheal.steering.reconciler import reconcile
+        from selfheal.steering.shadowing import tell_shadows
 
         try:
             pointer = self.ws.table.pointer(self.model)
             if pointer is not None and (pointer.base_digest, pointer.base_manifest) != self._fetched:
                 self.ws.registry.base_dir(self.model, pointer.base_version)
                 self._fetched = (pointer.base_digest, pointer.base_manifest)
-            reconcile(self.ws, self.model)
+            stand = reconcile(self.ws, self.model).stand
+            if time.monotonic() >= self._shadows_due:
+                tell_shadows(self.ws, stand)
+                self._shadows_due = time.monotonic() + BEAT_S
         except (ArtifactError, NotFoundError) as error:
             return str(error)
         return ""

@@ -20,6 +20,7 @@ from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
 from selfheal.serving.requests import Reading, Request, parse
 from selfheal.serving.scorer import Scorer
+from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
 from selfheal.serving.terms import Terms
@@ -74,9 +75,16 @@ class Scoring:
     """Reads, scores and logs requests of one model."""
 
     def __init__(
-        self, config: ServingConfig, source: Source, log: LogWriter, metrics: Metrics, order: tuple[str, ...]
+        self,
+        config: ServingConfig,
+        source: Source,
+        log: LogWriter,
+        metrics: Metrics,
+        order: tuple[str, ...],
+        shadow: Shadow,
     ) -> None:
         self._config, self._source, self._log, self._metrics = config, source, log, metrics
+        self.shadow = shadow
         self._order = order  # the table's columns, which may be ordered otherwise than a later base's own
         self._large = 0
 

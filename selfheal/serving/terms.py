@@ -23,16 +23,22 @@ class Terms:
         Whether columns that the model does not have are left out, and not refused.
     refuses
         Whether rows that can't be logged are not answered either.
+    shadow
+        Share of requests that versions in Staging score too.
+    sentinel
+        Whether the open window is watched here.
     """
 
     ignores: bool = False
     refuses: bool = False
+    shadow: float = 0.0
+    sentinel: bool = False
 
     @classmethod
     def of(cls, policy: Policy) -> Terms:
         """The part of a policy that the service goes by."""
         full = policy.log is not None and policy.log.when_full == "refuse"
-        return cls(policy.serve.extra_columns == "ignore", full)
+        return cls(policy.serve.extra_columns == "ignore", full, policy.release.shadow, policy.monitor.sentinel)
 
 
 class PolicyFile:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from selfheal.errors import SelfhealError
 from selfheal.serving.process import configured, run, terminable
+from selfheal.serving.wire import Wire
 from selfheal.serving.workers import end_with
 from selfheal.settings import Settings
 
@@ -33,6 +34,7 @@ if __name__ == "__main__":
                 json_logs=told["json_logs"],
                 drain_s=told["drain_s"],
                 on_ready=lambda: os.write(pipe, b"."),
+                wire=Wire(**told.get("wire", {})),
             )
         except SelfhealError as error:
             sys.exit(f"error: {error}")

@@ -18,9 +18,10 @@ from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import reconcile
+from selfheal.steering.shadowing import unshadowed
 from selfheal.steering.stages import promote
 from selfheal.steering.trusts import asks_first, lost_trust
-from selfheal.steering.waits import Released, kept_for_people, put_in, wait
+from selfheal.steering.waits import Order, Released, hold_for_shadow, kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
 
 ASKS = "asks"
@@ -56,6 +57,9 @@ def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
     if waits:
         return wait(ws, name, version, waits)
     reason = f"{info.lineage.diagnosis or 'healed'}: {info.summary}"[:1000]
+    look = last_look(ws, name) or Look()
+    if info.lineage.parent == look.settled and (lack := unshadowed(policy, info, look)):
+        return hold_for_shadow(ws, name, info, Order("promote", FLOW, look.settled, look.swap, reason), lack)
     return put_in(ws, name, version, FLOW, over=info.lineage.parent, reason=reason)
 
 

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from selfheal.errors import HeldError, RefusedError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
-from selfheal.steering.actors import AUDIT
+from selfheal.steering.actors import AUDIT, FLOW
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
+from selfheal.steering.shadowing import unshadowed
 from selfheal.steering.stages import promote
 from selfheal.steering.trusts import asks_first
 from selfheal.steering.workspace import Workspace
@@ -103,11 +104,14 @@ def release_held(
 ) -> Released | None:
     """Carry out the newest order that stands; those that are void are dropped. None where nothing was held.
 
+    One whose shadow answers do not agree yet does not keep an older one waiting.
+
     Raises
     ------
     SelfhealError
         What :func:`~selfheal.steering.stages.promote` raises where a store is away; the order stands.
     """
+    waiting = None
     for info in sorted(versions, key=lambda info: -info.version):
         order = order_of(info)
         if order is None:
@@ -115,6 +119,9 @@ def release_held(
         void = _void(info, order, look) or kept_for_people(policy)
         if order.actor != AUDIT and not order.reason.startswith(PROVEN):
             void = void or asks_first(ws, name)
+        if not void and (lack := _unshadowed(policy, info, order, look)):
+            waiting = waiting or hold_for_shadow(ws, name, info, order, lack)
+            continue
         if not void:
             done = put_in(ws, name, info.version, order.actor, over=order.over, reason=order.reason, kind=order.kind)
             if done.promoted:
@@ -123,13 +130,31 @@ def release_held(
         ws.registry.set_tag(name, info.version, HELD, "")
         ws.registry.set_tag(name, info.version, WAITS, void)
         _log.warning("%s: version %d is not released any more: %s", name, info.version, void)
-    return None
+    return waiting
 
 
 def order_of(info: VersionInfo) -> Order | None:
     """The order of a version that waits; None for any other."""
     text = info.tags.get(HELD, "")
     return Order(**json.loads(text)) if text and info.stage != PRODUCTION else None
+
+
+def _unshadowed(policy: Policy, info: VersionInfo, order: Order, look: Look) -> str:
+    """What the gate's own decision waits for; see :func:`~selfheal.steering.shadowing.unshadowed`."""
+    proven = order.kind != "promote" or order.actor != FLOW or order.reason.startswith(PROVEN)
+    return "" if proven else unshadowed(policy, info, look)
+
+
+def hold_for_shadow(ws: Workspace, name: str, info: VersionInfo, order: Order, why: str) -> Released:
+    """Keep an order until shadow answers agree; journaled once, however far they have come."""
+    text = json.dumps(asdict(order), ensure_ascii=False)
+    if info.tags.get(HELD) != text:
+        intent = {"version": info.version, "actor": order.actor, "reasons": [f"waits for {why}"]}
+        ws.table.journal_note(name, HELD, intent, "waits", ws.clock())
+        ws.registry.set_tag(name, info.version, HELD, text)
+    if info.tags.get(WAITS) != why:
+        ws.registry.set_tag(name, info.version, WAITS, why)
+    return Released(info.version, False, f"version {info.version} waits for {why}")
 
 
 def _void(info: VersionInfo, order: Order, look: Look) -> str:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError
 from selfheal.policy import WindowSpec
-from selfheal.table.schema import CYCLES, LABELS, ModelSchema
+from selfheal.table.schema import CUTS, CYCLES, LABELS, ModelSchema
 from selfheal.table.values import EARLIEST, LATEST, duration_us, from_us, to_json, to_us
 from selfheal.table.windows import Span, WindowRef, join_windows
 from selfheal.table.writers import settled
@@ -32,7 +32,10 @@ def plan_windows(
     """
     mark = newest_bounds(connection, schema.model)
     if spec.duration is not None:
-        fresh = _by_time(connection, schema, duration_us(spec.duration), mark.end, horizon, min_rows)
+        length = duration_us(spec.duration)
+        fresh = _by_time(connection, schema, length, mark.end, horizon, min_rows)
+        after = fresh[-1]["end_us"] if fresh else mark.end
+        fresh += _cut_short(connection, schema, length, after, horizon, min_rows)
     elif spec.rows is not None:
         fresh = _by_rows(connection, schema, spec.rows, (mark.end, mark.seq), horizon, min_rows)
     else:
@@ -85,6 +88,31 @@ def _by_time(
         )
         for span in join_windows(counts, closed=closed, min_rows=min_rows)
     ]
+
+
+def _cut_short(
+    connection: sa.Connection, schema: ModelSchema, length: int, after: int | None, horizon: int, min_rows: int
+) -> list[dict[str, Any]]:
+    """The open window up to where it was asked to be closed, if it holds enough rows by then; else none.
+
+    Parameters
+    ----------
+    after
+        Where the windows before it end, µs; what was to be joined with it is in it.
+    """
+    number, time = horizon // length, schema.table.c.event_time
+    here = (CUTS.c.model == schema.model) & (CUTS.c.start_us == number * length) & (CUTS.c.cut_us <= horizon)
+    cut = connection.execute(sa.select(CUTS.c.cut_us).where(here)).scalar()
+    if cut is None or (after is not None and after >= cut):
+        return []
+    since = _FIRST if after is None else max(after, _FIRST)
+    inside = sa.select(sa.func.min(time), sa.func.count()).where(time >= since, time < cut)
+    first, rows = connection.execute(inside).one()
+    if rows < max(min_rows, 1):
+        return []
+    base = int(first) // length
+    start = base * length if after is None else max(base * length, after)
+    return [bounds_of(Span(base, number, int(rows), False), start, int(cut))]
 
 
 def _by_rows(

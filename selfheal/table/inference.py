@@ -27,6 +27,8 @@ from selfheal.table.outbox import Outbox
 from selfheal.table.refusals import Refusals
 from selfheal.table.retention import Retention
 from selfheal.table.schema import MODELS, ModelSchema, keep_schema, model_schema, schema_from_row
+from selfheal.table.sentinels import Sentinels
+from selfheal.table.shadows import Shadows
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
@@ -56,6 +58,8 @@ class InferenceTable:
         self.chain = Chain(self._database)
         self.glance = Glance(self._database)
         self.outbox = Outbox(self._database)
+        self.shadows = Shadows(self._database)
+        self.sentinels = Sentinels(self._database)
         self._schemas: dict[str, ModelSchema] = {}
 
     def __reduce__(self) -> tuple[type[InferenceTable], tuple[str, bool]]:

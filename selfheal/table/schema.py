@@ -130,6 +130,31 @@ FREEZES = sa.Table(
     sa.Column("since", sa.BigInteger, nullable=False),  # by the database's clock
     sa.Column("until", sa.BigInteger),  # the same; NULL: until it is lifted
 )
+SHADOWED = sa.Table(
+    "shadowed",  # versions that score beside what serves; their answers are in shadow_<model>
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("base_digest", sa.Text, nullable=False),
+    sa.Column("base_manifest", sa.Text, nullable=False),
+    sa.Column("adapter", sa.LargeBinary, nullable=False),
+    sa.Column("adapter_digest", sa.Text, nullable=False),
+)
+SENTINELS = sa.Table(
+    "sentinels",  # what a service holds the rows of an open window against
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("plan", sa.Text, nullable=False),
+)
+CUTS = sa.Table(
+    "cuts",  # windows of time that are closed early, by their nominal start
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("start_us", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("cut_us", sa.BigInteger, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("told", sa.Boolean, nullable=False),  # whether a monitor run was started for it
+)
 REFUSED = sa.Table(
     "refused",
     METADATA,

@@ -82,6 +82,24 @@ def test_late_runs_collapse_into_the_one_that_is_at_work(ws: Workspace) -> None:
         assert (drop_late(str(key), str(late[0])), drop_late(None, None)) == (0, 0)
 
 
+@pytest.mark.usefixtures("prefect")
+def test_a_run_is_started_at_once_for_a_window_that_is_closed_early(ws: Workspace) -> None:
+    from prefect import get_client
+
+    from flows.deployments import deployments
+    from flows.early import start_due
+
+    key = deployments({NAME: timedelta(hours=1)})[0].apply()
+    now, hour = datetime.now(UTC), 3_600_000_000
+    start = int(now.timestamp() * 1e6) // hour * hour
+    assert start_due(ws, [NAME], now) == []
+    assert ws.table.sentinels.ask(ws.table.schema(NAME), start, start + 5, 0, "data: x")
+    assert start_due(ws, [NAME], now + timedelta(hours=1)) == [NAME]
+    assert start_due(ws, [NAME], now + timedelta(hours=1)) == [], "once"
+    with get_client(sync_client=True) as client:
+        assert [run.deployment_id for run in client.read_flow_runs(limit=1)] == [key]
+
+
 def test_the_file_is_written_from_the_policies_and_left_to_whoever_edits_it(tmp_path, monkeypatch, capsys) -> None:
     from flows.__main__ import main
 

@@ -59,6 +59,19 @@ def history(*alarms: bool, first: int = 0) -> list[dict[str, Any]]:
     return [cycle(first + i, alarm) for i, alarm in enumerate(alarms)]
 
 
+def test_a_window_that_was_closed_early_and_its_rest_are_one():
+    early = cycle(1, True, early="data: x", end=(START + 1.5 * HOUR).isoformat())
+    assert decided(looked(2, True, [cycle(0, False), early])).count == 1
+    assert decided(looked(3, True, [early, cycle(2, True)])).kind == "heal"
+    assert decided(looked(4, True, [cycle(0, True), early, cycle(2, False), cycle(3, False)])).count == 2
+    after = [cycle(0, True), cycle(1, True, early="x", heal={"failure": ""}, end=(START + 1.5 * HOUR).isoformat())]
+    rule = policy(cooldown="61m")
+    assert "cooldown" in decided(looked(2, True, after, rule=rule)).reasons[-1], (
+        "an hour, by the clock of whole windows"
+    )
+    assert decided(looked(2, True, after, rule=policy(cooldown="60m"))).kind == "heal"
+
+
 @pytest.mark.parametrize(
     ("before", "now", "kind"),
     [

@@ -255,12 +255,14 @@ def _value(raw: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def answering(app: Any, lifespan: str = "off") -> Iterator[Service]:
+def answering(app: Any, lifespan: str = "off", **more: Any) -> Iterator[Service]:
     """An application in a thread of this process."""
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(app, http=BoundedProtocol, loop="asyncio", ws="none", lifespan=lifespan, log_level="warning")
+        uvicorn.Config(
+            app, http=BoundedProtocol, loop="asyncio", ws="none", lifespan=lifespan, log_level="warning", **more
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
