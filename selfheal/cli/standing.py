@@ -129,9 +129,11 @@ def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
     newest = sorted(versions, key=lambda v: -v["version"])
     shown = [v for place, v in enumerate(newest) if place < ARCHIVED_SHOWN or v["stage"] != "Archived"]
+    several = len({v.get("base") for v in versions}) > 1
     for position, version in enumerate(shown):
         title = "versions" if position == 0 else ""
-        notes = [version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
+        base = several and f"base {version['base']}"
+        notes = [base, version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
         kept = "; ".join(n for n in notes if n)
         yield f"  {title:<8}  {version['version']:>3}  {version['stage']:<10}  {kept}".rstrip()
     if len(newest) > len(shown):
@@ -146,6 +148,8 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
         if revised := cycle.get("revision"):
+        if strange := cycle.get("strange"):
+            yield f"  {'':<8}       without {strange} rows that the base before answered"
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"
 

@@ -36,6 +36,8 @@ def decided(ctx: Context) -> Decision:
         return Decision("data_fault", seen.problems, needed=need, of=of)
     if ref.too_few:
         text = f"{ref.rows} rows in {ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
+        if seen.strange:
+            text += f"; another base answered {seen.strange} more, before the base was changed"
         return Decision("too_few", (text,), needed=need, of=of)
     near = counted(ctx)
     count = int(seen.alarm) + sum(bool(c["alarm"]) for c in near[max(0, len(near) - of + 1) :])

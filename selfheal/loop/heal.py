@@ -44,6 +44,10 @@ def heal_window(ws: Workspace, name: str, ref: WindowRef, *, limit: float = LIMI
     ctx = load(ws, name).at(ref)
     if ctx.source.read(ref, 1).frame.empty:
         raise InputError(f"window {ref.index} of {name!r} holds no rows any more (log.keep); choose a later one")
+    if ctx.sampled()[0].frame.empty:
+        raise InputError(
+            f"window {ref.index} of {name!r} was answered by another base than the one that serves; choose a later one"
+        )
     healed = heal(ctx, limit=limit).healed
     assert healed is not None  # noqa: S101  what heal adds
     return healed
@@ -145,7 +149,7 @@ def _own_labels(ctx: Context, window: Window) -> list[tuple[pd.DataFrame, pd.Ser
     """The window's labelled rows that its sample left out."""
     if ctx.ref.rows <= SAMPLE_ROWS:
         return []
-    known = ctx.source.labelled(ctx.ref)
+    known = ctx.own(ctx.source.labelled(ctx.ref))
     others = ~known.frame.index.isin(window.frame.index)
     return [(known.frame[others], known.labels[others])] if others.any() else []
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from selfheal.drift.guards import guards, refused_rows
 from selfheal.drift.yardstick import thinned
-from selfheal.loop.context import SAMPLE_ROWS, YARDSTICK_WINDOWS, Context
+from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.expected import JUDGED, expected
 from selfheal.loop.records import Inspection
 from selfheal.table import Window, spread
@@ -47,10 +47,17 @@ def inspect(ctx: Context) -> Context:
     seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held)
     if ref.too_few:
         return replace(ctx, seen=seen)
-    window = source.read(ref)
+    whole = source.read(ref)
+    window = ctx.own(whole)
+    if strange := len(whole.frame) - len(window.frame):
+        seen, kept = replace(seen, strange=strange), len(window.frame)
+        ref = replace(ref, rows=kept, too_few=kept < ctx.policy.monitor.min_rows)
+        ctx = replace(ctx, ref=ref, seen=seen)
+        if ref.too_few:
+            return ctx
     if window.frame.empty:  # not one of its rows can be used
         return replace(ctx, seen=replace(seen, problems=seen.problems or tuple(guards(window.frame, model))))
-    recent = ctx.ws.table.recent(ctx.name, YARDSTICK_WINDOWS)
+    recent = ctx.healthy()
     accuracy, labelled = accuracy_of(window, model)
     took = source.latencies(ref)
     p50, p99 = np.percentile(took, [50, 99]) if len(took) else (np.nan, np.nan)

@@ -102,6 +102,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "signals": [plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else plain(seen.report.values),
         "drifted": [] if seen.report is None else list(seen.report.drifted),
+        "strange": seen.strange,
         "accuracy": None if math.isnan(seen.accuracy) else seen.accuracy,
         "labelled": seen.labelled,
         "estimate": as_entry(seen.estimate),

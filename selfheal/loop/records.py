@@ -34,6 +34,8 @@ class Inspection:
         Rows of its time that the service refused: no window holds them.
     held
         Rows that the window held when it was read; None where late ones are not counted.
+    strange
+        Rows that another base answered: the window is judged without them.
     failed
         Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
@@ -64,6 +66,7 @@ class Inspection:
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
     held: int | None = None
+    strange: int = 0
 
     @property
     def alarm(self) -> bool:

@@ -95,6 +95,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             "previous": look.previous,
             **_settled(journal, look, pointer),
             "base_digest": pointer.base_digest,
+            "base_version": pointer.base_version,
         },
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
@@ -224,6 +225,7 @@ def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
         "stage": info.stage,
         "diagnosis": info.lineage.diagnosis,
         "changed_part": info.tags.get("changed_part", ""),
+        "base": info.base_version,
         "parent": info.tags.get("parent", ""),
         "window": info.tags.get("window", ""),
         "created": info.created.isoformat(),
@@ -242,6 +244,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         "late": record.get("late", 0),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
+        "strange": record.get("strange", 0),
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
     }

@@ -181,8 +181,9 @@ def labelled_since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.
     source, table, name = serving.source, serving.ws.table, serving.name
     found: list[tuple[pd.DataFrame, pd.Series]] = []
     while (index := source.first_labelled(first)) is not None:
-        if usable(table.cycle(name, index)):
-            window = source.labelled(table.window(name, index))
+        cycle = table.cycle(name, index)
+        if usable(cycle) and cycle.get("version") not in serving.others:
+            window = serving.labelled(index)
             found.append((window.frame, window.labels))
         if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
             break
@@ -194,5 +195,5 @@ def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
     """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
     source, near = ctx.source, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
     known = sorted(source.labelled_windows(near))[-BEFORE:]
-    found = [source.labelled(ctx.ws.table.window(ctx.name, index)) for index in known]
+    found = [ctx.labelled(index) for index in known]
     return tuple((window.frame, window.labels) for window in found)

@@ -268,5 +268,5 @@ def pointer_of(
 def _words(name: str, version: int, stage: str, base_version: int, new: bool) -> str:
     if not new:
         return f"{name}: this base was already adopted (base {base_version}, version {version}, {stage}); nothing new"
-    where = "serves" if stage == "Production" else "waits in Staging; move it to Production to serve it"
+    where = "serves" if stage == "Production" else f"waits in Staging; to serve it: selfheal promote {name} {version}"
     return f"{name}: adopted as base {base_version}; version {version} (identity adapter) {where}"

@@ -19,7 +19,7 @@ from selfheal.steering.actors import is_loop
 from selfheal.steering.leases import StagesLease
 from selfheal.steering.look import ARCHIVED, PRODUCTION, STAGING, Look
 from selfheal.steering.models import verified
-from selfheal.steering.stand import Stand, means
+from selfheal.steering.stand import Stand, means, of_other_bases
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
@@ -136,6 +136,7 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     """
     ws = lease.ws
     pointer = pointer_to(ws, stand, change.to, pinned=change.pin)
+    change = _with_base(change, stand.pointer, pointer)
     intent = {"change": change.to_json(), "before": before.to_json()}
     begin = ws.table.freezes.begin if change.is_of_loop else ws.table.journal_begin
     if change.alarm:
@@ -158,6 +159,7 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
     stages = _move(lease, entry, change, before)
     look = change.settled(before, stages, entry.id, stand.names)
+    look = replace(look, others=of_other_bases(stand.versions, look.settled))
     lease.renew()
     if pointer != stand.pointer:
         ws.table.set_pointer(lease.model, pointer)
@@ -244,6 +246,14 @@ def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None
         if version in look.stages:
             with suppress(NotFoundError):  # deleted meanwhile
                 registry.set_tag(lease.model, version, QUARANTINE_TAG, text)
+
+
+def _with_base(change: Change, before: Pointer | None, after: Pointer) -> Change:
+    """The change, with what it means for the base: that its windows and facts begin anew should surprise nobody."""
+    if before is None or not before.base_manifest or before.base_manifest == after.base_manifest:
+        return change
+    said = f"from base {before.base_version} to base {after.base_version}: its windows and facts are its own"
+    return replace(change, reason="; ".join(filter(None, (change.reason, said))))
 
 
 def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Pointer:

@@ -284,10 +284,10 @@ class InferenceTable:
         with self._database.read() as connection:
             return cycles.processed(connection, model)
 
-    def recent(self, model: str, windows: int = 6) -> list[pd.DataFrame]:
-        """Samples of the last healthy windows, oldest first."""
+    def recent(self, model: str, windows: int = 6, among: Collection[int] | None = None) -> list[pd.DataFrame]:
+        """Samples of the last healthy windows, oldest first; of those with an index in ``among``, if that is given."""
         with self._database.read() as connection:
-            return samples.recent(connection, model, windows)
+            return samples.recent(connection, model, windows, among)
 
     # Journal
 

@@ -43,11 +43,14 @@ def _newest(model: str, kind: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
     return newest.order_by(SAMPLES.c.window_index.desc()).limit(SAMPLES_KEPT)
 
 
-def recent(connection: sa.Connection, model: str, windows: int) -> list[pd.DataFrame]:
-    """The newest healthy samples, oldest first."""
+def recent(
+    connection: sa.Connection, model: str, windows: int, among: Collection[int] | None = None
+) -> list[pd.DataFrame]:
+    """The newest healthy samples, oldest first, of all windows or of those with an index in ``among``."""
     query = (
         sa.select(SAMPLES.c.parquet)
         .where(SAMPLES.c.model == model, SAMPLES.c.healthy.is_(True))
+        .where(sa.true() if among is None else SAMPLES.c.window_index.in_(among))
         .order_by(SAMPLES.c.window_index.desc())
         .limit(windows)
     )
