@@ -36,6 +36,7 @@ def standing(state: Record) -> list[str]:
         *_refused(state["refused"]),
         *_log(state.get("log")),
         *_undelivered(state.get("alerts", ())),
+        *_unpublished(state.get("evidently", ())),
     ]
     if state["question"]:
         shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
@@ -128,8 +129,8 @@ def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
     newest = sorted(versions, key=lambda v: -v["version"])
-    shown = [v for place, v in enumerate(newest) if place < ARCHIVED_SHOWN or v["stage"] != "Archived"]
     several = len({v.get("base") for v in versions}) > 1
+    shown = [v for place, v in enumerate(newest) if place < ARCHIVED_SHOWN or v["stage"] != "Archived"]
     for position, version in enumerate(shown):
         title = "versions" if position == 0 else ""
         base = several and f"base {version['base']}"
@@ -147,9 +148,9 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         healed = cycle["heal"] or {}
         what = f"{cycle['decision']} → {healed['decision']}" if healed else str(cycle["decision"])
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
-        if revised := cycle.get("revision"):
         if strange := cycle.get("strange"):
             yield f"  {'':<8}       without {strange} rows that the base before answered"
+        if revised := cycle.get("revision"):
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"
 
@@ -174,6 +175,12 @@ def _undelivered(targets: Sequence[Record]) -> Iterator[str]:
     """Places that could not be told what they should have been."""
     for one in targets:
         yield f"  alerts    {one['waiting']} not delivered to {one['shown']}: {one['error'][:REASON]}"
+
+
+def _unpublished(missed: Sequence[str]) -> Iterator[str]:
+    """Windows that an Evidently workspace lacks."""
+    if missed:
+        yield f"  evidently {len(missed)} of the last windows were not published: {printable(missed[-1], REASON)}"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -43,12 +43,13 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, score,
-        patience, watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal, mlflow``;
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, evidently, drift, estimate,
+        score, patience, watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal,
+        mlflow``;
         JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
         the last window. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
-        ``alerts``: places that could not be told.
+        ``alerts``: places that could not be told. ``evidently``: of the last windows, why one is in no workspace.
 
     Raises
     ------
@@ -94,14 +95,15 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             "settled_by": look.actor,
             "previous": look.previous,
             **_settled(journal, look, pointer),
-            "base_digest": pointer.base_digest,
             "base_version": pointer.base_version,
+            "base_digest": pointer.base_digest,
         },
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
         "log": log,
         "trend": _trend(cycles[-TREND:]),
+        "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
         "score": score(cycles),
@@ -223,9 +225,9 @@ def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
     return {
         "version": info.version,
         "stage": info.stage,
+        "base": info.base_version,
         "diagnosis": info.lineage.diagnosis,
         "changed_part": info.tags.get("changed_part", ""),
-        "base": info.base_version,
         "parent": info.tags.get("parent", ""),
         "window": info.tags.get("window", ""),
         "created": info.created.isoformat(),
@@ -242,9 +244,9 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
         "late": record.get("late", 0),
+        "strange": record.get("strange", 0),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
-        "strange": record.get("strange", 0),
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
         "watch": {k: watch.get(k) for k in ("verdict", "by", "rolled_back")} if watch else None,
     }

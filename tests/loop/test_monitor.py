@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -113,6 +114,21 @@ def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, mon
     cycle = monitor(natural, NAME, FAR)[-1]
     assert cycle.decision.kind == "stable" and cycle.record["drift"] == {}
     assert "window 5 has no drift report; the log says why" in status(natural, NAME)["health"]
+
+
+def test_an_evidently_workspace_has_every_window_or_says_why_not(natural, tmp_path):
+    place = tmp_path / "evidently"
+    place.write_text("")  # no folder
+    ws = replace(natural, settings=replace(natural.settings, evidently=str(place)))
+    cycles = monitor(ws, NAME, FAR)
+    assert [c.decision.kind in ("stable", "drift") for c in cycles] == [True] * 6
+    told = standing(status(ws, NAME))
+    assert any(line.startswith("  evidently 6 of the last windows were not published: no run in") for line in told)
+    ws = replace(natural, settings=replace(natural.settings, evidently=str(tmp_path / "folder")))
+    feed(ws, rows(N, 300), 6)
+    assert monitor(ws, NAME, FAR)[-1].record["evidently"] == ""
+    (run,) = (tmp_path / "folder").glob("*/snapshots/*.json")
+    assert '"window 6: ' in run.read_text()
 
 
 def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):

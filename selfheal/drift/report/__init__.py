@@ -20,8 +20,9 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,45 @@ TINY = 0.01
 
 
 @dataclass(frozen=True)
+class WindowRun:
+    """One window's report among the runs of a project.
+
+    Attributes
+    ----------
+    project
+        The model's name.
+    window, name
+        Index of the window, and what the run is called.
+    at
+        Event time at which the window ended, aware.
+    tags, metadata
+        What it can be filtered by.
+    """
+
+    project: str
+    window: int
+    name: str
+    at: datetime
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+
+
+class Pages(NamedTuple):
+    """What shows a report.
+
+    Attributes
+    ----------
+    html
+        Writes the self-contained page (about 4 MB) to a path.
+    publish
+        Adds it to an Evidently workspace, see :func:`selfheal.drift.report.workspace.publish`.
+    """
+
+    html: Callable[[Path], None]
+    publish: Callable[[str, WindowRun], None]
+
+
+@dataclass(frozen=True)
 class DriftReport:
     """What Evidently said about one window.
 
@@ -70,8 +110,8 @@ class DriftReport:
         Columns that could not be compared, with the reason.
     rows
         Rows that were looked at: (reference, window).
-    html
-        Writes the self-contained page (about 4 MB) to a path.
+    pages
+        What shows it.
     """
 
     values: dict[str, float]
@@ -79,7 +119,11 @@ class DriftReport:
     drifted: tuple[str, ...]
     skipped: dict[str, str]
     rows: tuple[int, int]
-    html: Callable[[Path], None] = field(repr=False, compare=False)
+    pages: Pages = field(repr=False, compare=False)
+
+    def html(self, place: Path) -> None:
+        """Write the self-contained page (about 4 MB)."""
+        self.pages.html(place)
 
 
 @dataclass(frozen=True)
@@ -140,8 +184,8 @@ def report(
             columns.append(made)
         else:
             skipped[str(name)] = made
-    distances, html = _run(columns, signals, skipped)
-    return _result(columns, skipped, distances, signals, (len(left), len(right)), html)
+    distances, pages = _run(columns, signals, skipped)
+    return _result(columns, skipped, distances, signals, (len(left), len(right)), pages)
 
 
 def bounded_sample(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
@@ -218,9 +262,7 @@ def plain(text: object, longest: int = 60) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def _run(
-    columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]
-) -> tuple[list[float], Callable[[Path], None]]:
+def _run(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> tuple[list[float], Pages]:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with warnings.catch_warnings():
         # evidently's own imports: numpy.core, litestar's renamed classes, an escape sequence
@@ -235,7 +277,7 @@ def _result(
     distances: Sequence[float],
     signals: Sequence[Signal],
     rows: tuple[int, int],
-    html: Callable[[Path], None],
+    pages: Pages,
 ) -> DriftReport:
     values, over = {}, {}
     for column, distance in zip(columns, distances, strict=True):
@@ -251,4 +293,4 @@ def _result(
     values["drift_share"] = len([n for n in features if n in over]) / max(1, len(features))
     values |= {f"signal/{s.name}": float(s.value) for s in signals}
     thresholds = {c.name: c.threshold for c in columns}
-    return DriftReport(values, thresholds, tuple(sorted(over, key=lambda n: -over[n])), skipped, rows, html)
+    return DriftReport(values, thresholds, tuple(sorted(over, key=lambda n: -over[n])), skipped, rows, pages)

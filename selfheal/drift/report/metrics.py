@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from evidently.legacy.tests.base_test import TestStatus
 from evidently.metrics import DriftedColumnsCount, ValueDrift
 from evidently.tests import lt
 
-from selfheal.drift.report import SCORE, Column, plain
+from selfheal.drift.report import SCORE, Column, Pages, WindowRun, plain
 
 if TYPE_CHECKING:
     from selfheal.drift.signals import Signal
@@ -93,10 +93,8 @@ class SkippedColumnsCalculation(SingleValueCalculation[SkippedColumns]):  # type
         return "Columns that could not be compared"
 
 
-def run(
-    columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]
-) -> tuple[list[float], Callable[[Path], None]]:
-    """Run the report; return the columns' distances, in order, and the function that writes its page."""
+def run(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> tuple[list[float], Pages]:
+    """Run the report; return the columns' distances, in order, and what shows it."""
     metrics: list[Any] = [_signal(s) for s in signals]
     if skipped:
         metrics.append(SkippedColumns(columns={plain(k): plain(v) for k, v in skipped.items()}))
@@ -111,7 +109,12 @@ def run(
     def html(path: Path) -> None:
         path.write_text(snapshot.get_html_str(as_iframe=False), encoding="utf-8")
 
-    return [found[c.title] for c in columns], html
+    def publish(place: str, run: WindowRun) -> None:
+        from selfheal.drift.report import workspace
+
+        workspace.publish(snapshot, place, run)
+
+    return [found[c.title] for c in columns], Pages(html, publish)
 
 
 def _signal(signal: Signal) -> SelfhealSignal:
