@@ -26,6 +26,7 @@ def standing(state: Record) -> list[str]:
         f"  serves    {_serves(state['production'])}",
         *_why(state["production"]),
         *_adapter(state["production"]),
+        *_ahead(state.get("ahead")),
         *_watch(state["watch"]),
         *_estimate(state.get("estimate")),
         *_false_heals(state.get("false_heals")),
@@ -61,7 +62,7 @@ def _serves(production: Record) -> str:
     if production["settled_by"]:
         facts.append(f"settled by {production['settled_by']}")
     if production.get("since"):
-        facts.append(f"since {production['since'][:16].replace('T', ' ')} UTC")
+        facts.append(f"since {_clock(production['since'])} UTC")
     if production["previous"] is not None:
         facts.append(f"before it version {production['previous']}")
     return ", ".join(facts)
@@ -72,6 +73,23 @@ def _why(production: Record) -> Iterator[str]:
     words = " ".join(production.get("why", "").split())
     if words:
         yield f"  because   {printable(words, REASON)}"
+
+
+def _ahead(told: Record | None) -> Iterator[str]:
+    """When the monitor runs next, and what the loop may still do."""
+    if told is None:
+        return
+    if told["due"]:
+        due = "was due" if told["overdue"] else "due"
+        yield f"  next run  {due} {_clock(told['due'])} UTC, the last has finished {_clock(told['ran'])}"
+    if told["waits"]:
+        yield f"  waits     the loop promotes nothing before {told['waits']}"
+    elif told["budget"]:
+        yield f"  budget    {told['budget']}"
+
+
+def _clock(at: str) -> str:
+    return at[:16].replace("T", " ")
 
 
 def _trend(trend: Record | None) -> Iterator[str]:

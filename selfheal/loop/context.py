@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from selfheal.log import Source
 from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
@@ -23,6 +22,8 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 HISTORY = 512

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import SAMPLE_ROWS, Serving
@@ -21,6 +20,8 @@ from selfheal.loop.expected import JUDGED
 from selfheal.steering.models import load_version
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 LEAST = 30

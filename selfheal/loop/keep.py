@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfheal.errors import RefusedError
 from selfheal.loop.card import card
 from selfheal.loop.child import HealResult
@@ -24,6 +22,8 @@ from selfheal.steering.waits import Released
 from selfheal.table import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.adapter import Adapter
     from selfheal.model import MonitoredModel
 

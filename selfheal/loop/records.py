@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from selfheal.table import Refusal, WindowRef
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.drift.report import DriftReport
     from selfheal.drift.signals import Signal
     from selfheal.loop.expected import Expected

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from selfheal.adapter import Adapter
 from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.input_map import glimpse
+from selfheal.loop.ahead import ahead
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
 from selfheal.loop.judged import standing_of_heals
@@ -45,9 +46,9 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, evidently, drift, estimate,
         score, patience, watch, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts, journal,
-        mlflow``;
-        JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
-        the last window. ``score``: how often labels said that a decision was right.
+        mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without MLflow the ``versions``
+        are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``score``: how
+        often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told. ``evidently``: of the last windows, why one is in no workspace.
 
@@ -59,7 +60,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         The database is away.
     """
     pointer = serving_pointer(ws, name)
-    adapter = Adapter.from_bytes(pointer.adapter)
+    changed_part, words = glimpse(pointer.adapter)
     look = last_look(ws, name) or Look(settled=pointer.version)
     record = policy_of_record(ws, name)
     cycles = ws.table.cycles(name, last=HISTORY)
@@ -89,8 +90,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "frozen": None if frozen is None else _frozen(frozen),
         "production": {
             "version": pointer.version,
-            "adapter": adapter.describe(),
-            "changed_part": adapter.changed_part,
+            "adapter": words,
+            "changed_part": changed_part,
             "pinned": look.pinned,
             "settled_by": look.actor,
             "previous": look.previous,
@@ -98,6 +99,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             "base_version": pointer.base_version,
             "base_digest": pointer.base_digest,
         },
+        "ahead": ahead(ws, name, record.policy),
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
@@ -176,7 +178,7 @@ def _waiting(ws: Workspace, name: str) -> str:
 
 def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
     try:
-        return ws.registry.versions(name), ""
+        return ws.registry.glance(name), ""
     except NotFoundError:
         return [], f"MLflow has no registered model {name!r}"
     except SelfhealError as error:

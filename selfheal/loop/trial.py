@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import Context, Serving
@@ -23,6 +22,9 @@ from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stages import archive
 from selfheal.steering.waits import PROVEN, WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRIAL = "trial"
 """Tag of a version: what the labels say of it so far."""

@@ -11,8 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from selfheal.errors import ArtifactError, HeldError, InputError, NotFoundError, RefusedError, SelfhealError
 from selfheal.loop.alerts import alert
@@ -26,6 +24,9 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from selfheal.model import MonitoredModel
 
 LATE_WINDOWS = 12

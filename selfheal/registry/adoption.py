@@ -7,19 +7,23 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 
-from selfheal.adapter import Adapter
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 from selfheal.policy import check_name
-from selfheal.registry.archive import POLICY, save_base
+from selfheal.registry.archive import save_base
+from selfheal.registry.folder import POLICY
+from selfheal.registry.pointing import pointer_of
 from selfheal.registry.store import Registry
 from selfheal.registry.versions import VersionInfo
 from selfheal.settings import Settings
-from selfheal.table import InferenceTable, Pointer
+from selfheal.table import InferenceTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANEW = "adopted anew"
 """Kind of the journal entry that says so."""
@@ -246,23 +250,6 @@ def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     info = registry.version(name, registry.production(name)[-1])
     adapter, manifest = registry.adapter(name, info), registry.manifest(name, info)
     table.set_pointer(name, pointer_of(name, info, adapter, manifest, at=dt.datetime.now(dt.UTC)))
-
-
-def pointer_of(
-    name: str, version: VersionInfo, adapter: Adapter, manifest: str, *, at: dt.datetime, pinned: bool = False
-) -> Pointer:
-    """The pointer that lets replicas serve a version, whose adapter and base's manifest were read and checked."""
-    return Pointer(
-        model=name,
-        version=version.version,
-        base_version=adapter.base_version or 0,
-        base_digest=adapter.base_digest,
-        adapter=adapter.to_bytes(),
-        adapter_digest=adapter.digest,
-        settled_at=at,
-        pinned=pinned,
-        base_manifest=manifest,
-    )
 
 
 def _words(name: str, version: int, stage: str, base_version: int, new: bool) -> str:

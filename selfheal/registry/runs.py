@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfheal.errors import NotFoundError
 from selfheal.registry.door import Door
 from selfheal.registry.lineage import tag_text, tag_texts
@@ -20,6 +18,7 @@ from selfheal.registry.pages import table_page
 from selfheal.registry.versions import VersionInfo
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfheal.errors import BusyError, NotFoundError
-from selfheal.registry.adoption import pointer_of
+from selfheal.registry.pointing import pointer_of
 from selfheal.registry.versions import PIN
 from selfheal.steering.actors import is_loop
 from selfheal.steering.leases import StagesLease

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
@@ -30,6 +27,11 @@ from selfheal.table.schema import MODELS, ModelSchema, keep_schema, model_schema
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
 
 class InferenceTable:

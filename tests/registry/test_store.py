@@ -49,6 +49,8 @@ def test_a_heal_becomes_a_version_with_its_lineage(
     info = registry.version(adopted, version)
     assert (info.version, info.stage, info.run_id, info.base_version) == (2, "Staging", run, 1)
     assert isinstance(info.version, int)
+    assert registry._door.glance(adopted), "without MLflow's client"
+    assert registry.glance(adopted) == registry.versions(adopted)
     assert info.description == "°C back to °F"
     assert info.tags["diagnosis"] == "sensor"
     assert info.tags["changed_part"] == "input map + ReflexiveLayer + logit offset"
