@@ -216,4 +216,8 @@ def labels(name: str, file: Path, json_file: Path | None) -> None:
     if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
         kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
     click.echo(f"{kept}, {stored.refused} older than one held")
+    if ws.settings.prefect_api_url and stored.stored:
+        from flows.events import labels_came
+
+        labels_came(name, stored.stored)
     write_json(json_file, stored)
