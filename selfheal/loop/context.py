@@ -148,12 +148,15 @@ class Context(Serving):
         The window, and whether no later one has closed.
     window, recent
         A sample of its rows (raw), and those of the last healthy windows (model units): once they were read.
+    page
+        Address of the page of whoever works on it, for the heal's run in MLflow; empty where there is none.
     seen, verdict, decision, healed
         What inspect, watch, decide and heal found; the verdict is None where a store was away.
     """
 
     ref: WindowRef
     newest: bool = True
+    page: str = ""
     window: Window | None = None
     recent: Sequence[pd.DataFrame] | None = None
     seen: Inspection = field(default_factory=Inspection)

@@ -86,6 +86,7 @@ def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> Non
     """Close the run with what came of it."""
     title = f"heal window {ctx.ref.index}: {result.diagnosis} → {result.decision}"
     note = "\n".join(f"- {line}" for line in (*result.reasons, record.note) if line)
+    note += f"\n\n[The run in Prefect]({ctx.page})" if ctx.page else ""
     tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
     ctx.ws.registry.runs.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
 

@@ -24,6 +24,9 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
 QUARANTINE_TAG = "quarantine"
+HISTORY_TAG = "history"
+TOLD, HISTORY = 300, 4_000
+"""Characters of a move in a version's history there, and of all of it; the journal has the rest."""
 
 _log = logging.getLogger("selfheal.steering")
 
@@ -166,6 +169,7 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     ws.checkpoint("pointer")
     _name(lease, before, look)
     _label(lease, change, before, look)
+    _tell(lease, entry, stand, before, look)
     _pin(lease, stand, before, look)
     ws.checkpoint("labels")
     ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
@@ -246,6 +250,19 @@ def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None
         if version in look.stages:
             with suppress(NotFoundError):  # deleted meanwhile
                 registry.set_tag(lease.model, version, QUARANTINE_TAG, text)
+
+
+def _tell(lease: StagesLease, entry: JournalEntry, stand: Stand, before: Look, look: Look) -> None:
+    """A tag of each version that was moved tells of it on its page in MLflow, the newest move first."""
+    change = Change.from_json(entry.intent["change"])
+    moved = {v for v, _ in change.moves(before) if before.stages.get(v) != look.stages.get(v)}
+    moved |= {change.to} - {before.settled}  # that somebody moved in MLflow
+    for version in sorted(moved & look.stages.keys() & stand.versions.keys()):
+        text = f"{entry.at:%Y-%m-%d %H:%M} UTC {look.stages[version]}, {change.kind} by {change.actor}: {change.reason}"
+        line, known = " ".join(text.split())[:TOLD], stand.versions[version].tags.get(HISTORY_TAG, "")
+        if line not in known:  # a crash may have come after it was written
+            with suppress(NotFoundError):  # deleted meanwhile
+                lease.ws.registry.set_tag(lease.model, version, HISTORY_TAG, f"{line}\n{known}"[:HISTORY].strip())
 
 
 def _with_base(change: Change, before: Pointer | None, after: Pointer) -> Change:

@@ -98,6 +98,9 @@ def test_a_heal_is_a_subflow_and_the_runs_say_what_was_decided(ws: Workspace) ->
     assert (told.shown, told.waiting) == ("prefect", 0)
     assert [row.record["kind"] for row in ws.table.outbox.alerts(NAME)] == ["promoted"]
     assert "| measurement | mechanism |" in pages[0].data
+    with ws.registry._door.asked("read a run") as client:
+        note = client.get_run(record["heal"]["run_id"]).data.tags["mlflow.note.content"]
+    assert note.endswith(f"/runs/flow-run/{inner.id})") and "[The run in Prefect](http" in note
 
 
 def test_maintain_judges_by_late_labels_and_marks_no_run_of_the_monitor(ws: Workspace) -> None:

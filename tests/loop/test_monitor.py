@@ -34,8 +34,8 @@ def natural(ws):
 
 
 #: Calls of MLflow in a quiet window, one that is healed, and the first that a new version serves. A look asks for the
-#: versions and the aliases; the rest is the run, its numbers, its files, two stages and an alias.
-QUIET, HEALED, WATCHED = 3, 18, 9
+#: versions and the aliases; the rest is the run, its numbers, its files, two stages with their history, and an alias.
+QUIET, HEALED, WATCHED = 3, 20, 9
 
 
 def test_the_loop(natural, calls):
@@ -59,6 +59,9 @@ def test_the_loop(natural, calls):
     healed = cycle.heal.version
     assert ws.registry.production(NAME) == [healed]
     assert ws.table.pointer(NAME).version == healed
+    told = {v: ws.registry.version(NAME, v).tags["history"].partition(" UTC ")[2] for v in (healed, 1)}
+    assert told[healed].startswith("Production, promote by flow: sensor: ")
+    assert told[1].startswith("Archived, promote by flow: sensor: ")
 
     # Seen through the new map nothing alarms, and the watch finds it better.
     for k, most, process in ((8, WATCHED, ws), (9, QUIET, workspace_at(ws.settings.home))):
@@ -144,6 +147,8 @@ def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
     assert ws.registry.production(NAME) == [1]
     assert [k for k in kinds(ws) if k in ("manual", "rollback")] == ["manual", "rollback"]
     assert last_look(ws, NAME).quarantined == {2}
+    newest, oldest = ws.registry.version(NAME, 2).tags["history"].splitlines()
+    assert "UTC Archived, rollback by watch: window 6: " in newest and "UTC Production, manual by " in oldest
     feed(ws, rows(N, 401), 7)
     (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind in ("stable", "drift") and not cycle.decision.alarm
