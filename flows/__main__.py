@@ -1,5 +1,8 @@
 """Write ``prefect.yaml`` from the policies, or say whether it still fits them: ``python -m flows --write | --check``.
 
+``python -m flows --automate [--notify TYPE/NAME]`` makes the automations of :mod:`flows.automations` on the server that
+``PREFECT_API_URL`` names.
+
 Exit status: 0 done or the same, 1 it differs or was edited, 2 a policy can't be read.
 """
 
@@ -26,11 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--write", action="store_true", help="write it; one that was edited is left alone")
     what.add_argument("--check", action="store_true", help="say what differs, and change nothing")
+    what.add_argument("--automate", action="store_true", help="make automations for late labels and alerts")
+    parser.add_argument("--notify", metavar="TYPE/NAME", default="", help="with --automate: Prefect's block for alerts")
     parser.add_argument("--force", action="store_true", help="with --write: also over one that was edited")
     parser.add_argument("--file", type=Path, default=Path("prefect.yaml"), help="by default prefect.yaml, here")
     given = parser.parse_args(argv)
     try:
-        wanted = declared(every(Settings.from_env().rules), version("prefect"))
+        models = every(Settings.from_env().rules)
+        if given.automate:
+            return _automated(sorted(models), given.notify)
+        wanted = declared(models, version("prefect"))
     except SelfhealError as error:
         _say(f"error: {error}")
         return error.exit_code
@@ -83,6 +91,18 @@ def _written(file: Path, held: str | None, wanted: str, force: bool) -> int:
     part.write_text(wanted, "utf-8")
     os.replace(part, file)
     _say(f"{file} written")
+    return 0
+
+
+def _automated(models: Sequence[str], block: str) -> int:
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InputError("PREFECT_API_URL names no server; selfheal up says where its own listens")
+    from flows.automations import automate
+
+    for name in automate(models, block):
+        _say(f"{name}: made")
+    if not block:
+        _say("alerts have no automation: name a notification block with --notify TYPE/NAME, or use SELFHEAL_ALERTS")
     return 0
 
 

@@ -38,9 +38,13 @@ MARK = "# selfheal "
 FLOWS = (
     ("monitor", "flows/monitor.py:monitor", "Handles every closed window of {}: report, signals, decision, heal."),
     ("release", "flows/release.py:release", "Releases a version of {}; run by hand or by an event."),
+    ("maintain", "flows/maintain.py:maintain", "Judges {} by late labels and rows, deletes what is kept no longer."),
     ("watch", "flows/release.py:watch", "Asks the watch again over {}, e.g. after late labels came."),
 )
-"""Name, entrypoint and description of what each model has; the first is scheduled."""
+"""Name, entrypoint and description of what each model has."""
+
+DAILY = timedelta(days=1)
+"""Between two runs of maintain: rows that are kept no longer go though no window closes."""
 
 
 def declared(every: Mapping[str, timedelta], prefect: str) -> str:
@@ -69,8 +73,8 @@ def _of(model: str, every: timedelta) -> str:
 
 def _deployment(flow: str, place: str, words: str, model: str, every: timedelta) -> str:
     named = json.dumps(model)  # as YAML too: a model may be called `on` or `7`
-    seconds = f"{every.total_seconds():g}"
-    schedule = f"    schedules:\n      - interval: {seconds}\n" if flow == FLOWS[0][0] else ""
+    interval = {"monitor": every, "maintain": DAILY}.get(flow)
+    schedule = f"    schedules:\n      - interval: {interval.total_seconds():g}\n" if interval else ""
     return (
         f"  - name: {flow} {model}\n    entrypoint: {place}\n    description: {json.dumps(words.format(model))}\n"
         f"    tags: [selfheal, {named}]\n    parameters: {{model: {named}}}\n{schedule}    work_pool: *work_pool\n"

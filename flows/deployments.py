@@ -1,4 +1,5 @@
-"""Schedules: a monitor deployment per adopted model, on its policy's ``monitor.every``; release and watch by hand.
+"""Schedules: a monitor deployment per adopted model, on its policy's ``monitor.every``, and maintain once a day;
+release and watch by hand.
 
 ``python -m flows.deployments [MODEL ...]`` serves them until it is stopped, by default for every adopted model; it
 waits for the first adoption. Start it anew after a further one; ``selfheal up`` does so itself.
@@ -20,7 +21,9 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
+from flows.declared import DAILY
 from flows.early import keep_starting
+from flows.maintain import maintain
 from flows.monitor import monitor
 from flows.release import release, watch
 from flows.runs import workspace
@@ -44,6 +47,8 @@ def deployments(every: dict[str, timedelta]) -> list[RunnerDeployment]:
         words = f"Handles every closed window of {model}: report, signals, decision, heal."
         made.append(_deployment(monitor, model, words, interval=interval))
         made.append(_deployment(release, model, f"Releases a version of {model}; run by hand or by an event."))
+        words = f"Judges {model} by late labels and rows, deletes what is kept no longer."
+        made.append(_deployment(maintain, model, words, interval=DAILY))
         made.append(_deployment(watch, model, f"Asks the watch again over {model}, e.g. after late labels came."))
     return made
 

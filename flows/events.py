@@ -1,4 +1,4 @@
-"""Alerts as Prefect events, ``selfheal.promoted`` and so on: for automations of one's own."""
+"""Alerts as Prefect events, ``selfheal.promoted`` and so on, and labels that came: for automations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from prefect.events import emit_event
 
 from selfheal.alerts.message import Message, identity
 from selfheal.table import AlertRow
+
+LABELS = "selfheal.labels"
+"""The event that labels have come."""
+
+
+def resource(model: str) -> str:
+    """A model as a resource of events."""
+    return f"selfheal.model.{model}"
+
+
+def labels_came(model: str, stored: int) -> None:
+    """Emit that labels of a model were stored."""
+    about = {"prefect.resource.id": resource(model), "prefect.resource.name": model}
+    emit_event(event=LABELS, resource=about, payload={"stored": stored})
 
 
 class Events:
@@ -21,7 +35,7 @@ class Events:
         emit_event(
             event=message.event,
             occurred=row.at,
-            resource={"prefect.resource.id": f"selfheal.model.{row.model}", "prefect.resource.name": row.model},
+            resource={"prefect.resource.id": resource(row.model), "prefect.resource.name": row.model},
             payload={**message.to_json(), "alert": name},
             id=uuid5(NAMESPACE_URL, f"selfheal:{name}:{row.at.isoformat()}"),
         )

@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.utilities.urls import url_for
 
 from flows import wording
 from flows.events import Events
 from flows.runs import BUSY, OF_PREFECT, alone, called, drop_late, ended, rename, step, workspace
 from selfheal import loop
 from selfheal.alerts import told_at_the_end
-from selfheal.errors import BusyError
+from selfheal.errors import BusyError, SelfhealError
+from selfheal.steering import Workspace
 
 _at_hand: ContextVar[loop.Context | None] = ContextVar("_at_hand", default=None)
 """What the pass that asks for a heal knows: more than the subflow's parameters can say."""
@@ -95,7 +97,24 @@ def healed(ctx: loop.Context) -> loop.Context:
 def heal(model: str, window: int) -> loop.HealRecord:
     """Heal one window in a child process, register what the gate accepts, release it as the policy allows."""
     ws, ctx = workspace(), _at_hand.get()
-    found = step(loop.heal)(ctx or loop.load(ws, model).at(ws.table.window(model, window))).healed
+    ctx = ctx or loop.load(ws, model).at(ws.table.window(model, window))
+    found = step(loop.heal)(replace(ctx, page=page_here())).healed
     assert found is not None  # noqa: S101  what heal adds
+    link_to_mlflow(ws, model, found)
     as_record = found.to_json()
     return ended(wording.heal_state(as_record), wording.heal_message(as_record), found)
+
+
+def page_here() -> str:
+    """The address of this run's page in Prefect, where it has one."""
+    return (url_for("flow-run", obj_id=runtime.flow_run.id) if runtime.flow_run.id else None) or ""
+
+
+def link_to_mlflow(ws: Workspace, model: str, found: loop.HealRecord) -> None:
+    """The heal's run in MLflow as a link on its run in Prefect, where MLflow is a server that has pages."""
+    with suppress(SelfhealError):
+        if page := ws.registry.runs.page(found.run_id) if found.run_id else "":
+            create_link_artifact(
+                page, f"MLflow: heal of window {found.window}", key=f"{wording.slug(model)}-heal",
+                description=wording.heal_message(found.to_json()),
+            )  # fmt: skip

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,12 @@ from safetensors.numpy import save as save_tensors
 from torch import nn
 
 from selfheal.errors import ArtifactError, FormatError
+from selfheal.input_map import ColumnMap, InputMap, changed, column_map, in_words
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
+
+__all__ = ["VERSION", "Adapter", "ColumnMap", "InputMap", "ReflexiveLayer", "column_map"]
 
 VERSION = 1
 """Of the format in which adapters are stored: grows when a reader of the one before would misread a file."""
@@ -32,74 +33,6 @@ VERSION = 1
 _FORMAT = "selfheal-adapter/"
 _READ = (VERSION,)
 _HEADER = {"format", "base_digest", "base_version", "input_map", "scale"}
-
-DECIMALS = 9
-"""Mapped values are rounded to 1e-9, so that 32 °F comes back from 0 °C as 32 and not as 31.999999999999996: ties
-in the data stay ties, which rank statistics and rules such as ``temp <= 32`` need."""
-
-
-@dataclass(frozen=True)
-class ColumnMap:
-    """One column, raw unit → model unit, and the words for it.
-
-    ``y = (scale · x + offset) mod modulo``, or, with ``knots`` (two increasing rows of numbers), the line through
-    them: a sensor whose curve bent.
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    words: str = ""
-    modulo: float | None = None
-    knots: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-
-    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map float [n] → float [n], rounded to 1e-9; NaN stays NaN."""
-        mapped = values * self.scale + self.offset if self.knots is None else _through(values, *self.knots)
-        if self.modulo is not None:
-            mapped = np.mod(mapped, self.modulo)
-        return np.round(mapped, DECIMALS)
-
-    def describe(self) -> str:
-        """In words if they are known, else as a formula."""
-        if self.knots is not None:
-            return self.words or f"a curve through {len(self.knots[0])} points"
-        factor = "" if self.scale == 1.0 else f"{self.scale:.6g}·"
-        step = f" {'+' if self.offset > 0 else '−'} {abs(self.offset):.6g}" if self.offset else ""
-        return self.words or f"{factor}x{step}"
-
-
-def _through(values: NDArray[np.float64], xs: tuple[float, ...], ys: tuple[float, ...]) -> NDArray[np.float64]:
-    """The line through the knots, continued beyond them with the slope of the last piece."""
-    inside = np.interp(values, xs, ys)
-    low = ys[0] + (values - xs[0]) * (ys[1] - ys[0]) / (xs[1] - xs[0])
-    high = ys[-1] + (values - xs[-1]) * (ys[-1] - ys[-2]) / (xs[-1] - xs[-2])
-    return np.where(values < xs[0], low, np.where(values > xs[-1], high, inside))
-
-
-@dataclass(frozen=True)
-class InputMap:
-    """Per-column maps from raw units to model units; columns that are not named pass unchanged."""
-
-    columns: Mapping[str, ColumnMap] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.columns)
-
-    def apply(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """A frame [n, d] in raw units → the same rows in model units; the input is not changed."""
-        if not self.columns:
-            return frame
-        return frame.assign(
-            **{
-                name: m.apply(frame[name].to_numpy(dtype=np.float64))
-                for name, m in self.columns.items()
-                if name in frame
-            }
-        )
-
-    def describe(self) -> list[str]:
-        """One line a column, for people: ``["temperature: °C → °F"]``."""
-        return [f"{name}: {m.describe()}" for name, m in self.columns.items()]
 
 
 class ReflexiveLayer(nn.Module):
@@ -169,12 +102,7 @@ class Adapter:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that differ from the identity, in the order in which a row meets them."""
-        present = {
-            "input map": bool(self.input_map),
-            "ReflexiveLayer": self.reflexive is not None,
-            "logit offset": self.logit_offset is not None and bool(np.any(self.logit_offset)),
-        }
-        return tuple(name for name, there in present.items() if there)
+        return changed(self.input_map, self.reflexive is not None, self.logit_offset)
 
     @property
     def is_identity(self) -> bool:
@@ -188,12 +116,8 @@ class Adapter:
 
     def describe(self) -> list[str]:
         """What it does, one line a part or column."""
-        lines = self.input_map.describe()
-        if self.reflexive is not None:
-            lines.append(f"ReflexiveLayer on the hidden state ({self.reflexive.dim} → {self.reflexive.dim})")
-        if self.logit_offset is not None and np.any(self.logit_offset):
-            lines.append("logit offset " + ", ".join(f"{v:+.3f}" for v in self.logit_offset))
-        return lines or ["identity"]
+        width = None if self.reflexive is None else self.reflexive.dim
+        return in_words(self.input_map, width, self.logit_offset)
 
     def belonging_to(self, base_digest: str, base_version: int | None = None) -> Adapter:
         """The same adapter, naming its base."""
@@ -262,12 +186,6 @@ def _check_version(header: dict[str, Any]) -> None:
         )
     if unknown := header.keys() - _HEADER:
         raise ValueError(f"version {int(number)} of the format has no {sorted(unknown)[0]!r}")
-
-
-def column_map(entry: Mapping[str, Any]) -> ColumnMap:
-    """A column's map from its fields, as JSON has them."""
-    knots = entry.get("knots")
-    return ColumnMap(**{**entry, "knots": None if knots is None else (tuple(knots[0]), tuple(knots[1]))})
 
 
 def _layer(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> ReflexiveLayer | None:

@@ -15,6 +15,7 @@ _TELLING = {
     "alerts": "SELFHEAL_ALERTS",
     "alerts_digest": "SELFHEAL_ALERTS_DIGEST",
     "heartbeat_url": "SELFHEAL_HEARTBEAT_URL",
+    "evidently": "SELFHEAL_EVIDENTLY",
 }
 
 
@@ -48,6 +49,9 @@ class Settings:
         ``SELFHEAL_ALERTS_DIGEST``: ``HH:MM`` in UTC at which a model's day is summed up; empty: never.
     heartbeat_url
         ``SELFHEAL_HEARTBEAT_URL``: fetched after each finished monitor run; empty: none.
+    evidently
+        ``SELFHEAL_EVIDENTLY``: folder or address of an Evidently workspace that gets every window's report as a run;
+        empty: none.
     """
 
     home: Path
@@ -62,6 +66,7 @@ class Settings:
     alerts: str = field(default="", repr=False)  # addresses hold secrets
     alerts_digest: str = ""
     heartbeat_url: str = field(default="", repr=False)
+    evidently: str = field(default="", repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:

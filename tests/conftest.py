@@ -55,6 +55,7 @@ _PLACES = (
     "SELFHEAL_ALERTS",
     "SELFHEAL_ALERTS_DIGEST",
     "SELFHEAL_HEARTBEAT_URL",
+    "SELFHEAL_EVIDENTLY",
 )
 for _name in _PLACES:
     os.environ.pop(_name, None)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from selfheal.cli.output import ACTOR, Example, as_option, json_option, progress, write_json
 from selfheal.cli.standing import standing
-from selfheal.errors import InputError
+from selfheal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from selfheal.registry.adoption import Adoption
 
+
+EVERY_S = 2.0
+"""Between two screens of ``status --watch``, each some 30 ms of CPU."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -83,9 +90,10 @@ def _imported(name: str, uri: str, reference: Path, target: str, trusted_by: str
 
 @click.command(cls=Example, short_help="Show what serves and how it is.", epilog="selfheal status fraud")
 @click.argument("name", required=False)
+@click.option("--watch", is_flag=True, help="Show it anew every few seconds, until Ctrl-C.")
 @json_option
 @click.pass_context
-def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None:
+def status(ctx: click.Context, name: str | None, watch: bool, json_file: Path | None) -> None:
     """Show what serves and how it is; of all models without a NAME. Exit status 1 when one is not healthy."""
     from selfheal import loop, steering
 
@@ -93,14 +101,33 @@ def status(ctx: click.Context, name: str | None, json_file: Path | None) -> None
     names = [ws.table.schema(name).model] if name else ws.table.models()
     if not names:
         raise InputError(f"nothing is adopted in {ws.settings.home}; try selfheal demo, or selfheal adopt --help")
-    with progress("asking the registry"):
+
+    def shown() -> dict[str, Any]:
         found = {n: loop.status(ws, n) for n in names}
-    for state in found.values():
-        for line in standing(state):
-            click.echo(line)
+        lines = [line for state in found.values() for line in standing(state)]
+        if watch:
+            click.clear()  # nothing where no terminal is
+            lines.insert(0, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every {EVERY_S:g} s, Ctrl-C ends it")
+        click.echo("\n".join(lines))
+        return found
+
+    found = _again_and_again(shown) if watch else shown()
     write_json(json_file, found)
     if not all(state["healthy"] for state in found.values()):
         ctx.exit(1)
+
+
+def _again_and_again(show: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was shown last when the user had enough; a database that is away is said and asked again."""
+    found: dict[str, Any] = {}
+    with suppress(KeyboardInterrupt):
+        while True:
+            try:
+                found = show()
+            except UnavailableError as error:
+                click.echo(str(error))
+            time.sleep(EVERY_S)
+    return found
 
 
 @click.command(cls=Example, short_help="Move a version to Production.", epilog="selfheal promote fraud 3 --pin")
@@ -189,4 +216,8 @@ def labels(name: str, file: Path, json_file: Path | None) -> None:
     if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
         kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
     click.echo(f"{kept}, {stored.refused} older than one held")
+    if ws.settings.prefect_api_url and stored.stored:
+        from flows.events import labels_came
+
+        labels_came(name, stored.stored)
     write_json(json_file, stored)

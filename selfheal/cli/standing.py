@@ -26,6 +26,7 @@ def standing(state: Record) -> list[str]:
         f"  serves    {_serves(state['production'])}",
         *_why(state["production"]),
         *_adapter(state["production"]),
+        *_ahead(state.get("ahead")),
         *_watch(state["watch"]),
         *_shadow(state.get("shadow", ())),
         *_estimate(state.get("estimate")),
@@ -37,6 +38,7 @@ def standing(state: Record) -> list[str]:
         *_refused(state["refused"]),
         *_log(state.get("log")),
         *_undelivered(state.get("alerts", ())),
+        *_unpublished(state.get("evidently", ())),
     ]
     if state["question"]:
         shown.append(f"  asks      {state['question']} (selfheal audit {state['model']})")
@@ -61,7 +63,7 @@ def _serves(production: Record) -> str:
     if production["settled_by"]:
         facts.append(f"settled by {production['settled_by']}")
     if production.get("since"):
-        facts.append(f"since {production['since'][:16].replace('T', ' ')} UTC")
+        facts.append(f"since {_clock(production['since'])} UTC")
     if production["previous"] is not None:
         facts.append(f"before it version {production['previous']}")
     return ", ".join(facts)
@@ -72,6 +74,23 @@ def _why(production: Record) -> Iterator[str]:
     words = " ".join(production.get("why", "").split())
     if words:
         yield f"  because   {printable(words, REASON)}"
+
+
+def _ahead(told: Record | None) -> Iterator[str]:
+    """When the monitor runs next, and what the loop may still do."""
+    if told is None:
+        return
+    if told["due"]:
+        due = "was due" if told["overdue"] else "due"
+        yield f"  next run  {due} {_clock(told['due'])} UTC, the last has finished {_clock(told['ran'])}"
+    if told["waits"]:
+        yield f"  waits     the loop promotes nothing before {told['waits']}"
+    elif told["budget"]:
+        yield f"  budget    {told['budget']}"
+
+
+def _clock(at: str) -> str:
+    return at[:16].replace("T", " ")
 
 
 def _trend(trend: Record | None) -> Iterator[str]:
@@ -141,10 +160,12 @@ def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
     newest = sorted(versions, key=lambda v: -v["version"])
+    several = len({v.get("base") for v in versions}) > 1
     shown = [v for place, v in enumerate(newest) if place < ARCHIVED_SHOWN or v["stage"] != "Archived"]
     for position, version in enumerate(shown):
         title = "versions" if position == 0 else ""
-        notes = [version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
+        base = several and f"base {version['base']}"
+        notes = [base, version["diagnosis"], version["waits"] and f"waits for {version['waits']}"]
         kept = "; ".join(n for n in notes if n)
         yield f"  {title:<8}  {version['version']:>3}  {version['stage']:<10}  {kept}".rstrip()
     if len(newest) > len(shown):
@@ -160,6 +181,8 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
         yield f"  {title:<8}  {cycle['index']:>3}  {what:<14}  {reason[:REASON]}".rstrip()
         if early := cycle.get("early"):
             yield f"  {'':<8}       closed early: {early[:REASON]}"
+        if strange := cycle.get("strange"):
+            yield f"  {'':<8}       without {strange} rows that the base before answered"
         if revised := cycle.get("revision"):
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"
@@ -185,6 +208,12 @@ def _undelivered(targets: Sequence[Record]) -> Iterator[str]:
     """Places that could not be told what they should have been."""
     for one in targets:
         yield f"  alerts    {one['waiting']} not delivered to {one['shown']}: {one['error'][:REASON]}"
+
+
+def _unpublished(missed: Sequence[str]) -> Iterator[str]:
+    """Windows that an Evidently workspace lacks."""
+    if missed:
+        yield f"  evidently {len(missed)} of the last windows were not published: {printable(missed[-1], REASON)}"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from selfheal.errors import NotFoundError, UnavailableError
-from selfheal.registry.archive import MANIFEST, base_folder
+from selfheal.registry.folder import MANIFEST, base_folder
 from selfheal.registry.store import Registry
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.source import Source

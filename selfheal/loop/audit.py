@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfheal.errors import InputError, RefusedError, nearest
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS
 from selfheal.loop.decide import usable
@@ -28,6 +26,8 @@ from selfheal.steering.waits import kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.healing.labels.asked import Asked
     from selfheal.model import MonitoredModel
     from selfheal.policy import Policy
@@ -146,6 +146,10 @@ def _asked_for(ws: Workspace, name: str, look: Look, version: int | None) -> Ver
 
 def _resumed(ws: Workspace, name: str, version: int, against: int) -> Audit | None:
     """The audit as the journal has it; None when none of these two versions was begun."""
+    import pandas as pd
+
+    from selfheal.healing.labels.asked import Asked
+
     steps = [e.intent for e in ws.table.journal(name, kind=AUDIT)]
     mine = [s for s in steps if (s["version"], s["against"]) == (version, against)]
     begun = next((s for s in mine if s["step"] == "asked"), None)
@@ -157,8 +161,6 @@ def _resumed(ws: Workspace, name: str, version: int, against: int) -> Audit | No
     rows = pd.DataFrame(begun["rows"]["values"], columns=begun["rows"]["columns"], index=begun["rows"]["ids"])
     classes = ws.table.schema(name).classes
     said = tuple((a, b) for a, b in begun["rows"]["said"])
-    from selfheal.healing.labels.asked import Asked
-
     return Audit(name, version, against, Asked(tuple(classes), rows.rename_axis("prediction_id"), said, answers))
 
 
@@ -185,6 +187,8 @@ def _begun(ws: Workspace, name: str, info: VersionInfo, against: int, seed: int)
 def _asked(
     ws: Workspace, name: str, info: VersionInfo, serving: MonitoredModel, candidate: MonitoredModel, seed: int
 ) -> Asked:
+    import pandas as pd
+
     from selfheal.healing.labels.asked import ask
 
     own = int(info.tags.get("window", 0))
@@ -258,6 +262,8 @@ def _note(ws: Workspace, audit: Audit, step: str, reason: str, **more: Any) -> N
 
 def _plain(rows: pd.DataFrame) -> Sequence[Sequence[Any]]:
     """Values as JSON takes them: a missing one is null, for PostgreSQL refuses NaN."""
+    import pandas as pd
+
     return [
         [None if pd.isna(v) else v.item() if hasattr(v, "item") else v for v in row]
         for row in rows.astype(object).to_numpy().tolist()

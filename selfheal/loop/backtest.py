@@ -37,7 +37,9 @@ def _judged(serving: Serving, cycle: Mapping[str, Any], count: int) -> dict[str,
     if count < LEAST or count == entry["labelled"]:
         return None
     ws, name, model = serving.ws, serving.name, serving.model
-    window = serving.source.labelled(ws.table.window(name, cycle["index"]))
+    window = serving.labelled(cycle["index"])
+    if window.frame.empty:
+        return None
     said = model.classes_[model.decide(window.probabilities)]
     accuracy = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
     slack = ERRORS * float(np.sqrt(max(accuracy * (1 - accuracy), 1 / count) / count))

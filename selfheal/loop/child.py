@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from selfheal.loop.forks import SERVER
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LIMIT_SECONDS = 180.0
 """A heal of 1,000 rows takes 1 to 5 s on one core; a hundred columns on a busy machine some tens of seconds."""

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from selfheal.errors import RefusedError, SelfhealError
 from selfheal.loop.alerts import alert
@@ -74,6 +73,8 @@ def look_after(serving: Serving) -> Serving:
 
 def _said(serving: Serving, names: Sequence[str], window: int) -> tuple[Says, str]:
     """What labels since the heal's window say of its rules: the worst of them."""
+    import pandas as pd
+
     from selfheal.healing.labels.rows import class_index
     from selfheal.healing.labels.rules import rule_trial
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+import numpy as np
 
 from selfheal.log import Source
 from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
@@ -17,11 +17,13 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import Look, last_look
 from selfheal.steering.models import serving_model, serving_pointer
 from selfheal.steering.policies import PolicyOfRecord, policy_of_record
-from selfheal.steering.stand import Stand
+from selfheal.steering.stand import Stand, of_other_bases
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Window, WindowRef
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 HISTORY = 512
@@ -50,7 +52,7 @@ class Serving:
     of_record
         The policy of record, and what is wrong with its file.
     cycles
-        Records of the last windows, oldest first.
+        Records of the last windows, oldest first; of those under the base that serves.
     versions
         Registered versions by number, as MLflow had them at the look; None where it was not asked.
     until
@@ -81,6 +83,25 @@ class Serving:
         if "source" not in self.opened:
             self.opened["source"] = source_of(self.ws, self.name, self.policy, self.until)
         return self.opened["source"]
+
+    @property
+    def others(self) -> frozenset[int]:
+        """Versions of another base than the one that serves, which judges nothing that they answered."""
+        return self.look.others if self.versions is None else of_other_bases(self.versions, self.version)
+
+    def own(self, window: Window) -> Window:
+        """A window without the rows that another base answered: so it is cut where the base changed."""
+        others = self.others
+        return window.take(np.flatnonzero(~np.isin(window.versions, sorted(others)))) if others else window
+
+    def labelled(self, index: int) -> Window:
+        """The rows of a window that this base answered and whose label has come."""
+        return self.own(self.source.labelled(self.ws.table.window(self.name, index)))
+
+    def healthy(self) -> list[pd.DataFrame]:
+        """Samples of the last healthy windows under the base that serves, in its model units, oldest first."""
+        among = [cycle["index"] for cycle in self.cycles] if self.others else None
+        return self.ws.table.recent(self.name, YARDSTICK_WINDOWS, among)
 
     def registered(self) -> Mapping[int, VersionInfo]:
         """The registered versions; asked of MLflow where it was not asked yet.
@@ -127,12 +148,15 @@ class Context(Serving):
         The window, and whether no later one has closed.
     window, recent
         A sample of its rows (raw), and those of the last healthy windows (model units): once they were read.
+    page
+        Address of the page of whoever works on it, for the heal's run in MLflow; empty where there is none.
     seen, verdict, decision, healed
         What inspect, watch, decide and heal found; the verdict is None where a store was away.
     """
 
     ref: WindowRef
     newest: bool = True
+    page: str = ""
     window: Window | None = None
     recent: Sequence[pd.DataFrame] | None = None
     seen: Inspection = field(default_factory=Inspection)
@@ -142,8 +166,8 @@ class Context(Serving):
 
     def sampled(self) -> tuple[Window, Sequence[pd.DataFrame]]:
         """A sample of the window's rows, and of the last healthy ones; read where the inspection has not left them."""
-        window = self.window or self.source.read(self.ref, SAMPLE_ROWS)
-        recent = self.ws.table.recent(self.name, YARDSTICK_WINDOWS) if self.recent is None else self.recent
+        window = self.window or self.own(self.source.read(self.ref, SAMPLE_ROWS))
+        recent = self.healthy() if self.recent is None else self.recent
         return window, recent
 
 
@@ -176,7 +200,7 @@ def load(
     look = stand.look if stand is not None else last_look(ws, name)
     model, version = serving_model(ws, name, pointer)
     record = policy_of_record(ws, name, model)
-    return Serving(
+    serving = Serving(
         ws=ws,
         name=name,
         look=look or Look(settled=version),
@@ -187,3 +211,6 @@ def load(
         versions=versions if stand is None else stand.versions,
         until=until,
     )
+    others = serving.others
+    own = tuple(cycle for cycle in serving.cycles if cycle.get("version") not in others)
+    return replace(serving, cycles=own) if others else serving

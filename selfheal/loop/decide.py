@@ -36,6 +36,8 @@ def decided(ctx: Context) -> Decision:
         return Decision("data_fault", seen.problems, needed=need, of=of)
     if ref.too_few:
         text = f"{ref.rows} rows in {ref.joined} windows, fewer than min_rows {policy.monitor.min_rows}"
+        if seen.strange:
+            text += f"; another base answered {seen.strange} more, before the base was changed"
         return Decision("too_few", (text,), needed=need, of=of)
     near = counted(ctx)
     count = sum(_nominal(near, ref.index, seen.alarm)[-of:])

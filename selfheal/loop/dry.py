@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from selfheal.adapter import Adapter
 from selfheal.errors import SelfhealError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
@@ -155,6 +154,8 @@ def _heal(ctx: Context) -> tuple[HealRecord, list[str]]:
 
 def _become(ctx: Context, window: Window, result: HealResult) -> tuple[tuple[str, ...], list[str]]:
     """The adapter in words, and what would be registered, asked and released."""
+    from selfheal.adapter import Adapter
+
     asks = [f"ask: {result.question}"] if result.asks == "fact" else []
     if result.decision == "recall" and result.recall is not None:
         return (), [_release(ctx, f"recall version {result.recall}", [lost_trust(ctx.ws, ctx.name)]), *asks]

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from selfheal.drift.yardstick import thinned
 from selfheal.loop.child import HealResult, HealTask
 from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.inspect import drift_report
@@ -20,6 +17,8 @@ from selfheal.registry.runs import Table
 from selfheal.table import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 
@@ -69,7 +68,10 @@ def _samples(
     ctx: Context, window: Window, recent: Sequence[pd.DataFrame], task: HealTask, result: HealResult
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """How healthy rows lie, how these came, and how they lie after; as they came where nothing was made or recalled."""
+    import pandas as pd
+
     from selfheal.adapter import Adapter
+    from selfheal.drift.yardstick import thinned
 
     model = ctx.model
     recalled = next((adapter for version, adapter, _ in task.memory if version == result.recall), None)
@@ -84,6 +86,7 @@ def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> Non
     """Close the run with what came of it."""
     title = f"heal window {ctx.ref.index}: {result.diagnosis} → {result.decision}"
     note = "\n".join(f"- {line}" for line in (*result.reasons, record.note) if line)
+    note += f"\n\n[The run in Prefect]({ctx.page})" if ctx.page else ""
     tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
     ctx.ws.registry.runs.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.drift.yardstick import Yardstick
     from selfheal.healing.estimate import Estimate
     from selfheal.model import MonitoredModel

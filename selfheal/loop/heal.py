@@ -7,9 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import ArtifactError, InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
@@ -19,11 +17,14 @@ from selfheal.loop.keep import keep
 from selfheal.loop.questions import ask, facts
 from selfheal.loop.records import FAILED, HealRecord
 from selfheal.loop.trial import labels_before
-from selfheal.registry.archive import base_folder
+from selfheal.registry.folder import base_folder
 from selfheal.steering.look import STAGING
 from selfheal.steering.releases import release
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Window, WindowRef
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEMORY = 20
 """Earlier versions offered for a recall, newest first; the identity is always among them."""
@@ -44,6 +45,10 @@ def heal_window(ws: Workspace, name: str, ref: WindowRef, *, limit: float = LIMI
     ctx = load(ws, name).at(ref)
     if ctx.source.read(ref, 1).frame.empty:
         raise InputError(f"window {ref.index} of {name!r} holds no rows any more (log.keep); choose a later one")
+    if ctx.sampled()[0].frame.empty:
+        raise InputError(
+            f"window {ref.index} of {name!r} was answered by another base than the one that serves; choose a later one"
+        )
     healed = heal(ctx, limit=limit).healed
     assert healed is not None  # noqa: S101  what heal adds
     return healed
@@ -103,6 +108,8 @@ def given(
     ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int
 ) -> tuple[Window, Sequence[pd.DataFrame], HealTask]:
     """What a heal of the window is given: its rows, those of the last healthy windows, and all of it as a task."""
+    import pandas as pd
+
     window, recent = ctx.sampled()
     model = ctx.model
     task = HealTask(
@@ -145,7 +152,7 @@ def _own_labels(ctx: Context, window: Window) -> list[tuple[pd.DataFrame, pd.Ser
     """The window's labelled rows that its sample left out."""
     if ctx.ref.rows <= SAMPLE_ROWS:
         return []
-    known = ctx.source.labelled(ctx.ref)
+    known = ctx.own(ctx.source.labelled(ctx.ref))
     others = ~known.frame.index.isin(window.frame.index)
     return [(known.frame[others], known.labels[others])] if others.any() else []
 

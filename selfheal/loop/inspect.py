@@ -8,16 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from selfheal.drift.guards import guards, refused_rows
-from selfheal.drift.yardstick import thinned
-from selfheal.loop.context import SAMPLE_ROWS, YARDSTICK_WINDOWS, Context
+from selfheal.loop.context import SAMPLE_ROWS, Context
 from selfheal.loop.expected import JUDGED, expected
 from selfheal.loop.records import Inspection
 from selfheal.table import Window, spread
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.drift.report import DriftReport
     from selfheal.drift.signals import Signal
     from selfheal.drift.yardstick import Yardstick
@@ -41,6 +40,8 @@ def inspect(ctx: Context) -> Context:
     UnavailableError
         The database or the log can't be reached.
     """
+    from selfheal.drift.guards import guards, refused_rows
+
     source, ref, model = ctx.source, ctx.ref, ctx.model
     tally = source.tally(ref)
     faults = refused_rows(tally.refused, tally.used, source.says)
@@ -48,10 +49,17 @@ def inspect(ctx: Context) -> Context:
     seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held, early=early)
     if ref.too_few:
         return replace(ctx, seen=seen)
-    window = source.read(ref)
+    whole = source.read(ref)
+    window = ctx.own(whole)
+    if strange := len(whole.frame) - len(window.frame):
+        seen, kept = replace(seen, strange=strange), len(window.frame)
+        ref = replace(ref, rows=kept, too_few=kept < ctx.policy.monitor.min_rows)
+        ctx = replace(ctx, ref=ref, seen=seen)
+        if ref.too_few:
+            return ctx
     if window.frame.empty:  # not one of its rows can be used
         return replace(ctx, seen=replace(seen, problems=seen.problems or tuple(guards(window.frame, model))))
-    recent = ctx.ws.table.recent(ctx.name, YARDSTICK_WINDOWS)
+    recent = ctx.healthy()
     accuracy, labelled = accuracy_of(window, model)
     took = source.latencies(ref)
     p50, p99 = np.percentile(took, [50, 99]) if len(took) else (np.nan, np.nan)
@@ -73,8 +81,9 @@ def _compared(
     recent: list[pd.DataFrame],
     history: Sequence[Mapping[str, Any]],
 ) -> Inspection:
+    from selfheal.drift.guards import guards
     from selfheal.drift.signals import SIGNAL_ROWS, signals
-    from selfheal.drift.yardstick import Yardstick
+    from selfheal.drift.yardstick import Yardstick, thinned
 
     problems = (*seen.problems, *guards(window.frame, model, recent))
     if problems:
@@ -122,6 +131,7 @@ def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] 
         None when Evidently failed: that is logged, and :func:`status` says so.
     """
     from selfheal.drift.report import report
+    from selfheal.drift.yardstick import thinned
 
     reference = thinned(model.reference, REPORT_ROWS)
     units = model.model_units(thinned(window.frame, REPORT_ROWS))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import SAMPLE_ROWS, Serving
@@ -21,6 +20,8 @@ from selfheal.loop.expected import JUDGED
 from selfheal.steering.models import load_version
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
 
 LEAST = 30
@@ -107,7 +108,9 @@ def realised(serving: Serving) -> Serving:
     new = [c for c in last if counts.get(c["index"], 0) not in (0, (c.get("realised") or {}).get("labelled"))]
     found = {}
     for cycle in new:
-        window = serving.source.labelled(serving.ws.table.window(serving.name, cycle["index"]))
+        window = serving.labelled(cycle["index"])
+        if window.frame.empty:
+            continue
         said = serving.model.classes_[serving.model.decide(window.probabilities)]
         right = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
         found[cycle["index"]] = {"accuracy": right, "labelled": counts[cycle["index"]]}
@@ -217,7 +220,7 @@ def _after(serving: Serving, cycle: Mapping[str, Any], version: int) -> Iterator
 
 
 def _rows(serving: Serving, index: int) -> tuple[pd.DataFrame, pd.Series]:
-    window = serving.source.labelled(serving.ws.table.window(serving.name, index))
+    window = serving.labelled(index)
     step = max(1, -(-len(window.frame) // SAMPLE_ROWS))
     return window.frame.iloc[::step], window.labels.iloc[::step]
 

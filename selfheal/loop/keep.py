@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from selfheal.errors import RefusedError
 from selfheal.loop.card import card
 from selfheal.loop.child import HealResult
 from selfheal.loop.confirm import probation
@@ -16,13 +15,15 @@ from selfheal.loop.records import HealRecord
 from selfheal.loop.trial import AUDIT, LABELS_FROM, LABELS_HELD
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
-from selfheal.steering.models import load_version
+from selfheal.steering.models import load_version, serving_pointer
 from selfheal.steering.quarantine import like_of
 from selfheal.steering.releases import ASKS, LABELS_FITTED, recall, release
 from selfheal.steering.waits import Released
 from selfheal.table import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.adapter import Adapter
     from selfheal.model import MonitoredModel
 
@@ -32,6 +33,8 @@ PARTS = ("input map", "ReflexiveLayer", "logit offset")
 def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealRecord:
     """Register what the gate accepted or sent to audit, recall what it recognised, leave the rest a run."""
     model = ctx.model
+    if result.decision in ("promote", "audit", "recall"):
+        _is_of_serving_base(ctx)
     record = HealRecord(
         ctx.ref.index, result.decision, result.diagnosis, result.reasons, result.changed_part,
         numbers=result.numbers, candidates=_rows(result.candidates), run_id=run,
@@ -54,6 +57,22 @@ def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealReco
     return replace(
         record, version=done.version, promoted=done.promoted, note=done.note, words=tuple(adapter.describe())
     )  # fmt: skip
+
+
+def _is_of_serving_base(ctx: Context) -> None:
+    """Nothing is registered for a base that was changed while the heal was under way.
+
+    Raises
+    ------
+    RefusedError
+        It was.
+    """
+    pointer = serving_pointer(ctx.ws, ctx.name)
+    if pointer.base_manifest not in ("", ctx.model.manifest):
+        raise RefusedError(
+            f"the base of {ctx.name!r} was changed to base {pointer.base_version} (version {pointer.version}) while "
+            f"window {ctx.ref.index} was healed for the one before; nothing was registered, and its windows begin anew"
+        )
 
 
 def _observed(record: HealRecord, result: HealResult) -> HealRecord:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from selfheal.errors import InputError, nearest
 from selfheal.steering.workspace import Workspace
 from selfheal.table import LabelReport
@@ -25,6 +23,8 @@ def add_labels(ws: Workspace, name: str, path: Path) -> LabelReport:
     NotFoundError
         No such model.
     """
+    import pandas as pd
+
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

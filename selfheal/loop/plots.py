@@ -6,12 +6,15 @@ Plain SVG, which MLflow shows in a run's artifacts; no drawing library is worth 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from selfheal.svg import picture, scale, tag, words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 PLOT = "plots/before-after.svg"
 """Where the drawing lies among the files of a heal's run."""

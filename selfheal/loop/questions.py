@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from selfheal.adapter import Adapter, ColumnMap, column_map
 from selfheal.errors import SelfhealError
 from selfheal.loop.alerts import alert
-from selfheal.loop.child import HealResult
 from selfheal.loop.context import HISTORY, Context, Serving
 from selfheal.loop.plots import ASKED
 from selfheal.loop.records import HealRecord
@@ -23,6 +19,10 @@ from selfheal.steering.actors import FLOW
 from selfheal.steering.models import serving_pointer
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry
+
+if TYPE_CHECKING:
+    from selfheal.input_map import ColumnMap
+    from selfheal.loop.child import HealResult
 
 FACT = "fact"
 """Kind of the journal entries of questions and their answers."""
@@ -155,6 +155,10 @@ def _about(answers: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _evidence(ctx: Context, result: HealResult, columns: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    import pandas as pd
+
+    from selfheal.adapter import Adapter
+
     window, recent = ctx.sampled()
     healed = ctx.model if result.adapter is None else ctx.model.with_adapter(Adapter.from_bytes(result.adapter))
     before = pd.concat(list(recent)) if recent else ctx.model.reference
@@ -181,5 +185,7 @@ def _over(cycles: Sequence[Mapping[str, Any]], question: JournalEntry) -> bool:
 
 def _serves(serving: Serving, columns: Mapping[str, Any]) -> bool:
     """Whether the serving map is the one that a fact is about."""
+    from selfheal.input_map import column_map
+
     now: Mapping[str, ColumnMap] = serving.model.adapter.input_map.columns
     return all(now.get(name) == column_map(entry) for name, entry in columns.items())

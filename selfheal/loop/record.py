@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import tempfile
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selfheal.errors import InputError, NotFoundError, SelfhealError
+from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.alerts import alert
 from selfheal.loop.context import Context
 from selfheal.loop.expected import as_entry, metrics_of
@@ -33,6 +34,7 @@ PLACES = {
 }
 """Names in MLflow of the numbers that are looked at first: its pages sort sections and charts by name."""
 
+_log = logging.getLogger("selfheal.loop")
 _UNFIT = re.compile(r"[^\w\-. :/]")  # MLflow refuses other characters in the name of a metric
 
 
@@ -53,6 +55,7 @@ def record(ctx: Context) -> Cycle:
     fault = faults(decision, heal)
     said = alert(ctx, "data fault", fault) if fault else ""
     entry["mlflow"] = said or _to_mlflow(ctx, decision, entry)
+    entry["evidently"] = _to_evidently(ctx, decision)
     # The sample of whatever was compared: labels, an audit or a person may clear the unhealthy ones too.
     free = released(ctx, decision)
     ctx.ws.table.record_cycle(ctx.name, ctx.ref.index, entry, sample=ctx.seen.sample, released=free)
@@ -99,6 +102,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
         "held": seen.held,
+        "strange": seen.strange,
         "signals": [plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else plain(seen.report.values),
         "drifted": [] if seen.report is None else list(seen.report.drifted),
@@ -135,6 +139,23 @@ def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
                 else:
                     entry["drift"] = {}  # as where nothing could be computed: the status says so
     except SelfhealError as error:
+        return str(error)
+    return ""
+
+
+def _to_evidently(ctx: Context, decision: Decision) -> str:
+    """The report as a run of the model's project, where an Evidently workspace is set; what failed, or empty."""
+    place, report, ref = ctx.ws.settings.evidently, ctx.seen.report, ctx.ref
+    if not place or report is None:
+        return ""
+    from selfheal.drift.report import WindowRun
+
+    known = {"version": str(ctx.version), "window": str(ref.index)}
+    run = WindowRun(ctx.name, ref.index, f"window {ref.index}: {decision.kind}", ref.end, (decision.kind,), known)
+    try:
+        report.pages.publish(place, run)
+    except UnavailableError as error:
+        _log.warning("%s, window %d: %s", ctx.name, ref.index, error)
         return str(error)
     return ""
 

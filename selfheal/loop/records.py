@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from selfheal.table import Refusal, WindowRef
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.drift.report import DriftReport
     from selfheal.drift.signals import Signal
     from selfheal.loop.expected import Expected
@@ -34,6 +34,8 @@ class Inspection:
         Rows of its time that the service refused: no window holds them.
     held
         Rows that the window held when it was read; None where late ones are not counted.
+    strange
+        Rows that another base answered: the window is judged without them.
     failed
         Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
@@ -67,6 +69,7 @@ class Inspection:
     sample: pd.DataFrame | None = field(default=None, repr=False)
     held: int | None = None
     early: str = ""
+    strange: int = 0
 
     @property
     def alarm(self) -> bool:

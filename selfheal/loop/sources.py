@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError
 from selfheal.log import OwnTable, Source
@@ -17,6 +14,11 @@ from selfheal.steering.models import load_version, serving_model
 from selfheal.steering.served import served_since
 from selfheal.steering.workspace import Workspace
 from selfheal.table.values import to_us
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
 
 def source_of(ws: Workspace, name: str, policy: Policy, until: datetime | None = None) -> Source:

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from selfheal.adapter import Adapter
 from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
+from selfheal.input_map import glimpse
+from selfheal.loop.ahead import ahead
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import verdict_of, watched
 from selfheal.loop.judged import standing_of_heals
@@ -44,13 +45,13 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, drift, estimate, score,
-        patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts,
-        journal, mlflow``;
-        JSON-able. Without MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since
-        the last window. ``score``: how often labels said that a decision was right.
+        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, evidently, drift, estimate,
+        score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts,
+        journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without MLflow the
+        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``score``: how
+        often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
-        ``alerts``: places that could not be told.
+        ``alerts``: places that could not be told. ``evidently``: of the last windows, why one is in no workspace.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         The database is away.
     """
     pointer = serving_pointer(ws, name)
-    adapter = Adapter.from_bytes(pointer.adapter)
+    changed_part, words = glimpse(pointer.adapter)
     look = last_look(ws, name) or Look(settled=pointer.version)
     record = policy_of_record(ws, name)
     cycles = ws.table.cycles(name, last=HISTORY)
@@ -90,19 +91,22 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "frozen": None if frozen is None else _frozen(frozen),
         "production": {
             "version": pointer.version,
-            "adapter": adapter.describe(),
-            "changed_part": adapter.changed_part,
+            "adapter": words,
+            "changed_part": changed_part,
             "pinned": look.pinned,
             "settled_by": look.actor,
             "previous": look.previous,
             **_settled(journal, look, pointer),
+            "base_version": pointer.base_version,
             "base_digest": pointer.base_digest,
         },
+        "ahead": ahead(ws, name, record.policy),
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
         "log": log,
         "trend": _trend(cycles[-TREND:]),
+        "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
         "score": score(cycles),
@@ -176,7 +180,7 @@ def _waiting(ws: Workspace, name: str) -> str:
 
 def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
     try:
-        return ws.registry.versions(name), ""
+        return ws.registry.glance(name), ""
     except NotFoundError:
         return [], f"MLflow has no registered model {name!r}"
     except SelfhealError as error:
@@ -238,6 +242,7 @@ def _version(info: VersionInfo, look: Look) -> dict[str, Any]:
     return {
         "version": info.version,
         "stage": info.stage,
+        "base": info.base_version,
         "diagnosis": info.lineage.diagnosis,
         "changed_part": info.tags.get("changed_part", ""),
         "parent": info.tags.get("parent", ""),
@@ -257,6 +262,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         "refused": record.get("refused", []),
         "late": record.get("late", 0),
         "early": record.get("early", ""),
+        "strange": record.get("strange", 0),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,

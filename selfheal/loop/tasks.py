@@ -10,12 +10,13 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import ArtifactError
 from selfheal.loop.child import HealTask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 
@@ -81,6 +82,8 @@ def unpacked(data: bytes, base: Path) -> HealTask:
 
 
 def _task(entries: Mapping[str, bytes], about: Mapping[str, Any], base: Path) -> HealTask:
+    import pandas as pd
+
     def frame(name: str) -> pd.DataFrame | None:
         data = entries.get(f"{name}.parquet")
         return None if data is None else pd.read_parquet(io.BytesIO(data))

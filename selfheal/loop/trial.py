@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import Context, Serving
@@ -23,6 +22,9 @@ from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stages import archive
 from selfheal.steering.waits import PROVEN, WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRIAL = "trial"
 """Tag of a version: what the labels say of it so far."""
@@ -181,8 +183,9 @@ def labelled_since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.
     source, table, name = serving.source, serving.ws.table, serving.name
     found: list[tuple[pd.DataFrame, pd.Series]] = []
     while (index := source.first_labelled(first)) is not None:
-        if usable(table.cycle(name, index)):
-            window = source.labelled(table.window(name, index))
+        cycle = table.cycle(name, index)
+        if usable(cycle) and cycle.get("version") not in serving.others:
+            window = serving.labelled(index)
             found.append((window.frame, window.labels))
         if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
             break
@@ -194,5 +197,5 @@ def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
     """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
     source, near = ctx.source, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
     known = sorted(source.labelled_windows(near))[-BEFORE:]
-    found = [source.labelled(ctx.ws.table.window(ctx.name, index)) for index in known]
+    found = [ctx.labelled(index) for index in known]
     return tuple((window.frame, window.labels) for window in found)

@@ -11,8 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from selfheal.errors import ArtifactError, HeldError, InputError, NotFoundError, RefusedError, SelfhealError
 from selfheal.loop.alerts import alert
@@ -26,6 +24,9 @@ from selfheal.steering.workspace import Workspace
 from selfheal.table import Window
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from selfheal.model import MonitoredModel
 
 LATE_WINDOWS = 12
@@ -116,7 +117,8 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     old, new = old.with_policy(ctx.policy), new.with_policy(ctx.policy)
     found = _by_labels(speak, old, new)
     if found[0] == "undecided":
-        if window is None:
+        # Data tell a wrong map from a right one around the same network; which network is better, only labels do.
+        if window is None or look.previous in ctx.others:
             return silent, None
         found, speak = _by_data(window, old, new, recent, found[2]), [window]
     verdict = WatchVerdict(look.settled, look.previous, ctx.ref.index, *found)
@@ -127,7 +129,8 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
         text = f"it was better on window {proven}, so the data changed since: the monitor decides"
         return replace(verdict, reasons=(*verdict.reasons, text)), None
     # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
-    return verdict, not is_person(look.actor) and _turned_back(speak, old, new, recent)
+    healed = not is_person(look.actor) and look.previous not in ctx.others
+    return verdict, healed and _turned_back(speak, old, new, recent)
 
 
 def held_back(watch: Mapping[str, Any]) -> str:
@@ -140,7 +143,7 @@ def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
     """Samples of those of these windows whose labels have begun to come."""
     source, window = ctx.source, ctx.ws.table.window
     known = source.labelled_windows(indexes)
-    return [source.read(window(ctx.name, index), SAMPLE_ROWS) for index in indexes if index in known]
+    return [ctx.own(source.read(window(ctx.name, index), SAMPLE_ROWS)) for index in indexes if index in known]
 
 
 def _turned_back(

@@ -24,7 +24,11 @@ def weigh(serving: Serving) -> None:
     """
     ws, name = serving.ws, serving.name
     try:
-        told = [c for c in ws.table.cycles(name, last=2 * READ) if c["decision"] not in ("too_few", "failed")]
+        told = [
+            c
+            for c in ws.table.cycles(name, last=2 * READ)
+            if c["decision"] not in ("too_few", "failed") and c.get("version") not in serving.others
+        ]
         row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(told)))
         if not row or not serving.source.labelled_windows([c["index"] for c in row]):
             return

@@ -7,19 +7,23 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import yaml
 
-from selfheal.adapter import Adapter
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 from selfheal.policy import check_name
-from selfheal.registry.archive import POLICY, save_base
+from selfheal.registry.archive import save_base
+from selfheal.registry.folder import POLICY
+from selfheal.registry.pointing import pointer_of
 from selfheal.registry.store import Registry
 from selfheal.registry.versions import VersionInfo
 from selfheal.settings import Settings
-from selfheal.table import InferenceTable, Pointer
+from selfheal.table import InferenceTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ANEW = "adopted anew"
 """Kind of the journal entry that says so."""
@@ -248,25 +252,8 @@ def _point(name: str, registry: Registry, table: InferenceTable) -> None:
     table.set_pointer(name, pointer_of(name, info, adapter, manifest, at=dt.datetime.now(dt.UTC)))
 
 
-def pointer_of(
-    name: str, version: VersionInfo, adapter: Adapter, manifest: str, *, at: dt.datetime, pinned: bool = False
-) -> Pointer:
-    """The pointer that lets replicas serve a version, whose adapter and base's manifest were read and checked."""
-    return Pointer(
-        model=name,
-        version=version.version,
-        base_version=adapter.base_version or 0,
-        base_digest=adapter.base_digest,
-        adapter=adapter.to_bytes(),
-        adapter_digest=adapter.digest,
-        settled_at=at,
-        pinned=pinned,
-        base_manifest=manifest,
-    )
-
-
 def _words(name: str, version: int, stage: str, base_version: int, new: bool) -> str:
     if not new:
         return f"{name}: this base was already adopted (base {base_version}, version {version}, {stage}); nothing new"
-    where = "serves" if stage == "Production" else "waits in Staging; move it to Production to serve it"
+    where = "serves" if stage == "Production" else f"waits in Staging; to serve it: selfheal promote {name} {version}"
     return f"{name}: adopted as base {base_version}; version {version} (identity adapter) {where}"

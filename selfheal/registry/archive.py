@@ -19,8 +19,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,26 +29,15 @@ import torch
 import yaml
 from torch import nn
 
-from selfheal.errors import ArtifactError, FormatError, InputError, PolicyError, UnavailableError
+from selfheal.errors import ArtifactError, InputError, PolicyError
 from selfheal.model import MonitoredModel
 from selfheal.parts import weights
 from selfheal.parts.columns import null_kind, with_nulls
 from selfheal.parts.preprocessing import function_names, open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
+from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, manifest_of, place, read_base
 
-FORMAT = "selfheal-base-1"
-MANIFEST = "base.json"
-POLICY = "policy.yaml"
-_FILES = {
-    "backbone.pt2",
-    "backbone.safetensors",
-    "head.pt2",
-    "head.safetensors",
-    "preprocess.skops",
-    "reference.parquet",
-    POLICY,
-}
 # Rows on which the stored network is compared with the one in memory: enough to meet every branch of a small
 # network, cheap for a large one.
 _CHECK_ROWS = 512
@@ -107,65 +94,6 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
     return model.digest
 
 
-def place(files: dict[str, bytes], directory: Path) -> None:
-    """Write `files` into a new folder that appears with its whole content or not at all."""
-    draft = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}")
-    draft.mkdir(parents=True)
-    try:
-        for name, data in files.items():
-            with (draft / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        if directory.exists():
-            directory.rmdir()
-        draft.rename(directory)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-
-
-def read_base(
-    directory: Path, expect_digest: str | None = None, expect_manifest: str | None = None
-) -> dict[str, bytes]:
-    """Every file of a base, as bytes whose digests were checked; nothing is interpreted but the manifest.
-
-    Parameters
-    ----------
-    expect_digest
-        The frozen digest that an adapter names; None where nobody has named one yet.
-    expect_manifest
-        SHA-256 of ``base.json`` as registered. It also covers what the frozen digest does not: the programs
-        around the weights, the reference and the policy.
-
-    Raises
-    ------
-    ArtifactError
-        A file is unexpected or differs from its digest.
-    UnavailableError
-        One cannot be read, or is not there.
-    """
-    manifest_bytes = _read(directory, MANIFEST)
-    if expect_manifest is not None and hashlib.sha256(manifest_bytes).hexdigest() != expect_manifest:
-        raise ArtifactError(f"{directory / MANIFEST} is not what was registered; {_RESTORE}")
-    manifest = _manifest(manifest_bytes, directory)
-    if expect_digest is not None and manifest["digest"] != expect_digest:
-        raise ArtifactError(
-            f"{directory}: holds base {str(manifest['digest'])[:12]}, expected {expect_digest[:12]}; it was not opened"
-        )
-    files = {MANIFEST: manifest_bytes}
-    for name, digest in manifest["files"].items():
-        if name not in _FILES:
-            raise ArtifactError(f"{directory}: {MANIFEST} lists {name!r}, which is no part of a base; not opened")
-        files[name] = _read(directory, name)
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != digest:
-            raise ArtifactError(
-                f"{directory / name} was changed: SHA-256 {found[:12]}, registered {str(digest)[:12]}; {_RESTORE}"
-            )
-    return files
-
-
 def load_base(directory: Path, expect_digest: str | None = None, expect_manifest: str | None = None) -> MonitoredModel:
     """The model stored by `save_base`, with the identity adapter and the policy of its adoption.
 
@@ -179,7 +107,7 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
         One cannot be read, or is not there.
     """
     files = read_base(directory, expect_digest, expect_manifest)
-    manifest = _manifest(files[MANIFEST], directory)
+    manifest = manifest_of(files[MANIFEST], directory)
     try:
         reference = pd.read_parquet(io.BytesIO(files["reference.parquet"]))
         model = MonitoredModel(
@@ -195,7 +123,7 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
             as_stored=True,
         )
     except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
-        raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {_RESTORE}") from error
+        raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {RESTORE}") from error
     model.manifest = hashlib.sha256(files[MANIFEST]).hexdigest()
     if model.digest != manifest["digest"]:
         raise ArtifactError(
@@ -205,25 +133,6 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
     return model
 
 
-_RESTORE = "it was not opened. Delete the cached copy to fetch it anew, or restore MLflow's artifacts from a backup"
-
-
-def manifest_digest(directory: Path) -> str:
-    """SHA-256 of a base's manifest, which names every other file by digest."""
-    return hashlib.sha256(_read(directory, MANIFEST)).hexdigest()
-
-
-def base_folder(cache: Path, manifest: str, digest: str) -> Path:
-    """Where a base lies in a cache: by its manifest.
-
-    By its frozen digest alone where an older release put it there, or wrote a pointer that names no manifest.
-    """
-    named, before = cache / manifest, cache / digest
-    if manifest and ((named / MANIFEST).exists() or not (before / MANIFEST).exists()):
-        return named
-    return before if not manifest or manifest_digest(before) == manifest else named
-
-
 def identity(directory: Path) -> str:
     """What makes a base another one, as SHA-256; the same model stored twice has the same.
 
@@ -231,7 +140,7 @@ def identity(directory: Path) -> str:
     versions of libraries, the container of the preprocessing (its content is in the frozen digest).
     """
     files = read_base(directory)
-    manifest = _manifest(files[MANIFEST], directory)
+    manifest = manifest_of(files[MANIFEST], directory)
     what = {key: manifest[key] for key in ("digest", "features", "dtypes", "target", "classes", "parts")}
     programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
     reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)
@@ -271,25 +180,3 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(f"reference: a column mixes types and cannot be stored as parquet ({error})") from error
     return data
-
-
-def _read(directory: Path, name: str) -> bytes:
-    try:
-        return (directory / name).read_bytes()
-    except OSError as error:
-        raise UnavailableError(f"{directory / name} cannot be read ({error.strerror}); {_RESTORE}") from error
-
-
-def _manifest(data: bytes, directory: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(data)
-        if manifest["format"] != FORMAT:
-            raise FormatError(
-                f"{directory}: format {manifest['format']!r}; this release of selfheal reads {FORMAT!r}. Another "
-                "release stored it: upgrade this process, or adopt the model again"
-            )
-        if isinstance(manifest["files"], dict) and isinstance(manifest["digest"], str):
-            return dict(manifest)
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise ArtifactError(f"{directory / MANIFEST} is no manifest of a base model; {_RESTORE}")

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from selfheal.errors import ArtifactError, InputError, NotFoundError
-from selfheal.registry.archive import MANIFEST, base_folder, place, read_base
 from selfheal.registry.files import VersionFiles
+from selfheal.registry.folder import MANIFEST, base_folder, place, read_base
 from selfheal.registry.versions import VersionInfo, VersionStore
 
 BASE_FILES = "base"

@@ -16,10 +16,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.registry.glance import of_file, of_server
 from selfheal.settings import Settings
 
 if TYPE_CHECKING:
@@ -137,6 +139,24 @@ class Door:
                 f"{', '.join(adopted)} were adopted into the MLflow store {self.name}, which is not there; an empty "
                 "one in its place would hide it. Mount its disk, put its backup back, or set MLFLOW_TRACKING_URI"
             )
+
+    def glance(self, name: str) -> list[SimpleNamespace]:
+        """The versions of a registered model by number, as far as a glance tells them; none where it does not.
+
+        Raises
+        ------
+        UnavailableError
+            No server answers.
+        """
+        found: list[SimpleNamespace] | None = None
+        if self.is_server:
+            try:
+                found = of_server(self.uri, name)
+            except OSError as error:
+                raise self._unavailable(f"list the versions of {name!r}", error) from error
+        elif self._file is not None and self.is_there:
+            found = of_file(self._file, name)
+        return sorted(found or (), key=lambda one: int(one.version))
 
     @contextmanager
     def asked(self, what: str) -> Iterator[MlflowClient]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LONG = 32
 _STYLE = """
@@ -32,6 +33,8 @@ def table_page(frame: pd.DataFrame, title: str, note: str = "") -> str:
     frame
         Any frame; a boolean column ``chosen`` marks its rows and is not shown.
     """
+    import pandas as pd
+
     chosen = frame["chosen"].fillna(False).astype(bool).tolist() if "chosen" in frame else [False] * len(frame)
     shown = frame.drop(columns="chosen", errors="ignore")
     wide = [c for c in shown.columns if shown[c].map(lambda v: len(v) if isinstance(v, str) else 0).max() > _LONG]
@@ -64,6 +67,8 @@ def _below(texts: tuple[Any, ...], columns: int) -> str:
 
 
 def _cell(value: Any) -> str:
+    import pandas as pd
+
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
         return "–"
     if isinstance(value, bool):

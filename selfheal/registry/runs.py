@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selfheal.errors import NotFoundError
-from selfheal.registry.door import Door
+from selfheal.registry.door import Door, without_password
 from selfheal.registry.lineage import tag_text, tag_texts
 from selfheal.registry.pages import table_page
 from selfheal.registry.versions import VersionInfo
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
@@ -160,12 +159,17 @@ class RunLog:
 
     def place(self, run_id: str, path: str) -> str:
         """Where a person finds an artifact: its address on an MLflow server, else the run to look for in its pages."""
+        page = self.page(run_id, f"/artifacts/{path}")
+        return page or f"run {run_id}, {path} (selfheal ui shows it)"
+
+    def page(self, run_id: str, below: str = "") -> str:
+        """The address of a run's page, or of one ``below`` it, in MLflow's view of models; empty without a server."""
         if not self._door.is_server:
-            return f"run {run_id}, {path} (selfheal ui shows it)"
+            return ""
         with self._door.asked(f"find run {run_id}") as client:
             experiment = client.get_run(run_id).info.experiment_id
-        address = self._door.settings.tracking_uri.rstrip("/")
-        return f"{address}/#/experiments/{experiment}/runs/{run_id}/artifacts/{path}?workflowType=machine_learning"
+        address = without_password(self._door.settings.tracking_uri.rstrip("/"))
+        return f"{address}/#/experiments/{experiment}/runs/{run_id}{below}?workflowType=machine_learning"
 
     def artifact(self, run_id: str, path: str) -> bytes:
         """The bytes of a run's artifact.

@@ -9,23 +9,24 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError
-from selfheal.model import MonitoredModel
-from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
 from selfheal.registry.bases import BASE_FILES, Bases, base_name, of_ours
 from selfheal.registry.door import Door
 from selfheal.registry.files import VersionFiles
+from selfheal.registry.folder import MANIFEST, manifest_digest
 from selfheal.registry.lineage import TOLD, as_json, packed
 from selfheal.registry.packaging import ensure_model, link_version, package, signature_of
 from selfheal.registry.runs import RunLog
-from selfheal.registry.served import checked_adapter
 from selfheal.registry.versions import VersionInfo, VersionStore
 from selfheal.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfheal.adapter import Adapter
+    from selfheal.model import MonitoredModel
 
 # A version's own window, kept so that a later drift can be compared with it; the gate needs no more rows.
 SAMPLE_ROWS = 2000
@@ -81,6 +82,10 @@ class Registry:
         """See :meth:`VersionStore.versions`."""
         return self.store.versions(name)
 
+    def glance(self, name: str) -> list[VersionInfo]:
+        """See :meth:`VersionStore.glance`."""
+        return self.store.glance(name)
+
     def version(self, name: str, version: int) -> VersionInfo:
         """See :meth:`VersionStore.version`."""
         return self.store.version(name, version)
@@ -120,6 +125,8 @@ class Registry:
         ArtifactError
             A file is not what was registered; nothing of it was run.
         """
+        from selfheal.registry.archive import load_base
+
         info = self.store.resolved(name, stage) if version is None else self.version(name, version)
         adapter = self.adapter(name, info)
         base = self._bases.of(name, info)
@@ -139,6 +146,8 @@ class Registry:
         ------
         NotFoundError, ArtifactError, UnavailableError
         """
+        from selfheal.registry.served import checked_adapter
+
         info = self._info(name, version)
         of_ours(info, name)
         digest = info.tags.get("adapter_digest", "")
@@ -157,6 +166,8 @@ class Registry:
         digest = info.tags.get("sample_digest", "")
         if not digest:
             return None
+        import pandas as pd
+
         data = self._files.read(info, name, _SAMPLE, digest, f"samples/{digest}.parquet")
         if _digest(data) != digest:
             raise ArtifactError(
@@ -261,6 +272,8 @@ class Registry:
         (int, bool)
             Its number, and whether it is new.
         """
+        from selfheal.registry.archive import identity, save_base
+
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / BASE_FILES
             save_base(model, folder)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError, NotFoundError, nearest
@@ -117,6 +118,15 @@ class VersionStore:
             )
         return sorted((self._info(v) for v in found), key=lambda info: info.version)
 
+    def glance(self, name: str) -> list[VersionInfo]:
+        """As :meth:`versions`, without waiting for MLflow's client where it need not be asked.
+
+        Raises
+        ------
+        NotFoundError, UnavailableError
+        """
+        return [self._info(v) for v in self._door.glance(name)] or self.versions(name)
+
     def version(self, name: str, version: int) -> VersionInfo:
         """One version.
 
@@ -226,7 +236,7 @@ class VersionStore:
         with self._known(name, version), self._door.asked(f"describe {name!r} version {version}") as client:
             client.update_model_version(name, str(version), description=text)
 
-    def _info(self, found: ModelVersion) -> VersionInfo:
+    def _info(self, found: ModelVersion | SimpleNamespace) -> VersionInfo:
         tags, stage = unpacked(found.tags), str(getattr(found, "current_stage", None))
         if not self._stages:
             stage = tags.get(STAGE, stage)

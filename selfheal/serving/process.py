@@ -19,7 +19,7 @@ import torch
 import uvicorn
 
 from selfheal.errors import NotFoundError, UnavailableError
-from selfheal.registry.archive import MANIFEST, base_folder
+from selfheal.registry.folder import MANIFEST, base_folder
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.drain import DrainingServer
 from selfheal.serving.keys import keys_for

@@ -11,7 +11,8 @@ from pathlib import Path
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, nearest
 from selfheal.model import MonitoredModel
-from selfheal.registry.archive import MANIFEST, base_folder, load_base
+from selfheal.registry.archive import load_base
+from selfheal.registry.folder import MANIFEST, base_folder
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.terms import PolicyFile, Terms

@@ -13,17 +13,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfheal.errors import BusyError, NotFoundError
-from selfheal.registry.adoption import pointer_of
+from selfheal.registry.pointing import pointer_of
 from selfheal.registry.versions import PIN
 from selfheal.steering.actors import is_loop
 from selfheal.steering.leases import StagesLease
 from selfheal.steering.look import ARCHIVED, PRODUCTION, STAGING, Look
 from selfheal.steering.models import verified
-from selfheal.steering.stand import Stand, means
+from selfheal.steering.stand import Stand, means, of_other_bases
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
 QUARANTINE_TAG = "quarantine"
+HISTORY_TAG = "history"
+TOLD, HISTORY = 300, 4_000
+"""Characters of a move in a version's history there, and of all of it; the journal has the rest."""
 
 _log = logging.getLogger("selfheal.steering")
 
@@ -136,6 +139,7 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     """
     ws = lease.ws
     pointer = pointer_to(ws, stand, change.to, pinned=change.pin)
+    change = _with_base(change, stand.pointer, pointer)
     intent = {"change": change.to_json(), "before": before.to_json()}
     begin = ws.table.freezes.begin if change.is_of_loop else ws.table.journal_begin
     if change.alarm:
@@ -158,12 +162,14 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
     stages = _move(lease, entry, change, before)
     look = change.settled(before, stages, entry.id, stand.names)
+    look = replace(look, others=of_other_bases(stand.versions, look.settled))
     lease.renew()
     if pointer != stand.pointer:
         ws.table.set_pointer(lease.model, pointer)
     ws.checkpoint("pointer")
     _name(lease, before, look)
     _label(lease, change, before, look)
+    _tell(lease, entry, stand, before, look)
     _pin(lease, stand, before, look)
     ws.checkpoint("labels")
     ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
@@ -244,6 +250,27 @@ def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None
         if version in look.stages:
             with suppress(NotFoundError):  # deleted meanwhile
                 registry.set_tag(lease.model, version, QUARANTINE_TAG, text)
+
+
+def _tell(lease: StagesLease, entry: JournalEntry, stand: Stand, before: Look, look: Look) -> None:
+    """A tag of each version that was moved tells of it on its page in MLflow, the newest move first."""
+    change = Change.from_json(entry.intent["change"])
+    moved = {v for v, _ in change.moves(before) if before.stages.get(v) != look.stages.get(v)}
+    moved |= {change.to} - {before.settled}  # that somebody moved in MLflow
+    for version in sorted(moved & look.stages.keys() & stand.versions.keys()):
+        text = f"{entry.at:%Y-%m-%d %H:%M} UTC {look.stages[version]}, {change.kind} by {change.actor}: {change.reason}"
+        line, known = " ".join(text.split())[:TOLD], stand.versions[version].tags.get(HISTORY_TAG, "")
+        if line not in known:  # a crash may have come after it was written
+            with suppress(NotFoundError):  # deleted meanwhile
+                lease.ws.registry.set_tag(lease.model, version, HISTORY_TAG, f"{line}\n{known}"[:HISTORY].strip())
+
+
+def _with_base(change: Change, before: Pointer | None, after: Pointer) -> Change:
+    """The change, with what it means for the base: that its windows and facts begin anew should surprise nobody."""
+    if before is None or not before.base_manifest or before.base_manifest == after.base_manifest:
+        return change
+    said = f"from base {before.base_version} to base {after.base_version}: its windows and facts are its own"
+    return replace(change, reason="; ".join(filter(None, (change.reason, said))))
 
 
 def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Pointer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from selfheal.policy import Release, covering, format_duration
+from selfheal.policy import Budget, Release, covering, format_duration
 from selfheal.steering.actors import is_loop
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry
@@ -33,12 +33,24 @@ def not_now(ws: Workspace, name: str, release: Release) -> str:
         return f"the end of {span} ({release.timezone}): release.not_during"
     if release.budget is None:
         return ""
-    made = sorted(at for at in _made(ws, name) if at > now - release.budget.per)
+    made = _spent(ws, name, release.budget)
     if len(made) < release.budget.promotions:
         return ""
     free = made[-release.budget.promotions] + release.budget.per
-    counted = f"{len(made)} of {release.budget.promotions} promotions in {format_duration(release.budget.per)}"
-    return f"the budget, {counted} (release.budget): not before {free:%Y-%m-%d %H:%M} UTC"
+    return f"the budget, {_counted(made, release.budget)} (release.budget): not before {free:%Y-%m-%d %H:%M} UTC"
+
+
+def budget(ws: Workspace, name: str, release: Release) -> str:
+    """How much of its budget the loop has spent, in words; empty where the policy sets none."""
+    return "" if release.budget is None else _counted(_spent(ws, name, release.budget), release.budget)
+
+
+def _spent(ws: Workspace, name: str, allowed: Budget) -> list[datetime]:
+    return sorted(at for at in _made(ws, name) if at > ws.clock() - allowed.per)
+
+
+def _counted(made: list[datetime], allowed: Budget) -> str:
+    return f"{len(made)} of {allowed.promotions} promotions in {format_duration(allowed.per)}"
 
 
 def _made(ws: Workspace, name: str) -> list[datetime]:

@@ -50,6 +50,8 @@ class Look:
     chosen
         A version that a person made challenger, and the newest version that there was then: it stays challenger until
         a newer one comes.
+    others
+        Versions of another base than that of ``settled``: what they answered is in none of its windows.
     """
 
     settled: int | None = None
@@ -64,6 +66,7 @@ class Look:
     awaited: int | None = None
     aliases: Mapping[str, int | None] | None = None
     chosen: tuple[int, int] | None = None
+    others: frozenset[int] = frozenset()
 
     @property
     def production(self) -> frozenset[int]:
@@ -114,6 +117,7 @@ class Look:
             "awaited": self.awaited,
             "aliases": None if self.aliases is None else dict(self.aliases),
             "chosen": None if self.chosen is None else list(self.chosen),
+            "others": sorted(self.others),
         }
 
     @classmethod
@@ -133,6 +137,7 @@ class Look:
             awaited=record.get("awaited"),
             aliases=record.get("aliases"),
             chosen=None if chosen is None else (chosen[0], chosen[1]),
+            others=frozenset(record.get("others", ())),
         )
 
 

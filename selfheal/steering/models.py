@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, UnavailableError
+from selfheal.registry.folder import base_folder
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Pointer
@@ -91,8 +92,6 @@ def serving_pointer(ws: Workspace, name: str) -> Pointer:
 
 def base_place(ws: Workspace, pointer: Pointer) -> Path:
     """The folder of the serving base, fetched where this host does not have it yet."""
-    from selfheal.registry.archive import base_folder
-
     place = base_folder(ws.settings.cache, pointer.base_manifest, pointer.base_digest)
     return place if place.exists() else ws.registry.base_dir(pointer.model, pointer.base_version)
 

@@ -14,8 +14,8 @@ import yaml
 
 from selfheal.errors import PolicyError
 from selfheal.policy import Policy
-from selfheal.registry.archive import POLICY as ADOPTED
-from selfheal.registry.archive import read_base
+from selfheal.registry.folder import POLICY as ADOPTED
+from selfheal.registry.folder import read_base
 from selfheal.steering.models import base_place, serving_pointer
 from selfheal.steering.workspace import Workspace
 

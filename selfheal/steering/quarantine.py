@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
 from selfheal.steering.models import load_version
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.model import MonitoredModel
     from selfheal.registry.versions import VersionInfo
 

@@ -129,6 +129,17 @@ def stand_of(ws: Workspace, name: str) -> Stand:
     return Stand(name, look, pointer, versions, entries, names, aliases, tuple(untold))
 
 
+def of_other_bases(versions: Mapping[int, VersionInfo], serves: int | None) -> frozenset[int]:
+    """The versions that belong to another base than the one that serves; none where that is not among them."""
+    own = None if serves is None else versions.get(serves)
+    return frozenset() if own is None else frozenset(v for v, info in versions.items() if not _of_one_base(info, own))
+
+
+def _of_one_base(one: VersionInfo, other: VersionInfo) -> bool:
+    manifests = one.tags.get("manifest"), other.tags.get("manifest")
+    return manifests[0] == manifests[1] if all(manifests) else one.base_version == other.base_version
+
+
 def alias_names(ws: Workspace) -> tuple[str, str]:
     """The aliases of what serves, and of what is compared with it."""
     return ws.settings.champion, ws.settings.challenger

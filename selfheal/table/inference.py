@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
@@ -32,6 +29,11 @@ from selfheal.table.shadows import Shadows
 from selfheal.table.state import Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
 
 class InferenceTable:
@@ -288,10 +290,10 @@ class InferenceTable:
         with self._database.read() as connection:
             return cycles.processed(connection, model)
 
-    def recent(self, model: str, windows: int = 6) -> list[pd.DataFrame]:
-        """Samples of the last healthy windows, oldest first."""
+    def recent(self, model: str, windows: int = 6, among: Collection[int] | None = None) -> list[pd.DataFrame]:
+        """Samples of the last healthy windows, oldest first; of those with an index in ``among``, if that is given."""
         with self._database.read() as connection:
-            return samples.recent(connection, model, windows)
+            return samples.recent(connection, model, windows, among)
 
     # Journal
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import sqlalchemy as sa
 
 from selfheal.errors import InputError
 from selfheal.table.schema import ModelSchema
 from selfheal.table.values import event_us
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sqlalchemy as sa
 
 LONGEST_ID = 128
 _STATEMENT_ROWS = (64, 8, 1)

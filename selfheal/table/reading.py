@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.table.schema import LABELS, ModelSchema
 from selfheal.table.values import to_us
 from selfheal.table.windows import Window, WindowRef, spread
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELLED_ROWS = 10_000
 """Labelled rows of a window that are read, and counted, at most."""
@@ -133,6 +135,8 @@ class _Columns:
 
     def window(self, ref: WindowRef) -> Window:
         """Everything that was fetched, in order of event time."""
+        import pandas as pd
+
         keys, words, floats = (array[:, : self.rows] for array in (self.keys, self.words, self.floats))
         order = np.lexsort((keys[0], keys[1]))
         if not np.array_equal(order, np.arange(len(order))):
@@ -164,6 +168,8 @@ def as_declared(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
 
 def label_series(codes: npt.NDArray[np.float64], classes: tuple[Any, ...], index: pd.Index) -> pd.Series:
     """Class labels by their positions, NaN for -1: float64 where every class is a number, else objects."""
+    import pandas as pd
+
     known = codes >= 0
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in classes):
         values = np.full(len(codes), np.nan)

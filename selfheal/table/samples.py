@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import sqlalchemy as sa
 
 from selfheal.errors import NotFoundError
@@ -14,6 +13,9 @@ from selfheal.table.cycles import amend_cycle
 from selfheal.table.schema import SAMPLES
 from selfheal.table.state import insert_into
 from selfheal.table.windows import spread
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLE_ROWS = 2_000
 """Rows kept of a window: where the yardstick's quantiles stop moving, and about 150 kB at 20 columns."""
@@ -43,11 +45,16 @@ def _newest(model: str, kind: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
     return newest.order_by(SAMPLES.c.window_index.desc()).limit(SAMPLES_KEPT)
 
 
-def recent(connection: sa.Connection, model: str, windows: int) -> list[pd.DataFrame]:
-    """The newest healthy samples, oldest first."""
+def recent(
+    connection: sa.Connection, model: str, windows: int, among: Collection[int] | None = None
+) -> list[pd.DataFrame]:
+    """The newest healthy samples, oldest first, of all windows or of those with an index in ``among``."""
+    import pandas as pd
+
     query = (
         sa.select(SAMPLES.c.parquet)
         .where(SAMPLES.c.model == model, SAMPLES.c.healthy.is_(True))
+        .where(sa.true() if among is None else SAMPLES.c.window_index.in_(among))
         .order_by(SAMPLES.c.window_index.desc())
         .limit(windows)
     )

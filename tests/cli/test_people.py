@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,6 +130,39 @@ def test_two_names_approve_a_version(place, ws):
     assert "quarantine: 1" in back and ws.registry.production(NAME) == [2]
     assert invoke(place, "approve", NAME, "9", "--as", "ada").exit_code == 2
     assert invoke(place, "approve", NAME, "3", "--as", "flow").exit_code == 2
+
+
+WATCHES = """
+import sys
+from selfheal.cli import main
+try:
+    main(["status", "toy", "--watch"])
+except SystemExit as done:
+    print("exit", done.code)
+print("loaded", *sorted({"torch", "mlflow", "pandas", "sklearn", "scipy", "evidently", "prefect"} & set(sys.modules)))
+"""
+
+
+def test_status_is_shown_anew_until_ctrl_c_and_waits_for_no_imports(place, ws):
+    (place / "rules").mkdir(exist_ok=True)
+    policy = POLICY.replace("release: {", "release: {budget: {promotions: 3, per: 1d}, ")
+    (place / "rules" / "toy.yaml").write_text(policy)
+    promote(ws, NAME, 2, "flow")
+    ws.table.outbox.set_mark(NAME, "ran", "300")
+    environ = os.environ | {"SELFHEAL_HOME": str(place / "home"), "SELFHEAL_RULES": str(place / "rules")}
+    command = [sys.executable, "-c", WATCHES]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as child:
+        shown: list[str] = []
+        while len([line for line in shown if line.startswith("toy: ")]) < 2:
+            shown.append(child.stdout.readline())
+            assert shown[-1], shown
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read()
+    assert "exit" not in rest or "exit 0" in rest, rest
+    assert rest.splitlines()[-1] == "loaded", rest
+    screen = "".join(shown)
+    assert "UTC, every 2 s, Ctrl-C ends it" in shown[0] and "  2  Production  sensor" in screen
+    assert "  next run  due 20" in screen and "  budget    1 of 3 promotions in 1d" in screen
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(place, ws):

@@ -24,9 +24,11 @@ def test_the_deployments_of_two_models() -> None:
     assert [(d.name, d.entrypoint, [s.schedule.interval for s in d.schedules or ()]) for d in made] == [
         ("monitor fraud", "flows.monitor.monitor", [timedelta(minutes=5)]),
         ("release fraud", "flows.release.release", []),
+        ("maintain fraud", "flows.maintain.maintain", [timedelta(days=1)]),
         ("watch fraud", "flows.release.watch", []),
         ("monitor rain", "flows.monitor.monitor", [timedelta(hours=1)]),
         ("release rain", "flows.release.release", []),
+        ("maintain rain", "flows.maintain.maintain", [timedelta(days=1)]),
         ("watch rain", "flows.release.watch", []),
     ]
     assert {d.parameters["model"] for d in made} == {"rain", "fraud"}
@@ -98,6 +100,38 @@ def test_a_run_is_started_at_once_for_a_window_that_is_closed_early(ws: Workspac
     assert start_due(ws, [NAME], now + timedelta(hours=1)) == [], "once"
     with get_client(sync_client=True) as client:
         assert [run.deployment_id for run in client.read_flow_runs(limit=1)] == [key]
+
+
+@pytest.mark.usefixtures("prefect")
+def test_automations_run_maintain_on_labels_and_send_alerts_by_a_block(tmp_path, monkeypatch, capsys) -> None:
+    from prefect import get_client
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.settings import PREFECT_API_URL
+
+    from flows.__main__ import main
+    from flows.automations import ALERTS
+    from flows.deployments import deployments
+
+    (tmp_path / "spare.yaml").write_text("{}\n")
+    monkeypatch.setenv("SELFHEAL_RULES", str(tmp_path))
+    assert main(["--automate"]) == 2 and "PREFECT_API_URL names no server" in capsys.readouterr().out
+    monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+    assert main(["--automate"]) == 2 and "no deployment 'maintain/maintain spare'; serve it" in capsys.readouterr().out
+    made = {each.name: each.apply() for each in deployments({"spare": timedelta(hours=1)})}
+    assert main(["--automate"]) == 0 and "alerts have no automation" in capsys.readouterr().out
+    assert main(["--automate", "--notify", "nothing"]) == 2
+    assert main(["--automate", "--notify", "slack-webhook/none"]) == 2
+    CustomWebhookNotificationBlock(name="team", url="http://127.0.0.1:9").save("team")
+    assert main(["--automate", "--notify", "custom-webhook/team"]) == 0, capsys.readouterr().out
+    with get_client(sync_client=True) as client:
+        found = [a for a in client.read_automations() if a.name.endswith("of spare")]
+    labels, alerts = sorted(found, key=lambda a: a.name, reverse=True)
+    assert (labels.name, alerts.name) == ("selfheal: labels of spare", "selfheal: alerts of spare"), "each once"
+    assert labels.trigger.expect == {"selfheal.labels"}
+    assert labels.trigger.match.root == {"prefect.resource.id": "selfheal.model.spare"} == alerts.trigger.match.root
+    assert [action.deployment_id for action in labels.actions] == [made["maintain spare"]]
+    assert alerts.trigger.expect == {f"selfheal.{kind}" for kind in ALERTS}
+    assert alerts.actions[0].type == "send-notification"
 
 
 def test_the_file_is_written_from_the_policies_and_left_to_whoever_edits_it(tmp_path, monkeypatch, capsys) -> None:

@@ -98,6 +98,27 @@ def test_a_heal_is_a_subflow_and_the_runs_say_what_was_decided(ws: Workspace) ->
     assert (told.shown, told.waiting) == ("prefect", 0)
     assert [row.record["kind"] for row in ws.table.outbox.alerts(NAME)] == ["promoted"]
     assert "| measurement | mechanism |" in pages[0].data
+    with ws.registry._door.asked("read a run") as client:
+        note = client.get_run(record["heal"]["run_id"]).data.tags["mlflow.note.content"]
+    assert note.endswith(f"/runs/flow-run/{inner.id})") and "[The run in Prefect](http" in note
+
+
+def test_maintain_judges_by_late_labels_and_marks_no_run_of_the_monitor(ws: Workspace) -> None:
+    from flows.maintain import maintain
+
+    log(ws, healthy(1, 2))
+    loop.monitor(ws, NAME, UNTIL)
+    ran = ws.table.outbox.mark(NAME, "ran")
+    assert maintain(NAME)["judged"] == []
+    truth = rows(WINDOW, 1)["y"]
+    ws.table.add_labels(NAME, [f"r{i}" for i in range(WINDOW)], truth.tolist(), START)
+    found = maintain(NAME)
+    assert (found["judged"], found["version"], found["settled"], found["deleted"]) == ([0], 1, False, 0)
+    assert ws.table.cycle(NAME, 0)["realised"]["labelled"] == WINDOW
+    assert ws.table.outbox.mark(NAME, "ran") == ran
+    assert flow_runs()["toy maintain: windows judged by labels: 1"].state_name == "Maintained"
+    with hold(ws, monitor_lease(NAME), ttl=timedelta(seconds=30)):
+        assert maintain(NAME) == {}
 
 
 def test_nothing_new_and_an_unknown_model(ws: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -33,8 +34,8 @@ def natural(ws):
 
 
 #: Calls of MLflow in a quiet window, one that is healed, and the first that a new version serves. A look asks for the
-#: versions and the aliases; the rest is the run, its numbers, its files, two stages and an alias.
-QUIET, HEALED, WATCHED = 3, 18, 9
+#: versions and the aliases; the rest is the run, its numbers, its files, two stages with their history, and an alias.
+QUIET, HEALED, WATCHED = 3, 20, 9
 
 
 def test_the_loop(natural, calls):
@@ -58,6 +59,9 @@ def test_the_loop(natural, calls):
     healed = cycle.heal.version
     assert ws.registry.production(NAME) == [healed]
     assert ws.table.pointer(NAME).version == healed
+    told = {v: ws.registry.version(NAME, v).tags["history"].partition(" UTC ")[2] for v in (healed, 1)}
+    assert told[healed].startswith("Production, promote by flow: sensor: ")
+    assert told[1].startswith("Archived, promote by flow: sensor: ")
 
     # Seen through the new map nothing alarms, and the watch finds it better.
     for k, most, process in ((8, WATCHED, ws), (9, QUIET, workspace_at(ws.settings.home))):
@@ -118,6 +122,21 @@ def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, mon
         feed(natural, rows(N, 106), 6)
 
 
+def test_an_evidently_workspace_has_every_window_or_says_why_not(natural, tmp_path):
+    place = tmp_path / "evidently"
+    place.write_text("")  # no folder
+    ws = replace(natural, settings=replace(natural.settings, evidently=str(place)))
+    cycles = monitor(ws, NAME, FAR)
+    assert [c.decision.kind in ("stable", "drift") for c in cycles] == [True] * 6
+    told = standing(status(ws, NAME))
+    assert any(line.startswith("  evidently 6 of the last windows were not published: no run in") for line in told)
+    ws = replace(natural, settings=replace(natural.settings, evidently=str(tmp_path / "folder")))
+    feed(ws, rows(N, 300), 6)
+    assert monitor(ws, NAME, FAR)[-1].record["evidently"] == ""
+    (run,) = (tmp_path / "folder").glob("*/snapshots/*.json")
+    assert '"window 6: ' in run.read_text()
+
+
 def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
     ws = natural
     monitor(ws, NAME, FAR)
@@ -131,6 +150,8 @@ def test_a_wrong_promotion_by_a_person_is_rolled_back(natural):
     assert ws.registry.production(NAME) == [1]
     assert [k for k in kinds(ws) if k in ("manual", "rollback")] == ["manual", "rollback"]
     assert last_look(ws, NAME).quarantined == {2}
+    newest, oldest = ws.registry.version(NAME, 2).tags["history"].splitlines()
+    assert "UTC Archived, rollback by watch: window 6: " in newest and "UTC Production, manual by " in oldest
     feed(ws, rows(N, 401), 7)
     (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind in ("stable", "drift") and not cycle.decision.alarm

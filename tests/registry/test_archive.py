@@ -27,7 +27,8 @@ from selfheal import MonitoredModel
 from selfheal.errors import ArtifactError, InputError, UnavailableError
 from selfheal.parts.preprocessing import open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program
-from selfheal.registry.archive import MANIFEST, identity, load_base, manifest_digest, save_base
+from selfheal.registry.archive import identity, load_base, save_base
+from selfheal.registry.folder import MANIFEST, manifest_digest
 from selfheal.registry.served import checked_adapter
 from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
 

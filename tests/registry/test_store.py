@@ -49,6 +49,8 @@ def test_a_heal_becomes_a_version_with_its_lineage(
     info = registry.version(adopted, version)
     assert (info.version, info.stage, info.run_id, info.base_version) == (2, "Staging", run, 1)
     assert isinstance(info.version, int)
+    assert registry._door.glance(adopted), "without MLflow's client"
+    assert registry.glance(adopted) == registry.versions(adopted)
     assert info.description == "°C back to °F"
     assert info.tags["diagnosis"] == "sensor"
     assert info.tags["changed_part"] == "input map + ReflexiveLayer + logit offset"
@@ -73,6 +75,8 @@ def test_a_heal_becomes_a_version_with_its_lineage(
         found = client.get_run(run)
     assert found.info.run_name == "heal window 12: sensor → promote"
     assert found.info.status == "FINISHED"
+    page = registry.runs.page(run)
+    assert page.endswith(f"/runs/{run}?workflowType=machine_learning") if registry._door.is_server else page == ""
     assert [m.model_id for m in found.outputs.model_outputs] == [info.model_id]
 
 

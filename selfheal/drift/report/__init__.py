@@ -21,17 +21,18 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
-from selfheal.errors import InputError
+from selfheal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from selfheal.drift.signals import Signal
@@ -56,6 +57,45 @@ TINY = 0.01
 
 
 @dataclass(frozen=True)
+class WindowRun:
+    """One window's report among the runs of a project.
+
+    Attributes
+    ----------
+    project
+        The model's name.
+    window, name
+        Index of the window, and what the run is called.
+    at
+        Event time at which the window ended, aware.
+    tags, metadata
+        What it can be filtered by.
+    """
+
+    project: str
+    window: int
+    name: str
+    at: datetime
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
+
+
+class Pages(NamedTuple):
+    """What shows a report.
+
+    Attributes
+    ----------
+    html
+        Draws the self-contained page (about 4 MB) and writes it to a path; whether it could, what went wrong is logged.
+    publish
+        Draws it and adds it to an Evidently workspace, see :func:`selfheal.drift.report.workspace.publish`.
+    """
+
+    html: Callable[[Path], bool]
+    publish: Callable[[str, WindowRun], None]
+
+
+@dataclass(frozen=True)
 class DriftReport:
     """What Evidently said about one window.
 
@@ -73,8 +113,8 @@ class DriftReport:
         Columns that could not be compared, with the reason.
     rows
         Rows that were looked at: (reference, window).
-    html
-        Draws the self-contained page (about 4 MB) and writes it to a path; whether it could, what went wrong is logged.
+    pages
+        What shows it.
     """
 
     values: dict[str, float]
@@ -82,7 +122,11 @@ class DriftReport:
     drifted: tuple[str, ...]
     skipped: dict[str, str]
     rows: tuple[int, int]
-    html: Callable[[Path], bool] = field(repr=False, compare=False)
+    pages: Pages = field(repr=False, compare=False)
+
+    def html(self, place: Path) -> bool:
+        """Draw the self-contained page (about 4 MB) and write it; whether it could, what went wrong is logged."""
+        return self.pages.html(place)
 
 
 @dataclass(frozen=True)
@@ -143,9 +187,8 @@ def report(
             columns.append(made)
         else:
             skipped[str(name)] = made
-    distances = _evidently().distances(columns)
-    html = _writer(columns, signals, skipped)
-    return _result(columns, skipped, distances, signals, (len(left), len(right)), html)
+    distances, pages = _evidently().distances(columns), _pages(columns, signals, skipped)
+    return _result(columns, skipped, distances, signals, (len(left), len(right)), pages)
 
 
 def bounded_sample(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
@@ -233,7 +276,7 @@ def _evidently() -> ModuleType:
     return metrics
 
 
-def _writer(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Callable[[Path], bool]:
+def _pages(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Pages:
     drawn = cache(lambda: _evidently().page(columns, signals, skipped))
 
     def html(path: Path) -> bool:
@@ -244,7 +287,16 @@ def _writer(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mappi
             return False
         return True
 
-    return html
+    def publish(place: str, run: WindowRun) -> None:
+        from selfheal.drift.report import workspace
+
+        try:
+            snapshot = drawn()
+        except Exception as error:  # as above
+            raise UnavailableError(f"no report was drawn: {type(error).__name__}: {error}") from error
+        workspace.publish(snapshot, place, run)
+
+    return Pages(html, publish)
 
 
 def _result(
@@ -253,7 +305,7 @@ def _result(
     distances: Sequence[float],
     signals: Sequence[Signal],
     rows: tuple[int, int],
-    html: Callable[[Path], bool],
+    pages: Pages,
 ) -> DriftReport:
     values, over = {}, {}
     for column, distance in zip(columns, distances, strict=True):
@@ -269,4 +321,4 @@ def _result(
     values["drift_share"] = len([n for n in features if n in over]) / max(1, len(features))
     values |= {f"signal/{s.name}": float(s.value) for s in signals}
     thresholds = {c.name: c.threshold for c in columns}
-    return DriftReport(values, thresholds, tuple(sorted(over, key=lambda n: -over[n])), skipped, rows, html)
+    return DriftReport(values, thresholds, tuple(sorted(over, key=lambda n: -over[n])), skipped, rows, pages)
