@@ -260,6 +260,7 @@ def test_a_patch_that_labels_do_not_decide_on_is_dropped(ws):
     assert stages(ws)[version] == "Archived"
 
 
+@pytest.mark.xdist_group("loop")  # the fork server is there
 def test_a_heal_on_labels_is_proven_by_the_next_windows_labels(ws):
     """Inputs as ever, labels flipped: only labels show it. The whole way, the heal in its own process."""
     (ws.settings.rules / "toy.yaml").write_text(POLICY)

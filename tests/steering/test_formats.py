@@ -68,6 +68,7 @@ def test_a_service_serves_on_and_says_why(ws, newer, data):
         serving_model(ws, NAME)
 
 
+@pytest.mark.xdist_group("loop")  # the fork server is there
 def test_a_heals_child_refuses_it(ws, data):
     pointer = serving_pointer(ws, NAME)
     model, _ = serving_model(ws, NAME)
