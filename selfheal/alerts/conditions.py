@@ -66,7 +66,7 @@ def standing(ws: Workspace, name: str, cycles: Sequence[Cycle]) -> dict[str, Con
         Records of the last windows, oldest first.
     """
     found = of_windows(name, cycles)
-    found |= of_stages(name, ws.table.heartbeat(name), cycles)
+    found |= of_stages(name, ws.table.heartbeats.last(name), cycles)
     for kind, alert in LOGS.items():
         newest = ws.table.journal(name, last=1, kind=kind)
         if newest and newest[-1].intent["state"] != "read":

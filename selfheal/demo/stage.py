@@ -238,7 +238,7 @@ class Stage:
         ArtifactError
             If one changed.
         """
-        from selfheal.registry.archive import read_base
+        from selfheal.registry.folder import read_base
 
         for name, member in self.cast.items():
             member.model.check_unchanged()

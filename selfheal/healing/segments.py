@@ -73,10 +73,9 @@ def levels(values: pd.Series, most: int) -> list[object]:
     """The words or codes of a column that has few, at most ``most`` of them, the most frequent first; else none."""
     known = values.dropna()
     numeric = pd.api.types.is_numeric_dtype(known)
-    found = known.value_counts().index[: MOST_WORDS + 1] if known.nunique() <= max(CODES, MOST_WORDS) else []
-    if not 2 <= len(found) <= min(most, CODES if numeric else MOST_WORDS):
+    if not 2 <= known.nunique() <= min(most, CODES if numeric else MOST_WORDS):
         return []
-    return [_Code(level) if numeric else level for level in found]
+    return [_Code(level) if numeric else level for level in known.value_counts().index]
 
 
 def where(column: str, levels: Sequence[object]) -> str:

@@ -43,7 +43,7 @@ def idle(ws: Workspace, name: str, until: datetime) -> bool:
     UnavailableError
         The database is away.
     """
-    mark, beat = ws.table.outbox.mark(name, SETTLED), ws.table.heartbeat(name)
+    mark, beat = ws.table.outbox.mark(name, SETTLED), ws.table.heartbeats.last(name)
     if mark is None or not mark[0] or beat is None or beat.age > STALE_S or beat.error or beat.troubles:
         return False
     policy = policy_of_record(ws, name).policy

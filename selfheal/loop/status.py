@@ -192,7 +192,7 @@ def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict
     found = troubles(ws, name)
     if versions and PRODUCTION not in {v.stage for v in versions}:
         found["production"] = f"no version of {name!r} is in Production; replicas keep serving what they have"
-    beat = ws.table.heartbeat(name)
+    beat = ws.table.heartbeats.last(name)
     told = beat.complaints() if beat else {}
     return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
 

@@ -76,7 +76,7 @@ class Rounds:
         if production == self._beaten and not self._said and time.monotonic() < self._due:
             return
         found = troubles(self.ws, self.model) | ({"production": production} if production else {})
-        self.ws.table.beat(self.model, self.holder, found)
+        self.ws.table.heartbeats.beat(self.model, self.holder, found)
         for words in set(found.values()) - self._told:
             _log.error("%s", words)
         self._told = set(found.values())
@@ -90,12 +90,12 @@ class Rounds:
             return
         self._said, self._due = words, time.monotonic() + BEAT_S
         with contextlib.suppress(SelfhealError):  # the database may be what failed
-            self.ws.table.miss_beat(self.model, self.holder, words)
+            self.ws.table.heartbeats.miss(self.model, self.holder, words)
 
     def end(self) -> None:
         """Say that it stops on purpose."""
         with contextlib.suppress(SelfhealError):
-            self.ws.table.end_beat(self.model, self.holder)
+            self.ws.table.heartbeats.end(self.model, self.holder)
         self.ws.table.close()
 
 

@@ -136,7 +136,7 @@ class Source:
 
     def _listen(self) -> None:
         """What the reconcilers say."""
-        self.beat = self._table.heartbeat(self._config.model)
+        self.beat = self._table.heartbeats.last(self._config.model)
         self.freeze = self._table.freezes.find(self._config.model)
         self.terms = self._terms()
         self.beat_at = self.beat_at if self.beat is None else time.monotonic()

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from selfheal.table.database import Database
 from selfheal.table.schema import HEARTBEATS
 from selfheal.table.state import database_now, put_row
 from selfheal.table.values import from_us
@@ -75,46 +76,51 @@ class Heartbeat:
         return found
 
 
-def beat(connection: sa.Connection, model: str, holder: str, troubles: Mapping[str, str]) -> None:
-    """Say that the stages were looked at; a trouble that was there before keeps its time."""
-    now = _now(connection)
-    held = connection.execute(sa.select(HEARTBEATS.c.troubles).where(HEARTBEATS.c.model == model)).scalar()
-    before = json.loads(held or "{}")
-    kept = {
-        kind: {"words": words, "since": before[kind]["since"] if kind in before else now}
-        for kind, words in troubles.items()
-    }
-    put_row(
-        connection,
-        HEARTBEATS,
-        {"model": model, "holder": holder, "looked": now, "error": "", "troubles": json.dumps(kept)},
-    )
+class Heartbeats:
+    """The heartbeats of every model, in one database."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-def miss(connection: sa.Connection, model: str, holder: str, error: str) -> None:
-    """Say that a look failed: its time and what the last good one found stay."""
-    values = {"model": model, "holder": holder, "looked": _now(connection), "error": error, "troubles": "{}"}
-    put_row(connection, HEARTBEATS, values, changed=("error",))
+    def beat(self, model: str, holder: str, troubles: Mapping[str, str]) -> None:
+        """Say that the stages were looked at, and what is wrong by kind; what was wrong before keeps its time."""
+        with self._database.write(alone=f"heartbeat {model}") as connection:
+            now = _now(connection)
+            held = connection.execute(sa.select(HEARTBEATS.c.troubles).where(HEARTBEATS.c.model == model)).scalar()
+            before = json.loads(held or "{}")
+            kept = {
+                kind: {"words": words, "since": before[kind]["since"] if kind in before else now}
+                for kind, words in troubles.items()
+            }
+            said = {"model": model, "holder": holder, "looked": now, "error": "", "troubles": json.dumps(kept)}
+            put_row(connection, HEARTBEATS, said)
 
+    def miss(self, model: str, holder: str, error: str) -> None:
+        """Say that the stages could not be looked at: the time and what the last good look found stay."""
+        with self._database.write() as connection:
+            now = _now(connection)
+            values = {"model": model, "holder": holder, "looked": now, "error": error, "troubles": "{}"}
+            put_row(connection, HEARTBEATS, values, changed=("error",))
 
-def end(connection: sa.Connection, model: str, holder: str) -> None:
-    """Say that this reconciler was stopped on purpose; what another one said stays."""
-    mine = (HEARTBEATS.c.model == model) & (HEARTBEATS.c.holder == holder)
-    connection.execute(HEARTBEATS.delete().where(mine))
+    def end(self, model: str, holder: str) -> None:
+        """Say that this reconciler was stopped on purpose; what another one said stays."""
+        mine = (HEARTBEATS.c.model == model) & (HEARTBEATS.c.holder == holder)
+        with self._database.write() as connection:
+            connection.execute(HEARTBEATS.delete().where(mine))
 
-
-def heartbeat(connection: sa.Connection, model: str) -> Heartbeat | None:
-    """The newest heartbeat of a model; None where no reconciler runs."""
-    row = connection.execute(sa.select(HEARTBEATS).where(HEARTBEATS.c.model == model)).mappings().first()
-    if row is None:
-        return None
-    return Heartbeat(
-        holder=row["holder"],
-        looked=from_us(row["looked"]),
-        age=(_now(connection) - row["looked"]) / 1e6,
-        error=row["error"],
-        troubles={k: Trouble(t["words"], from_us(t["since"])) for k, t in json.loads(row["troubles"]).items()},
-    )
+    def last(self, model: str) -> Heartbeat | None:
+        """What the reconcilers last said; None where none runs."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(HEARTBEATS).where(HEARTBEATS.c.model == model)).mappings().first()
+            if row is None:
+                return None
+            return Heartbeat(
+                holder=row["holder"],
+                looked=from_us(row["looked"]),
+                age=(_now(connection) - row["looked"]) / 1e6,
+                error=row["error"],
+                troubles={k: Trouble(t["words"], from_us(t["since"])) for k, t in json.loads(row["troubles"]).items()},
+            )
 
 
 def _now(connection: sa.Connection) -> int:

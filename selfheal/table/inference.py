@@ -11,13 +11,13 @@ import sqlalchemy as sa
 
 from selfheal.errors import InputError, NotFoundError, nearest
 from selfheal.policy import WindowSpec
-from selfheal.table import cycles, heartbeat, journal, labels, predictions, reading, samples, state
+from selfheal.table import cycles, journal, labels, predictions, reading, samples, state
 from selfheal.table.chain import Chain
 from selfheal.table.database import Database
 from selfheal.table.elsewhere import Elsewhere
 from selfheal.table.freezes import Freezes
 from selfheal.table.glance import Glance
-from selfheal.table.heartbeat import Heartbeat
+from selfheal.table.heartbeat import Heartbeats
 from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.outbox import Outbox
@@ -56,6 +56,7 @@ class InferenceTable:
         self.refusals = Refusals(self._database)
         self.retention = Retention(self._database)
         self.freezes = Freezes(self._database)
+        self.heartbeats = Heartbeats(self._database)
         self.elsewhere = Elsewhere(self._database)
         self.chain = Chain(self._database)
         self.glance = Glance(self._database)
@@ -356,27 +357,7 @@ class InferenceTable:
         with self._database.write() as connection:
             state.release(connection, lease, holder)
 
-    # Heartbeats
-
-    def beat(self, model: str, holder: str, troubles: Mapping[str, str]) -> None:
-        """Say that the stages were looked at, and what is wrong by kind."""
-        with self._database.write(alone=f"heartbeat {model}") as connection:
-            heartbeat.beat(connection, model, holder, troubles)
-
-    def miss_beat(self, model: str, holder: str, error: str) -> None:
-        """Say that the stages could not be looked at."""
-        with self._database.write() as connection:
-            heartbeat.miss(connection, model, holder, error)
-
-    def end_beat(self, model: str, holder: str) -> None:
-        """Say that this reconciler was stopped on purpose."""
-        with self._database.write() as connection:
-            heartbeat.end(connection, model, holder)
-
-    def heartbeat(self, model: str) -> Heartbeat | None:
-        """What the reconcilers last said; None where none runs."""
-        with self._database.read() as connection:
-            return heartbeat.heartbeat(connection, model)
+    # The pointer, and policies
 
     def set_pointer(self, model: str, pointer: Pointer) -> None:
         """Settle which version serves."""

@@ -128,7 +128,7 @@ def test_nothing_new_and_an_unknown_model(ws: Workspace) -> None:
 
     assert monitor(NAME, UNTIL) == []
     assert flow_runs()["toy: no window closed"].state_name == "Nothing new"
-    ws.table.beat(NAME, "host:1", {})  # somebody looks at the stages, and nothing came since
+    ws.table.heartbeats.beat(NAME, "host:1", {})  # somebody looks at the stages, and nothing came since
     (ws.settings.home / "mlflow.db").rename(ws.settings.home / "away.db")
     before = {run.id for run in all_flow_runs()}
     assert monitor(NAME, UNTIL) == []

@@ -19,7 +19,7 @@ def settled(ws):
     (ws.settings.rules / f"{NAME}.yaml").write_text(POLICY)
     settle_stages(ws, NAME)
     settle_stages(ws, NAME)
-    ws.table.beat(NAME, "host:1", {})
+    ws.table.heartbeats.beat(NAME, "host:1", {})
     assert is_idle(ws, NAME, FAR)
     return ws
 
@@ -42,7 +42,7 @@ COMES = {
     "another policy": policy,
     "a person": lambda ws: promote(ws, NAME, 2, "ann"),
     "nobody at the stages": lambda ws: let_pass(ws.settings.database_url, STALE_S + 1),
-    "a trouble": lambda ws: ws.table.beat(NAME, "host:1", {"production": "x"}),
+    "a trouble": lambda ws: ws.table.heartbeats.beat(NAME, "host:1", {"production": "x"}),
 }
 
 

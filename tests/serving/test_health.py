@@ -43,7 +43,7 @@ def reasons(service: Any) -> str:
 
 def test_every_metric_is_documented(place, serve_in_thread, root, keep_well):
     with serve_in_thread(place.config()) as service, place.table() as table:
-        table.beat("weather", "host:1", {})
+        table.heartbeats.beat("weather", "host:1", {})
         service.app.pages.standing = standing.Standing(service.app.source, keep_well)
         service.app.source.look()
         names = set(re.findall(r"^# TYPE (\w+)", service.get("/metrics"), re.MULTILINE))
@@ -55,14 +55,14 @@ def test_every_metric_is_documented(place, serve_in_thread, root, keep_well):
 def test_what_the_reconcilers_found_is_told_until_it_is_mended(place, serve_in_thread, forms):
     found = {"policy": "rules/weather.yaml:3: unknown key 'vot'", "production": "Production of 'weather' is empty"}
     with serve_in_thread(place.config(poll_s=0.02, beat_s=0.0)) as service, place.table() as table:
-        table.beat("weather", "host:1", found)
+        table.heartbeats.beat("weather", "host:1", found)
         for kind, words in found.items():
             assert until(lambda kind=kind: gauge(service, f"{kind}_fault") == 1)
             assert re.search(rf"{re.escape(words)} \(since 20\S+ \S+ UTC\)", reasons(service))
         assert service.ask("/ping", None)[0] == 200
         assert service.post("/invocations", forms.split(place.model.reference.iloc[:2]))[0] == 200
         assert gauge(service, "stages_fault") == gauge(service, "restored_fault") == 0 < gauge(service, "degraded")
-        table.beat("weather", "host:1", {})
+        table.heartbeats.beat("weather", "host:1", {})
         assert until(lambda: reasons(service) == "")
         assert gauge(service, "policy_fault") == gauge(service, "production_fault") == gauge(service, "degraded") == 0
 
@@ -72,14 +72,14 @@ def test_stages_that_nobody_looks_at_are_told(place, serve_in_thread, monkeypatc
         assert reasons(service) == ""  # a reconciler may still be starting
         monkeypatch.setattr(standing, "UNWATCHED_S", 0.0)
         assert "no reconciler looks at the stages" in reasons(service)
-        table.beat("weather", "host:1", {})
+        table.heartbeats.beat("weather", "host:1", {})
         assert until(lambda: reasons(service) == "")
-        table.miss_beat("weather", "host:1", "MLflow cannot be reached")
+        table.heartbeats.miss("weather", "host:1", "MLflow cannot be reached")
         let_pass(place.url, STALE_S + 1)
         assert until(lambda: gauge(service, "stages_fault") == 1)
         assert re.search(r"nobody has looked .* since 20.* UTC .*: MLflow cannot be reached", reasons(service))
         assert gauge(service, "stages_age_seconds") > STALE_S
-        table.beat("weather", "host:2", {})  # that of another host does as well
+        table.heartbeats.beat("weather", "host:2", {})  # that of another host does as well
         assert until(lambda: reasons(service) == "")
 
 
@@ -87,7 +87,7 @@ def test_a_stopped_reconciler_is_told_although_another_host_looks(place, keep_we
     monkeypatch.setattr(watchdog, "STALE_S", 0.3)
     app = ScoringApp(place.config(), keep_well)
     try:
-        app.table.beat("weather", "host:2", {})
+        app.table.heartbeats.beat("weather", "host:2", {})
         app.source.look()
         assert until(lambda: app.pages.complaints() == [])
         keep_well._child.send_signal(signal.SIGSTOP)
@@ -101,7 +101,7 @@ def test_a_stopped_reconciler_is_told_although_another_host_looks(place, keep_we
 
 def test_a_freeze_is_shown_and_is_no_fault(place, serve_in_thread):
     with serve_in_thread(place.config(poll_s=0.02, beat_s=0.0)) as service, place.table() as table:
-        table.beat("weather", "host:1", {})
+        table.heartbeats.beat("weather", "host:1", {})
         assert service.get("/health")["frozen"] == "" and gauge(service, "frozen") == 0
         table.freezes.set("weather", "ann", "an incident", None, datetime.now(UTC))
         assert until(lambda: gauge(service, "frozen") == 1)

@@ -28,7 +28,7 @@ def rounds(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rounds]:
 
 
 def told(ws: Workspace) -> dict[str, str]:
-    beat = ws.table.heartbeat(NAME)
+    beat = ws.table.heartbeats.last(NAME)
     return beat.complaints() if beat else {}
 
 
@@ -38,11 +38,11 @@ def write_policy(ws: Workspace, text: str) -> None:
 
 def test_a_healthy_model_has_a_heartbeat_and_nothing_to_tell(ws: Workspace, rounds: Rounds) -> None:
     rounds.go()
-    beat = ws.table.heartbeat(NAME)
+    beat = ws.table.heartbeats.last(NAME)
     assert beat is not None and (beat.holder, beat.complaints()) == (rounds.holder, {})
     assert status(ws, NAME)["health"] == []
     rounds.end()
-    assert ws.table.heartbeat(NAME) is None
+    assert ws.table.heartbeats.last(NAME) is None
 
 
 def test_an_invalid_policy_is_told_until_it_is_mended(

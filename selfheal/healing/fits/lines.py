@@ -180,7 +180,8 @@ class _Start:
             return False
         values = self.case.stick.encode(InputMap(self.known).apply(self.case.raw))[:, j]
         stick = self.case.stick
-        return stick.ks(whole.apply(values), j) > stick.bounds.marginal[j] >= stick.ks(self.first[j].apply(values), j)
+        left, alone = (stick.ks(one.apply(values), j) for one in (whole, self.first[j]))
+        return bool(left > stick.bounds.marginal[j] >= alone)
 
 
 def refitted(case: Case, maps: Maps) -> Adapter:
