@@ -100,7 +100,7 @@ def body(row: AlertRow, tracking_uri: str) -> str:
 def _page(model: str, version: int | None, tracking_uri: str) -> str:
     if version is None or not tracking_uri.startswith(("http://", "https://")):
         return ""
-    return f"{_without_login(tracking_uri)}/#/models/{model}/versions/{version}"
+    return f"{_without_login(tracking_uri)}/#/models/{model}/versions/{version}?workflowType=machine_learning"
 
 
 def _without_login(uri: str) -> str:

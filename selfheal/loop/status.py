@@ -67,7 +67,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     cycles = ws.table.cycles(name, last=HISTORY)
     versions, away = _versions(ws, name)
     journal = ws.table.journal(name, last=JOURNALED)
-    newest: Mapping[str, Any] = next((c for c in reversed(cycles) if c["decision"] != "too_few"), {})
+    own = [c for c in cycles if c["decision"] != "too_few" and c.get("version") not in look.others]
+    newest: Mapping[str, Any] = own[-1] if own else {}
     ills = _standing(ws, name, versions) | ({"mlflow": away} if away else {})
     since = datetime.fromisoformat(cycles[-1]["end"]) if cycles else None
     refused = ws.table.refusals.between(name, since)

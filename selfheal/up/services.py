@@ -117,12 +117,12 @@ def asked(url: str, method: str, body: dict[str, Any] | None = None) -> HTTPResp
 
 
 def pages(mlflow: str, models: Sequence[str]) -> list[tuple[str, str]]:
-    """Where to look in MLflow: per model its versions, and its runs in the classic view.
+    """Where to look in MLflow: per model its versions, and its runs, in the view for models.
 
     The view that opens by default is the one for language models.
     """
     ids = experiments(mlflow)
-    shown = [(f"{m}: versions and stages", f"{mlflow}/#/models/{m}") for m in models]
-    runs = {m: ids[f"selfheal/{m}"] for m in models if f"selfheal/{m}" in ids}
     classic = "?workflowType=machine_learning"
+    shown = [(f"{m}: versions and stages", f"{mlflow}/#/models/{m}{classic}") for m in models]
+    runs = {m: ids[f"selfheal/{m}"] for m in models if f"selfheal/{m}" in ids}
     return shown + [(f"{m}: watch and heal runs", f"{mlflow}/#/experiments/{i}{classic}") for m, i in runs.items()]

@@ -201,7 +201,11 @@ def test_ui_points_to_a_server_that_somebody_else_runs(place: Path) -> None:
     done = invoke(place, "ui", "--prefect", environ=away)
     assert done.exit_code == 0
     shown = [line.split("  ")[-1].strip() for line in done.output.splitlines()]
-    assert shown[:3] == ["http://127.0.0.1:9", "http://127.0.0.1:9/#/models/toy", "http://127.0.0.1:10/runs"]
+    assert shown[:3] == [
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:9/#/models/toy?workflowType=machine_learning",
+        "http://127.0.0.1:10/runs",
+    ]
 
 
 def test_no_command_makes_what_is_away(tmp_path: Path) -> None:

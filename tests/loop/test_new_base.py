@@ -92,6 +92,7 @@ def test_what_was_learnt_of_a_base_is_not_carried_to_another(ws):
     assert policy_of_record(ws, NAME).policy.digest == model.policy.digest, "without a file, that of its adoption"
     assert facts(load(ws, NAME)) == () and [v for v, _, _ in memory(load(ws, NAME).at(ref(ws, 0)))] == [NEW]
     assert load(ws, NAME).healthy() == [], "its yardstick begins with its own reference"
+    assert status(ws, NAME)["estimate"] is None, "what was expected of the other base is not expected of this one"
     registered = ws.registry.versions(NAME)
     healed = heal(late).healed
     assert healed is not None and healed.decision == FAILED
