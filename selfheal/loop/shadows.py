@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfheal.errors import SelfhealError
-from selfheal.loop.context import SAMPLE_ROWS, YARDSTICK_WINDOWS, Serving
+from selfheal.loop.context import YARDSTICK_WINDOWS, Serving
 from selfheal.loop.decide import NOT_COMPARED
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import STAGING
@@ -135,10 +135,10 @@ def _decides(said: Compared, differs: float, rows: int) -> str:
 
 def _unhealthy(serving: Serving, model: MonitoredModel, cycle: Mapping[str, Any]) -> str:
     """What a version finds unusual in a window, and more so than the one that serves; empty where nothing is."""
-    from selfheal.drift.signals import signals
+    from selfheal.drift.signals import SIGNAL_ROWS, signals
 
     ws, name = serving.ws, serving.name
-    window = serving.source.read(ws.table.window(name, cycle["index"]), SAMPLE_ROWS)
+    window = serving.source.read(ws.table.window(name, cycle["index"]), SIGNAL_ROWS)  # as many as the inspection's
     known = {s["name"]: s["value"] for s in cycle["signals"]}
     found = [s for s in signals(model, window.frame, ws.table.recent(name, YARDSTICK_WINDOWS)) if s.alarm]
     return "; ".join(f"{s.name}: {s.reason}" for s in found if s.value > (known.get(s.name) or 0.0))

@@ -40,7 +40,9 @@ def test_the_open_window_is_cut_once_and_its_rest_is_the_next(hourly):
     assert table.sentinels.cut_at(model, EPOCH + 2.55 * HOUR) == "data: x"
     assert table.sentinels.cut_at(model, EPOCH + 2 * HOUR) == ""
     assert closed(2.9)[3:] == [], "once"
-    assert closed(4.0)[3:] == [(2.55, 3, 4, 1), (3, 4, 10, 1)]
+    assert ask(table, model, 3, 3.15, min_rows=1), "of a policy that wanted fewer rows"
+    assert closed(3.5)[3:] == [(2.55, 3, 4, 1)], "two rows are no window of this one's"
+    assert closed(4.0)[4:] == [(3, 4, 10, 1)]
 
 
 def test_what_was_to_be_joined_is_cut_with_it_and_a_window_that_has_closed_is_not_cut(hourly):
