@@ -38,8 +38,8 @@ def explain(case: Case) -> Finding | None:
         return None
     part = np.logical_and.reduce([on[c] for c in piles])
     told = [
-        f"column {c!r} is {value:g} in {share:.0%} of rows, which few ever were: a default, a value put in, or stuck?"
-        for c, (value, share) in piles.items()
+        f"column {c!r} is {v:g} in {share:.0%} of rows, {_before(case, c, v)}: a default, a value put in, or stuck?"
+        for c, (v, share) in piles.items()
     ]
     where = named(case.raw, part, piles)
     told += [f"they are the rows where {where}"] if where else []
@@ -65,6 +65,12 @@ def _pile(case: Case, column: str) -> tuple[float, float] | None:
         if share - usual >= atoms.SHARE and share >= GROWTH * max(usual, fleeting, other):
             return None if value in atoms.moved(case, column).values() else (value, share)
     return atoms.invaded(case, column)
+
+
+def _before(case: Case, column: str, value: float) -> str:
+    """How many rows stood on a value, in words."""
+    usual = max(float((case.present(block, column) == value).mean()) for block in case.stick.blocks)
+    return f"where at most {usual:.0%} were" if usual >= atoms.SHARE else "which few ever were"
 
 
 def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> bool:
