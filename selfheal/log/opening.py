@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError
-from selfheal.log.files import Files
+from selfheal.log import kinds
 from selfheal.log.foreign import Foreign, Keeper
 from selfheal.log.later import Labels
 from selfheal.log.layout import Layout
-from selfheal.log.places import Disk, Store
 from selfheal.log.rows import Rows
 from selfheal.policy import Log, LogLabels
 from selfheal.table import InferenceTable
@@ -66,7 +64,7 @@ def open_log(
 
 
 def open_rows(place: Log | LogLabels) -> Rows:
-    """The folder or table of a place.
+    """The folder or table of a place, by the first of the :mod:`~selfheal.log.kinds` that it is of.
 
     Raises
     ------
@@ -74,13 +72,7 @@ def open_rows(place: Log | LogLabels) -> Rows:
         As :func:`open_log`.
     """
     where = _REFERENCE.sub(_from_environment, place.source)
-    if place.is_store:
-        return Files(Store.parse(where))
-    if not place.is_sql:
-        return Files(Disk(Path(where).expanduser()))
-    from selfheal.log.sql import Sql
-
-    return Sql(where, place.table or "")
+    return next(kind for kind in kinds.every() if kind.fits(place, where)).rows(place, where)
 
 
 def _from_environment(found: re.Match[str]) -> str:

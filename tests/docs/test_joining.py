@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 
 import selfheal
+from selfheal.errors import UnavailableError
 from selfheal.healing import checks, mechanisms
 from selfheal.healing.gate import candidate_of, gate
+from selfheal.log import kinds
+from selfheal.policy import WindowSpec
 from tests.docs.markdown import ROOT, blocks
 from tests.healing import check_laws
 from tests.healing.candidates import RIGHT, STOPPED, case_of, finding, proba, shift
 from tests.healing.laws import LAWS
 from tests.healing.scenes import changed, clean
+from tests.log.conftest import model, source, table
+from tests.log.given import END, MINE, closed, frame, parquet
+
+__all__ = ["model", "source", "table"]
 
 FILES = {
     block.text.split("\n", 1)[0].removeprefix("# "): block.text for block in blocks(ROOT / "docs/house.md", "python")
@@ -37,10 +45,10 @@ def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         package = import_module(".".join(Path(path).parent.parts))
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(place.parent)])
         names.append(f"{package.__name__}.{place.stem}")
-    for joining in (mechanisms, checks):
+    for joining in (mechanisms, checks, kinds):
         joining.every.cache_clear()
     yield
-    for joining in (mechanisms, checks):
+    for joining in (mechanisms, checks, kinds):
         joining.every.cache_clear()
     for name in names:
         sys.modules.pop(name, None)
@@ -48,7 +56,7 @@ def joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_mechanism_joins_and_keeps_the_laws(joined: None) -> None:
     toy = next(m for m in mechanisms.every() if m.name == "lost signs")
-    assert [m.name for m in mechanisms.every()].index(toy.name) == 5
+    assert [m.name for m in mechanisms.every()].index(toy.name) == 6
     lost = changed(lambda rows: rows.assign(x2=rows["x2"].abs()))
     for law in LAWS:
         for of in (clean(), lost):
@@ -76,3 +84,19 @@ def test_a_check_joins_and_keeps_the_laws(joined: None) -> None:
 
 def test_without_it_the_same_heal_goes_out() -> None:
     assert gate(case_of(ODDS), GIVEN_UP).decision == "promote"
+
+
+def test_a_kind_of_log_joins_and_gives_the_windows_of_the_others(joined: None, source, tmp_path: Path) -> None:
+    assert [kind.name for kind in kinds.every()] == ["object store", "database", "feather", "folder"]
+    rows = frame(60, 0)
+    parquet(rows, tmp_path / "log", "part")
+    rows.to_feather(tmp_path / "scored.feather")
+    usual, toy = source(columns=MINE), source(columns=MINE, **{"from": str(tmp_path / "scored.feather")})
+    spec = WindowSpec(duration=timedelta(seconds=10))
+    windows = closed(toy, END, spec)
+    assert windows == closed(usual, END, spec) and len(windows) > 2
+    for ref in windows:
+        assert toy.read(ref).frame.equals(usual.read(ref).frame)
+    toy.rows.path.write_bytes(b"half of a file")
+    with pytest.raises(UnavailableError, match=r"scored\.feather cannot be read"):
+        toy.read(windows[0])

@@ -13,8 +13,8 @@ import pytest
 from selfheal.healing import mechanisms
 from selfheal.healing.case import Case
 from selfheal.healing.mechanism import MEMORY, NEEDS, Mechanism
-from selfheal.healing.members import members
 from selfheal.healing.outcome import Decision, Finding
+from selfheal.members import members
 from tests.healing import laws
 from tests.healing.scenes import BUILT, Scene, clean, scene
 

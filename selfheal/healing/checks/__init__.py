@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from selfheal.healing.check import Check
-from selfheal.healing.members import members
+from selfheal.members import members
 
 
 @cache

@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import cache
 
 from selfheal.healing.mechanism import Mechanism
-from selfheal.healing.members import members
 from selfheal.healing.outcome import Finding
+from selfheal.members import members
 
 
 @cache
