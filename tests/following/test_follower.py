@@ -72,7 +72,7 @@ def test_swaps_under_threads_mix_no_version(place, following) -> None:
     answers: list[np.ndarray] = []
 
     def ask() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.001):
             try:
                 answers.append(follower.predict_proba(rows))
             except Exception as error:
@@ -84,6 +84,8 @@ def test_swaps_under_threads_mix_no_version(place, following) -> None:
     for version in (2, 3):
         place.settle(version, offset(0.3 * version))
         assert until(lambda v=version: follower.version == v)
+        asked = len(answers)
+        assert until(lambda n=asked: len(answers) > n + 3)  # so that each thread has met it
     stop.set()
     for thread in threads:
         thread.join(20)
