@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import itertools
 import os
 import shutil
 import tempfile
@@ -66,6 +67,7 @@ settings.register_profile("desk", deadline=None)
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.load_profile("gate" if os.environ.get("CI") else "desk")
 
+_COUNT = itertools.count()
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -79,6 +81,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder whose path no other test of the process has.
+
+    Pytest's own are removed and their names given again, while MLflow and others keep by its path what they opened.
+    """
+    place = tmp_path / f"t{next(_COUNT)}"
+    place.mkdir()
+    return place
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.sentinel import Block, make_plan
 from selfheal.loop.context import YARDSTICK_WINDOWS, Serving
 from selfheal.rules import ABSTAIN, votes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _log = logging.getLogger("selfheal.loop")
 

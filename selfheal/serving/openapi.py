@@ -189,6 +189,7 @@ def _answers() -> dict[str, Schema]:
                 "path": {"type": "string", "enum": ["compiled", "frame"]},
                 "event_clock": TRUTH,
                 "log": record(dict.fromkeys(counts, WHOLE)),
+                "shadow": record({"versions": array(WHOLE), "rows": WHOLE, "dropped": WHOLE, "error": TEXT}),
             }
         ),
     }

@@ -14,10 +14,10 @@ from selfheal.steering import approve, freeze, promote, recover, rollback
 from selfheal.steering.reconciler import reconcile
 from selfheal.table.chain import broken
 from tests.cli.test_commands import invoke
-from tests.cli.test_people import place, ws
+from tests.cli.test_people import place, two, ws
 from tests.steering.given import NAME, CrashError, Point
 
-__all__ = ["place", "ws"]
+__all__ = ["place", "two", "ws"]
 
 
 def lived(ws) -> None:

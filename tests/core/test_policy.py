@@ -135,6 +135,8 @@ def test_a_policy_without_a_log_keeps_its_digest() -> None:
     policy = Policy.load({"model": "fraud"})
     content = {key: value for key, value in policy.model_dump(mode="json").items() if key not in ("log", "serve")}
     assert content["heal"].pop("false_heals") == "1/1000"
+    assert [content["release"].pop(key) for key in ("shadow", "shadow_windows")] == [0.0, 0]
+    assert content["monitor"].pop("sentinel") is False
     assert policy.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     assert Policy.load({"model": "fraud", "log": {"from": "x"}}).digest != Policy.load({"model": "fraud"}).digest
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from watchdog.utils import BaseThread
 
 from selfheal.drift.report import WindowRun, report
 from selfheal.drift.signals import Signal
@@ -88,6 +89,10 @@ def test_windows_are_runs_of_one_project_whose_lines_go_on(tmp_path: Path, works
         assert panels[0]["title"] == "Signals" and len(panels) == 3
     finally:
         server.should_exit = True
+        for thread in threading.enumerate():  # Evidently's, which watch the folder for as long as it is there
+            if isinstance(thread, BaseThread):
+                thread.stop()
+                thread.join(20)
 
 
 def _series(url: str, project: str, wanted: dict) -> list[dict]:
