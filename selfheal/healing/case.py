@@ -181,9 +181,10 @@ class Case:
 
     @cached_property
     def code_columns(self) -> frozenset[str]:
-        """Numeric columns that hold codes."""
-        names = self.model.features
-        return frozenset(c for c, codes in zip(names, self.stick.support.codes, strict=True) if codes is not None)
+        """Numeric columns that hold codes; what its owner declares as measured is none."""
+        names, measured = self.model.features, self.model.policy.declare.measurement
+        coded = [c for c, codes in zip(names, self.stick.support.codes, strict=True) if codes is not None]
+        return frozenset(c for c in coded if c not in measured)
 
     def present(self, frame: pd.DataFrame, column: str) -> Floats:
         """The values that a numeric column has, float [m]: what is missing has no unit and no grid."""

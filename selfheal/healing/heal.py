@@ -273,6 +273,8 @@ def _refuse_unlike(
     for words, frame in [("window", window), *((f"recent, window {n}", past) for n, past in enumerate(given))]:
         if not isinstance(frame, pd.DataFrame):
             raise InputError(f"{words} is of type {type(frame).__name__}; give a DataFrame with the model's columns")
+        if twice := [c for c in model.features if (frame.columns == c).sum() > 1]:
+            raise InputError(f"{words}: column {twice[0]!r} is there twice; give each feature once", column=twice[0])
         lacking = [c for c in model.features if c not in frame.columns]
         if lacking and frame is not window:
             raise InputError(
@@ -293,6 +295,8 @@ def _label_indices(model: MonitoredModel, window: pd.DataFrame, labels: pd.Serie
     """Class index per known label, on the window's index."""
     if labels is None:
         return None
+    if not isinstance(labels, pd.Series):
+        raise InputError(f"labels are of type {type(labels).__name__}; give a Series on the window's index")
     stray = labels.index.difference(window.index)
     if len(stray):
         raise InputError(f"labels: {stray[0]!r} is no row of the window; labels must be on the window's index")

@@ -50,8 +50,9 @@ class OwnTable:
         return self.table.latencies(ref)
 
     def tally(self, ref: WindowRef) -> Tally:
-        """All rows, and what the service refused in the window's minutes."""
-        return Tally(ref.rows, tuple(self.table.refusals.between(self.model, ref.start, ref.end)))
+        """All rows, and what the service refused since the window before."""
+        since = self.table.window(self.model, ref.index - 1).end if ref.index else ref.start
+        return Tally(ref.rows, tuple(self.table.refusals.between(self.model, since, ref.end)))
 
     def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:
         """Nothing: late rows of the own table are not counted."""

@@ -81,6 +81,8 @@ class Policy(Section):
             return source
         if isinstance(source, Mapping):
             return _validate(dict(source), "policy", None)
+        if not isinstance(source, str | Path):
+            raise PolicyError(f"policy: {type(source).__name__} is none; give a path, a mapping of its keys, or None")
         path = Path(source)
         try:
             text = path.read_text(encoding="utf-8")

@@ -212,9 +212,11 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
         if moves.promoted:
             reason = f"{words}; version {settled} goes on serving"
             return Change("restore", settled, RECONCILER, reason, pin, (), vetoed, quarantined, True, awaited=awaited)
-        moved = _changes(look, stages) + moves.said()
+        registered = _registered(stand, look)
+        moved = _changes(look, {v: stage for v, stage in stages.items() if v not in registered}) + moves.said()
         kind = "manual" if vetoed != look.vetoed or moves.pinned is not None else "seen"
-        reason = "; ".join(moved) or "the aliases are written as the stages say"
+        said = moved + [f"version {v} was registered in {STAGING}" for v in registered]
+        reason = "; ".join(said) or "the aliases are written as the stages say"
         actor = PERSON if moved else RECONCILER
         return Change(kind, settled, actor, reason, pin, (), vetoed, quarantined, awaited=awaited)
     to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=bool(moves.promoted))
@@ -280,6 +282,12 @@ def _comes_back(stand: Stand, look: Look, barred: frozenset[int], fault_of: Faul
 def _emptied(settled: int | None, stages: Mapping[int, str]) -> str:
     stage = None if settled is None else stages.get(settled)
     return f"Production was empty: version {settled} is " + ("gone" if stage is None else f"in stage {stage}")
+
+
+def _registered(stand: Stand, look: Look) -> list[int]:
+    """Versions that came since a look, as a heal or an adoption registers them: nobody has moved those."""
+    new = (v for v in sorted(stand.stages.keys() - look.stages.keys()) if stand.stages[v] == STAGING)
+    return [v for v in new if stand.version(v).lineage.base is not None]
 
 
 def _changes(look: Look, stages: Mapping[int, str]) -> list[str]:

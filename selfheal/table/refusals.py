@@ -14,7 +14,7 @@ from selfheal.table.state import insert_into
 from selfheal.table.values import to_us
 
 MINUTE_US = 60_000_000
-"""Windows that begin at a full minute, as most do, share no count."""
+"""A minute's count belongs to the window in which the minute ends."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Refusals:
             connection.execute(insert.on_conflict_do_update(index_elements=[*REFUSED.primary_key], set_=more), rows)
 
     def between(self, model: str, start: datetime | None = None, end: datetime | None = None) -> list[Refusal]:
-        """What was refused in the minutes that end after ``start`` and begin before ``end``, the most first."""
+        """What was refused in the minutes that end after ``start`` and not after ``end``, the most first."""
         rows = sa.func.sum(REFUSED.c.row_count)
         query = sa.select(REFUSED.c.reason, REFUSED.c.feature, rows).where(REFUSED.c.model == model)
         if start is not None:
             query = query.where(REFUSED.c.minute > to_us(start) - MINUTE_US)
         if end is not None:
-            query = query.where(REFUSED.c.minute < to_us(end))
+            query = query.where(REFUSED.c.minute <= to_us(end) - MINUTE_US)
         query = query.group_by(REFUSED.c.reason, REFUSED.c.feature)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))

@@ -82,11 +82,14 @@ def test_what_is_of_another_kind_is_refused_by_name(world: World) -> None:
         "recent, window 0 is of type ndarray": {"recent": [rows.to_numpy()]},
         "facts: 'yes' is of type str, and no answer": {"facts": ["yes"]},
         "facts: {'x5': 'yes'} is of type dict": {"facts": {"x5": "yes"}},
+        "labels are of type list; give a Series": {"labels": [0, 1]},
     }.items():
         with pytest.raises(InputError, match=re.escape(words)):
             selfheal.heal(world.model, rows, **given)
     with pytest.raises(InputError, match="window is of type ndarray; give a DataFrame"):
         selfheal.heal(world.model, rows.to_numpy())
+    with pytest.raises(InputError, match="window: column 'x5' is there twice"):
+        selfheal.heal(world.model, pd.concat([rows, rows[["x5"]]], axis=1))
     lacking = selfheal.heal(world.model, rows.drop(columns="x5"))
     assert (lacking.decision, lacking.diagnosis) == ("refuse", "data_fault") and "'x5'" in lacking.reasons[0]
 

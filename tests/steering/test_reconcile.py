@@ -20,6 +20,17 @@ def test_first_look_is_journaled_once_and_changes_nothing(ws):
     assert stages(ws) == {1: "Production", 2: "Staging", 3: "Staging", 4: "Staging"}
 
 
+def test_a_version_that_a_heal_registers_is_no_act_of_a_person(ws):
+    reconcile(ws, NAME)
+    ws.registry.register(NAME, ws.registry.adapter(NAME, 3), tags={"diagnosis": "sensor"})
+    assert reconcile(ws, NAME).kind == "seen"
+    change = ws.table.journal(NAME)[-1].intent["change"]
+    assert (change["actor"], change["reason"]) == ("reconciler", "version 5 was registered in Staging")
+    ws.registry.transition(NAME, 5, "Archived")
+    reconcile(ws, NAME)
+    assert ws.table.journal(NAME)[-1].intent["change"]["actor"] == "person (MLflow)"
+
+
 def test_a_lower_number_promoted_beside_a_higher_one_wins(ws):
     promote(ws, NAME, 3, "ann")
     ws.registry.transition(NAME, 1, "Production")  # MLflow itself would go on resolving to 3

@@ -31,7 +31,7 @@ def explain(case: Case) -> Finding | None:
 def _fault(case: Case, values: Floats, j: int) -> str:
     name = case.model.features[j]
     pool = case.stick.pool[:, j]
-    if case.model.dtypes[name] == "str" or case.stick.support.codes[j] is not None:
+    if case.model.dtypes[name] == "str" or name in case.code_columns:
         unknown = ~np.isin(np.round(values, 6), np.round(pool, 6))
         if unknown.mean() <= UNKNOWN or case.stick.support.outside_column(values, j) <= UNKNOWN or added(values, pool):
             return ""

@@ -85,7 +85,8 @@ def converted(case: Case) -> Part | None:
     """The segment in which most columns have been converted; of several the one that is natural again."""
     rows = case.model.model_units(case.sent)
     pool = case.stick.pool_frame
-    columns = [c for c in case.numeric if c not in case.code_columns]
+    counted = {c for j, c in enumerate(case.model.features) if case.stick.support.counted(j)}
+    columns = [c for c in case.numeric if c in counted or c not in case.code_columns]
     parts = [part for by in case.model.features for part in _parts(case, rows, pool, by, columns)]
     return min(parts, key=lambda part: (-len(part.columns), part.left), default=None)
 
