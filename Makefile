@@ -4,9 +4,8 @@ UV_VERSION := 0.13.9
 # Which torch build: cpu, or any other backend that `uv pip install --torch-backend` knows (cu128, rocm6.3, auto).
 TORCH ?= cpu
 TORCH_VERSION := 2.13.0
-# Test processes, one more than cores: many tests wait for a service of theirs. Each needs about 1 GB: torch, MLflow,
-# Prefect and Evidently together.
-JOBS ?= 3
+# Test processes. Each needs about 1 GB and ten seconds of CPU to import torch, MLflow, Prefect and Evidently.
+JOBS ?= 2
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 # Telemetry of the parts off; nothing here phones home.
@@ -27,7 +26,7 @@ help:  ## This list
 demo: .venv/.ready ## Watch a model break, heal, remember, learn from a rule, refuse and step back (ARGS="--json FILE")
 	@$(BIN)/selfheal demo $(ARGS)
 
-test: lint ## Every quick check: lint, types, import contracts, docs, tests (some ten minutes on two cores)
+test: lint ## Every quick check: lint, types, import contracts, docs, tests (under eight minutes on two cores)
 	@echo "== types, contracts, docs, tests"
 	@$(PYTEST) -q tests
 

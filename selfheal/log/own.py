@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
+from selfheal.errors import NotFoundError
 from selfheal.log.source import Tally
 from selfheal.policy import WindowSpec
 from selfheal.table import InferenceTable, Window, WindowRef
@@ -51,7 +53,9 @@ class OwnTable:
 
     def tally(self, ref: WindowRef) -> Tally:
         """All rows, and what the service refused since the window before."""
-        since = self.table.window(self.model, ref.index - 1).end if ref.index else ref.start
+        since = ref.start
+        with suppress(NotFoundError):  # the first window has none before it, and a rehearsal keeps none
+            since = self.table.window(self.model, ref.index - 1).end
         return Tally(ref.rows, tuple(self.table.refusals.between(self.model, since, ref.end)))
 
     def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:

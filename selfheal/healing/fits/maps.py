@@ -125,7 +125,8 @@ def finding(case: Case, columns: matching.Maps, proven: Collection[str] = ()) ->
 
 def _beside_shares(case: Case, maps: InputMap, free: set[str]) -> dict[str, set[str]]:
     """Why fitted lines (of columns ``free``) may have taken up what other class shares did; else empty."""
-    apart = departure(case, maps.apply(case.raw)) if free else 0.0
+    told = bool(free) and bool(case.prior.all())  # the share of a class without a reference row cannot be told
+    apart = departure(case, maps.apply(case.raw)) if told else 0.0
     if apart > LOUD:
         return {f"class shares lie {apart:.1f} standard errors off under it (bound {LOUD:g}), so they moved too": free}
     if apart <= SEEN or case.skill >= SKILL:
