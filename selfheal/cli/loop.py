@@ -59,7 +59,7 @@ def monitor(
     for record in records:
         click.echo(line(name, record))
     if not records:
-        click.echo(f"{name}: no window closed since the last look")
+        click.echo(f"{name}: no window closed since the last look; {_awaited(name)}")
     write_json(json_file, {"model": name, "until": moment, "cycles": records})
     if records and not healthy(records[-1]):
         ctx.exit(1)
@@ -133,6 +133,17 @@ def _monitored(name: str, until: datetime) -> list[dict[str, Any]]:
 
     cycles = loop.monitor(steering.open_workspace(), name, until)
     return [{**cycle.record, "index": cycle.ref.index} for cycle in cycles]
+
+
+def _awaited(name: str) -> str:
+    """When the next window closes, in words."""
+    from selfheal import steering
+    from selfheal.policy.values import format_duration
+    from selfheal.steering.policies import policy_of_record
+
+    monitor = policy_of_record(steering.open_workspace(), name).policy.monitor
+    ends = f"{monitor.window} after it begins" if monitor.window.rows is None else f"with its {monitor.window}"
+    return f"one closes {ends}, and is handled {format_duration(monitor.lateness)} later (lateness)"
 
 
 def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
