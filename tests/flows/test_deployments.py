@@ -93,6 +93,9 @@ def test_a_run_is_started_at_once_for_a_window_that_is_closed_early(ws: Workspac
     from flows.early import start_due
 
     key = deployments({NAME: timedelta(hours=1)})[0].apply()
+    mine = DeploymentFilter(id=DeploymentFilterId(any_=[key]))
+    with get_client(sync_client=True) as client:
+        before = {run.id for run in client.read_flow_runs(deployment_filter=mine)}
     now, hour = datetime.now(UTC), 3_600_000_000
     start = int(now.timestamp() * 1e6) // hour * hour
     assert start_due(ws, [NAME], now) == []
@@ -100,10 +103,9 @@ def test_a_run_is_started_at_once_for_a_window_that_is_closed_early(ws: Workspac
     assert start_due(ws, [NAME], now + timedelta(hours=1)) == [NAME]
     assert start_due(ws, [NAME], now + timedelta(hours=1)) == [], "once"
     with get_client(sync_client=True) as client:
-        begun = client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[key])))
-        for run in begun:  # the server is that of other tests too
-            client.delete_flow_run(run.id)
-    assert len(begun) == 1
+        begun = {run.id for run in client.read_flow_runs(deployment_filter=mine)} - before
+        assert len(begun) == 1
+        client.delete_flow_run(begun.pop())  # the server is that of other tests too
 
 
 @pytest.mark.usefixtures("prefect")
