@@ -102,7 +102,7 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
     for column in columns:
         if column == by:
             continue
-        x, y = rows[column].to_numpy(np.float64), pool[column].to_numpy(np.float64)
+        x, y = rows[column].to_numpy(np.float64, na_value=np.nan), pool[column].to_numpy(np.float64, na_value=np.nan)
         odd = tuple(level for level in asked if _shifted(x[now[level]], y[usual[level]]))
         if not odd or len(odd) == len(known):
             continue
@@ -124,9 +124,9 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
 
 def _unnatural(case: Case, by: str, odd: tuple[object, ...], column: str, apart: float) -> bool:
     """Whether the rows with some levels lie farther from the pool's than those of any healthy window did."""
-    usual = case.stick.pool_frame.loc[case.stick.pool_frame[by].isin(odd), column].to_numpy(np.float64)
+    usual = case.stick.pool_frame.loc[case.stick.pool_frame[by].isin(odd), column].to_numpy(np.float64, na_value=np.nan)
     for block in case.stick.blocks:
-        values, before = _telling(block.loc[block[by].isin(odd), column].to_numpy(np.float64), usual)
+        values, before = _telling(block.loc[block[by].isin(odd), column].to_numpy(np.float64, na_value=np.nan), usual)
         if len(values) >= FEWEST // 3 and len(before) and NATURAL * stats.ks(values, before) > apart:
             return False
     return True
