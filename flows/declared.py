@@ -47,6 +47,11 @@ DAILY = timedelta(days=1)
 """Between two runs of maintain: rows that are kept no longer go though no window closes."""
 
 
+def interval_of(flow: str, every: timedelta) -> timedelta | None:
+    """Between two runs of a flow, where windows are looked at ``every`` so often; None: by hand or by an event."""
+    return {"monitor": every, "maintain": DAILY}.get(flow)
+
+
 def declared(every: Mapping[str, timedelta], prefect: str) -> str:
     """The whole file.
 
@@ -73,7 +78,7 @@ def _of(model: str, every: timedelta) -> str:
 
 def _deployment(flow: str, place: str, words: str, model: str, every: timedelta) -> str:
     named = json.dumps(model)  # as YAML too: a model may be called `on` or `7`
-    interval = {"monitor": every, "maintain": DAILY}.get(flow)
+    interval = interval_of(flow, every)
     schedule = f"    schedules:\n      - interval: {interval.total_seconds():g}\n" if interval else ""
     return (
         f"  - name: {flow} {model}\n    entrypoint: {place}\n    description: {json.dumps(words.format(model))}\n"

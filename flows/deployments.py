@@ -21,7 +21,7 @@ from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import EntrypointType
 
-from flows.declared import DAILY
+from flows.declared import FLOWS, interval_of
 from flows.early import keep_starting
 from flows.maintain import maintain
 from flows.monitor import monitor
@@ -42,18 +42,15 @@ def deployments(every: dict[str, timedelta]) -> list[RunnerDeployment]:
     every
         Model → how often its windows are looked at.
     """
-    made = []
-    for model, interval in sorted(every.items()):
-        words = f"Handles every closed window of {model}: report, signals, decision, heal."
-        made.append(_deployment(monitor, model, words, interval=interval))
-        made.append(_deployment(release, model, f"Releases a version of {model}; run by hand or by an event."))
-        words = f"Judges {model} by late labels and rows, deletes what is kept no longer."
-        made.append(_deployment(maintain, model, words, interval=DAILY))
-        made.append(_deployment(watch, model, f"Asks the watch again over {model}, e.g. after late labels came."))
-    return made
+    flows = {flow.name: flow for flow in (monitor, release, maintain, watch)}
+    return [
+        _deployment(flows[name], model, words.format(model), interval=interval_of(name, interval))
+        for model, interval in sorted(every.items())
+        for name, _, words in FLOWS
+    ]
 
 
-def _deployment(flow: Flow[..., Any], model: str, words: str, **schedule: Any) -> RunnerDeployment:
+def _deployment(flow: Flow[..., Any], model: str, words: str, interval: timedelta | None) -> RunnerDeployment:
     return RunnerDeployment.from_flow(
         flow,
         f"{flow.name} {model}",
@@ -61,7 +58,7 @@ def _deployment(flow: Flow[..., Any], model: str, words: str, **schedule: Any) -
         tags=["selfheal", model],
         description=words,
         entrypoint_type=EntrypointType.MODULE_PATH,
-        **schedule,
+        interval=interval,
     )
 
 
