@@ -100,6 +100,15 @@ def ks_columns(x: Floats, pool: Sequence[Cells]) -> Floats:
     return np.array([ks(x[:, j], cells) for j, cells in enumerate(pool)])
 
 
+KS_CHANCE = 1.95
+"""Of two samples' KS distance, over √(1/n + 1/m): beyond it once in a thousand (asymptotic law)."""
+
+
+def ks_chance(n: int, m: int) -> float:
+    """The KS distance that two samples of one column, n and m values, exceed once in a thousand."""
+    return KS_CHANCE * float(np.sqrt(1 / max(n, 1) + 1 / max(m, 1)))
+
+
 def columns(pool: Floats, weights: Floats | None = None) -> tuple[Cells, ...]:
     """The cells of every column of a pool [m, d]."""
     return tuple(Cells.of(column, weights) for column in pool.T)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.guards import problems
-from selfheal.drift.stats import ks
+from selfheal.drift.stats import ks, ks_chance
 from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
 from selfheal.model import MonitoredModel
@@ -53,9 +53,6 @@ FAR = 0.3
 
 RARE = 0.02
 """Share of any healthy window's rows up to which a number is rare in its column."""
-
-KS_CHANCE = 1.95
-"""Of two samples' KS distance, over √(1/n + 1/m): beyond it once in a thousand (asymptotic law)."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> 
         levels, counts = np.unique(theirs, return_counts=True)
         if len(theirs) and counts.max() > ONE_VALUE * len(theirs):
             return f"{column} is {levels[counts.argmax()]:g} there"
-        chance = KS_CHANCE * float(np.sqrt(1 / max(len(theirs), 1) + 1 / max(len(others), 1)))
+        chance = ks_chance(len(theirs), len(others))
         fits = [c.map for c in CONVERSIONS if ks(c.map.apply(theirs), others) < min(chance, FAR)]
         told += [f"{column} is {fits[0].describe()} there"] if fits else []
     return ", ".join(told) if len(told) == len(odd) else ""

@@ -6,7 +6,7 @@ beside them from elsewhere are of another kind than theirs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +48,11 @@ def levels(values: Floats) -> Levels:
     return found, counts / max(len(values), 1)
 
 
+def seen(case: Case, column: str) -> tuple[list[Levels], Levels]:
+    """The levels of a column in every healthy window, and in this one."""
+    return [levels(case.present(block, column)) for block in case.stick.blocks], levels(case.present(case.raw, column))
+
+
 def lasting(healthy: Sequence[Levels]) -> Floats:
     """Numbers that stand out in every healthy window: the zeros of rain."""
     outstanding = [at[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for at, shares in healthy]
@@ -73,8 +78,7 @@ def moved(case: Case, column: str) -> dict[float, float]:
 
     By itself it is the one number of the window that has its share, where it is gone.
     """
-    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
-    now = levels(case.present(case.raw, column))
+    healthy, now = seen(case, column)
     atoms, found = lasting(healthy), {}
     if len(atoms) and (together := _in_step(atoms, healthy, now, len(case.raw))):
         return together
@@ -125,16 +129,16 @@ def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
     """A fitted line, laid so that the atom nearest to its course comes back to its very place."""
     if one.knots is not None or one.words:
         return one
-    j = case.model.features.index(column)
-    near = {home: home - (one.scale * away + one.offset) for home, away in moved(case, column).items()}
+    j, places = case.model.features.index(column), moved(case, column)
+    near = {home: home - (one.scale * away + one.offset) for home, away in places.items()}
     if not near:
         return one
     home = min(near, key=lambda number: abs(near[number]))
     if abs(near[home]) > SNAP * case.stick.scale.spread[j]:
         return one
-    away = moved(case, column)[home]
+    away = places[home]
     steps = [ColumnMap(1.0, home - away), *([ColumnMap(home / away)] if home * away > 0 else [])]
-    exact = [step for step in steps if len(near) > 1 and brought_back(case, column, step)]
+    exact = [step for step in steps if len(near) > 1 and _lays(step, places)]
     if exact:
         return exact[0]
     if one.offset == 0.0:
@@ -145,8 +149,13 @@ def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
 def brought_back(case: Case, column: str, one: ColumnMap) -> bool:
     """Whether a map lays a column's atoms, which all have gone, on their places again."""
     places = moved(case, column)
+    return bool(places) and _lays(one, places)
+
+
+def _lays(one: ColumnMap, places: Mapping[float, float]) -> bool:
+    """Whether a map lays atoms that went to these places on their own again."""
     home, away = np.array([*places]), np.array([*places.values()])
-    return bool(places) and bool(np.isclose(one.apply(away), home, atol=1e-6).all())
+    return bool(np.isclose(one.apply(away), home, atol=1e-6).all())
 
 
 def invaded(case: Case, column: str) -> tuple[float, float] | None:
@@ -177,8 +186,7 @@ def _grown(case: Case) -> dict[str, tuple[float, float, float, bool]]:
     """Per column the atom that grew beyond what is natural: it, its share, by how much, whether it doubled."""
     found: dict[str, tuple[float, float, float, bool]] = {}
     for column in case.numeric:
-        healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
-        now = levels(case.present(case.raw, column))
+        healthy, now = seen(case, column)
         for number in lasting(healthy):
             shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
             more = share - float(shares.mean())
@@ -218,8 +226,7 @@ def beyond_shares(case: Case, column: str, weights: Floats) -> str:
     ----------
     weights : float [m], that turn the pool into the window.
     """
-    healthy = [levels(case.present(block, column)) for block in case.stick.blocks]
-    now = levels(case.present(case.raw, column))
+    healthy, now = seen(case, column)
     pool = case.stick.pool[:, case.model.features.index(column)]
     for number in lasting(healthy):
         shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())

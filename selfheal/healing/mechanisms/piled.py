@@ -48,14 +48,13 @@ def explain(case: Case) -> Finding | None:
 
 def _pile(case: Case, column: str) -> tuple[float, float] | None:
     """The value on which a column piles up, and the share of rows there; None if it does not."""
-    levels, shares = atoms.levels(case.present(case.raw, column))
+    healthy, (levels, shares) = atoms.seen(case, column)
     if len(levels) < 3:
         return None
     order = np.argsort(shares)[::-1]
     value, share = float(levels[order[0]]), float(shares[order[0]])
     if share < atoms.SHARE:
         return None
-    healthy = [atoms.levels(case.present(block, column)) for block in case.stick.blocks]
     lasting = atoms.lasting(healthy)
     for at in order[:2]:
         value, share = float(levels[at]), float(shares[at])

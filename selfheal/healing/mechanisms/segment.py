@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from selfheal.adapter import ColumnMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
-from selfheal.healing.case import Case
+from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.fits import matching
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
@@ -39,9 +39,6 @@ ALIKE = 0.3
 
 ZEROS = 0.2
 """Share of zeros from which they hide what happened to the other values."""
-
-CHANCE = 1.95
-"""Of two samples' KS distance, over √(1/n + 1/m): beyond it once in a thousand (asymptotic law)."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,7 @@ def explain(case: Case) -> Finding | None:
     return Finding("segment", "data_fault", True, "columns", n, 0.0, str(part), decision="refuse")
 
 
+@once_a_case
 def converted(case: Case) -> Part | None:
     """The segment in which most columns have been converted; of several the one that is natural again."""
     rows = case.model.model_units(case.sent)
@@ -162,8 +160,8 @@ def _far(case: Case, j: int, values: Floats, usual: Floats) -> float:
     values, usual = _telling(values, usual)
     if min(len(values), len(usual)) < FEWEST:
         return np.inf
-    chance = CHANCE * np.sqrt(1 / len(values) + 1 / len(usual))
-    return float(stats.ks(values, usual) / max(case.stick.bounds.marginal[j], chance))
+    natural = max(case.stick.bounds.marginal[j], stats.ks_chance(len(values), len(usual)))
+    return float(stats.ks(values, usual) / natural)
 
 
 def _telling(values: Floats, usual: Floats) -> tuple[Floats, Floats]:
