@@ -106,6 +106,20 @@ def same(one: ColumnMap, other: ColumnMap) -> bool:
     )
 
 
+AMOUNTS = frozenset({"bytes", "KiB", "bits", "pounds", "kilograms", "ounces", "grams", "gallons", "litres", "K"})
+"""Units of what there is nothing less of than none."""
+
+
+def negative(one: ColumnMap, raw_low: float, model_low: float) -> bool:
+    """Whether a conversion reads an amount below zero, in what was sent or in the model's unit.
+
+    >>> negative(ColumnMap(1 / 1024, words="bytes → KiB"), -9.4, 0.0)
+    True
+    """
+    units = one.words.split(" → ")
+    return any(unit in AMOUNTS and low < 0 for unit, low in zip(units, (raw_low, model_low), strict=False))
+
+
 CODE_SHIFTS = tuple(Conversion(ColumnMap(1.0, float(k), f"code {k:+d}"), 3) for k in (-1, 1))
 """For columns that hold codes: counting from 0 instead of 1, or the other way round."""
 

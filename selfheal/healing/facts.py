@@ -124,7 +124,7 @@ def about_rules(rules: Sequence[str], classes: Sequence[object]) -> Question:
 
 
 def next_question(asked: Question, facts: Sequence[Fact], classes: Sequence[object]) -> Question:
-    """What is asked, given what was answered before: a fact its owner does not know, or one too many, is not asked.
+    """What is asked, given what was answered before: a fact its owner knows or does not know is not asked again.
 
     Parameters
     ----------
@@ -134,6 +134,8 @@ def next_question(asked: Question, facts: Sequence[Fact], classes: Sequence[obje
     columns = {column for facts_ in asked.answers.values() for fact in facts_ for column in fact.columns}
     unknown = any(fact.holds is None and columns & fact.columns.keys() for fact in facts)
     denied = len({fact.question or id(fact) for fact in facts if fact.holds is False})
-    if asked.asks != "fact" or unknown or denied >= QUESTIONS:
+    told = {(column, one) for fact in facts if fact.holds for column, one in fact.columns.items()}
+    known = any({*fact.columns.items()} <= told for facts_ in asked.answers.values() for fact in facts_ if fact.holds)
+    if asked.asks != "fact" or unknown or known or denied >= QUESTIONS:
         return about_labels(classes)
     return asked

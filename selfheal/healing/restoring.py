@@ -14,6 +14,7 @@ import pandas as pd
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN, Judgement
 from selfheal.healing.case import Case
+from selfheal.healing.fits.maps import DOMINANT, PROVEN, far
 from selfheal.healing.fits.matching import NEARLY
 from selfheal.healing.outcome import Finding
 
@@ -36,7 +37,21 @@ def restores(case: Case, finding: Finding) -> bool:
     after = case.stick.judge(adapter.input_map.apply(case.raw))
     before = (_inputs(case.judged), case.judged.ratios["score"], decisions(case, case.units))
     back = (_inputs(after), after.ratios["score"], decisions(case, adapter.input_map.apply(case.raw)))
-    return min(before) > 1.0 and max(back) <= NEARLY
+    # What drifts beside a conversion by a factor that nothing else could have made was there without it.
+    rest = DOMINANT if all(far(m) for m in adapter.input_map.columns.values()) else 0.0
+    return _nothing_worth_protecting(finding, before) and all(
+        now <= max(NEARLY, rest * then) for then, now in zip(before, back, strict=True)
+    )
+
+
+def _nothing_worth_protecting(finding: Finding, before: tuple[float, float, float]) -> bool:
+    """Whether inputs, score and decisions lie outside, or what was sent is plainly in another unit.
+
+    Decisions may swing so much from window to window that nonsense lies within their bounds.
+    """
+    maps = finding.adapter.input_map.columns.values() if finding.adapter else ()
+    known = finding.answered or all(m.words for m in maps)
+    return min(before) > 1.0 or (known and before[0] > PROVEN)
 
 
 def _inputs(judged: Judgement) -> float:

@@ -17,6 +17,9 @@ PILE_GROWTH = 3.0
 """The pile must be this many times the largest that a healthy window has on its own largest value, and the largest that
 this window has on any other value of that side: an hour's one reading of the weather stands on all flights of it."""
 
+SLICE = 3
+"""Twentieths of the healthy rows by whose range a part of a column is asked whether it still holds its share."""
+
 KEPT = 0.1
 """Total variation between the shares of the known codes then and now, up to which they kept them."""
 
@@ -31,6 +34,21 @@ def added(values: Floats, pool: Floats) -> bool:
     now = np.array([(known == level).sum() for level in levels])
     gap = np.abs(now / max(len(known), 1) - usual / len(pool)).sum() / 2
     return bool(gap <= KEPT)
+
+
+def as_ever(values: Floats, pool: Floats) -> float:
+    """The largest share of the values [n] that may be a draw of the pool [m], whatever the others are; chance allowed.
+
+    No part of the pool's range may then hold fewer of them than its share. 1 where nothing speaks against it.
+    """
+    levels = np.linspace(0, 1, 21)
+    edges = np.quantile(pool, levels) if len(pool) else np.empty(0)
+    shares = []
+    for low, high in zip(edges[:-SLICE], edges[SLICE:], strict=True):
+        expected = ((pool >= low) & (pool <= high)).mean() * len(values)
+        found = float(((values >= low) & (values <= high)).sum())
+        shares.append((found + 2 * np.sqrt(found + 1)) / max(expected, 1.0))
+    return float(min(shares, default=1.0))
 
 
 def cut_off(case: Case, name: str) -> str:

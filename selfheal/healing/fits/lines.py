@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.drift import stats
+from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.fits import atoms
@@ -36,6 +37,9 @@ KNOTS = 17
 
 MOST = 8
 """Columns that are fitted at most; more at once are a new population, or the declaration of one sensor too wide."""
+
+ONE_STEP = 0.05
+"""Log by which a factor may miss the ratio of two recorders' steps: half of the way to one that is a tenth off."""
 
 WORTHWHILE = 0.8
 """A further column has to bring the divergence below this share of what it was, unless it is declared and unusual."""
@@ -168,11 +172,21 @@ class _Start:
             elif forms[j] == "offset":
                 whole = replace(whole, scale=1.0)
             elif forms[j] == "factor":
-                whole = replace(whole, offset=0.0)
+                whole = self._on_grid(j, replace(whole, offset=0.0))
             made[name] = (
                 _compose(self.known[name], whole) if name in self.known else atoms.anchored(self.case, name, whole)
             )
         return made
+
+    def _on_grid(self, j: int, one: ColumnMap) -> ColumnMap:
+        """A fitted factor, made exact where a recorder tells it: a factor turns the step of a record into its own."""
+        values, grid = self.case.present(self.case.raw, self.case.model.features[j]), self.case.stick.support.grids[j]
+        sent = Grid.of(values).step
+        if min(grid.step, sent) <= 0 or one.knots is not None or self.case.model.features[j] in self.known:
+            return one
+        exact = replace(one, scale=float(f"{grid.step / sent:.12g}"))
+        close = abs(np.log(exact.scale / one.scale)) <= ONE_STEP
+        return exact if close and grid.holds(exact.apply(values)) else one
 
     def _worse(self, j: int, whole: ColumnMap) -> bool:
         """Whether the joint fit leaves a column unusual that an offset alone brings back: a long tail bends moments."""

@@ -10,7 +10,7 @@ import numpy as np
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
+from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, negative, same
 
 Maps = dict[str, ColumnMap]
 
@@ -108,7 +108,10 @@ def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
     """
     column = case.model.features[j]
     ruled_out = case.answered(column, False)
-    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
+    raw, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
+    low = float(raw.min(initial=0.0)), float(usual.min(initial=0.0))
+    listed = tuple(c for c in _of_kind(case, j) if not negative(c.map, *low))
+    known = (*declared(case.model.policy.declare.units.get(column, {})), *listed)
     return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
 
 

@@ -66,7 +66,21 @@ def _likely(case: Case) -> Finding | None:
             tried.append(maps.finding(case, proposal))
             if tried[-1].explained:
                 break
-    return maps.simplest(tried)
+    return _listed_first(case, known, maps.simplest(tried))
+
+
+def _listed_first(case: Case, known: matching.Maps, found: Finding | None) -> Finding | None:
+    """The finding; or a known conversion that would be it but for its place, with the line as another answer.
+
+    Who is asked knows units, and no lines of six digits.
+    """
+    if found is None or not found.explained or found.trusted or found.adapter is None:
+        return found
+    fitted = found.adapter.input_map.columns
+    if not known or known.keys() != fitted.keys() or not all(maps.far(m) or m.offset for m in known.values()):
+        return found
+    listed = maps.finding(case, known, beside_drift=True, rival={c: m for c, m in fitted.items() if not m.words})
+    return listed if listed.explained else found
 
 
 MECHANISM = Mechanism("measurement", rank=50, explain=explain, foretold=True)

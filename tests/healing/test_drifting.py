@@ -1,0 +1,118 @@
+"""Known conversions in streams that wander by themselves, and lines that a part of the rows can not buy."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+import selfheal
+from selfheal import MonitoredModel
+from selfheal.adapter import ColumnMap
+from selfheal.healing.facts import about_units, next_question
+from selfheal.healing.fits.columns import as_ever
+from selfheal.healing.fits.maps import PART
+from selfheal.healing.outcome import Outcome
+from tests.healing.worlds import trained
+
+COLUMNS = ["temp", "wind", "pressure", "humidity"]
+
+
+@cache
+def stream(seed: int) -> pd.DataFrame:
+    """Weather that keeps its mood for hours: each window lies somewhere else, and decisions swing with it."""
+    rng = np.random.default_rng(seed)
+    walk = {c: lfilter([np.sqrt(1 - 0.995**2)], [1, -0.995], rng.normal(size=30_000)) for c in COLUMNS}
+    f = pd.DataFrame({
+        "temp": 15 + 8 * walk["temp"], "wind": np.exp(1.5 + 0.5 * walk["wind"]),
+        "pressure": 1013 + 7 * walk["pressure"], "humidity": 60 + 12 * walk["humidity"],
+    })  # fmt: skip
+    z = (f.temp - 15) / 8 + (f.humidity - 60) / 12 - 0.5 * (f.wind - 5) / 3
+    return f.assign(y=(rng.random(len(f)) < 1 / (1 + np.exp(-2 * z))).astype(int))
+
+
+@cache
+def model(seed: int) -> MonitoredModel:
+    rows = stream(seed)
+    return trained(rows[:8000], rows[8000:14_000], "y", seed=seed, epochs=4)
+
+
+def asked(seed: int, column: str, scale: float, offset: float = 0.0, **more: object) -> Outcome:
+    rows = stream(seed)[COLUMNS]
+    window = rows[20_000:21_000]
+    window = window.assign(**{column: (window[column] * scale + offset).round(4)})
+    return selfheal.heal(model(seed), window, recent=rows[14_000:20_000], seed=seed, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("column", "factor"), [("humidity", 100.0), ("pressure", 1 / 33.86389)])
+def test_a_far_unit_goes_out_though_decisions_swing_as_far_by_themselves(column: str, factor: float) -> None:
+    for seed in (0, 2):
+        outcome = asked(seed, column, factor)
+        assert outcome.decision == "promote", outcome.reasons
+        assert outcome.adapter is not None
+        assert outcome.adapter.input_map.columns[column].scale == pytest.approx(1 / factor)
+
+
+def test_degrees_in_a_window_that_is_unlike_the_ones_before_are_an_answer_beside_the_line_that_fits() -> None:
+    outcome = asked(2, "temp", 1.8, 32.0)
+    assert (outcome.decision, outcome.asks) == ("audit", "fact")
+    assert outcome.options[0] == "°F → °C"
+    assert any("·x" in option for option in outcome.options)
+    settled = asked(2, "temp", 1.8, 32.0, facts=outcome.answers["°F → °C"])
+    assert settled.decision == "promote", settled.reasons
+
+
+def test_what_was_answered_is_not_asked_again() -> None:
+    question = about_units({"x": ColumnMap(1.3, 0.1)}, {}, "then")
+    assert next_question(question, (), [0, 1]).asks == "fact"
+    assert next_question(question, question.answers["yes"], [0, 1]).asks == "labels"
+
+
+def test_a_factor_is_the_ratio_of_two_recorders_steps() -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"carat": rng.gamma(3, 0.3, 9000).round(2) + 0.2, "depth": rng.normal(60, 2, 9000).round(1)})
+    rows = rows.assign(y=(rng.random(9000) < 1 / (1 + np.exp(-6 * (rows.carat - 1)))).astype(int))
+    stones = trained(rows[:3000], rows[3000:6000], "y", seed=0, epochs=6)
+    sent = rows[8000:].drop(columns="y").assign(carat=lambda f: (f["carat"] * 200).round())
+    outcome = selfheal.heal(stones, sent, recent=rows[6000:8000].drop(columns="y"))
+    assert "0.005·x" in outcome.question
+
+
+def pushed(share: float, step: float) -> Outcome:
+    """A declared column of its own, pushed in a share of the rows."""
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame(rng.normal(size=(12_000, 4)), columns=list("abcd"))
+    rows = rows.assign(y=(rng.random(12_000) < 1 / (1 + np.exp(-3 * (rows.a + rows.b)))).astype(int))
+    made = trained(rows[:3000], rows[3000:6000], "y", seed=0, epochs=6)
+    made = made.with_policy({"declare": {"measurement": ["a", "b"]}})
+    window = rows[11_000:].drop(columns="y").reset_index(drop=True)
+    hit = rng.random(len(window)) < share
+    return selfheal.heal(made, window.assign(a=window["a"] + step * hit), recent=rows[6000:11_000].drop(columns="y"))
+
+
+@pytest.mark.parametrize("step", [1.5, 3.0, 6.0])
+def test_a_fifth_of_the_rows_bends_no_curve_of_a_declared_column(step: float) -> None:
+    assert pushed(0.2, step).decision not in ("promote", "recall")
+
+
+def test_an_instrument_that_moved_is_undone_as_declared() -> None:
+    assert pushed(1.0, 1.5).decision == "promote"
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 0.2), st.floats(-6, 6))
+def test_rows_beside_others_may_be_as_ever_whatever_the_others_are(seed: int, share: float, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=1000)
+    values[: int(share * 1000)] = step + rng.normal(size=int(share * 1000))
+    assert as_ever(values, rng.normal(size=6000)) >= PART - 0.05
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, -2.0])
+def test_a_column_that_moved_as_a_whole_is_not_as_ever(step: float) -> None:
+    rng = np.random.default_rng(0)
+    assert as_ever(step + rng.normal(size=1000), rng.normal(size=6000)) < PART
