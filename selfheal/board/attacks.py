@@ -17,7 +17,7 @@ import pandas as pd
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.board.mixed import CALM, CONTINUOUS, HEALTHY, SCORED, WINDOW, Mixed, mixed
-from selfheal.board.synthetic import UNSEEN, right
+from selfheal.board.synthetic import PROMOTE, UNSEEN, right
 from selfheal.board.trial import HELD_BACK, Floats, Scenario, Trial, without
 from selfheal.board.worlds import in_words
 from selfheal.healing.case import Memory
@@ -235,6 +235,11 @@ KINDS: dict[str, Callable[[Ground], Attack]] = {
 }
 
 
+ALIKE = frozenset({"by the model's posterior", "by the model's posterior, wide band", "close to a stable class"})
+"""Rows that are what they imitate: true rows of a class come more often, and a class that is declared to stay is
+believed. No test of rows tells them; what they cost is shown; ``max_changed``, ``prior_band`` and labels bound it."""
+
+
 def trial(seed: int, name: str) -> Trial:
     """The trial of one of :data:`KINDS` in the seed's world: a fifth, a tenth or a twentieth of the rows attack."""
     world, place = mixed(seed), list(KINDS).index(name)
@@ -247,11 +252,11 @@ def trial(seed: int, name: str) -> Trial:
     if attack.before:
         calm = _ever_more(calm, attack.rows, rng)
     honest = world.draw(SCORED, UNSEEN, [95, seed, place])
-    declare = attack.policy.get("declare", {})
+    answer = right(HELD_BACK | PROMOTE, "", "none", known=name not in ALIKE)
     return Trial(
         world.model.with_policy(attack.policy), without(window, "y"), window["y"].to_numpy(), without(honest, "y"),
-        honest["y"].to_numpy(), right(HELD_BACK, "", "none", known=False), recent=without(calm, "y"),
-        memory=attack.memory, declared=in_words(declare),
+        honest["y"].to_numpy(), answer, recent=without(calm, "y"), memory=attack.memory,
+        declared=in_words(attack.policy.get("declare", {})),
     )  # fmt: skip
 
 

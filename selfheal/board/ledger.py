@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import selfheal
-from selfheal.board import field, mixed, random_drifts, small_sets, synthetic, twins
+from selfheal.board import attacks, field, mixed, random_drifts, small_sets, synthetic, twins
 from selfheal.board.score import Healer, Row, run
 from selfheal.board.trial import Scenario
 from selfheal.errors import InputError, nearest
@@ -90,7 +90,7 @@ def plain(value: Any) -> Any:
 
 def built_in() -> list[Scenario]:
     """Every scenario that needs no data set."""
-    own = (synthetic, twins, small_sets, mixed, field, random_drifts)
+    own = (synthetic, twins, small_sets, mixed, field, attacks, random_drifts)
     return [scenario for module in own for scenario in module.SCENARIOS]
 
 

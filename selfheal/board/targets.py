@@ -74,6 +74,7 @@ def targets(rows: Sequence[Row]) -> list[Line]:
         *_twins(rows),
         *_streams(rows),
         *_tables(rows),
+        *_attacks(rows),
         *_everywhere(rows),
     ]
 
@@ -201,6 +202,20 @@ def _tables(rows: Sequence[Row]) -> Iterator[Line]:
         yield line("tables: questions in natural windows", *_split(asked, "<=", 1 / 200))
     faults = [r for r in ours if r["kind"] == "fault"]
     yield from _some("tables: schema faults named", faults, lambda r: r["diagnosis"] == "data_fault", 0.95)
+
+
+def _attacks(rows: Sequence[Row]) -> Iterator[Line]:
+    """Honest rows beside an attacker's; apart from them attacks that are what they imitate."""
+    ours = [r for r in rows if r["group"] == "attacks"]
+    told = [r for r in ours if r["identifiable"]]
+    if told:
+        yield line("attacks: honest rows harmed", *_split(count(told, lambda r: r["harmful"]), "<=", 0))
+    alike = [r for r in ours if not r["identifiable"]]
+    if alike:
+        lost = [r["before"]["accuracy"] - r["after"]["accuracy"] for r in alike]
+        yield Line(
+            "attacks like class shares or a class that stays: accuracy lost", sum(lost) / len(lost), "", None, len(lost)
+        )
 
 
 def _late_labels(rows: Sequence[Row]) -> Iterator[Line]:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfheal.board import ledger, mixed, random_drifts, score, small_sets, synthetic, twins, worlds
+from selfheal.board import attacks, ledger, mixed, random_drifts, score, small_sets, synthetic, twins, worlds
 from selfheal.board.trial import Scenario, Trial
 
 SEED = 7
-GROUPS = ("synthetic", "random", "mixed", "field", "twins", "digits", "breast cancer")
+GROUPS = ("synthetic", "random", "mixed", "field", "attacks", "twins", "digits", "breast cancer")
 
 
 def test_every_name_is_there_once() -> None:
@@ -41,6 +41,14 @@ def test_trials_are_sound(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", mixed.SCENARIOS, ids=lambda s: s.name)
 def test_trials_of_mixed_worlds_are_sound(scenario: Scenario) -> None:
     sound(scenario.build(SEED))
+
+
+@pytest.mark.parametrize("scenario", attacks.SCENARIOS, ids=lambda s: s.name)
+def test_trials_of_attacks_are_sound_and_most_rows_are_honest(scenario: Scenario) -> None:
+    trial = scenario.build(SEED)
+    sound(trial)
+    honest = set(pd.util.hash_pandas_object(mixed.mixed(SEED).rows[trial.window.columns], index=False))
+    assert sum(h in honest for h in pd.util.hash_pandas_object(trial.window, index=False)) >= 0.8 * len(trial.window)
 
 
 @pytest.mark.parametrize("scenario", small_sets.SCENARIOS, ids=lambda s: s.name)

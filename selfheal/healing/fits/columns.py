@@ -48,7 +48,7 @@ def as_ever(values: Floats, pool: Floats) -> float:
         expected = ((pool >= low) & (pool <= high)).mean() * len(values)
         found = float(((values >= low) & (values <= high)).sum())
         shares.append((found + 2 * np.sqrt(found + 1)) / max(expected, 1.0))
-    return float(min(shares, default=1.0))
+    return float(min([*shares, 1.0]))
 
 
 def cut_off(case: Case, name: str) -> str:

@@ -127,13 +127,13 @@ def finding(
         )
     dim = {c: where.width for c, where in places.items() if c not in sure | expect and _too_few(columns, c, where)}
     denied = {c for c in columns if case.answered(c, False)} - sure
-    moved = {c for c in free if as_ever(case.present(case.raw, c), case.present(case.stick.pool_frame, c)) >= PART}
+    kept = {c: as_ever(case.present(case.raw, c), case.present(case.stick.pool_frame, c)) for c in sorted(free)}
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
             c for c in free if not _alone(case, c)
         },
-        f"{PART:.0%} of its rows may be as ever, so that others moved and not the instrument": moved,
+        **{f"{share:.0%} of its rows may be as ever: a part moved": {c} for c, share in kept.items() if share >= PART},
         "not back in its place, as if the window were unlike the ones before": set(misplaced)
         if beside_drift
         else set(),
