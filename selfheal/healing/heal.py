@@ -20,6 +20,7 @@ from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, 
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
+from selfheal.healing.mechanisms.misplaced import misplaced
 from selfheal.healing.mechanisms.segment import converted
 from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.segments import FEWEST
@@ -240,13 +241,20 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
 
 def _beside(case: Case, cleaned: Cleaned, outcome: Outcome) -> Outcome:
     """The outcome with what was left out: rows that cannot be read are evidence, and a fault where the rest is fine."""
-    if outcome.decision == "keep" and len(cleaned.wild) >= FEWEST and (part := converted(case)):
-        return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[str(part), *outcome.reasons])
+    part = _of_a_part(case) if outcome.decision == "keep" and len(cleaned.wild) >= FEWEST else ""
+    if part:
+        return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[part, *outcome.reasons])
     if not cleaned.parts:
         return outcome
     if outcome.decision == "keep" and not cleaned.nonsense:
         return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[*cleaned.parts, *outcome.reasons])
     return replace(outcome, reasons=[*outcome.reasons, *(f"left out: {part}" for part in cleaned.parts)])
+
+
+def _of_a_part(case: Case) -> str:
+    """What happened to a part of the rows that hygiene left out, in words; else empty."""
+    unit, places = converted(case), misplaced(case)
+    return str(unit) if unit else places[1] if places else ""
 
 
 def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:

@@ -122,6 +122,12 @@ def two_senders(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(x1=rows["x1"].where(rows["x9"] <= rows["x9"].median(), rows["x1"] * 1000))
 
 
+def misplaced(rows: pd.DataFrame) -> pd.DataFrame:
+    """A fifth of the rows have two columns of other ranges in each other's place."""
+    hit = rows["x4"] > rows["x4"].quantile(0.8)
+    return rows.assign(x6=rows["x6"].where(~hit, rows["x9"]), x9=rows["x9"].where(~hit, rows["x6"]))
+
+
 def back() -> Scene:
     """What a map served for is over, and the version before it fits again."""
     scene = clean()
@@ -176,6 +182,8 @@ BUILT: dict[str, Callable[[], Scene]] = {
     "unit": lambda: changed(lambda f: f.assign(x1=(f["x1"] - 32) / 1.8)),
     "prior": lambda: changed(lambda f: f, prior=0.4),
     "offset and prior": lambda: changed(moved, prior=0.4),
+    "inches": lambda: changed(lambda f: f.assign(x1=f["x1"] * 25.4)),
+    "misplaced": lambda: changed(misplaced),
     "swapped": lambda: changed(lambda f: f.assign(x2=f["x6"], x6=f["x2"])),
     "two senders": lambda: changed(two_senders),
     "piled": lambda: changed(lambda f: f.assign(x3=f["x3"].where(f["x6"] > f["x6"].quantile(0.2), 1.5))),

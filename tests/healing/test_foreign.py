@@ -133,6 +133,16 @@ def test_a_hundred_labels_turn_the_concept_round_the_same_way_in_both_halves() -
     assert (outcome.decision, outcome.diagnosis) == ("promote", "concept"), outcome.reasons
 
 
+def test_columns_that_hold_each_others_values_in_one_region_are_named_with_it() -> None:
+    window = visits(1000, 31)
+    hit = window["region"] == 2
+    window.loc[hit, ["age", "pressure"]] = window.loc[hit, ["pressure", "age"]].to_numpy()
+    outcome = treat(window)
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault")
+    assert "pressure holds the values of age, age holds the values of pressure" in outcome.reasons[0]
+    assert "the rows where region = 2" in outcome.reasons[0]
+
+
 @pytest.mark.parametrize("column", ["bill", "ill"])
 @pytest.mark.parametrize(("held", "factor"), [((3,), 100.0), ((1, 2), 1000.0)])
 def test_a_region_that_sends_another_unit_is_named(column: str, held: tuple[int, ...], factor: float) -> None:

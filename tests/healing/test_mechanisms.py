@@ -34,7 +34,7 @@ EXPLAINED = {
     "offset": "measurement", "unit": "measurement", "two senders": "two senders", "prior": "prior",
     "offset and prior": "measurement and prior", "normals moved": "stable_class", "cut off": "broken column",
     "labels turned": "late_labels", "piled": "piled column", "newcomers": "newcomers",
-    "segment": "segment",
+    "segment": "segment", "inches": "measurement beside drift", "misplaced": "misplaced values",
 }  # fmt: skip
 
 

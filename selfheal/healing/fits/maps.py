@@ -22,7 +22,7 @@ from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
-from selfheal.healing.fits.placed import FACTOR, NEAR, TOLD, Placed, placed
+from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
 from selfheal.healing.outcome import Finding
 
@@ -42,7 +42,11 @@ HALF_GAIN = 0.2
 
 PART = 0.75
 """Share of rows as ever from which a line or a curve may be a part of the rows that went elsewhere: a fifth who attack,
-and chance. An instrument that moved by .3 standard deviations leaves .73 so, by .5 half of them."""
+and chance. An instrument that moved by .3 standard deviations leaves .73 so, by .5 half of them ..."""
+
+BY_FAR = 0.5
+"""... so a map that moves some rows by so many standard deviations left others where they were; a smaller one, that may
+be the instrument, does honest rows little harm."""
 
 LIKE = (0.005, 0.02)
 """Nats (Kullback-Leibler) and share of predictions by which two maps may differ and be alike."""
@@ -127,7 +131,7 @@ def finding(
         )
     dim = {c: where.width for c, where in places.items() if c not in sure | expect and _too_few(columns, c, where)}
     denied = {c for c in columns if case.answered(c, False)} - sure
-    kept = {c: as_ever(case.present(case.raw, c), case.present(case.stick.pool_frame, c)) for c in sorted(free)}
+    kept = {c: _as_ever(case, c, columns[c]) for c in sorted(free)}
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
@@ -163,6 +167,16 @@ def _beside_shares(case: Case, maps: InputMap, free: set[str]) -> dict[str, set[
         return {}
     weak = f"a model that takes away {case.skill:.0%} of the constant's log-loss (at least {SKILL:.0%})"
     return {f"fitted for {weak}, and a prior may have moved too": free}
+
+
+def _as_ever(case: Case, column: str, one: ColumnMap) -> float:
+    """The share of a column's rows that may be as ever, where a map moves some of them by far; else 0."""
+    values, pool = (case.present(rows, column) for rows in (case.raw, case.stick.pool_frame))
+    if not len(values) or not len(pool):
+        return 0.0
+    middle = np.quantile(values, QUANTILES)
+    moved = np.abs(one.apply(middle) - middle).max() / max(float(pool.std()), 1e-12)
+    return as_ever(values, pool) if moved >= BY_FAR else 0.0
 
 
 def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[str, list[ColumnMap]]:
