@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 # isort: off
-# Before MLflow: skops, where it is imported later, looks for each function of SciPy in whatever came before, and has
-# MLflow load all that it had put off: 2 s of CPU.
-import scipy.special  # noqa: F401
+import scipy.special  # noqa: F401  before MLflow, see selfheal.parts.preprocessing
 import mlflow.pyfunc  # noqa: F401  it warns while it is imported, and the door keeps that in
 from mlflow import MlflowClient
 # isort: on
