@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
 from numpy.typing import NDArray
 from torch import nn

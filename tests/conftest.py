@@ -28,6 +28,8 @@ gc.set_threshold(100_000, 20, 100)
 # each would only make them wait for each other.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_name, "1")
+import scipy.special  # noqa: E402, F401  after these, and before torch: see selfheal.parts.preprocessing
+
 # Where there are no workers, a plugin has imported numpy already: two threads of BLAS then cost four times the time.
 threadpool_limits(1)
 for _name, _value in {

@@ -35,8 +35,6 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
 
     What a person has to decide stands in the policy as comments. Nothing that is there is written over without --force.
     """
-    import yaml
-
     from selfheal.drill import sketch
     from selfheal.drill.recognised import recognise
     from selfheal.policy import Policy, check_name
@@ -48,7 +46,7 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
     with progress(f"looking at {rows}"):
         seen = recognise(read(rows), target)
     text = sketch.policy_text(name, seen, rows.name)
-    Policy.load(yaml.safe_load(text)).check(seen.features, list(seen.classes))
+    Policy.loads(text).check(seen.features, list(seen.classes))
     made = {policy: text}
     if force or not factory.exists():
         made[factory] = sketch.factory_text(name, seen, str(rows), _shown(policy))

@@ -12,6 +12,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from selfheal.loop.forks import SERVER
 
 if TYPE_CHECKING:
@@ -97,12 +95,13 @@ def _heal(task: HealTask) -> HealResult:
     from selfheal.adapter import Adapter
     from selfheal.healing.facts import Fact
     from selfheal.healing.heal import heal
+    from selfheal.policy import Policy
     from selfheal.registry.archive import load_base
 
     torch.set_num_threads(1)
     with threadpool_limits(1):
         base = load_base(task.base, task.base_digest, task.base_manifest)
-        model = base.with_policy(yaml.safe_load(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
+        model = base.with_policy(Policy.loads(task.policy)).with_adapter(Adapter.from_bytes(task.adapter))
         memory = [(version, Adapter.from_bytes(data), sample) for version, data, sample in task.memory]
         outcome = heal(
             model, task.window, task.recent or None, task.labels, memory, task.seed,

@@ -1,4 +1,9 @@
-"""Fitted scikit-learn preprocessing as skops files: types by a closed list, no pickle."""
+"""Fitted scikit-learn preprocessing as skops files: types by a closed list, no pickle.
+
+When skops is imported it asks all modules, in the order of their import, for each of SciPy's functions. After torch and
+MLflow that takes 3 s of CPU and has them load what they had put off, so whoever imports these imports
+``scipy.special`` first.
+"""
 
 from __future__ import annotations
 

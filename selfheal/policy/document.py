@@ -15,6 +15,7 @@ from selfheal.errors import PolicyError, nearest
 from selfheal.policy.faults import fault_line
 from selfheal.policy.logs import Log
 from selfheal.policy.sections import FALSE_HEALS, Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
+from selfheal.policy.text import parsed
 from selfheal.policy.values import check_name
 from selfheal.rules import Rule
 
@@ -86,17 +87,30 @@ class Policy(Section):
         path = Path(source)
         try:
             text = path.read_text(encoding="utf-8")
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-            data = yaml.safe_load(text)
         except OSError as error:
             raise PolicyError(f"policy {path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise PolicyError(f"policy {path} is not YAML: {error}") from error
+        return cls.loads(text, str(path))
+
+    @classmethod
+    def loads(cls, text: str, where: str = "") -> Policy:
+        """Read the text of a policy, as a file holds it or :meth:`to_yaml` wrote it; ``where`` it stood, for errors.
+
+        Raises
+        ------
+        PolicyError
+        """
+        try:
+            node, data = parsed(text)
+        except yaml.YAMLError as error:
+            raise PolicyError(f"{f'policy {where}'.strip()} is not YAML: {error}") from error
         if data is not None and not isinstance(data, dict):
             raise PolicyError(
-                f"policy {path} holds {type(data).__name__}, not a mapping of keys such as model, rules, monitor"
+                f"{f'policy {where}'.strip()} holds {type(data).__name__}, not a mapping of keys such as model, rules, "
+                "monitor"
             )
-        return _validate(data or {}, str(path), node)
+        return _validate(data or {}, where or "policy", node if where else None)
 
     @property
     def rule_set(self) -> tuple[Rule, ...]:

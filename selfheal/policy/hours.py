@@ -82,13 +82,19 @@ def check_zone(name: object) -> str:
     >>> check_zone("UTC")
     'UTC'
     """
-    zones = available_timezones() | {"UTC"}
+    zones = _zones()
     if str(name) not in zones:
         raise ValueError(f"{name!r} is no time zone{nearest(name, zones)}; write an IANA name such as Europe/Berlin")
     return str(name)
 
 
 Zone = Annotated[str, BeforeValidator(check_zone)]
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Their names, for which each zone's file is opened: once a process."""
+    return frozenset(available_timezones() | {"UTC"})
 
 
 def covering(spans: Sequence[Span], zone: str, at: datetime) -> Span | None:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
-from selfheal.policy import check_name
+from selfheal.policy import Policy, check_name
 from selfheal.registry.archive import save_base
 from selfheal.registry.folder import POLICY
 from selfheal.registry.pointing import pointer_of
@@ -199,7 +197,7 @@ def load(name: str, settings: Settings | None = None) -> MonitoredModel:
         kept = table.adopted_policy(name, model.manifest) if name in table.models() else None
     finally:
         table.close()
-    return model if kept is None else model.with_policy(yaml.safe_load(kept))
+    return model if kept is None else model.with_policy(Policy.loads(kept))
 
 
 def _check(name: str, model: MonitoredModel) -> None:

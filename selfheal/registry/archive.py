@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
-import yaml
 from torch import nn
 
 from selfheal.errors import ArtifactError, InputError, PolicyError
@@ -117,12 +117,12 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
             reference=with_nulls(reference, manifest.get("nulls", {})),
             target=manifest["target"],
             preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
-            policy=Policy.load(yaml.safe_load(files[POLICY])),
+            policy=Policy.loads(files[POLICY].decode()),
             name=manifest["name"],
             classes=manifest["classes"],
             as_stored=True,
         )
-    except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError, yaml.YAMLError) as error:
+    except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError) as error:
         raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {RESTORE}") from error
     model.manifest = hashlib.sha256(files[MANIFEST]).hexdigest()
     if model.digest != manifest["digest"]:

@@ -186,8 +186,9 @@ class Door:
         with warnings.catch_warnings():
             # Importing mlflow.pyfunc warns about type hints in MLflow's own classes.
             warnings.simplefilter("ignore")
-            import mlflow.pyfunc
-        return mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+            from selfheal.registry.client import Client
+        return Client(tracking_uri=self.uri, registry_uri=self.uri)
 
     def _knock(self) -> None:
         """Fail now rather than after MLflow's retries; switch an embedded store to write-ahead logging."""

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
+import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
 import uvicorn
 

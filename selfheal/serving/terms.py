@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from selfheal.errors import PolicyError
 from selfheal.policy import Policy
 from selfheal.table import InferenceTable
@@ -72,7 +70,7 @@ class PolicyFile:
         if not stamp or self._held is None:
             journaled = [entry.intent["yaml"] for entry in table.journal(model, last=1, kind="policy")] if stamp else []
             kept = next(iter(journaled), None) or table.adopted_policy(model, manifest)
-            self._held = None if kept is None else Policy.load(yaml.safe_load(kept))
+            self._held = None if kept is None else Policy.loads(kept)
         self._seen = stamp
         return Terms.of(self._held or adopted)
 

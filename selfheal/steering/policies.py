@@ -10,8 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from selfheal.errors import PolicyError
 from selfheal.policy import Policy
 from selfheal.registry.folder import POLICY as ADOPTED
@@ -60,13 +58,13 @@ def _at_adoption(ws: Workspace, name: str, model: MonitoredModel | None) -> Poli
     """The policy that the base was last adopted with."""
     if model is not None:
         kept = ws.table.adopted_policy(name, model.manifest)
-        return model.policy if kept is None else Policy.load(yaml.safe_load(kept))
+        return model.policy if kept is None else Policy.loads(kept)
     pointer = serving_pointer(ws, name)
     kept = ws.table.adopted_policy(name, pointer.base_manifest)
     if kept is None:
         files = read_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
         kept = files[ADOPTED].decode()
-    return Policy.load(yaml.safe_load(kept))
+    return Policy.loads(kept)
 
 
 def policy_fault(ws: Workspace, name: str) -> str:
@@ -107,4 +105,4 @@ def _last_digest(ws: Workspace, name: str) -> str | None:
 
 def _last_valid(ws: Workspace, name: str) -> Policy | None:
     text = next((e.intent["yaml"] for e in ws.table.journal(name, last=1, kind=POLICY)), None)
-    return None if text is None else Policy.load(yaml.safe_load(text))
+    return None if text is None else Policy.loads(text)

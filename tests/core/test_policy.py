@@ -71,11 +71,19 @@ def test_a_fault_is_named_with_its_line(tmp_path: Path, wrong: str, line: int, s
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "model: [", "\x00"])
-def test_what_is_no_policy_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", r"p\.yaml holds list, not a mapping"),
+        ("rain", r"p\.yaml holds str, not"),
+        ("rules: [1,\n  2", r"(?s)p\.yaml is not YAML: .*line 2, column 4:\n +2\n"),
+        ("\x00", r"p\.yaml is not YAML"),
+    ],
+)
+def test_what_is_no_policy_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(text)
-    with pytest.raises(PolicyError, match=r"p\.yaml"):
+    with pytest.raises(PolicyError, match=words):
         Policy.load(path)
 
 
@@ -126,7 +134,7 @@ def test_a_share_that_is_none_is_refused(value: object, words: str) -> None:
     with pytest.raises(PolicyError, match=words):
         Policy.load({"heal": {"false_heals": value}})
     policy = Policy.load({"heal": {"false_heals": 0.02}})
-    assert Policy.load(yaml.safe_load(policy.to_yaml())).heal.false_heals == Fraction(1, 50)
+    assert Policy.loads(policy.to_yaml()).heal.false_heals == Fraction(1, 50)
     assert policy.digest != Policy.load(None).digest
 
 
@@ -199,7 +207,7 @@ def test_a_rule_on_trial_is_a_new_one_and_its_time_is_called_for() -> None:
     (found,) = policy.rule_set
     assert found.until_confirmed is not None
     assert (found.until_confirmed.share, found.until_confirmed.time.days) == (0.15, 3)
-    assert Policy.load(yaml.safe_load(policy.to_yaml())) == policy
+    assert Policy.loads(policy.to_yaml()) == policy
     assert Policy.load({"rules": [{**rule, "until_confirmed": None}]}).digest != policy.digest
     with pytest.raises(PolicyError, match="until_confirmed is for rules with knowledge: new"):
         Policy.load({"rules": [{**rule, "knowledge": "record"}]})

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,9 @@ from selfheal.loop.audit import _plain
 from selfheal.loop.trial import labels_before, try_waiting, waiting
 from selfheal.steering import promote, release
 from selfheal.steering.look import last_look
-from tests.steering.given import HEALS, NAME, POLICY, START, in_celsius, kinds, rows, send, stages, toy
+from selfheal.steering.workspace import Workspace
+from tests.steering.conftest import closed, copied
+from tests.steering.given import HEALS, NAME, POLICY, START, in_celsius, kinds, rows, send, stages, toy, workspace_at
 
 FAR = START.replace(year=2027)
 COLUMNS = ("temperature", "dew")
@@ -48,6 +53,28 @@ def windows(ws, count: int = 2, *, labelled: int = 0, policy: str = POLICY) -> p
     return pd.Series(truth)
 
 
+@cache
+def looked_at(template: Path) -> tuple[Path, pd.Series]:
+    """The adopted home with two such windows, made once and copied for each test; their truth."""
+    ws = workspace_at(copied(template, template.with_name("looked at")))
+    truth = windows(ws)
+    return closed(ws), truth
+
+
+@pytest.fixture
+def truth(template: Path) -> pd.Series:
+    """Of the two windows that :func:`later` has seen."""
+    return looked_at(template)[1]
+
+
+@pytest.fixture
+def later(template: Path, tmp_path: Path) -> Iterator[Workspace]:
+    """The home after two windows."""
+    opened = workspace_at(copied(looked_at(template)[0], tmp_path / "home"))
+    yield opened
+    opened.table.close()
+
+
 def tag(ws, version: int, key: str) -> str:
     return ws.registry.version(NAME, version).tags.get(key, "")
 
@@ -55,9 +82,8 @@ def tag(ws, version: int, key: str) -> str:
 # ------------------------------------------------------------------ a person answers
 
 
-def test_right_answers_put_the_version_into_production_and_stop_early(ws):
-    truth = windows(ws)
-    version = register(ws)
+def test_right_answers_put_the_version_into_production_and_stop_early(later, truth):
+    ws, version = later, register(later)
     audit = open_audit(ws, NAME)
     assert audit is not None and (audit.version, audit.against) == (version, 1)
     assert lead() <= len(audit.asked.rows) <= ROWS and not set(audit.asked.rows.columns) & {"y", "label"}
@@ -73,9 +99,8 @@ def test_right_answers_put_the_version_into_production_and_stop_early(ws):
     assert open_audit(ws, NAME) is None, "nothing waits any more"
 
 
-def test_wrong_for_the_version_is_refused_and_its_like_is_known(ws):
-    truth = windows(ws)
-    version = register(ws)
+def test_wrong_for_the_version_is_refused_and_its_like_is_known(later, truth):
+    ws, version = later, register(later)
     audit = open_audit(ws, NAME)
     done = answer(ws, audit, {key: 1 - truth[key] for key in audit.asked.rows.index})
     assert (done.verdict, stages(ws)[version]) == ("refused", "Archived")
@@ -84,8 +109,8 @@ def test_wrong_for_the_version_is_refused_and_its_like_is_known(ws):
     assert kinds(ws).count("audit") == 3, "asked, answered, decided"
 
 
-def test_an_interrupted_audit_goes_on_where_it_stopped(ws):
-    truth = windows(ws)
+def test_an_interrupted_audit_goes_on_where_it_stopped(later, truth):
+    ws = later
     register(ws)
     first = open_audit(ws, NAME)
     keys = first.asked.rows.index[:2]
@@ -100,9 +125,8 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(ws):
     assert answer(ws, again, {key: truth[key] for key in again.asked.rows.index}).promoted
 
 
-def test_answers_that_decided_before_a_crash_are_acted_on(ws):
-    truth = windows(ws)
-    version = register(ws)
+def test_answers_that_decided_before_a_crash_are_acted_on(later, truth):
+    ws, version = later, register(later)
     audit = open_audit(ws, NAME)
     given = {key: int(truth[key]) for key in audit.asked.rows.index}
     intent = {"step": "answered", "version": version, "against": 1, "answers": given}
@@ -110,22 +134,18 @@ def test_answers_that_decided_before_a_crash_are_acted_on(ws):
     assert open_audit(ws, NAME).promoted
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
+def test_bad_answers_are_refused_by_name_and_nothing_is_taken(later):
+    register(later)
+    audit = open_audit(later, NAME)
+    keys = audit.asked.rows.index
+    for given, words in (
         ({"r999999": "1"}, "is no row of this audit"),
         ({}, "no answers"),
-        (None, "label 'rain' of .* is no class of 'toy'"),
-    ],
-)
-def test_bad_answers_are_refused_by_name_and_nothing_is_taken(ws, given, words):
-    windows(ws)
-    register(ws)
-    audit = open_audit(ws, NAME)
-    keys = audit.asked.rows.index
-    with pytest.raises(InputError, match=words):
-        answer(ws, audit, {keys[0]: "1", keys[1]: "rain"} if given is None else given)
-    assert open_audit(ws, NAME).asked.answers == {}
+        ({keys[0]: "1", keys[1]: "rain"}, "label 'rain' of .* is no class of 'toy'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            answer(later, audit, given)
+        assert open_audit(later, NAME).asked.answers == {}
 
 
 def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_not():
@@ -140,8 +160,8 @@ def test_a_row_that_lacks_what_rows_may_lack_is_asked_about_and_a_broken_one_is_
     assert json.loads(json.dumps(_plain(asked.rows), allow_nan=False))[0][2] is None
 
 
-def test_what_can_not_be_audited(ws):
-    windows(ws)
+def test_what_can_not_be_audited(later):
+    ws = later
     assert open_audit(ws, NAME) is None
     with pytest.raises(RefusedError, match="only one in Staging"):
         open_audit(ws, NAME, 1)
@@ -225,9 +245,8 @@ def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws
     assert try_waiting(load(ws, NAME)).promoted, "without either they suffice"
 
 
-def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(ws):
-    windows(ws)
-    version = register(ws)
+def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(later):
+    ws, version = later, register(later)
     assert try_waiting(load(ws, NAME)) is None, "no label yet"
     frame = rows(200, 77)
     ids = send(ws, frame, 400)

@@ -56,6 +56,17 @@ def test_versions_of_one_base_open_it_once(ws: Workspace, asked: Counter[str]) -
     assert asked["bases"] == 1
 
 
+def test_what_is_done_to_one_version_does_not_read_all(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own client would, to see that the model is no prompt."""
+    monkeypatch.setattr("mlflow.MlflowClient.get_registered_model", lambda *_: pytest.fail("all versions are read"))
+    ws.registry.set_tag(NAME, 2, "seen", "yes")
+    ws.registry.store.set_alias(NAME, "mine", 2)
+    ws.registry.store.set_description(NAME, 2, "words")
+    ws.registry.transition(NAME, 2, "Archived")
+    info = ws.registry.version(NAME, 2)
+    assert (info.tags["seen"], info.description, info.stage) == ("yes", "words", "Archived")
+
+
 @pytest.mark.parametrize("policy", ["of record", "at adoption"])
 def test_status_loads_no_model(ws: Workspace, asked: Counter[str], policy: str) -> None:
     if policy == "of record":

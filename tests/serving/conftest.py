@@ -210,6 +210,12 @@ def place(bases, tmp_path: Path) -> Place:
     return adopted(bases, "weather", tmp_path)
 
 
+@pytest.fixture
+def plain(bases, tmp_path: Path) -> Place:
+    """The same without preprocessing, for whose processes scikit-learn is not imported."""
+    return adopted(bases, "plain", tmp_path)
+
+
 @pytest.fixture(scope="session")
 def adopt_in(bases):
     return lambda name, folder: adopted(bases, name, folder)

@@ -32,8 +32,9 @@ def until(true, seconds: float = 15.0) -> bool:
     return False
 
 
-def test_kill_minus_nine_loses_no_row_that_was_taken(place, serve_in_process, forms):
+def test_kill_minus_nine_loses_no_row_that_was_taken(plain, serve_in_process, forms):
     """Rows that were answered, durably or not, while the database is locked again and again; then the kill."""
+    place = plain
     rows = place.model.reference.iloc[:3]
     answered: dict[bool, list[str]] = {True: [], False: []}
     with serve_in_process(place) as service:

@@ -20,8 +20,9 @@ from tests.serving.test_swap import until
 
 
 @pytest.fixture
-def fleet(place, tmp_path):
-    """Two workers of the weather model on a socket of ours."""
+def fleet(plain, tmp_path):
+    """Two workers of a model on a socket of ours."""
+    place = plain
     home = tmp_path / "home"
     home.mkdir()
     (home / "cache").symlink_to(place.cache)
@@ -85,14 +86,15 @@ def played(fleet: Fleet, scene) -> list[BaseException]:
     return failed
 
 
-def test_a_worker_that_is_killed_loses_no_row_that_was_answered(fleet, place, forms, tmp_path):
+def test_a_worker_that_is_killed_loses_no_row_that_was_answered(fleet, plain, forms, tmp_path):
+    place = plain
     body = json.dumps(forms.split(place.model.reference.iloc[:2])).encode()
     clients = []
 
     def scene() -> None:
         clients.append(Clients(fleet.url, body))
         try:
-            counts = 'selfheal_rows_total{model="weather",worker="%d"}'
+            counts = 'selfheal_rows_total{model="plain",worker="%d"}'
             assert until(lambda: all(f"{counts % i} " in metrics(fleet.apart[i]) for i in (0, 1)), 20)
             assert until(lambda: len(clients[0].acknowledged) > 200, 20)
             fleet.workers[0].process.kill()
@@ -114,7 +116,8 @@ def test_a_worker_that_is_killed_loses_no_row_that_was_answered(fleet, place, fo
 
 
 @pytest.mark.prove
-def test_workers_are_started_again_and_replaced_without_a_failed_request(fleet, place, forms):
+def test_workers_are_started_again_and_replaced_without_a_failed_request(fleet, plain, forms):
+    place = plain
     body = json.dumps(forms.split(place.model.reference.iloc[:2])).encode()
     seen = []
 

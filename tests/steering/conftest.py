@@ -32,23 +32,36 @@ def adopted(home: Path) -> Path:
     for adapter in HEALS:
         tags = {"diagnosis": "sensor", "verdict": "promote", "parent": 1, "window": -1}
         ws.registry.register(NAME, model.with_adapter(adapter).adapter, tags=tags, sample=sample)
+    return closed(ws)
+
+
+STORES = ("mlflow.db", "selfheal.db")
+
+
+def closed(ws: Workspace) -> Path:
+    """Its home, whose files can be copied."""
     ws.table.close()
-    for name in ("mlflow.db", "selfheal.db"):
-        with sqlite3.connect(home / name) as connection:
+    for name in STORES:
+        with sqlite3.connect(ws.settings.home / name) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
-    return home
+    return ws.settings.home
+
+
+def copied(home: Path, place: Path) -> Path:
+    """A copy: MLflow's store, the state database, the cached bases, the policies."""
+    place.mkdir()
+    for name in STORES:
+        shutil.copyfile(home / name, place / name)
+    for name in ("cache", "rules"):
+        shutil.copytree(home / name, place / name)
+    return place
 
 
 @pytest.fixture
 def home(template: Path, tmp_path: Path) -> Path:
-    """A copy of the template: MLflow's store, the state database and the cached base."""
-    place = tmp_path / "home"
-    place.mkdir()
-    for name in ("mlflow.db", "selfheal.db"):
-        shutil.copyfile(template / name, place / name)
-    shutil.copytree(template / "cache", place / "cache")
-    return place
+    """A copy of the template."""
+    return copied(template, tmp_path / "home")
 
 
 @pytest.fixture

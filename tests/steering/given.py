@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,16 @@ class CrashError(Exception):
     """Stands for a process that died."""
 
 
+@cache
+def migrations_read_once() -> None:
+    """MLflow reads the files of all its migrations whenever it opens a store, in half of the time that it takes."""
+    from mlflow.store.db import utils
+
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
+
+
 def workspace_at(home: Path) -> Workspace:
+    migrations_read_once()
     settings = Settings.from_env({"SELFHEAL_HOME": str(home), "SELFHEAL_RULES": str(home / "rules")})
     settings.rules.mkdir(parents=True, exist_ok=True)
     return open_workspace(settings)

@@ -278,10 +278,11 @@ def _evidently() -> ModuleType:
 
 def _pages(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Pages:
     drawn = cache(lambda: _evidently().page(columns, signals, skipped))
+    text = cache(lambda: drawn().get_html_str(as_iframe=False))  # the window's page, and its heal's
 
     def html(path: Path) -> bool:
         try:
-            path.write_text(drawn().get_html_str(as_iframe=False), encoding="utf-8")
+            path.write_text(text(), encoding="utf-8")
         except Exception:  # whatever Evidently or its parts may raise on odd data: the numbers stand without a page
             _log.exception("no drift report was drawn")
             return False
