@@ -217,12 +217,13 @@ def adopt_in(bases):
 
 @dataclasses.dataclass
 class Service:
-    """A running service, and the plainest of clients."""
+    """A running service, and the plainest of clients; ``loop`` is the name of its thread, where it is one of ours."""
 
     url: str
     app: Any = None
     process: Any = None
     server: Any = None
+    loop: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -272,7 +273,7 @@ def answering(app: Any, lifespan: str = "off", **more: Any) -> Iterator[Service]
             break
         waiting.wait(0.01)
     try:
-        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app, server=server)
+        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app, server=server, loop=thread.name)
     finally:
         server.should_exit = True
         thread.join(15)
