@@ -301,7 +301,8 @@ from selfheal.serving import serve
 from selfheal.settings import Settings
 home, database, cache, name = sys.argv[1:]
 import dataclasses
-settings = dataclasses.replace(Settings.from_env({"SELFHEAL_HOME": home}), database_url=database)
+environ = {"SELFHEAL_HOME": home, "SELFHEAL_RULES": f"{home}/rules"}
+settings = dataclasses.replace(Settings.from_env(environ), database_url=database)
 def ready(url):
     sys.stdout.write(url + "\\n"); sys.stdout.flush()
 type(settings).cache = property(lambda self: pathlib.Path(cache))
@@ -310,11 +311,13 @@ serve(name, settings, port=0, reconcile=False, on_ready=ready)
 
 
 @contextlib.contextmanager
-def spawned(place: Place) -> Iterator[Service]:
-    """The service in a process of its own, as ``serve`` runs it."""
-    home = place.database.parent / "home"
-    command = [sys.executable, "-c", _CHILD, str(home), place.url, str(place.cache), place.name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
+def spawned(
+    place: Place, *prefix: str, home: Path | None = None, script: str = _CHILD, **environ: str
+) -> Iterator[Service]:
+    """The service in a process of its own, as ``serve`` runs it; a prefix is a command that runs the rest of it."""
+    home = home or place.database.parent / "home"
+    command = [*prefix, sys.executable, "-c", script, str(home), place.url, str(place.cache), place.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ) as process:
         try:
             url = process.stdout.readline().strip()
             assert url.startswith("http://"), process.wait(START_S)

@@ -24,11 +24,8 @@ def usual(seed: int, n: int = 200) -> pd.DataFrame:
     return weather(4_000).drop(columns="rain").sample(n, random_state=seed, ignore_index=True)
 
 
-@pytest.fixture
-def watched(place, adapters_of, tmp_path, serve_app):
-    """A service whose version 2 reads °C and makes °F of it, and a plan of what is usual in °F."""
-    place.settle(2, adapters_of(place.model)["map"])
-    (tmp_path / "weather.yaml").write_text("monitor: {sentinel: true, window: 1h, min_rows: 300}")
+def usual_for(place, version: int) -> None:
+    """Tell services what is usual in what a version scores: an hour of the reference's rows, at least 300."""
     blocks = [
         Block(
             {name: units[name].to_numpy(dtype=np.float64) for name in units},
@@ -37,9 +34,17 @@ def watched(place, adapters_of, tmp_path, serve_app):
         )
         for units in (usual(seed, 1_000) for seed in range(HEALTHY))
     ]
-    plan = make_plan(2, 3_600_000_000, 300, blocks, RULES)
+    plan = make_plan(version, 3_600_000_000, 300, blocks, RULES)
     with place.table() as table:
         table.sentinels.set_plan(place.name, plan.to_json())
+
+
+@pytest.fixture
+def watched(place, adapters_of, tmp_path, serve_app):
+    """A service whose version 2 reads °C and makes °F of it, and a plan of what is usual in °F."""
+    place.settle(2, adapters_of(place.model)["map"])
+    (tmp_path / "weather.yaml").write_text("monitor: {sentinel: true, window: 1h, min_rows: 300}")
+    usual_for(place, 2)
     app = create_app(place.config(rules=tmp_path, event_clock=True))
     app.log.start()
     with serve_app(app, proxy_headers=False) as service:
