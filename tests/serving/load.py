@@ -25,6 +25,8 @@ class Load:
         So many more clients, each request of which asks for durability.
     pace
         Seconds between two requests of a client, from the beginning of the one to that of the next.
+    name
+        How the ids of its rows begin.
 
     Attributes
     ----------
@@ -41,7 +43,7 @@ class Load:
     """
 
     def __init__(
-        self, service: Any, body: dict[str, Any], clients: int = 2, durable: int = 1, pace: float = 0.0
+        self, service: Any, body: dict[str, Any], clients: int = 2, durable: int = 1, pace: float = 0.0, name: str = "c"
     ) -> None:
         self.service, self._pace = service, pace
         self._rows = len(body["dataframe_split"]["data"])
@@ -52,7 +54,7 @@ class Load:
         self.failed: list[Any] = []
         self.said: set[tuple[int, str]] = set()
         self._stop, self._lock = threading.Event(), threading.Lock()
-        names = [(f"c{i}", i < durable) for i in range(clients + durable)]
+        names = [(f"{name}-{i}", i < durable) for i in range(clients + durable)]
         self._threads = [threading.Thread(target=self._ask, args=each) for each in names]
 
     def __enter__(self) -> Load:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 import sqlalchemy as sa
@@ -59,6 +60,14 @@ def no_room(place: Place, service: Service) -> Iterator[None]:
 _MOUNT = 'mount -t tmpfs -o size=24m none "$0" && cp -r "$0.made/." "$0" && exec "$@"'
 
 
+_SEALED = (
+    'mount -t tmpfs -o size=64m none "$0" && cp -r "$0.made/." "$0" && '
+    "for at in $(awk '{print $2}' /proc/self/mounts); do "
+    '[ "$at" = "$0" ] || mount -o remount,bind,ro "$at" 2>/dev/null; done; '
+    'if touch "$0.made/x" 2>/dev/null; then exit 9; fi; exec "$@"'
+)
+
+
 def may_mount() -> bool:
     """Whether a disk can be made here, as a user namespace allows."""
     with tempfile.TemporaryDirectory() as folder:
@@ -66,8 +75,14 @@ def may_mount() -> bool:
     return told.returncode == 0
 
 
-def on_a_disk(place: Place, folder: Path) -> tuple[Place, tuple[str, ...]]:
-    """The place on a disk of 24 MB below ``folder``, and the command that runs a service there."""
+def on_a_disk(place: Place, folder: Path, sealed: bool = False) -> tuple[Place, tuple[str, ...]]:
+    """The place on a disk of 24 MB below ``folder``, and the command that runs a service there.
+
+    Parameters
+    ----------
+    sealed
+        Nothing but that disk, then of 64 MB, may be written.
+    """
     if not may_mount():
         pytest.skip("no disk can be mounted here (unshare -rm)")
     disk = folder / "disk"
@@ -83,16 +98,34 @@ def on_a_disk(place: Place, folder: Path) -> tuple[Place, tuple[str, ...]]:
     )
 
 
-def seen_from_here(place: Place, service: Service) -> Place:
-    """The place on a disk that only the service has."""
-    root = Path(f"/proc/{service.process.pid}/root")
-    return dataclasses.replace(place, database=root / place.database.relative_to("/"))
+@dataclasses.dataclass
+class Apart(Place):
+    """A place on a disk that only one process has."""
+
+    pid: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where the database lies, seen from outside."""
+        return Path(f"/proc/{self.pid}/root") / self.database.parent.relative_to("/")
+
+    def logged(self) -> pd.DataFrame:
+        """As of any place, from a copy: SQLite would look for the files where their path leads here."""
+        with tempfile.TemporaryDirectory() as folder:
+            for path in self.folder.glob(f"{self.database.name}*"):
+                shutil.copyfile(path, Path(folder) / path.name)
+            return Place(self.model, Path(folder) / self.database.name, self.cache, self.name).logged()
+
+
+def seen_from_here(place: Place, service: Service) -> Apart:
+    """The place on the disk of that service."""
+    return Apart(place.model, place.database, place.cache, place.name, pid=service.process.pid)
 
 
 @contextlib.contextmanager
-def full(place: Place, service: Service) -> Iterator[None]:
+def full(place: Apart, service: Service) -> Iterator[None]:
     """The disk is full to the last byte."""
-    ballast = place.database.parent / "ballast"
+    ballast = place.folder / "ballast"
     descriptor = os.open(ballast, os.O_CREAT | os.O_WRONLY)
     for size in (2**20, 2**12, 1):
         with contextlib.suppress(OSError):

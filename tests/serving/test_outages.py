@@ -11,15 +11,16 @@ import os
 import shutil
 import signal
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from selfheal.table.shadows import Shadowed
+from selfheal.policy import WindowSpec
 from tests.prove.ledger import Ledger
-from tests.serving.conftest import Place, adapters, spawned
+from tests.serving.conftest import _CHILD, Place, spawned
 from tests.serving.load import Load, judged
 from tests.serving.outages import (
     Clock,
@@ -37,25 +38,13 @@ from tests.serving.outages import (
     seen_from_here,
     stopped,
 )
-from tests.serving.test_sentinel import usual_for
 from tests.serving.test_swap import until
+from tests.serving.watching import watched
 
 LASTS_S = 3.0
 """How long an outage lasts: longer than the database's own patience with a lock would be no other scene."""
 PACE_S = 0.004
-
-
-def watched(place: Place, home: Path) -> None:
-    """Two versions in Staging score every request, and the open window is watched."""
-    (home / "rules").mkdir(parents=True)
-    policy = "release: {shadow: 1.0}\nmonitor: {sentinel: true, window: 1h, min_rows: 300}\n"
-    (home / "rules" / f"{place.name}.yaml").write_text(policy)
-    usual_for(place, 1)
-    staged = adapters(place.model)
-    with place.table() as table:
-        served = [place.model.with_adapter(staged[name]).adapter for name in ("map", "offset")]
-        shadows = [Shadowed(2 + n, place.model.digest, "", a.to_bytes(), a.digest) for n, a in enumerate(served)]
-        table.shadows.set(place.name, shadows)
+KILLS = 20
 
 
 def split(place: Place, forms: Any) -> Any:
@@ -78,16 +67,42 @@ def shadowed(service: Any) -> int:
     return int(service.get("/health")["shadow"]["rows"])
 
 
+_LITTLE = (
+    """
+import dataclasses
+from selfheal.serving import process
+told = process.configured
+small = {"queue_bytes": 50_000, "durable_s": 1.0}
+process.configured = lambda *given: [dataclasses.replace(each, **small) for each in told(*given)]
+"""
+    + _CHILD
+)
+"""A service whose memory for rows that wait holds some hundred of them."""
+
+
 def test_a_database_that_is_locked_and_a_disk_that_is_full_fail_no_request(place, forms, tmp_path):
     watched(place, tmp_path / "home")
-    with spawned(place) as service:
+    with spawned(place, script=_LITTLE) as service:
         with Load(service, split(place, forms), pace=PACE_S) as load:
             for outage in (locked, no_room):
                 through(outage, place, service, load, 0.3)
         told = judged(load, place)
         assert until(lambda: shadowed(service) > 0)
-        assert told["rows"] > 500
+        assert told["rows"] > 500 and told["unlogged"] > 0
     assert service.process.returncode == 0
+
+
+def test_a_read_only_file_system_with_one_volume_and_no_home(adopt_in, forms, tmp_path):
+    (tmp_path / "made").mkdir()
+    place, prefix = on_a_disk(adopt_in("weather", tmp_path / "made"), tmp_path, sealed=True)
+    environ = {name: "/nonexistent" for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    with spawned(place, *prefix, **environ) as service:
+        here = seen_from_here(place, service)
+        assert service.get("/health")["status"] == "ok"
+        with Load(service, split(place, forms)) as load:
+            assert load.more(50)
+        judged(load, here)
+        assert len(list((here.folder / "home" / "spill" / "weather").iterdir())) == 1
 
 
 def proven(name: str, show: Any) -> None:
@@ -100,10 +115,12 @@ def proven(name: str, show: Any) -> None:
 def test_an_outage_of_a_file(place, forms, tmp_path, outage):
     def show() -> dict[str, Any]:
         watched(place, tmp_path / "home")
-        with spawned(place) as service:
+        with spawned(place, script=_LITTLE if outage is no_room else _CHILD) as service:
             with Load(service, split(place, forms), pace=PACE_S) as load:
                 through(outage, place, service, load, LASTS_S)
-            return judged(load, place)
+            told = judged(load, place)
+            assert bool(told["unlogged"]) == (outage is no_room)
+            return told
 
     proven(outage.__name__, show)
 
@@ -147,6 +164,43 @@ def test_an_outage_of_a_server(bases, forms, tmp_path, outage):
                 return judged(load, place)
 
     proven(f"PostgreSQL {outage.__name__}", show)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1_800)
+def test_kills_with_shadow_and_sentinel_on(place, forms, tmp_path):
+    """Each process is killed in the midst of requests; the next one, on the same files, finds what it left."""
+
+    def show() -> dict[str, Any]:
+        watched(place, tmp_path / "home")
+        taken: list[str] = []
+        said: set[Any] = set()
+        for kill in range(KILLS):
+            with spawned(place) as service:
+                load = Load(service, split(place, forms), name=f"k{kill}")
+                with load:
+                    assert load.more(50 + 40 * kill % 300)
+                    if kill % 2:
+                        assert until(lambda service=service: shadowed(service) > 0, 60)
+                    service.process.kill()
+            taken, said = taken + load.taken, said | load.said
+        with spawned(place) as service, place.table() as table:
+            assert until(lambda: service.get("/health")["log"]["rows_waiting"] == 0, 60)
+            assert until(lambda: not list(place.spill.glob("*")), 60)
+            logged, schema = place.logged(), table.schema(place.name)
+            spec = WindowSpec(duration=timedelta(hours=1))
+            day = logged["event_time"].max() + timedelta(days=1)
+            windows = table.closed_windows(place.name, spec, until=day, lateness=timedelta(0), min_rows=1)
+            shadows = table.shadows.counts(schema)
+        starts = [ref.start.timestamp() // 3600 for ref in windows]
+        early = [start for start in set(starts) if starts.count(start) > 1]
+        assert set(taken) <= set(logged.index) and logged.index.is_unique and len(said) == 1
+        assert early and max(map(starts.count, starts)) == 2, "each hour was cut once at most, and one was"
+        assert sum(ref.rows for ref in windows) == len(logged), "every row is in one window"
+        assert 0 < max(shadows.values()) <= len(logged)
+        return {"kills": KILLS, "rows": len(taken), "cut": len(early), "shadow answers": shadows[2]}
+
+    proven("kills with both on", show)
 
 
 @pytest.mark.prove
