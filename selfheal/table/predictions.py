@@ -53,7 +53,7 @@ def insert_rows(connection: sa.Connection, schema: ModelSchema, rows: Sequence[t
 
 
 def _array(values: Sequence[Any], cast: str) -> str:
-    """A column as PostgreSQL writes an array: a tenth of the CPU that psycopg takes, which asks each value for its type."""
+    """A column as PostgreSQL writes an array: a tenth of what psycopg takes, which asks each value for its type."""
     if cast == "text":
         return f"{{{','.join(['NULL' if text is None else _quoted(text) for text in values])}}}"
     return f"{{{_encode(values)[1:-1].decode()}}}"

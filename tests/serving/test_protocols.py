@@ -168,6 +168,27 @@ def test_one_tensor_for_all_columns(scorer):
         np.testing.assert_array_equal(got.numbers, expected.numbers)
 
 
+@pytest.mark.prove
+def test_tritons_client_is_answered(service, rows):
+    """A client of the protocol that nobody here wrote."""
+    client = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
+    triton = client.InferenceServerClient("%s:%d" % service.address)
+    assert triton.is_server_live() and triton.is_server_ready() and triton.is_model_ready("payments")
+    inputs = []
+    for column in triton.get_model_metadata("payments")["inputs"]:
+        inputs.append(client.InferInput(column["name"], [len(rows)], column["datatype"]))
+        values = rows[column["name"]].to_numpy(dtype=object if column["datatype"] == "BYTES" else np.float64)
+        inputs[-1].set_data_from_numpy(values, binary_data=False)
+    outputs = [client.InferRequestedOutput("probabilities", binary_data=False)]
+    for wanted in (outputs, None):
+        answer = triton.infer("payments", inputs, request_id="mine", outputs=wanted, parameters={"durable": True})
+        assert answer.get_response()["id"] == "mine"
+        expected = service.place.model.predict_proba(rows)
+        np.testing.assert_allclose(answer.as_numpy("probabilities"), expected, rtol=0, atol=1e-6)
+    with pytest.raises(Exception, match=r"\[400\] column 'kind' is missing"):
+        triton.infer("payments", inputs[:1])
+
+
 GOOD = [tensor(name, [float(value)]) for name, value in ROW.items()]
 
 
