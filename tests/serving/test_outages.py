@@ -44,7 +44,7 @@ from tests.serving.watching import watched
 LASTS_S = 3.0
 """How long an outage lasts: longer than the database's own patience with a lock would be no other scene."""
 PACE_S = 0.004
-KILLS = 20
+KILLS = 10
 
 
 def split(place: Place, forms: Any) -> Any:
@@ -189,8 +189,9 @@ def test_kills_with_shadow_and_sentinel_on(place, forms, tmp_path):
             assert until(lambda: not list(place.spill.glob("*")), 60)
             logged, schema = place.logged(), table.schema(place.name)
             spec = WindowSpec(duration=timedelta(hours=1))
-            day = logged["event_time"].max() + timedelta(days=1)
-            windows = table.closed_windows(place.name, spec, until=day, lateness=timedelta(0), min_rows=1)
+            last = logged["event_time"].max()
+            for until_then in (last + timedelta(seconds=1), last + timedelta(days=1)):  # while the window is open
+                windows = table.closed_windows(place.name, spec, until=until_then, lateness=timedelta(0), min_rows=1)
             shadows = table.shadows.counts(schema)
         starts = [ref.start.timestamp() // 3600 for ref in windows]
         early = [start for start in set(starts) if starts.count(start) > 1]

@@ -172,7 +172,7 @@ def test_one_tensor_for_all_columns(scorer):
 def test_tritons_client_is_answered(service, rows):
     """A client of the protocol that nobody here wrote."""
     client = pytest.importorskip("tritonclient.http", reason="pip install 'tritonclient[http]'")
-    triton = client.InferenceServerClient("%s:%d" % service.address)
+    triton = client.InferenceServerClient(service.url.removeprefix("http://"))
     assert triton.is_server_live() and triton.is_server_ready() and triton.is_model_ready("payments")
     inputs = []
     for column in triton.get_model_metadata("payments")["inputs"]:

@@ -56,7 +56,7 @@ def sampled(server: Server, one: bytes, rate: float, seconds: float) -> Iterator
 
 
 def others(place: Place, service: Any, forms: Any, turn: int) -> None:
-    """What else happens: pages, a durable request, labels, a request that is refused, a swap."""
+    """What else happens: pages, a durable request, labels, a request that is refused, a reconciler's look, a swap."""
     for page in ("/health", "/metrics", "/openapi.json", "/version"):
         service.get(page)
     rows = forms.split(place.model.reference.iloc[:2])
@@ -65,6 +65,8 @@ def others(place: Place, service: Any, forms: Any, turn: int) -> None:
     ids = answer["prediction_ids"]
     assert service.post("/feedback", {"prediction_ids": ids, "labels": [0, 1]})[1]["stored"] == 2
     assert service.post("/invocations", {"dataframe_records": [{"temp": "warm"}]})[0] == 400
+    with place.table() as table:
+        table.heartbeats.beat(place.name, "host:1", {})
     place.settle(10 + turn, Adapter(logit_offset=np.array([0.0, 0.1 * (turn % 3)])))
 
 
