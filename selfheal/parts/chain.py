@@ -1,0 +1,100 @@
+"""A stored chain of linear layers and plain activations, read without torch's own reader of programs.
+
+That reader brings sympy, a compiler and 2,000 modules more into the process: 100 MB, and most of the time that a
+scoring service takes to start. A chain needs none of it: its operators are named here, its weights are raw bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+_aten = torch.ops.aten
+_OPERATORS: dict[str, tuple[Any, int]] = {
+    "torch.ops.aten.linear.default": (_aten.linear.default, 3),
+    "torch.ops.aten.relu.default": (_aten.relu.default, 1),
+    "torch.ops.aten.tanh.default": (_aten.tanh.default, 1),
+}
+"""Operators by the name in a stored program, with the tensors that each is given; a linear layer's last may lack."""
+_FLOAT32, _STRIDED = 7, 7
+"""As the format writes them."""
+_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+def read_chain(
+    program: Mapping[str, Any], weights: Mapping[str, Any], entries: Mapping[str, bytes]
+) -> nn.Module | None:
+    """The module of a program that was checked; None, and no verdict, where it is anything but such a chain.
+
+    Parameters
+    ----------
+    program, weights
+        ``models/model.json``, and the table of the weights by the parameter's name.
+    entries
+        The archive's entries by path; the weights' are raw bytes.
+    """
+    if sys.byteorder != "little":
+        return None
+    try:
+        return _chain(program["graph_module"], weights, entries)
+    except (LookupError, TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _chain(
+    program: Mapping[str, Any], weights: Mapping[str, Any], entries: Mapping[str, bytes]
+) -> fx.GraphModule | None:
+    graph, root = fx.Graph(), nn.Module()
+    held: dict[str, fx.Node] = {}
+    *specs, rows = program["signature"]["input_specs"]
+    given = rows["user_input"]["arg"]["as_tensor"]["name"]
+    if not given.isidentifier():
+        return None
+    held[given] = last = graph.placeholder(given)
+    for spec in specs:
+        name = spec["parameter"]["parameter_name"]
+        _put(root, name, _parameter(weights[name], entries))
+        held[spec["parameter"]["arg"]["name"]] = graph.get_attr(name)
+    for node in program["graph"]["nodes"]:
+        operator, most = _OPERATORS[node["target"]]
+        arguments = [held[given["arg"]["as_tensor"]["name"]] for given in node["inputs"]]
+        if not max(1, most - 1) <= len(arguments) <= most or arguments[0] is not last:
+            return None
+        (made,) = node["outputs"]
+        held[made["as_tensor"]["name"]] = last = graph.call_function(operator, tuple(arguments))
+    (result,) = program["graph"]["outputs"]
+    if held[result["as_tensor"]["name"]] is not last or last.op != "call_function":
+        return None
+    if len(weights) != len(specs):
+        return None
+    graph.output(last)
+    return fx.GraphModule(root, graph)
+
+
+def _parameter(stored: Mapping[str, Any], entries: Mapping[str, bytes]) -> nn.Parameter:
+    meta = stored["tensor_meta"]
+    shape = [size["as_int"] for size in meta["sizes"]]
+    dense = [math.prod(shape[place + 1 :]) for place in range(len(shape))]
+    plain = (meta["dtype"], meta["layout"], meta["device"]["type"], meta["storage_offset"]["as_int"])
+    if plain != (_FLOAT32, _STRIDED, "cpu", 0) or [stride["as_int"] for stride in meta["strides"]] != dense:
+        raise ValueError("no plain tensor")
+    data = bytearray(entries[f"data/weights/{stored['path_name']}"])
+    values = torch.frombuffer(data, dtype=torch.float32).reshape(shape)
+    return nn.Parameter(values, requires_grad=bool(meta["requires_grad"]))
+
+
+def _put(root: nn.Module, name: str, value: nn.Parameter) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError("no name of a parameter")
+    *path, own = name.split(".")
+    for part in path:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root.get_submodule(part)
+    root.register_parameter(own, value)
