@@ -6,6 +6,8 @@ scoring service takes to start. A chain needs none of it: its operators are name
 
 from __future__ import annotations
 
+import json
+import keyword
 import math
 import re
 import sys
@@ -16,12 +18,18 @@ import torch
 from torch import fx, nn
 
 _aten = torch.ops.aten
-_OPERATORS: dict[str, tuple[Any, int]] = {
-    "torch.ops.aten.linear.default": (_aten.linear.default, 3),
-    "torch.ops.aten.relu.default": (_aten.relu.default, 1),
-    "torch.ops.aten.tanh.default": (_aten.tanh.default, 1),
+_OPERATORS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "torch.ops.aten.linear.default": (_aten.linear.default, ("input", "weight", "bias")),
+    "torch.ops.aten.relu.default": (_aten.relu.default, ("self",)),
+    "torch.ops.aten.tanh.default": (_aten.tanh.default, ("self",)),
 }
-"""Operators by the name in a stored program, with the tensors that each is given; a linear layer's last may lack."""
+"""Operators by the name in a stored program, and the tensors that each is given; a linear layer's bias may lack."""
+_LEAF = {"type": None, "context": None, "children_spec": []}
+_TENSOR_IN = [
+    {"type": "builtins.tuple", "context": "null", "children_spec": [_LEAF]},
+    {"type": "builtins.dict", "context": "[]", "children_spec": []},
+]
+"""What such a program takes and gives: a tensor, by its place."""
 _FLOAT32, _STRIDED = 7, 7
 """As the format writes them."""
 _NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
@@ -43,38 +51,46 @@ def read_chain(
         return None
     try:
         return _chain(program["graph_module"], weights, entries)
-    except (LookupError, TypeError, ValueError, RuntimeError):
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
         return None
 
 
 def _chain(
     program: Mapping[str, Any], weights: Mapping[str, Any], entries: Mapping[str, bytes]
 ) -> fx.GraphModule | None:
-    graph, root = fx.Graph(), nn.Module()
-    held: dict[str, fx.Node] = {}
     *specs, rows = program["signature"]["input_specs"]
-    given = rows["user_input"]["arg"]["as_tensor"]["name"]
-    if not given.isidentifier():
+    (gives,) = program["signature"]["output_specs"]
+    name = rows["user_input"]["arg"]["as_tensor"]["name"]
+    if not _takes_and_gives_a_tensor(program) or "user_output" not in gives or len(weights) != len(specs):
         return None
-    held[given] = last = graph.placeholder(given)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return None
+    graph, root = fx.Graph(), nn.Module()
+    held: dict[str, fx.Node] = {name: graph.placeholder(name)}
+    last = held[name]
     for spec in specs:
         name = spec["parameter"]["parameter_name"]
         _put(root, name, _parameter(weights[name], entries))
         held[spec["parameter"]["arg"]["name"]] = graph.get_attr(name)
     for node in program["graph"]["nodes"]:
-        operator, most = _OPERATORS[node["target"]]
-        arguments = [held[given["arg"]["as_tensor"]["name"]] for given in node["inputs"]]
-        if not max(1, most - 1) <= len(arguments) <= most or arguments[0] is not last:
+        operator, names = _OPERATORS[node["target"]]
+        given = tuple(each["name"] for each in node["inputs"])
+        arguments = [held[each["arg"]["as_tensor"]["name"]] for each in node["inputs"]]
+        if given not in (names, names[:2]) or arguments[0] is not last:
             return None
         (made,) = node["outputs"]
         held[made["as_tensor"]["name"]] = last = graph.call_function(operator, tuple(arguments))
     (result,) = program["graph"]["outputs"]
     if held[result["as_tensor"]["name"]] is not last or last.op != "call_function":
         return None
-    if len(weights) != len(specs):
-        return None
     graph.output(last)
     return fx.GraphModule(root, graph)
+
+
+def _takes_and_gives_a_tensor(program: Mapping[str, Any]) -> bool:
+    whole = program["module_call_graph"][0]["signature"]
+    takes, gives = (json.loads(whole[spec])[1] for spec in ("in_spec", "out_spec"))
+    return bool(takes["children_spec"] == _TENSOR_IN and gives == _LEAF)
 
 
 def _parameter(stored: Mapping[str, Any], entries: Mapping[str, bytes]) -> nn.Parameter:
