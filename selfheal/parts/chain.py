@@ -24,7 +24,7 @@ _OPERATORS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "torch.ops.aten.tanh.default": (_aten.tanh.default, ("self",)),
 }
 """Operators by the name in a stored program, and the tensors that each is given; a linear layer's bias may lack."""
-_LEAF = {"type": None, "context": None, "children_spec": []}
+_LEAF: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
 _TENSOR_IN = [
     {"type": "builtins.tuple", "context": "null", "children_spec": [_LEAF]},
     {"type": "builtins.dict", "context": "[]", "children_spec": []},
