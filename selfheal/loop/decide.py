@@ -40,7 +40,8 @@ def decided(ctx: Context) -> Decision:
             text += f"; another base answered {seen.strange} more, before the base was changed"
         return Decision("too_few", (text,), needed=need, of=of)
     near = counted(ctx)
-    count = sum(_nominal(near, ref.index, seen.alarm)[-of:])
+    at_hand = {"index": ref.index, "alarm": seen.alarm}
+    count = sum(any(c["alarm"] for c in one) for one in nominal([*near, at_hand])[-of:])
     reasons = tuple(f"{s.name}: {s.reason}" for s in seen.signals if s.alarm)
     if not seen.alarm:
         return Decision(*_quiet(seen), count=count, needed=need, of=of)
@@ -52,17 +53,23 @@ def decided(ctx: Context) -> Decision:
     return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
 
 
-def _nominal(near: Sequence[Mapping[str, Any]], index: int, alarm: bool) -> list[bool]:
-    """Whether each window alarmed, the one at hand last; one that was closed early and its rest are one."""
-    out: list[bool] = []
+def nominal(cycles: Sequence[Mapping[str, Any]], before: int | None = None) -> list[list[Mapping[str, Any]]]:
+    """Cycles by the windows that they would be had none been closed early: such a one and its rest are one.
+
+    Parameters
+    ----------
+    before
+        Index of a window: leaves out the nominal one that it is a part of.
+    """
+    out: list[list[Mapping[str, Any]]] = []
     rest = None
-    for number, alarmed, early in [*((c["index"], bool(c["alarm"]), c.get("early")) for c in near), (index, alarm, "")]:
-        if number == rest:
-            out[-1] = out[-1] or alarmed
+    for cycle in cycles:
+        if cycle["index"] == rest:
+            out[-1].append(cycle)
         else:
-            out.append(alarmed)
-        rest = number + 1 if early else None
-    return out
+            out.append([cycle])
+        rest = cycle["index"] + 1 if cycle.get("early") else None
+    return out[:-1] if rest is not None and rest == before else out
 
 
 def _nominal_end(end: datetime, early: str, window: timedelta | None) -> datetime:
@@ -97,7 +104,7 @@ def _held(ctx: Context) -> str:
         return "the watch has just rolled back"
     if not ctx.newest:
         return "a later window has closed: only the newest may heal"
-    baking = bakes(ctx.look, ctx.cycles, ctx.policy)
+    baking = bakes(ctx.look, ctx.cycles, ctx.policy, ctx.ref.index)
     if baking:
         return baking
     cooldown = ctx.policy.heal.cooldown
@@ -110,8 +117,8 @@ def _held(ctx: Context) -> str:
     return ""
 
 
-def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
-    """Whether the serving version is so new that nothing but the watch may replace it; why, or empty.
+def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy, index: int) -> str:
+    """Whether the serving version is so new that nothing but the watch may replace it in a window; why, or empty.
 
     A heal's version serves ``bake_windows`` first. What a person put there serves ``watch_windows`` unless the watch
     finds it better before: no schedule takes back what a person did.
@@ -119,13 +126,14 @@ def bakes(look: Look, history: Sequence[dict[str, Any]], policy: Policy) -> str:
     if look.previous is None:
         return ""
     served = watched(look, history)
+    windows = len(nominal(served, index))
     chosen = bool(look.actor) and is_person(look.actor)
     proven = any(verdict_of(c) == "better" for c in served)
     needed = policy.release.watch_windows if chosen and not proven else policy.release.bake_windows
-    if len(served) >= needed:
+    if windows >= needed:
         return ""
     by = f", put there by {look.actor}," if chosen else ""
-    return f"version {look.settled}{by} has served {len(served)} of {needed} windows: the watch decides first"
+    return f"version {look.settled}{by} has served {windows} of {needed} windows: the watch decides first"
 
 
 def watched(look: Look, history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from selfheal.errors import SelfhealError
 from selfheal.loop.backtest import LEAST
 from selfheal.loop.confirm import UNCONFIRMED
 from selfheal.loop.context import HISTORY, Serving
-from selfheal.loop.decide import OWN_SHARE, verdict_of
+from selfheal.loop.decide import OWN_SHARE, nominal, verdict_of
 from selfheal.policy import Policy
 from selfheal.steering.actors import AUDIT, WATCH, is_loop
 from selfheal.steering.limits import BOUND
@@ -113,7 +113,8 @@ def _judged_anew(serving: Serving) -> bool:
     for heal in open_heals:
         back = next((b for b in backs if b.intent["before"]["swap"] == heal.id and _done(b)), None)
         own = [c for c in cycles if c["swap"] == heal.id and c["own_share"] >= OWN_SHARE]
-        over = back is not None or look.swap != heal.id or len(own) >= serving.policy.release.watch_windows
+        windows = len(nominal(own, own[-1]["index"] + 1 if own else None))  # those of which no rest is to come
+        over = back is not None or look.swap != heal.id or windows >= serving.policy.release.watch_windows
         told = judgement(heal, back, own, over, partial(_labels, serving, own))
         if told is not None and known.get(heal.id) is not told.harmful:
             intent = asdict(told) | {"reasons": list(told.reasons)}

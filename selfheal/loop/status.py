@@ -12,7 +12,7 @@ from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.input_map import glimpse
 from selfheal.loop.ahead import ahead
 from selfheal.loop.context import HISTORY
-from selfheal.loop.decide import verdict_of, watched
+from selfheal.loop.decide import nominal, verdict_of, watched
 from selfheal.loop.judged import standing_of_heals
 from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
@@ -113,7 +113,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "score": score(cycles),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
         "watch": {
-            "windows": len(served),
+            "windows": len(nominal(served)),
             "of": record.policy.release.watch_windows,
             "verdicts": [verdict_of(c) for c in served],
         },

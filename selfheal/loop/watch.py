@@ -15,7 +15,7 @@ import numpy as np
 from selfheal.errors import ArtifactError, HeldError, InputError, NotFoundError, RefusedError, SelfhealError
 from selfheal.loop.alerts import alert
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS, Context, load
-from selfheal.loop.decide import OWN_SHARE, verdict_of, watched
+from selfheal.loop.decide import OWN_SHARE, nominal, verdict_of, watched
 from selfheal.loop.records import Inspection, Says, WatchVerdict
 from selfheal.steering.actors import WATCH, is_person
 from selfheal.steering.models import load_version
@@ -98,14 +98,14 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
     rule, before = ctx.policy.release, watched(look, ctx.cycles)
     # What a freeze kept from acting does not use the watch up: after it the version is asked again.
-    spent = sum(not (c.get("watch") or {}).get("held") for c in before)
+    spent = sum(any(not _held(c) for c in one) for one in nominal(before, ctx.ref.index))
     # A window at fault says nothing about a version.
     if ctx.ref.too_few or ctx.seen.problems or spent >= rule.watch_windows + LATE_WINDOWS:
         return silent, None
     sample, healthy = ctx.sampled()
     recent = list(healthy) or None
     window = None if spent >= rule.watch_windows else _own_rows(sample, look.settled)
-    late = _labelled(ctx, [c["index"] for c in before[: rule.watch_windows]])
+    late = _labelled(ctx, [c["index"] for one in nominal(before)[: rule.watch_windows] for c in one])
     own = [w for w in (_own_rows(w, look.settled) for w in late) if w is not None] + ([window] if window else [])
     speak = [w for w in own if w.labels.notna().any()]
     if window is None and not speak:
@@ -131,6 +131,10 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     # Only of a heal is it known that the world was another when it came: a person's choice was never right here.
     healed = not is_person(look.actor) and look.previous not in ctx.others
     return verdict, healed and _turned_back(speak, old, new, recent)
+
+
+def _held(cycle: Mapping[str, Any]) -> bool:
+    return bool((cycle.get("watch") or {}).get("held"))
 
 
 def held_back(watch: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from selfheal.errors import ArtifactError, InputError
+from selfheal.parts.chain import read_chain
 
 AGREEMENT = 1e-5
 """Largest difference between a module and its stored form, absolute or relative to the module's value: about
@@ -31,8 +32,9 @@ a hundred float32 roundings. Above it the export changed the model."""
 
 _MODEL = "models/model.json"
 _SAMPLES = "data/sample_inputs/model.pt"
+_WEIGHTS = "data/weights/model_weights_config.json"
 _CONFIGS = {
-    "data/weights/model_weights_config.json": r"weight_\d+",
+    _WEIGHTS: r"weight_\d+",
     "data/constants/model_constants_config.json": r"tensor_\d+",
 }
 # Written by torch's own zip writer into every archive; not carried over, the fresh archive gets its own.
@@ -54,6 +56,8 @@ _EXPRESSION = re.compile(
 _FORBIDDEN_KEYS = {"as_custom_obj", "custom_obj", "as_graph", "as_operator", "token", "class_fqn"}
 _MUST_BE_EMPTY = {"guards_code", "custom_obj_values", "treespec_namedtuple_fields", "metadata"}
 _NOTES = {"guards_code", "metadata"}
+# What an export notes of where a node came from.
+_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom")
 _SPEC_TYPES = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
 _SPEC_CONTEXTS = {None, "null", "[]"}
 
@@ -89,7 +93,7 @@ def export_program(module: nn.Module, rows: Tensor) -> bytes:
             program.example_inputs = None
             for graph in _graphs(program.graph_module):
                 for node in graph.nodes:
-                    for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
+                    for key in _TRACES:
                         node.meta.pop(key, None)
             program._guards_code = []
             buffer = io.BytesIO()
@@ -149,6 +153,9 @@ def open_program(data: bytes, *, what: str = "program") -> nn.Module:
     _check_program(entries[_MODEL], what)
     for config, payload in _CONFIGS.items():
         _check_payloads(entries, config, payload, what)
+    program, table = (_json(entries[name], f"{what}: {name}") for name in (_MODEL, _WEIGHTS))
+    if (chain := read_chain(program, table["config"], entries)) is not None:
+        return chain
     fresh = _rewrite(entries)
     try:
         with _TORCH_LOADER, warnings.catch_warnings():

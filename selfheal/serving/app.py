@@ -97,7 +97,7 @@ class ScoringApp:
             "/metrics": Route("GET", "read", pages.metrics),
             "/openapi.json": Route("GET", "read", self._openapi),
             "/v2": Route("GET", "read", self._server),
-            "/v2/health/live": Route("GET", OPEN, pages.ping),
+            "/v2/health/live": Route("GET", OPEN, pages.life),
             "/v2/health/ready": Route("GET", OPEN, pages.readiness),
             model: Route("GET", "read", self._model),
             f"{model}/ready": Route("GET", OPEN, pages.readiness),

@@ -120,7 +120,7 @@ class ModelsApp:
             raise StatusError(404, f"no such path {shown(path)} on this port; there are /ping, /ready and /metrics")
         if scope["method"] not in ("GET", "HEAD") and path in self._pages:
             raise StatusError(405, f"{path} takes GET, not {scope['method']}", (b"allow", b"GET"))
-        if path in ("/ping", "/v2/health/live"):
+        if path == "/ping":
             await answer_text(send, "\n", b"application/json")
         elif path == "/metrics" and counters:
             await answer_text(send, merged([app.pages.counted() for app in self.apps.values()]), PROMETHEUS)
@@ -142,6 +142,9 @@ class ModelsApp:
         ready = all(app.pages.ready for app in self.apps.values())
         return (200 if ready else 503), {"ready": ready}
 
+    def _live_page(self) -> tuple[int, Any]:
+        return 200, {"live": True}
+
     def _health(self) -> tuple[int, Any]:
         models = {name: app.pages.told() for name, app in self.apps.items()}
         reasons = [f"{name}: {words}" for name, told in models.items() for words in told["reasons"]]
@@ -158,6 +161,7 @@ class ModelsApp:
 
     _pages: ClassVar[dict[str, Callable[[ModelsApp], tuple[int, Any]]]] = {
         "/ready": _ready,
+        "/v2/health/live": _live_page,
         "/v2/health/ready": _ready,
         "/health": _health,
         "/version": _version,

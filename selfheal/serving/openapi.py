@@ -71,19 +71,19 @@ def _described(model: str) -> dict[str, Any]:
     durable = {"name": "X-Log", "in": "header", "schema": {"type": "string", "enum": ["durable"]}}
     rows = {"application/json": {"schema": ref("Rows")}, "text/csv": {"schema": TEXT}}
     ready = _operation("whether requests should be sent here", _json(ref("Ready")), others={"503": _json(ref("Ready"))})
-    alive = _operation("whether the process lives", {"application/json": {"schema": ANY}})
+    lives = "whether the process lives"
     tensors = {"application/json": {"schema": ref("InferRequest")}}
     return {
         "/invocations": _operation("score rows", _json(ref("Answer")), rows, [query, durable]),
         "/feedback": _operation("send labels", _json(ref("Stored")), {"application/json": {"schema": ref("Labels")}}),
-        "/ping": alive,
+        "/ping": _operation(lives, {}),  # an empty line that is called JSON, as MLflow's is
         "/ready": ready,
         "/health": _operation("whether all is well", _json(ref("Health"))),
         "/version": _operation("what serves", _json(ref("Version"))),
         "/metrics": _operation("counters, as Prometheus reads them", {"text/plain": {"schema": TEXT}}),
         "/openapi.json": _operation("this page", _json({"type": "object"})),
         "/v2": _operation("what this server is", _json(ref("Server"))),
-        "/v2/health/live": alive,
+        "/v2/health/live": _operation(lives, _json(ref("Live"))),
         "/v2/health/ready": ready,
         model: _operation("what the model takes and gives", _json(ref("Metadata"))),
         f"{model}/ready": ready,
@@ -108,7 +108,7 @@ def _operation(
     parameters: Iterable[Mapping[str, Any]] = (),
     others: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    answers: dict[str, Any] = {"200": {"description": summary, "content": dict(content)}}
+    answers: dict[str, Any] = {"200": {"description": summary, **({"content": dict(content)} if content else {})}}
     for status, given in (others or {}).items():
         answers[status] = {"description": "not now", "content": given}
     answers["default"] = {"description": "why not", "content": _json(ref("Error"))}
@@ -174,6 +174,7 @@ def _answers() -> dict[str, Schema]:
         ),
         "Stored": record({"stored": WHOLE, "pending": WHOLE, "refused": WHOLE}),
         "Error": record({"error_code": TEXT, "message": TEXT, "error": TEXT}),
+        "Live": record({"live": TRUTH}),
         "Ready": record({"ready": TRUTH}),
         "Version": record({"model": TEXT, "model_version": WHOLE, "base_version": WHOLE, **digests}),
         "Health": record(

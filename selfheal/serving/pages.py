@@ -51,6 +51,11 @@ class Pages:
         await answer_text(send, "\n", b"application/json")
         return 200
 
+    async def life(self, scope: Message, receive: Receive, send: Send) -> int:
+        """Answer 200, as the Open Inference Protocol does: the process lives."""
+        await answer(send, 200, {"live": True})
+        return 200
+
     async def readiness(self, scope: Message, receive: Receive, send: Send) -> int:
         """Answer 200 where requests should be sent here, 503 where they should not any more."""
         status = 200 if self.ready else 503

@@ -123,6 +123,8 @@ def check_columns(
         A value is wrong, or there are too many.
     """
     _check_rows(n, reading)
+    if not columns:
+        scorer.model.check_columns(())
     if ignored:
         columns = {name: columns[name] for name in columns if name in scorer.model.dtypes}
     numbers, words = _checked(columns, scorer)

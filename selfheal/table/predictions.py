@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 LONGEST_ID = 128
+_encode = msgspec.json.Encoder(enc_hook=lambda value: value.item()).encode  # a scalar of numpy
 _STATEMENT_ROWS = (64, 8, 1)
 """Rows in one SQLite statement: with one row each, the thread that logs would hand the interpreter's lock back and
 forth with the thread that scores at every row. 64 rows of 500 columns stay below SQLite's 32,766 variables."""
@@ -44,10 +46,22 @@ def insert_rows(connection: sa.Connection, schema: ModelSchema, rows: Sequence[t
     # One statement with an array per column: one round trip, however many rows.
     casts = [str(schema.table.c[name].type.compile(connection.dialect)).lower() for name in schema.written]
     arrays = ", ".join(f"%s::{cast.replace('bigserial', 'bigint')}[]" for cast in casts)
-    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    columns = tuple(map(_array, zip(*rows, strict=True), casts))
     # The text holds quoted identifiers and types only, never a value.
     statement = f"{head} SELECT * FROM unnest({arrays}) ON CONFLICT (prediction_id) DO NOTHING"  # noqa: S608
     connection.exec_driver_sql(statement, columns)
+
+
+def _array(values: Sequence[Any], cast: str) -> str:
+    """A column as PostgreSQL writes an array: a tenth of what psycopg takes, which asks each value for its type."""
+    if cast == "text":
+        return f"{{{','.join(['NULL' if text is None else _quoted(text) for text in values])}}}"
+    return f"{{{_encode(values)[1:-1].decode()}}}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def rows_of_frame(

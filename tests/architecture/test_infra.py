@@ -40,6 +40,20 @@ def test_dockerfile_passes_its_linter(name: str, root: Path) -> None:
     assert done.returncode == 0
 
 
+def test_alert_rules_pass_prometheus_linter(root: Path) -> None:
+    rules = yaml.safe_load((root / "infra/prometheus/selfheal.rules.yaml").read_text())["groups"][0]["rules"]
+    assert {rule["labels"]["severity"] for rule in rules} <= {"critical", "warning"}
+    assert len({rule["alert"] for rule in rules}) == len(rules) and all(
+        rule["annotations"]["summary"] for rule in rules
+    )
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool, which comes with Prometheus, is not here")
+    check = [promtool, "check", "rules", "--lint=all", "--lint-fatal", "infra/prometheus/selfheal.rules.yaml"]
+    done = subprocess.run(check, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_image_is_pinned_hashed_and_unprivileged(name: str, root: Path) -> None:
     text = (root / name).read_text()

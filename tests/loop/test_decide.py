@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from selfheal.drift.signals import Signal
 from selfheal.loop.context import YARDSTICK_WINDOWS, Context
-from selfheal.loop.decide import bakes, decided
+from selfheal.loop.decide import bakes, decided, nominal
 from selfheal.loop.health import CLEARED_AT_MOST, health_of, released
 from selfheal.loop.records import Decision, HealRecord, Inspection
 from selfheal.policy import Policy
@@ -70,6 +70,10 @@ def test_a_window_that_was_closed_early_and_its_rest_are_one():
         "an hour, by the clock of whole windows"
     )
     assert decided(looked(2, True, after, rule=policy(cooldown="60m"))).kind == "heal"
+    rule = Policy.load({"release": {"bake_windows": 1}})
+    assert "0 of 1" in bakes(LOOK, [early], rule, 2), "the rest of a window does not make it another"
+    assert bakes(LOOK, [early, cycle(2, False)], rule, 3) == bakes(LOOK, [early], rule, 4) == ""
+    assert [len(one) for one in nominal([cycle(0, False), early, cycle(2, True), cycle(3, True)])] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -132,14 +136,14 @@ def test_a_new_version_bakes_and_a_persons_choice_is_watched_to_the_end():
         LOOK,
         Look(settled=2, lineage=(1,), stages={1: "Archived", 2: "Production"}, swap=7, actor="ann"),
     )
-    assert "0 of 1" in bakes(by_flow, [], rule)
-    assert bakes(by_flow, history(False), rule) == ""
-    assert "put there by ann, has served 2 of 3" in bakes(by_person, history(False, True), rule)
+    assert "0 of 1" in bakes(by_flow, [], rule, 5)
+    assert bakes(by_flow, history(False), rule, 5) == ""
+    assert "put there by ann, has served 2 of 3" in bakes(by_person, history(False, True), rule, 5)
     proven = [cycle(0, False, watch={"verdict": "better"})]
-    assert bakes(by_person, proven, rule) == ""
-    assert bakes(Look(settled=1, swap=1), [], rule) == "", "the first version has nothing to be compared with"
+    assert bakes(by_person, proven, rule, 5) == ""
+    assert bakes(Look(settled=1, swap=1), [], rule, 5) == "", "the first version has nothing to be compared with"
     answered_by_the_one_before = [cycle(0, False, own_share=0.2)]
-    assert "0 of 1" in bakes(by_flow, answered_by_the_one_before, rule)
+    assert "0 of 1" in bakes(by_flow, answered_by_the_one_before, rule, 5)
 
 
 def heal(decision: str, diagnosis: str) -> HealRecord:

@@ -50,6 +50,16 @@ def test_too_few_labels_leave_it_to_the_data(ws):
     assert (verdict.verdict, verdict.by) == ("worse", "data")
 
 
+def test_a_window_that_was_closed_early_and_its_rest_use_one_window_of_the_watch_up(ws):
+    promote(ws, NAME, 2, "flow", over=1)
+    ref = window_of(ws, rows(N, 1), 0)
+    ctx = replace(load(ws, NAME).at(ref), seen=Inspection())
+    before = [{"index": ref.index - k, "swap": ctx.look.swap, "own_share": 1.0} for k in (2, 1)]
+    assert watched_over(replace(ctx, cycles=tuple(before))).verdict == "none", "two of two are over"
+    cut = before[0] | {"early": "data: temperature"}
+    assert watched_over(replace(ctx, cycles=(cut, before[1]))).verdict == "worse"
+
+
 def test_silence(ws):
     ref = window_of(ws, rows(N, 1), 0)
     assert watch(ws, ref).verdict == "none", "nobody has looked yet"

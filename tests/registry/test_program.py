@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from selfheal.errors import ArtifactError, InputError
+from selfheal.parts import program
 from selfheal.parts.program import AGREEMENT, export_program, open_program
 from tests.registry.given import EVIL, Branching, Noisy, entries, packed
 
@@ -87,6 +88,35 @@ def test_a_stored_module_can_be_stored_again(archive: bytes) -> None:
     stored = open_program(archive)
     again = open_program(export_program(stored, torch.randn(40, 5)))
     assert torch.equal(again(torch.ones(2, 5)), stored(torch.ones(2, 5)))
+
+
+class Nested(nn.Module):
+    """A chain whose parameters lie in parts of parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(5, 8, bias=False), nn.Tanh(), nn.Sequential(nn.Linear(8, 4), nn.ReLU()))
+        self.top = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.top(self.body(x))
+        return out
+
+
+def test_a_chain_is_read_as_torch_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (Nested().eval(), nn.Linear(5, 1).eval()):
+        data = export_program(module, torch.randn(40, 5))
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.export, "load", None)  # which would bring its compiler along
+            ours = open_program(data)
+        with monkeypatch.context() as patch:
+            patch.setattr(program, "read_chain", lambda *given: None)
+            theirs = open_program(data)
+        x = torch.randn(17, 5)
+        assert torch.equal(ours(x), theirs(x)) and torch.equal(ours(x), module(x))
+        assert list(ours.state_dict()) == list(theirs.state_dict()) == list(module.state_dict())
+        assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in theirs.parameters()]
+        assert export_program(ours, x) == export_program(theirs, x)
 
 
 def test_an_archive_holds_no_sample_inputs_and_no_path_of_the_machine(archive: bytes) -> None:

@@ -223,12 +223,13 @@ def adopt_in(bases):
 
 @dataclasses.dataclass
 class Service:
-    """A running service, and the plainest of clients."""
+    """A running service, and the plainest of clients; ``loop`` is the name of its thread, where it is one of ours."""
 
     url: str
     app: Any = None
     process: Any = None
     server: Any = None
+    loop: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -278,7 +279,7 @@ def answering(app: Any, lifespan: str = "off", **more: Any) -> Iterator[Service]
             break
         waiting.wait(0.01)
     try:
-        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app, server=server)
+        yield Service(f"http://127.0.0.1:{bound.getsockname()[1]}", app, server=server, loop=thread.name)
     finally:
         server.should_exit = True
         thread.join(15)
@@ -306,7 +307,8 @@ from selfheal.serving import serve
 from selfheal.settings import Settings
 home, database, cache, name = sys.argv[1:]
 import dataclasses
-settings = dataclasses.replace(Settings.from_env({"SELFHEAL_HOME": home}), database_url=database)
+environ = {"SELFHEAL_HOME": home, "SELFHEAL_RULES": f"{home}/rules"}
+settings = dataclasses.replace(Settings.from_env(environ), database_url=database)
 def ready(url):
     sys.stdout.write(url + "\\n"); sys.stdout.flush()
 type(settings).cache = property(lambda self: pathlib.Path(cache))
@@ -315,11 +317,13 @@ serve(name, settings, port=0, reconcile=False, on_ready=ready)
 
 
 @contextlib.contextmanager
-def spawned(place: Place) -> Iterator[Service]:
-    """The service in a process of its own, as ``serve`` runs it."""
-    home = place.database.parent / "home"
-    command = [sys.executable, "-c", _CHILD, str(home), place.url, str(place.cache), place.name]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
+def spawned(
+    place: Place, *prefix: str, home: Path | None = None, script: str = _CHILD, **environ: str
+) -> Iterator[Service]:
+    """The service in a process of its own, as ``serve`` runs it; a prefix is a command that runs the rest of it."""
+    home = home or place.database.parent / "home"
+    command = [*prefix, sys.executable, "-c", script, str(home), place.url, str(place.cache), place.name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ) as process:
         try:
             url = process.stdout.readline().strip()
             assert url.startswith("http://"), process.wait(START_S)

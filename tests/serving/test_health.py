@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import yaml
 
 from selfheal.serving import standing, watchdog
 from selfheal.serving.app import ScoringApp
@@ -50,6 +51,9 @@ def test_every_metric_is_documented(place, serve_in_thread, root, keep_well):
     page = (root / "docs" / "http.md").read_text()
     assert {"selfheal_stages_age_seconds", "selfheal_reconciler_hung_total"} <= names
     assert not [name for name in names if f"`{name}`" not in page]
+    rules = yaml.safe_load((root / "infra/prometheus/selfheal.rules.yaml").read_text())["groups"][0]["rules"]
+    asked = {name.removesuffix("_bucket") for rule in rules for name in re.findall(r"selfheal_\w+", rule["expr"])}
+    assert len(asked) > 10 and not asked - names
 
 
 def test_what_the_reconcilers_found_is_told_until_it_is_mended(place, serve_in_thread, forms):

@@ -66,6 +66,8 @@ REFUSED = {
     "unknown column": (split(tmep=1.0), "unknown column 'tmep'; did you mean 'temp'?"),
     "the target": (split(rain=1), "unknown column 'rain' (it is what the model predicts; leave it out"),
     "missing column": (without("dew"), "column 'dew' is missing"),
+    "a record of no columns": ({"dataframe_records": [{}]}, "column 'temp' is missing"),
+    "a split of no columns": ({"dataframe_split": {"columns": [], "data": [[]]}}, "column 'temp' is missing"),
     "misspelt column": ({"dataframe_records": [{k.upper(): v for k, v in ROW.items()}]}, "unknown column 'TEMP'"),
     "text in a number": (split(temp="warm"), "column 'temp', row 0: 'warm' is not a number"),
     "null": (split(temp=None), "column 'temp', row 0: nan is not a finite number"),

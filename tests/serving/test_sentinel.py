@@ -9,19 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfheal.drift.sentinel import HEALTHY, Block, make_plan
 from selfheal.rules import Rule
 from selfheal.serving import create_app
 from selfheal.serving.sentinel import fired
-from tests.serving.conftest import weather
 from tests.serving.test_log import until
+from tests.serving.watching import usual, usual_for
 
 NOON = int(datetime(2026, 3, 3, 12, tzinfo=UTC).timestamp())
-RULES = [("warm", "temp > 70 AND fog", 1)]
-
-
-def usual(seed: int, n: int = 200) -> pd.DataFrame:
-    return weather(4_000).drop(columns="rain").sample(n, random_state=seed, ignore_index=True)
 
 
 @pytest.fixture
@@ -29,17 +23,7 @@ def watched(place, adapters_of, tmp_path, serve_app):
     """A service whose version 2 reads °C and makes °F of it, and a plan of what is usual in °F."""
     place.settle(2, adapters_of(place.model)["map"])
     (tmp_path / "weather.yaml").write_text("monitor: {sentinel: true, window: 1h, min_rows: 300}")
-    blocks = [
-        Block(
-            {name: units[name].to_numpy(dtype=np.float64) for name in units},
-            place.model.predict_proba(units),
-            np.column_stack([Rule(*rule[:2], vote=1).fires(units) for rule in RULES]),
-        )
-        for units in (usual(seed, 1_000) for seed in range(HEALTHY))
-    ]
-    plan = make_plan(2, 3_600_000_000, 300, blocks, RULES)
-    with place.table() as table:
-        table.sentinels.set_plan(place.name, plan.to_json())
+    usual_for(place, 2)
     app = create_app(place.config(rules=tmp_path, event_clock=True))
     app.log.start()
     with serve_app(app, proxy_headers=False) as service:

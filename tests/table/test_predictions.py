@@ -14,6 +14,7 @@ import pytest
 from selfheal.errors import InputError, NotFoundError, UnavailableError
 from selfheal.policy import WindowSpec
 from selfheal.table import InferenceTable, WindowRef
+from selfheal.table.values import event_us
 
 T0 = datetime(1950, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -46,6 +47,18 @@ def test_missing_values_stay_missing(table, rows, house):
     assert frame["amount"].dtype == np.float64
     assert frame["count"].tolist()[1] == sent["frame"]["count"][1]
     assert frame["night"].tolist()[1] == sent["frame"]["night"][1]
+
+
+def test_odd_texts_and_numbers_come_back_to_the_bit(table, rows, house):
+    table.create("m", house.dtypes, house.classes)
+    texts = ["NULL", "", '"', "\\", '\\"', "{a,b}", "a, b ", "\n\t", "\u00e7\U0001f600", "%s", "'", "null"]
+    amounts = [1e308, 5e-324, 0.0, 0.1, 1 / 3, -1e-300, 2.0**53 + 2, 123456789.123456789, 1.0, 2.5, np.float64(0.3), 3]
+    first = event_us(T0)
+    sent = [(f"{i} {text}", first + i, amounts[i], 1.0, 0.0, text, 0.25, 0.75, 1, 0.1) for i, text in enumerate(texts)]
+    table.append_rows("m", sent)
+    frame = table.read(ALL).frame
+    assert frame["kind"].tolist() == texts and frame.index.tolist() == [row[0] for row in sent]
+    assert frame["amount"].to_numpy().tobytes() == np.array(amounts, dtype=np.float64).tobytes()
 
 
 def test_decimals_in_a_column_of_whole_numbers_are_kept(table, rows, house):
