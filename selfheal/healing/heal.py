@@ -283,11 +283,26 @@ def _refuse_unlike(
                 reason="missing column",
                 column=lacking[0],
             )
+        if frame is not window:
+            _refuse_empty(model, words, frame)
     for fact in facts if isinstance(facts, list | tuple) else [facts]:
         if not isinstance(fact, Fact):
             raise InputError(
                 f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
                 "outcome: facts=outcome.answers['yes']"
+            )
+
+
+def _refuse_empty(model: MonitoredModel, words: str, past: pd.DataFrame) -> None:
+    """Refuse a healthy window in which a column has no value at all, where the reference has no gaps."""
+    suspects = [] if past.empty else [c for c in model.features if c not in model.nullable and pd.isna(past[c].iat[0])]
+    for column in suspects:
+        if past[column].isna().all():
+            raise InputError(
+                f"{words}: column {column!r} has no value in any of {len(past)} rows, and the reference has no gaps "
+                "there: such a window is not healthy; leave it out",
+                reason="null",
+                column=column,
             )
 
 
