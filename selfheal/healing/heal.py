@@ -26,6 +26,7 @@ from selfheal.healing.segments import FEWEST
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.healing.weights import fair_draw
 from selfheal.model import MonitoredModel
+from selfheal.parts.columns import numpy_only
 
 MIN_SINCE = 200
 """A change that began mid-window is looked for in at least this many rows."""
@@ -91,6 +92,7 @@ def heal(
         the window is no frame, a recent one lacks a feature, or a fact is none.
     """
     _refuse_unlike(model, window, recent, facts)
+    window, recent = numpy_only(window, model.features), _in_numpy(model, recent)
     truth = _label_indices(model, window, labels)
     if weights is not None:
         window = window.iloc[fair_draw(window, weights, seed)]
@@ -291,6 +293,14 @@ def _refuse_unlike(
                 f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
                 "outcome: facts=outcome.answers['yes']"
             )
+
+
+def _in_numpy(
+    model: MonitoredModel, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
+) -> pd.DataFrame | Sequence[pd.DataFrame] | None:
+    if recent is None or isinstance(recent, pd.DataFrame):
+        return None if recent is None else numpy_only(recent, model.features)
+    return [numpy_only(past, model.features) for past in recent]
 
 
 def _refuse_empty(model: MonitoredModel, words: str, past: pd.DataFrame) -> None:

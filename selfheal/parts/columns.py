@@ -67,6 +67,17 @@ def as_float(column: pd.Series[Any]) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
+def numpy_only(frame: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """The frame with the features among its columns in numpy's dtypes, whatever they hold: none is refused."""
+    odd = [c for c in features if c in frame.columns and not isinstance(frame[c].dtype, np.dtype)]
+    if not odd:
+        return frame
+    numeric = {
+        c: frame[c].dtype.kind in "fiub" for c in odd
+    }  # a missing boolean is NA, which is neither true nor false
+    return frame.assign(**{c: as_float(frame[c]) if numeric[c] else frame[c].astype(object) for c in odd})
+
+
 def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column that ought to hold numbers, as float64; missing ones are NaN.
 
