@@ -20,14 +20,20 @@ _PLACES = {
 """What pip calls a place of packages, and uv."""
 
 
-def environment(folder: Path, *packages: str) -> Path:
-    """Its interpreter: an environment with these packages and the checkout as it is, with the torch of this one."""
+def environment(folder: Path, *packages: str, extras: str = "") -> Path:
+    """Its interpreter: an environment with these packages and the checkout as it is, with the torch of this one.
+
+    Parameters
+    ----------
+    extras
+        Of the checkout's, as ``[worker]``.
+    """
     uv, python = [sys.executable, "-m", "uv"], folder / "bin" / "python"
     environ = {**os.environ, **_places()}
     subprocess.run([*uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
     pinned = f"torch=={torch.__version__.partition('+')[0]}"
     install = [*uv, "pip", "install", "-q", "--python", str(python), pinned, *packages]
-    subprocess.run([*install, str(ROOT)], check=True, env=environ, cwd=folder)
+    subprocess.run([*install, f"{ROOT}{extras}"], check=True, env=environ, cwd=folder)
     return python
 
 
