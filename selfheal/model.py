@@ -116,7 +116,7 @@ class MonitoredModel:
             check_name(self.name)
         if not isinstance(reference, pd.DataFrame) or not len(reference):
             raise InputError("reference is missing: a DataFrame of labelled rows that the model was not trained on")
-        self.target = _target(reference, target, self.policy)
+        self.target = kinds.target_of(reference, target or self.policy.target)
         reference = reference if as_stored else kinds.plain(reference)
         labels = reference[self.target]
         if labels.isna().any():
@@ -159,9 +159,12 @@ class MonitoredModel:
         Raises
         ------
         InputError
-            Naming the missing column, or the column, row and value that cannot be scored.
+            No DataFrame; or naming the missing column, or the column, row and value that cannot be scored.
         """
-        return self.proba_of_units(self.adapter.input_map.apply(self.check_rows(frame)))
+        rows = self.check_rows(frame)
+        if rows.empty:  # nothing is asked of it, and a transformer refuses it
+            return np.empty((0, len(self.classes_)))
+        return self.proba_of_units(self.adapter.input_map.apply(rows))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Labels [n] for raw rows; by expected cost where the policy declares one."""
@@ -231,6 +234,8 @@ class MonitoredModel:
 
     def checked(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
         """:meth:`check_rows`, and the numeric features beside them, float64 [n, d] in the model's order."""
+        if not isinstance(frame, pd.DataFrame):
+            raise kinds.no_frame(frame)
         self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
@@ -240,7 +245,7 @@ class MonitoredModel:
             columns = columns.assign(**made)
         values = columns[numeric].to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
-            self._refuse_non_finite(values, numeric)
+            kinds.refuse_non_finite(values, numeric, self.nullable)
         return columns, values
 
     def check_columns(self, names: Collection[str]) -> None:
@@ -252,18 +257,6 @@ class MonitoredModel:
                 raise InputError(
                     f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
                     reason="missing column",
-                    column=column,
-                )
-
-    def _refuse_non_finite(self, values: Floats, names: list[str]) -> None:
-        for j, column in enumerate(names):
-            bad = np.isinf(values[:, j]) if column in self.nullable else ~np.isfinite(values[:, j])
-            if bad.any():
-                row = int(np.argmax(bad))
-                raise InputError(
-                    f"column {column!r}, row {row}: {values[row, j]} is not a finite number, and the reference has "
-                    f"none there ({int(bad.sum())} such rows); send a number, or leave the row out",
-                    reason="null" if np.isnan(values[row, j]) else "not finite",
                     column=column,
                 )
 
@@ -387,14 +380,3 @@ def softmax(logits: Floats) -> Floats:
     # The methods max and sum are these, and half a microsecond of Python before each.
     shifted = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
     return np.asarray(shifted / np.add.reduce(shifted, axis=1, keepdims=True))
-
-
-def _target(reference: pd.DataFrame, target: str | None, policy: Policy) -> str:
-    name = target or policy.target
-    if name is None:
-        raise InputError("which column is the label? pass target=..., or set target: in the policy")
-    if name not in reference.columns:
-        raise InputError(f"target {name!r} is no column of the reference{nearest(name, reference.columns)}")
-    if reference.columns.duplicated().any():
-        raise InputError(f"reference: column {reference.columns[reference.columns.duplicated()][0]!r} appears twice")
-    return name

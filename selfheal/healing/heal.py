@@ -27,6 +27,7 @@ from selfheal.healing.segments import FEWEST
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.healing.weights import fair_draw
 from selfheal.model import MonitoredModel
+from selfheal.parts.columns import numpy_only
 
 MIN_SINCE = 200
 """A change that began mid-window is looked for in at least this many rows."""
@@ -92,6 +93,7 @@ def heal(
         the window is no frame, a recent one lacks a feature, or a fact is none.
     """
     _refuse_unlike(model, window, recent, facts)
+    window, recent = numpy_only(window, model.features), _in_numpy(model, recent)
     truth = _label_indices(model, window, labels)
     if weights is not None:
         window = window.iloc[fair_draw(window, weights, seed)]
@@ -291,11 +293,34 @@ def _refuse_unlike(
                 reason="missing column",
                 column=lacking[0],
             )
+        if frame is not window:
+            _refuse_empty(model, words, frame)
     for fact in facts if isinstance(facts, list | tuple) else [facts]:
         if not isinstance(fact, Fact):
             raise InputError(
                 f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
                 "outcome: facts=outcome.answers['yes']"
+            )
+
+
+def _in_numpy(
+    model: MonitoredModel, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
+) -> pd.DataFrame | Sequence[pd.DataFrame] | None:
+    if recent is None or isinstance(recent, pd.DataFrame):
+        return None if recent is None else numpy_only(recent, model.features)
+    return [numpy_only(past, model.features) for past in recent]
+
+
+def _refuse_empty(model: MonitoredModel, words: str, past: pd.DataFrame) -> None:
+    """Refuse a healthy window in which a column has no value at all, where the reference has no gaps."""
+    suspects = [] if past.empty else [c for c in model.features if c not in model.nullable and pd.isna(past[c].iat[0])]
+    for column in suspects:
+        if past[column].isna().all():
+            raise InputError(
+                f"{words}: column {column!r} has no value in any of {len(past)} rows, and the reference has no gaps "
+                "there: such a window is not healthy; leave it out",
+                reason="null",
+                column=column,
             )
 
 

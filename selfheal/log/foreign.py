@@ -249,7 +249,8 @@ class Foreign:
             refused.append(Refusal("repeated from a window before", blamed, again))
         kept = good
         if not good[ID].is_unique().all():
-            same = [ID, *(name for name in good.columns if name.startswith("f:"))]
+            # What another model answered the same request is no retry.
+            same = [ID, *(name for name in good.columns if name.startswith("f:")), *self.layout.probabilities]
             single = good.unique(same, keep="first", maintain_order=True)
             kept = single.unique(ID, keep="first", maintain_order=True)
             if len(good) > len(single):  # sent twice: no column is to blame

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.errors import InputError, shown
+from selfheal.errors import InputError, nearest, shown
 
 MOST = 1_500
 """Columns and classes together: PostgreSQL's tables have at most 1,600, and the log adds a few."""
@@ -65,6 +65,17 @@ def as_float(column: pd.Series[Any]) -> NDArray[np.float64]:
     if isinstance(column.dtype, np.dtype):
         return column.to_numpy(dtype=np.float64)
     return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def numpy_only(frame: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """The frame with the features among its columns in numpy's dtypes, whatever they hold: none is refused."""
+    odd = [c for c in features if c in frame.columns and not isinstance(frame[c].dtype, np.dtype)]
+    if not odd:
+        return frame
+    numeric = {
+        c: frame[c].dtype.kind in "fiub" for c in odd
+    }  # a missing boolean is NA, which is neither true nor false
+    return frame.assign(**{c: as_float(frame[c]) if numeric[c] else frame[c].astype(object) for c in odd})
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -134,6 +145,65 @@ def classes_of(labels: pd.Series[Any], named: Sequence[Any] | NDArray[Any] | Non
     if missing:
         raise InputError(f"classes: {shown(missing[0])} is a label of the reference, and not among {shown(made)}")
     return np.array(made, dtype=object if found.dtype == object else None)
+
+
+def target_of(reference: pd.DataFrame, name: str | None) -> str:
+    """The label's column, which must be one of the reference's; no column of it comes twice.
+
+    Raises
+    ------
+    InputError
+    """
+    if name is None:
+        raise InputError("which column is the label? pass target=..., or set target: in the policy")
+    if name not in reference.columns:
+        raise InputError(f"target {name!r} is no column of the reference{nearest(name, reference.columns)}")
+    if reference.columns.duplicated().any():
+        raise InputError(f"reference: column {reference.columns[reference.columns.duplicated()][0]!r} appears twice")
+    return name
+
+
+def no_frame(rows: object) -> InputError:
+    """That something is no frame, and how to make one of it."""
+    if isinstance(rows, Mapping):
+        single = all(isinstance(value, str) or not hasattr(value, "__len__") for value in rows.values())
+        remedy = "pd.DataFrame([row])" if single else "pd.DataFrame(rows)"
+    elif hasattr(rows, "to_pandas"):
+        remedy = "rows.to_pandas()"
+    else:
+        remedy = "pd.DataFrame(rows, columns=list(model.features))"
+    what = f"{type(rows).__module__.partition('.')[0]}.{type(rows).__name__}"
+    return InputError(
+        f"rows are of type {what.removeprefix('builtins.')}, and a pandas.DataFrame with the model's columns is "
+        f"wanted: {remedy}"
+    )
+
+
+def refuse_non_finite(values: NDArray[np.float64], names: Sequence[str], nullable: Collection[str]) -> None:
+    """Refuse infinities, and NaN in columns that had none in the reference.
+
+    Parameters
+    ----------
+    values
+        float64 [n, d], a column for each of ``names``.
+    nullable
+        Columns that have gaps in the reference.
+
+    Raises
+    ------
+    InputError
+        Naming column, row and value.
+    """
+    for j, column in enumerate(names):
+        bad = np.isinf(values[:, j]) if column in nullable else ~np.isfinite(values[:, j])
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"column {column!r}, row {row}: {values[row, j]} is not a finite number, and the reference has "
+                f"none there ({int(bad.sum())} such rows); send a number, or leave the row out",
+                reason="null" if np.isnan(values[row, j]) else "not finite",
+                column=column,
+            )
 
 
 def refuse_many(features: Collection[str], classes: int) -> None:

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from selfheal.errors import InputError, nearest
-from selfheal.parts.network import check_hidden, check_narrowed, evaluating, near, prepared, shape_of
+from selfheal.parts.network import (
+    check_hidden,
+    check_narrowed,
+    evaluating,
+    near,
+    prepared,
+    refuse_chance,
+    refuse_squeezed,
+    shape_of,
+)
 from selfheal.parts.program import AGREEMENT
 
 _PROBABILITIES = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
@@ -103,6 +112,8 @@ def cut(module: nn.Module, head: object, rows: Tensor) -> Cut:
     if whole is not module:
         check_narrowed([module], [whole], rows)
     seen = _seen(whole, rows)
+    refuse_chance(whole, seen.output, rows)
+    refuse_squeezed(whole, rows)
     name = _last(whole, seen) if head == -1 and not isinstance(head, bool) else _named(whole, head)
     hidden = seen.hidden(name)
     after = seen.after(name)
@@ -150,9 +161,10 @@ def check_dropped(dropped: str, outputs: int) -> None:
 
 @dataclass
 class _Seen:
-    """What one pass over the rows showed: leaf modules as they ended, and what each part was given."""
+    """What one pass over the rows showed: leaf modules as they ended, how many by the end of each part, its inputs."""
 
     order: list[str] = field(default_factory=list)
+    ended: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     output: Any = None
 
@@ -172,8 +184,7 @@ class _Seen:
 
     def after(self, name: str) -> list[str]:
         """The leaves that ended after a part."""
-        last = max(i for i, one in enumerate(self.order) if one == name or one.startswith(f"{name}."))
-        return self.order[last + 1 :]
+        return self.order[self.ended[name] :]
 
 
 def _seen(module: nn.Module, rows: Tensor) -> _Seen:
@@ -196,6 +207,7 @@ def _noting(seen: _Seen, name: str, *, leaf: bool) -> Any:
         seen.inputs.setdefault(name, []).append(inputs)
         if leaf:
             seen.order.append(name)
+        seen.ended[name] = len(seen.order)  # its leaves may go by the names of other parts that share them
 
     return note
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
@@ -77,11 +77,51 @@ def prepared(module: nn.Module, what: str) -> nn.Module:
     for wrapper in ("_orig_mod", "module"):  # torch.compile, DataParallel
         if type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
             module = getattr(module, wrapper, module)
+    _refuse_kinds(module, what)
     evaluating(module)
     held = [*module.parameters(), *module.buffers()]
     if all(t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32) for t in held):
         return module
     return copy.deepcopy(module).to("cpu").float()
+
+
+def _refuse_kinds(module: nn.Module, what: str) -> None:
+    """Refuse what cannot be taken apart, or has no gradient, whatever its layers are."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            f"{what} is TorchScript, a program in a language of its own, which cannot be taken apart here: give the "
+            "module that it was made of, or log it in MLflow and take it from there: selfheal adopt NAME --from "
+            "models:/… --trust"
+        )
+    quantised = [type(one) for one in module.modules() if "quantized" in type(one).__module__]
+    if quantised:
+        raise InputError(
+            f"{what} holds a quantised layer ({quantised[0].__name__}), which has no gradient, and a heal needs one: "
+            "give the network as it was before it was quantised"
+        )
+
+
+def refuse_chance(module: Callable[[Tensor], object], output: object, rows: Tensor) -> None:
+    """Refuse a network that answers the same rows otherwise when asked again."""
+    with torch.no_grad():
+        again = module(rows)
+    if isinstance(output, Tensor) and isinstance(again, Tensor) and not near(again, output, AGREEMENT):
+        raise InputError(
+            "the network answers the same rows differently when asked twice: it draws at random in evaluation mode; "
+            "draw only where self.training"
+        )
+
+
+def refuse_squeezed(module: Callable[[Tensor], object], rows: Tensor) -> None:
+    """Refuse a network that gives one row's answer without the dimension of rows."""
+    shapes = []
+    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):  # some layers refuse a single row
+        shapes = [out.shape for out in map(module, (rows[:2], rows[:1])) if isinstance(out, Tensor)]
+    if len(shapes) == 2 and len(shapes[1]) < len(shapes[0]):
+        raise InputError(
+            f"the network gives {list(shapes[1])} for one row and {list(shapes[0])} for two: squeeze() drops the "
+            "dimension of rows where there is only one; write squeeze(1), or leave it out"
+        )
 
 
 def check_narrowed(given: Sequence[nn.Module], made: Sequence[nn.Module], rows: Tensor) -> None:
@@ -159,11 +199,8 @@ def check_network(backbone: nn.Module, head: nn.Module, rows: Tensor) -> None:
         hidden = backbone(rows)
         logits = _logits(head, hidden)
         _check_finite(rows, logits)
-        if not near(_logits(head, backbone(rows)), logits, AGREEMENT):
-            raise InputError(
-                "the network answers the same rows differently when asked twice: it draws at random in evaluation "
-                "mode; draw only where self.training"
-            )
+        refuse_chance(lambda rows: _logits(head, backbone(rows)), logits, rows)
+        refuse_squeezed(lambda rows: head(backbone(rows)), rows)
         if not all(_alone(backbone, head, rows[:size], logits[:size]) for size in (1, 2)):
             raise InputError(
                 "the network's answer to a row depends on the rows beside it: a BatchNorm without running statistics, "

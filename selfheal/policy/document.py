@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from selfheal.errors import PolicyError, nearest
-from selfheal.policy.faults import fault_line
+from selfheal.policy.faults import fault_lines
 from selfheal.policy.logs import Log
 from selfheal.policy.sections import FALSE_HEALS, Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
 from selfheal.policy.text import parsed
@@ -219,4 +219,4 @@ def _validate(data: dict[str, Any], where: str, node: yaml.Node | None) -> Polic
     try:
         return Policy.model_validate(data)
     except ValidationError as error:
-        raise PolicyError("\n".join(fault_line(fault, where, node, Policy) for fault in error.errors())) from error
+        raise PolicyError("\n".join(fault_lines(error.errors(), where, node, Policy))) from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, get_args
 
 import yaml
@@ -11,9 +12,18 @@ from pydantic import BaseModel
 from selfheal.errors import nearest
 
 
-def fault_line(fault: Any, where: str, node: yaml.Node | None, top: type[BaseModel]) -> str:
-    """One line per fault: file, line, dotted key, what is wrong, the nearest valid key."""
-    path = [part for part in fault["loc"] if not (isinstance(part, str) and part in {"int", "bool", "str"})]
+def fault_lines(faults: Iterable[Any], where: str, node: yaml.Node | None, top: type[BaseModel]) -> list[str]:
+    """One line per value: file, line, dotted key, what is wrong, the nearest valid key."""
+    return [_line_of(list(same), where, node, top) for _, same in groupby(faults, _path)]
+
+
+def _path(fault: Any) -> list[int | str]:
+    """The keys that lead to a value, without the kinds that it might have been of."""
+    return [part for part in fault["loc"] if not (isinstance(part, str) and part in {"int", "bool", "str"})]
+
+
+def _line_of(faults: Sequence[Any], where: str, node: yaml.Node | None, top: type[BaseModel]) -> str:
+    fault, path = faults[0], _path(faults[0])
     line = _line(node, path)
     place = f"{where}, line {line}" if line else where
     key = ".".join(str(part) for part in path) or "policy"
@@ -24,7 +34,44 @@ def fault_line(fault: Any, where: str, node: yaml.Node | None, top: type[BaseMod
     shown = (
         "" if isinstance(given, dict | list | tuple | BaseModel) or fault["type"] == "missing" else f" (got {given!r})"
     )
-    return f"{place}: {key}: {fault['msg'].removeprefix('Value error, ')}{shown}"
+    words = [_words(each) for each in faults]
+    if len(words) > 1:  # of several kinds that would do it is none
+        words = [f"it must be one of: {', '.join(each.partition(' is wanted')[0] for each in words)}"]
+    return f"{place}: {key}: {words[0]}{shown}"
+
+
+_WANTED = {
+    "missing": "it is missing; write it",
+    "tuple_type": "a list is wanted, such as [a, b]",
+    "list_type": "a list is wanted, such as [a, b]",
+    "dict_type": "keys and values are wanted, such as {a: b}",
+    "model_type": "keys and values are wanted, such as {a: b}",
+    "string_type": "text is wanted; put it in quotes",
+    "int_type": "a whole number is wanted",
+    "int_parsing": "a whole number is wanted",
+    "int_from_float": "a whole number is wanted",
+    "float_type": "a number is wanted",
+    "float_parsing": "a number is wanted",
+    "bool_type": "true or false is wanted",
+    "bool_parsing": "true or false is wanted",
+    "invalid_key": "keys are text; put it in quotes",
+}
+"""What is wanted, by pydantic's name of the fault: its own words are those of Python."""
+_BOUNDS = {"greater_than": ("gt", "more than"), "greater_than_equal": ("ge", "at least"),
+           "less_than": ("lt", "less than"), "less_than_equal": ("le", "at most")}  # fmt: skip
+
+
+def _words(fault: Any) -> str:
+    """What is wrong with a value."""
+    kind, ctx = fault["type"], fault.get("ctx", {})
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return f"it must be {words} {ctx[name]:g}"
+    if kind == "literal_error":
+        return f"it must be {ctx['expected']}"
+    if kind.startswith("too_"):
+        return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
+    return _WANTED.get(kind) or str(fault["msg"]).removeprefix("Value error, ")
 
 
 def _keys(section: type[BaseModel], path: Sequence[Any]) -> list[str]:

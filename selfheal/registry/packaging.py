@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -44,7 +46,7 @@ def package(
 
     logged = client.create_logged_model(experiment, name, run_id, dict(tags), model_type="selfheal")
     try:
-        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings(), _without_word_of_pip():
             # MLflow's own advice about classes that it ships.
             warnings.simplefilter("ignore", UserWarning)
             folder = Path(scratch) / "model"
@@ -70,6 +72,21 @@ def package(
     if run_id is not None:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     return logged
+
+
+@contextmanager
+def _without_word_of_pip() -> Iterator[None]:
+    """MLflow warns where an environment has no pip, as uv makes them; what is stored names its packages anyway."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "installed pip version" not in record.getMessage()
+
+    logger = logging.getLogger("mlflow.utils.environment")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None:

@@ -21,6 +21,7 @@ from selfheal.errors import InputError, nearest, shown
 from selfheal.model import LISTED, MonitoredModel
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
+from selfheal.serving.repeats import refuse_repeats
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.split import Lists, read_split
 from selfheal.table.predictions import storable_text
@@ -190,7 +191,7 @@ def read_message(body: bytes | bytearray) -> dict[str, Any]:
     Raises
     ------
     InputError
-        It is none.
+        It is none, or has a key twice.
     """
     try:
         message = _decode(body)
@@ -198,6 +199,7 @@ def read_message(body: bytes | bytearray) -> dict[str, Any]:
         message = _lenient(body, error)
     if not isinstance(message, dict):
         raise InputError(f"the body must be a JSON object with one of {', '.join(FORMS)}")
+    refuse_repeats(body, message)
     return message
 
 

@@ -35,6 +35,9 @@ def read_split(body: bytes | bytearray, columns: tuple[str, ...]) -> tuple[Lists
         message = _decode(body)  # no number that it reads is infinite or NaN
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    params = message.params
+    if body.count(b'":') != (3 if params is None else 4 + len(params)):
+        return None  # a key may be there twice
     split = message.dataframe_split
     if tuple(split.columns) != columns or not split.data:
         return None
@@ -42,4 +45,4 @@ def read_split(body: bytes | bytearray, columns: tuple[str, ...]) -> tuple[Lists
     for row in split.data:
         if len(row) != width:
             return None
-    return split.data, message.params or {}
+    return split.data, params or {}

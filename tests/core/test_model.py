@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer
@@ -78,11 +79,25 @@ def test_text_columns_go_through_the_preprocessing() -> None:
         (ROWS.assign(a=["1", "x", "2", "3"]), "column 'a', row 1: 'x' is not a number"),
         (ROWS.assign(a=[0.0, np.nan, 1.0, 2.0]), "column 'a', row 1: nan is not a finite number"),
         (ROWS.assign(b=[0.0, 1.0, 1.0, np.inf]), "column 'b', row 3: inf is not a finite number"),
+        ({"a": 1.0, "b": 2.0}, r"of type dict, and a pandas.DataFrame .* is wanted: pd.DataFrame\(\[row\]\)"),
+        ({"a": [1.0], "b": [2.0]}, r"is wanted: pd.DataFrame\(rows\)"),
+        (ROWS.to_numpy(), r"numpy.ndarray, .*: pd.DataFrame\(rows, columns=list\(model.features\)\)"),
+        (pl.from_pandas(ROWS), r"polars.DataFrame, .*: rows.to_pandas\(\)"),
     ],
 )
-def test_rows_that_cannot_be_scored_are_named(frame: pd.DataFrame, says: str) -> None:
+def test_rows_that_cannot_be_scored_are_named(frame: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         make().predict_proba(frame)
+
+
+def test_no_rows_have_no_answers() -> None:
+    model = make(preprocess=StandardScaler().fit(ROWS[["a", "b"]]))
+    assert (model.predict_proba(ROWS[:0]).shape, model.predict(ROWS[:0]).tolist()) == ((0, 2), [])
+
+
+def test_a_healthy_window_without_a_single_value_of_a_column_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="recent, window 1: column 'b' has no value in any of 4 rows"):
+        selfheal.heal(make(), ROWS, recent=[ROWS, ROWS.assign(b=np.nan)])
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_contracts_example_loads_and_comes_back_equal(tmp_path: Path) -> Non
     [
         (FULL.replace("monitor: {every", "monitor: {evry"), 13, "did you mean 'every'"),
         (FULL.replace("declare:", "declair:"), 9, "did you mean 'declare'"),
-        (FULL.replace("max_changed: 0.3", "max_changed: 3"), 14, "less than or equal to 1"),
+        (FULL.replace("max_changed: 0.3", "max_changed: 3"), 14, "at most 1"),
         (FULL.replace("window: 1h", "window: soon"), 13, "365 rows"),
         (FULL.replace("[2, 3]", "[3, 2]"), 14, "needed <= windows"),
         (FULL.replace("v14 < -1.5", "v14 <"), 4, "not an SQL expression"),
@@ -213,3 +213,25 @@ def test_a_rule_on_trial_is_a_new_one_and_its_time_is_called_for() -> None:
         Policy.load({"rules": [{**rule, "knowledge": "record"}]})
     with pytest.raises(PolicyError, match=r"unknown key 'rules.0.until_confirmed.fro'; did you mean 'for'"):
         Policy.load({"rules": [{**rule, "until_confirmed": {"fro": "3d"}}]})
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"monitor": 5}, "monitor: keys and values are wanted, such as {a: b} (got 5)"),
+        ({"rules": 5}, "rules: a list is wanted, such as [a, b] (got 5)"),
+        ({"monitor": {"min_rows": "many"}}, "monitor.min_rows: a whole number is wanted (got 'many')"),
+        ({"heal": {"max_changed": 3}}, "heal.max_changed: it must be at most 1 (got 3)"),
+        ({"release": {"approval": "x"}}, "release.approval: it must be 'auto', 'manual' or 'observe' (got 'x')"),
+        ({"cost": {"false_positive": 1}}, "cost.false_negative: it is missing; write it"),
+        (
+            {"rules": [{"name": "a", "when": "x > 1", "vote": [1]}]},
+            "rules.0.vote: it must be one of: a whole number, true or false, text",
+        ),
+        ({1: 2}, "1: keys are text; put it in quotes"),
+    ],
+)
+def test_a_value_that_does_not_do_is_told_what_would(policy: dict[object, object], words: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(policy)
+    assert str(caught.value).startswith(f"policy: {words}")

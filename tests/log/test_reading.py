@@ -292,3 +292,15 @@ def test_nonsense_weights_are_counted_and_one_row_is_no_window(source, tmp_path)
     assert [str(r) for r in tally.refused] == ["3 rows: weight 'w'"]
     assert len(window.frame) > 0
     assert len(thinned(source()._window(window.ref)[0])) == 47 + 3
+
+
+def test_rows_of_two_models_are_named_by_their_ids(source, tmp_path) -> None:
+    """The same requests, answered by another model too: their ids tell, and the folder of this one's rows is right."""
+    mine = frame().assign(cold=0.25, hot=0.75)
+    parquet(mine, tmp_path / "log" / "model=toy", "a")
+    parquet(mine.assign(cold=0.5, hot=0.5), tmp_path / "log" / "model=other", "a")
+    keys = {"columns": MINE | {"probabilities": ["cold", "hot"]}}
+    _, tally = only(source(**keys))
+    assert [str(r) for r in tally.refused] == ["50 rows: one id for several predictions 'request'"]
+    window, tally = only(source(**keys, **{"from": str(tmp_path / "log" / "model=toy")}))
+    assert tally.refused == () and (window.probabilities == [0.25, 0.75]).all()

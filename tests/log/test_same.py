@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
+import requests
+import sqlalchemy as sa
 import yaml
 
 import selfheal
+from selfheal.errors import UnavailableError
 from selfheal.healing.outcome import Outcome
+from selfheal.log.foreign import Foreign
 from selfheal.loop import monitor, pending
 from selfheal.loop.sources import source_of
 from selfheal.steering.models import serving_model, serving_pointer
@@ -29,7 +35,7 @@ N = 200
 HEALTHY = 2
 END = START + timedelta(seconds=N * (HEALTHY + 1))
 WHOLE = ["partitioned", "s3", "postgres"]
-"""Places of which the whole loop is run; of the others the windows are read and healed."""
+"""Places of which the whole loop is run; of the others the windows are read and healed, the loop in `make prove`."""
 READ = ["parquet", "csv", "jsonl", "delta", "sqlite"]
 assert {*FILES} <= {*WHOLE, *READ}
 
@@ -119,7 +125,7 @@ def lay(request: pytest.FixtureRequest, tmp_path: Path):
     return there
 
 
-@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("kind", [*WHOLE, *(pytest.param(kind, marks=pytest.mark.prove) for kind in READ)])
 def test_the_same_rows_are_the_same_decisions(kind: str, own, ws, lay) -> None:
     every = pd.concat([logged(ws, frame, k * N) for k, frame in enumerate(frames())])
     put(ws, quick(policy(**lay(kind, every))))
@@ -142,3 +148,101 @@ def test_the_same_rows_are_the_same_windows_and_heals(kind: str, own, ws, lay) -
     first, second = own.healed, healed(ws, found)
     assert (first.decision, first.reasons) == (second.decision, second.reasons)
     assert first.adapter.to_bytes() == second.adapter.to_bytes()
+
+
+@pytest.fixture
+def pulled(ws, lay, request: pytest.FixtureRequest, tmp_path: Path):
+    """Rows in a place, what takes it away, and what brings it back."""
+
+    def there(what: str, frame: pd.DataFrame) -> tuple[dict[str, Any], Callable[[], None], Callable[[], None]]:
+        if what == "bucket":
+            place, bucket = lay("s3", frame), request.getfixturevalue("bucket")
+
+            def away() -> None:
+                requests.post(f"{bucket.address}/moto-api/reset", timeout=10).raise_for_status()
+
+            return place, away, lambda: (bucket.make(), bucket.put(tmp_path / "scored"))
+        if what == "mlflow":
+            store, kept = ws.settings.home / "mlflow.db", ws.settings.home / "away.db"
+            place = lay("parquet", frame)
+            return place, lambda: (store.rename(kept), store.mkdir()), lambda: (store.rmdir(), kept.rename(store))
+        engine = request.getfixturevalue("postgres")
+
+        def asked(*queries: str) -> None:
+            with engine.connect() as connection:
+                for query in queries:
+                    connection.exec_driver_sql(query)
+
+        asked("DROP DATABASE IF EXISTS pulled WITH (FORCE)", "CREATE DATABASE pulled")
+        there = sa.create_engine(engine.url.set(database="pulled"), isolation_level="AUTOCOMMIT")
+        to_postgres(frame, there, "scored")
+        there.dispose()
+        allow = "ALTER DATABASE pulled ALLOW_CONNECTIONS"
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'pulled'"
+        where = engine.url.set(database="pulled").render_as_string(hide_password=False)
+        return {"where": where, "table": "scored"}, lambda: asked(f"{allow} false", end), lambda: asked(f"{allow} true")
+
+    return there
+
+
+@pytest.fixture
+def at_scan(monkeypatch: pytest.MonkeyPatch):
+    """Does something once, before the log is read for the n-th time; gives how often it was read."""
+    counted, plain = [0], Foreign._scanned
+
+    def place(n: int, act: Callable[[], None]) -> list[int]:
+        def scanned(self: Foreign, *args: Any, **more: Any) -> pl.DataFrame:
+            counted[0] += 1
+            if counted[0] == n:
+                act()
+            return plain(self, *args, **more)
+
+        monkeypatch.setattr(Foreign, "_scanned", scanned)
+        return counted
+
+    return place
+
+
+IN_MID_WINDOW = 8
+"""Readings of the log until the last window, the one that is healed, is being read."""
+PULLED = [
+    pytest.param(what, n, marks=() if (what, n) == ("database", IN_MID_WINDOW) else pytest.mark.prove)
+    for what in ("bucket", "database")
+    for n in range(1, IN_MID_WINDOW + 1)
+]
+
+
+@pytest.mark.parametrize(("what", "n"), PULLED)
+def test_a_log_that_goes_away_in_mid_window_loses_nothing_and_repeats_nothing(
+    what: str, n: int, own, ws, pulled, at_scan
+) -> None:
+    every = pd.concat([logged(ws, frame, k * N) for k, frame in enumerate(frames())])
+    place, away, back = pulled(what, every)
+    put(ws, quick(policy(**place)))
+    at_scan(n, away)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        monitor(ws, NAME, END)
+    handled = len(ws.table.processed(NAME))
+    assert n != IN_MID_WINDOW or handled == HEALTHY
+    back()
+    rest = said(monitor(ws, NAME, END))
+    assert (rest, adapter(ws)) == (own.said[handled:], own.adapter)
+    assert monitor(ws, NAME, END) == [] and len(ws.table.cycles(NAME)) == len(own.said)
+
+
+def test_mlflow_that_goes_away_in_mid_window_costs_a_heal_and_no_window(own, ws, pulled, at_scan, tmp_path) -> None:
+    """The heal could not be registered, and says so; the next window that asks for one has it."""
+    every = [*frames(), in_celsius(rows(N, 207), "temperature", "dew")]
+    laid = [logged(ws, frame, k * N) for k, frame in enumerate(every)]
+    place, away, back = pulled("mlflow", pd.concat(laid[:-1]))
+    put(ws, quick(policy(**place)))
+    at_scan(IN_MID_WINDOW, away)
+    cycles = monitor(ws, NAME, END)
+    assert [c.decision.kind for c in cycles] == [one[4] for one in own.said]
+    assert cycles[-1].heal.decision == "failed" and "MLflow cannot be reached" in cycles[-1].heal.failure
+    back()
+    FILES["parquet"](laid[-1], tmp_path / "log", "b")
+    assert monitor(ws, NAME, END) == []
+    (healed_,) = monitor(ws, NAME, END + timedelta(seconds=N))
+    assert healed_.heal.promoted and set(healed_.heal.words) == set(own.said[-1][6][3])
+    assert [c["decision"] for c in ws.table.cycles(NAME)] == ["stable", "stable", "heal", "heal"]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.special
 import torch
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
-from sklearn.feature_selection import SelectKBest
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
-from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.feature_selection import SelectKBest, VarianceThreshold
+from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
+from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     KBinsDiscretizer,
@@ -39,59 +41,48 @@ from tests.registry.networks import (
     BySign,
     ByWhere,
     Classifier,
+    Committee,
     Convolution,
     CutUp,
+    Drawing,
     Embedded,
     Filling,
     Joined,
+    OneHead,
     Parts,
+    Recurrent,
     Residual,
     Skip,
     SoftmaxInside,
+    Squeezed,
+    Tabular,
     TwoInputs,
     batch_statistics,
     in_64_bits,
     linear,
     one_output,
+    scripted,
     sequential,
     two,
+    weight_norm,
     whole,
 )
-
-NUMBERS = ["age", "income", "visits"]
-TEXTS = ["city", "plan"]
-
-
-def customers(n: int = 240, seed: int = 0, columns: list[str] | None = None, gaps: bool = False) -> pd.DataFrame:
-    """Rows of every kind of column, and whether the customer stayed."""
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "age": rng.normal(45, 12, n),
-            "income": rng.gamma(2.0, 20.0, n),
-            "visits": rng.integers(0, 30, n),
-            "city": rng.choice(["Bern", "Basel", "Chur"], n, p=[0.6, 0.3, 0.1]),
-            "plan": rng.choice(["free", "paid"], n),
-        }
-    )
-    stayed = (frame["visits"] > 12).astype(int)
-    frame = frame[columns or [*NUMBERS, *TEXTS]]
-    if gaps:
-        frame = frame.assign(**{c: frame[c].mask(rng.random(n) < 0.1) for c in frame.columns})
-    return frame.assign(stayed=stayed)
-
-
-def gappy() -> pd.DataFrame:
-    return customers(gaps=True)
-
-
-def numbers() -> pd.DataFrame:
-    return customers(columns=NUMBERS)
-
-
-def gappy_numbers() -> pd.DataFrame:
-    return customers(columns=NUMBERS, gaps=True)
-
+from tests.registry.tables import (
+    FEW,
+    NUMBERS,
+    TEXTS,
+    Rows,
+    customers,
+    dated,
+    gappy,
+    gappy_numbers,
+    in_days,
+    named,
+    nullable,
+    numbers,
+    one_kind,
+    two_kinds,
+)
 
 # ---------------------------------------------------------------------- preprocessing
 
@@ -152,18 +143,6 @@ def squashed() -> ColumnTransformer:
     )
 
 
-def nullable() -> pd.DataFrame:
-    """pandas' own kinds of columns."""
-    frame = customers(gaps=True)
-    return frame.assign(
-        visits=frame["visits"].astype("Int64"),
-        income=frame["income"].astype("Float64"),
-        member=(frame["age"] > 40).astype("boolean"),
-        city=frame["city"].astype("category"),
-        plan=frame["plan"].where(frame["plan"].notna(), None).astype(object),
-    )
-
-
 def of_nullable() -> ColumnTransformer:
     unknown = SimpleImputer(missing_values=np.nan, strategy="constant", fill_value="?")
     plan = SimpleImputer(missing_values=None, strategy="constant", fill_value="?")
@@ -178,39 +157,35 @@ def of_nullable() -> ColumnTransformer:
     )
 
 
-def dated() -> pd.DataFrame:
-    frame = numbers()
-    return frame.assign(since=pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(len(frame)) % 90, unit="D"))
+def nested() -> Any:
+    """Sparse all the way."""
+    numbers_ = make_pipeline(SimpleImputer(add_indicator=True), PowerTransformer())
+    words = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="missing"), OneHotEncoder(handle_unknown="ignore")
+    )
+    made = ColumnTransformer([("n", numbers_, NUMBERS), ("t", words, TEXTS)], sparse_threshold=1)
+    return make_pipeline(made, VarianceThreshold(), StandardScaler(with_mean=False))
 
 
-def in_days() -> pd.DataFrame:
-    frame = dated()
-    return frame.assign(since=(frame["since"] - pd.Timestamp("2026-01-01")).dt.days)
+def in_polars() -> Any:
+    encoder = OneHotEncoder(sparse_output=False)
+    made = ColumnTransformer([("n", StandardScaler(), NUMBERS), ("t", encoder, TEXTS)], verbose_feature_names_out=False)
+    return made.set_output(transform="polars")
 
 
-def two_kinds() -> pd.DataFrame:
-    frame = customers(columns=["visits", "plan"])
-    return frame.assign(plan=frame["plan"].astype(object).mask(frame.index % 9 == 0, 7))
+class Halved(TransformerMixin, BaseEstimator):
+    """A class of one's own."""
+
+    def fit(self, x: Any, y: Any = None) -> Halved:
+        return self
+
+    def transform(self, x: Any) -> Any:
+        return np.asarray(x) / 2
 
 
-def one_kind() -> pd.DataFrame:
-    frame = two_kinds()
-    return frame.assign(plan=frame["plan"].astype(str))
-
-
-def named(*labels: Any) -> Callable[[], pd.DataFrame]:
-    """The target in other words."""
-
-    def made() -> pd.DataFrame:
-        frame = numbers()
-        return frame.assign(stayed=np.array(labels)[frame["stayed"]])
-
-    return made
-
-
-def built(network: Callable[[int], Parts], preprocess: Any, rows: Callable[[], pd.DataFrame], **more: Any) -> Parts:
+def built(network: Callable[[int], Parts], preprocess: Any, rows: Rows, n: int = FEW, **more: Any) -> Parts:
     """The arguments of MonitoredModel: preprocessing fitted, and the network as wide as what it makes."""
-    frame = rows()
+    frame = rows() if n == FEW else rows(n)
     x, y = frame.drop(columns="stayed"), pd.factorize(frame["stayed"])[0]
     width = x.shape[1]
     if preprocess is not None:
@@ -233,22 +208,25 @@ class Case:
     network, columns
         In words: the network, and what comes before it.
     make
-        The arguments of MonitoredModel.
+        The arguments of MonitoredModel; of a reference of ``n`` rows where it is adopted.
     rows
         What makes its table, where it is adopted.
     says
         What a refusal says; empty where the model is adopted.
     instead, words
         The arguments that do the same and are taken, and the words for them.
+    slow
+        Left to `make prove`: of the kind that another is of.
     """
 
     network: str
     columns: str
-    make: Callable[[], Parts]
-    rows: Callable[[], pd.DataFrame] | None = None
+    make: Callable[..., Parts]
+    rows: Rows | None = None
     says: str = ""
     instead: Callable[[], Parts] | None = None
     words: str = ""
+    slow: bool = False
 
     @property
     def row(self) -> str:
@@ -257,7 +235,11 @@ class Case:
 
 
 def taken(network: str, columns: str, make: Any, preprocess: Any, rows: Any, **more: Any) -> Case:
-    return Case(network, columns, lambda: built(make, preprocess, rows, **more), rows)
+    return Case(network, columns, lambda n=FEW: built(make, preprocess, rows, n, **more), rows)
+
+
+def later(network: str, columns: str, make: Any, preprocess: Any, rows: Any) -> Case:
+    return replace(taken(network, columns, make, preprocess, rows), slow=True)
 
 
 def refused(network: str, columns: str, says: str, words: str, bad: tuple[Any, ...], good: tuple[Any, ...]) -> Case:
@@ -300,12 +282,26 @@ CASES = [
     taken("three classes, of which the reference has two: `classes=`", "labels are text", sequential(outputs=3),
           StandardScaler(), named("left", "stayed"), classes=["left", "moved", "stayed"]),
     taken(TWO, "labels are booleans", two, StandardScaler(), named(False, True)),
+    later("LSTM over the columns", "`StandardScaler`", whole(Recurrent, "fc"), StandardScaler(), numbers),
+    taken("embeddings, Dropout and BatchNorm as fastai has them", "`OrdinalEncoder`", whole(Tabular, -1), codes(),
+          customers),
+    later("weight norm", "`StandardScaler`", weight_norm, StandardScaler(), numbers),
+    taken(TWO, "pipelines in a `ColumnTransformer` in a `Pipeline`, sparse, `VarianceThreshold`", two, nested(), gappy),
+    later(TWO, "frames of polars", two, in_polars(), customers),
+    later(TWO, "`FeatureUnion` with a `MissingIndicator`", two,
+          make_union(make_pipeline(SimpleImputer(), StandardScaler()), MissingIndicator()), gappy_numbers),
+    later(TWO, "`LinearDiscriminantAnalysis`", two,
+          make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()), numbers),
     refused(TWO, "a lambda", r"<lambda>.*in place of a lambda", "name a function: `FunctionTransformer(np.log1p)`",
             (two, logs(lambda x: np.log1p(x)), numbers), (two, logs(np.log1p), numbers)),
     refused(TWO, "a function of one's own", r"ratio.*before selfheal",
             "chain listed ones, or compute the column before",
             (two, logs(ratio), numbers),
             (two, logs(np.log1p), lambda: numbers().assign(income=lambda f: f["income"] / 2))),
+    refused(TWO, "a class of one's own", r"Halved, which is not on the list.*before selfheal",
+            "compute the column before",
+            (two, Halved(), numbers),
+            (two, StandardScaler(), lambda: numbers().assign(age=lambda f: f["age"] / 2))),
     refused(TWO, "`IterativeImputer` with trees", r"Tree.*KNNImputer", "its own estimator, or `KNNImputer`",
             (two, imputed(ExtraTreesRegressor(2)), gappy_numbers),
             (two, make_pipeline(KNNImputer(), StandardScaler()), gappy_numbers)),
@@ -327,6 +323,18 @@ CASES = [
     refused("two inputs", "`OrdinalEncoder`", r"one and cuts it up", "one input, cut up in `forward()`",
             (whole(TwoInputs, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"])),
             (whole(CutUp, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"]))),
+    refused("`.squeeze()` at the end", "`StandardScaler`", r"\[\] for one row and \[2\] for two.*squeeze\(1\)",
+            "`.squeeze(1)`",
+            (whole(Squeezed, -1), StandardScaler(), numbers),
+            (whole(lambda w: Squeezed(w, 1), -1), StandardScaler(), numbers)),
+    refused("dropout that stays on", "`StandardScaler`", r"draws at random in evaluation mode",
+            "`training=self.training`", (whole(Drawing), StandardScaler(), numbers),
+            (whole(Classifier), StandardScaler(), numbers)),
+    refused("the mean of several networks", "`StandardScaler`", r"Make all of it one part",
+            "one head that takes the mean", (whole(Committee, -1), StandardScaler(), numbers),
+            (whole(OneHead, "head"), StandardScaler(), numbers)),
+    refused("TorchScript", "`StandardScaler`", r"give the module that it was made of", "the module that was scripted",
+            (scripted, StandardScaler(), numbers), (whole(Classifier), StandardScaler(), numbers)),
     refused("a Python branch on a value", "`StandardScaler`", r"tensor operators", "`torch.where`",
             (lambda w: {"backbone": BySign(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers),
             (lambda w: {"backbone": ByWhere(w, 12), "head": nn.Linear(12, 2)}, StandardScaler(), numbers)),

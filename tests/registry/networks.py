@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -144,6 +145,88 @@ class SumOfTwo(nn.Module):
         return found
 
 
+class Recurrent(nn.Module):
+    """A row as a series."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lstm, self.fc = nn.LSTM(1, 8, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.lstm(x.unsqueeze(-1))
+        found: Tensor = self.fc(states[:, -1])
+        return found
+
+
+class Tabular(nn.Module):
+    """As fastai has it: embeddings and numbers joined, BatchNorm and Dropout before each layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embeds = nn.ModuleList([nn.Embedding(5, 3), nn.Embedding(4, 2)])
+        self.emb_drop, self.bn_cont = nn.Dropout(0.1), nn.BatchNorm1d(width - 2)
+        block = [nn.Linear(width + 3, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Dropout(0.2)]
+        self.layers = nn.Sequential(*block, nn.Linear(16, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = x[:, :2].long() + 1  # -1 is an unknown city
+        joined = torch.cat([one(codes[:, place]) for place, one in enumerate(self.embeds)], dim=1)
+        found: Tensor = self.layers(torch.cat([self.emb_drop(joined), self.bn_cont(x[:, 2:])], dim=1))
+        return found
+
+
+class Drawing(Classifier):
+    """Dropout that stays on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.classifier(nn.functional.dropout(self.body(x), 0.3, training=True))
+        return found
+
+
+class Squeezed(nn.Module):
+    """One output, without its dimension: of one row, without the rows' too."""
+
+    def __init__(self, width: int, dimension: int | None = None) -> None:
+        super().__init__()
+        self.body, self.out, self.dimension = nn.Linear(width, 12), nn.Linear(12, 1), dimension
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.out(torch.relu(self.body(x)))
+        return found.squeeze() if self.dimension is None else found.squeeze(self.dimension)
+
+
+class Committee(nn.Module):
+    """The mean of several networks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(Classifier(width) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([member(x) for member in self.members]).mean(dim=0)
+
+
+class OneHead(Committee):
+    """The same: their bodies side by side, and a head that takes the mean."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.head = MeanOf(nn.ModuleList(member.classifier for member in self.members))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(torch.cat([member.body(x) for member in self.members], dim=1))
+        return found
+
+
+class MeanOf(nn.Module):
+    def __init__(self, parts: nn.ModuleList) -> None:
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.stack([part(h[:, 12 * k : 12 * k + 12]) for k, part in enumerate(self.parts)]).mean(dim=0)
+
+
 class TwoInputs(nn.Module):
     """As tabular libraries write them: codes and numbers apart."""
 
@@ -195,3 +278,14 @@ def in_64_bits(width: int) -> Parts:
 
 def linear(width: int) -> Parts:
     return {"backbone": nn.Identity(), "head": nn.Linear(width, 2)}
+
+
+def weight_norm(width: int) -> Parts:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(width, 12))
+    return {"module": nn.Sequential(normed, nn.ReLU(), nn.Linear(12, 2)), "head": -1}
+
+
+def scripted(width: int) -> Parts:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return {"module": torch.jit.script(Classifier(width)), "head": "classifier"}

@@ -92,6 +92,18 @@ REFUSED = {
         {"dataframe_split": {"columns": [*ROW, "temp"], "data": [[*ROW.values(), 1]]}},
         "names column 'temp' twice",
     ),
+    "a form twice": (
+        b"%s, %s}" % (json.dumps(split())[:-1].encode(), json.dumps(split(temp=1.0))[1:-1].encode()),
+        "has the key 'dataframe_split' twice; send each once",
+    ),
+    "a record's key twice": (
+        json.dumps({"dataframe_records": [ROW, ROW]}).replace('"fog"', '"temp": 3, "fog"').encode(),
+        "has the key 'temp' twice",
+    ),
+    "a param twice": (
+        json.dumps(split() | {"params": {"durable": True}}).replace("}}", '}, "params": {}}').encode(),
+        "has the key 'params' twice",
+    ),
     "a short row": ({"instances": [list(ROW.values())[:-1]]}, "row 0 has 4 values for 5 columns"),
     "a flat list": ({"inputs": list(ROW.values())}, "a list of rows, each a list of 5 values"),
     "unlike records": (

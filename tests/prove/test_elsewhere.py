@@ -1,0 +1,133 @@
+"""The examples of docs/examples that need packages of their own: a BentoML service that follows, and a Spark job."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selfheal.steering import Workspace, promote
+from selfheal.up.services import free_port
+from tests.prove.environments import environment, outside
+from tests.prove.test_pages import SERVED_S, until
+from tests.steering.conftest import home, template, ws
+from tests.steering.given import NAME, rows
+
+__all__ = ["home", "template", "ws"]
+
+
+def post(url: str, body: Any) -> tuple[int, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def bentoml(ws: Workspace, root: Path, folder: Path) -> Iterator[str]:
+    """The example's address, as ``bentoml serve`` runs it."""
+    python = environment(folder / "env", "bentoml")
+    shutil.copy(root / "docs" / "examples" / "bentoml_service.py", folder)
+    port = free_port("127.0.0.1", 18300)
+    places = {"SELFHEAL_HOME": str(ws.settings.home), "BENTOML_HOME": str(folder / "bento")}
+    environ = outside(MODEL=NAME, BENTOML_DO_NOT_TRACK="1", **places)
+    command = [str(python), "-m", "bentoml", "serve", "bentoml_service:Score", "--host", "127.0.0.1"]
+    out, url = folder / "out.txt", f"http://127.0.0.1:{port}"
+    with out.open("w") as sink:
+        service = subprocess.Popen(
+            [*command, "--port", str(port)], env=environ, cwd=folder, stdout=sink, stderr=subprocess.STDOUT
+        )
+    try:
+        until(lambda: ready(url), 240, "BentoML")
+        yield url
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.wait(60)
+        print(out.read_text()[-3000:])
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_a_bentoml_service_follows(ws: Workspace, root: Path, tmp_path: Path) -> None:
+    """It serves what is promoted within two seconds, fails no request, and what it answers is logged."""
+    frame = rows(50, 5).drop(columns="y")
+    answers: list[tuple[int, Any]] = []
+    times: list[datetime] = []
+    stop = threading.Event()
+    with bentoml(ws, root, tmp_path) as url:
+
+        def ask() -> None:
+            while not stop.wait(0.02):
+                answers.append(post(f"{url}/score", {"rows": frame.to_dict("records")}))
+                times.append(datetime.now(UTC))
+
+        users = threading.Thread(target=ask)
+        users.start()
+        until(lambda: len(answers) > 5, 60, "answers")
+        promote(ws, NAME, 2, "a person")
+        until(lambda: answers[-1][1].get("version") == 2, 60, "version 2")
+        stop.set()
+        users.join(30)
+        refused = post(f"{url}/score", {"rows": [{"temperature": 1.0}]})
+    assert {code for code, _ in answers} == {200}
+    pointer = ws.table.pointer(NAME)
+    assert pointer is not None
+    first = next(k for k, (_, answer) in enumerate(answers) if answer["version"] == 2)
+    took = (times[first] - pointer.settled_at).total_seconds()
+    assert took <= SERVED_S
+    assert refused[0] == 400 and "column 'dew' is missing" in str(refused[1])
+    for version in (1, 2):
+        found = next(a["probabilities"] for _, a in answers if a["version"] == version)
+        expected = ws.registry.load(NAME, version=version).predict_proba(frame)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    with closing(sqlite3.connect(ws.settings.home / "selfheal.db")) as connection:
+        (logged,) = connection.execute(f"SELECT count(*) FROM predictions_{NAME}").fetchone()
+    assert logged == sum(len(a["ids"]) for _, a in answers)
+    print(f"version 2 was served {took:.2f} s after it was settled; {len(answers)} requests, none failed")
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_a_spark_job_scores_by_mlflow_alone(ws: Workspace, root: Path, tmp_path: Path) -> None:
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java")
+    python = environment(tmp_path / "env", "pyspark")
+    frame = rows(500, 5).drop(columns="y")
+    frame.to_parquet(tmp_path / "rows.parquet")
+    environ = outside(
+        MODEL=NAME, MLFLOW_TRACKING_URI=ws.settings.tracking_uri, PYSPARK_PYTHON=str(python), SPARK_LOCAL_IP="127.0.0.1"
+    )
+    script = root / "docs" / "examples" / "spark_udf.py"
+    command = [str(python), str(script), str(tmp_path / "rows.parquet"), str(tmp_path / "scored")]
+    subprocess.run(command, check=True, env=environ, cwd=tmp_path)
+    found = pd.read_parquet(tmp_path / "scored").sort_values("temperature")
+    proba = np.array([[row["0"], row["1"]] for row in found["scores"]])
+    expected = ws.registry.load(NAME).predict_proba(found)
+    assert len(found) == 500
+    np.testing.assert_allclose(proba, expected, atol=1e-6)
