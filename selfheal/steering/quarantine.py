@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
+from selfheal.errors import ArtifactError, NotFoundError
 from selfheal.steering.models import load_version
 from selfheal.steering.workspace import Workspace
 
@@ -27,6 +27,11 @@ def like_of(
     """The version among ``among`` that predicts like ``model`` on ``rows`` (raw) and was healed for the same reason.
 
     A version without a diagnosis (registered by hand) is compared by its predictions alone.
+
+    Raises
+    ------
+    UnavailableError
+        One of ``among`` can't be read now, and may be the like: whoever asks waits.
     """
     said = model.predict(rows)
     for info in sorted(among, key=lambda info: -info.version):
@@ -34,7 +39,7 @@ def like_of(
             continue
         try:
             other = load_version(ws, name, info)
-        except (ArtifactError, NotFoundError, UnavailableError):
+        except (ArtifactError, NotFoundError):  # it can't be anybody's like any more
             continue
         if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
             return info.version

@@ -19,7 +19,7 @@ from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import reconcile
 from selfheal.steering.shadowing import unshadowed
-from selfheal.steering.stages import promote
+from selfheal.steering.stages import like_of_rolled_back, promote
 from selfheal.steering.trusts import asks_first, lost_trust
 from selfheal.steering.waits import Order, Released, hold_for_shadow, kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
@@ -151,6 +151,4 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: Monitored
         return ""
     barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
     like = like_on_its_window(ws, name, info, model, barred)
-    if like is None:
-        return ""
-    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
+    return "" if like is None else like_of_rolled_back(like)
