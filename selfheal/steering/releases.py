@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfheal.errors import InputError
+from selfheal.errors import InputError, UnavailableError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 
@@ -150,5 +150,8 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: Monitored
     if look is None or not look.quarantined:
         return ""
     barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
-    like = like_on_its_window(ws, name, info, model, barred)
+    try:
+        like = like_on_its_window(ws, name, info, model, barred)
+    except UnavailableError:
+        return ""  # it is asked again before anything is promoted, and waits until it can be known
     return "" if like is None else like_of_rolled_back(like)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, HeldError, RefusedError
+from selfheal.errors import ArtifactError, HeldError, RefusedError, UnavailableError
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW, is_loop, is_person
 from selfheal.steering.approvals import approvals, lacking
@@ -191,8 +191,7 @@ def _no_like_of_withdrawn(ws: Workspace, stand: Stand, look: Look, info: Version
         return
     like = max(stand.twins(info.version) & look.vetoed, default=None)
     if like is None:
-        model = load_version(ws, stand.name, info)
-        like = like_on_its_window(ws, stand.name, info, model, stand.among(look.vetoed))
+        like = _like(ws, stand, info, look.vetoed)
     if like is not None:
         raise RefusedError(
             f"version {info.version} of {stand.name!r} predicts like version {like}, which a person withdrew; only a "
@@ -202,12 +201,20 @@ def _no_like_of_withdrawn(ws: Workspace, stand: Stand, look: Look, info: Version
 
 def _no_like_of_rolled_back(ws: Workspace, stand: Stand, look: Look, info: VersionInfo) -> None:
     """Asked before already, but another process may have rolled one back since."""
-    if not look.quarantined:
-        return
-    model = load_version(ws, stand.name, info)
-    like = like_on_its_window(ws, stand.name, info, model, stand.among(look.quarantined))
+    like = _like(ws, stand, info, look.quarantined) if look.quarantined else None
     if like is not None:
         raise RefusedError(like_of_rolled_back(like))
+
+
+def _like(ws: Workspace, stand: Stand, info: VersionInfo, barred: frozenset[int]) -> int | None:
+    """The like of a version among those that are barred; while that can't be known, it waits."""
+    model = load_version(ws, stand.name, info)
+    try:
+        return like_on_its_window(ws, stand.name, info, model, stand.among(barred))
+    except UnavailableError as error:
+        raise HeldError(
+            f"what tells whether it is the like of {sorted(barred)}, which were withdrawn: {error}"
+        ) from error
 
 
 def like_of_rolled_back(like: int) -> str:

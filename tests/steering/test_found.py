@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from selfheal.errors import BusyError, RefusedError, UnavailableError
-from selfheal.steering import archive, promote, reconcile, recover, rollback
+from selfheal.errors import BusyError, RefusedError
+from selfheal.loop import settle_stages
+from selfheal.steering import archive, promote, reconcile, recover, release, rollback
 from selfheal.steering.leases import stages_lease
 from selfheal.steering.look import last_look
 from selfheal.steering.workspace import Workspace
@@ -105,9 +106,10 @@ def test_what_may_be_the_like_of_a_withdrawn_one_waits_until_that_can_be_read(ws
     archive(ws, NAME, 4, "ann")
     with away(ws, 4):
         ws.models.clear()
-        with pytest.raises(UnavailableError):
-            promote(ws, NAME, 2, "flow", over=1)
-    assert promote(ws, NAME, 2, "flow", over=1).settled == 2
+        done = release(ws, NAME, 2)
+        assert not done.promoted and "whether it is the like of [4], which were withdrawn" in done.note
+    settle_stages(ws, NAME)
+    assert ws.registry.production(NAME) == [2]
 
 
 def test_the_like_of_what_was_rolled_back_meanwhile_is_refused(ws: Workspace) -> None:
