@@ -163,8 +163,11 @@ def _move(world: World, auditor: Auditor, version: int) -> None:
     auditor.withdraw(version)
     if stage == "Staging":
         auditor.staged(version)
-    elif was == "Staging" and auditor.look()["stages"].get(str(version), stage) in ("Staging", "Archived"):
-        auditor.veto(version)  # as far as a look could see it: one that nobody saw yet is Archived by a person only
+        return
+    # As far as a look can see it: what nobody saw yet is archived by a person only.
+    seen = auditor.look()["stages"].get(str(version), f"new, {stage}")
+    if was == "Staging" and seen in ("Staging", "new, Archived"):
+        auditor.veto(version)
 
 
 def outage(world: World) -> None:
