@@ -19,8 +19,8 @@ from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
 from selfheal.steering.releases import LABELS_FITTED
-from selfheal.steering.stages import archive
-from selfheal.steering.waits import PROVEN, WAITS, Released, kept_for_people, put_in, release_held, wait
+from selfheal.steering.stages import PROVEN, archive
+from selfheal.steering.waits import WAITS, Released, kept_for_people, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -144,7 +144,7 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     begin = ws.table.freezes.begin if change.is_of_loop else ws.table.journal_begin
     if change.alarm:
         _log.error("%s: %s", lease.model, change.reason)
-    number = begin(lease.model, change.kind, intent, ws.clock())
+    number = begin(lease.model, change.kind, intent, ws.clock(), under=lease.claim)
     ws.checkpoint("intent")
     entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)
     return finish(lease, entry, pointer, stand)
@@ -163,16 +163,16 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     stages = _move(lease, entry, change, before)
     look = change.settled(before, stages, entry.id, stand.names)
     look = replace(look, others=of_other_bases(stand.versions, look.settled))
-    lease.renew()
     if pointer != stand.pointer:
-        ws.table.set_pointer(lease.model, pointer)
+        ws.table.set_pointer(lease.model, pointer, under=lease.claim)
     ws.checkpoint("pointer")
     _name(lease, before, look)
     _label(lease, change, before, look)
     _tell(lease, entry, stand, before, look)
     _pin(lease, stand, before, look)
     ws.checkpoint("labels")
-    ws.table.journal_done(entry.id, {"result": "done", "alarm": change.alarm, "look": look.to_json()})
+    outcome = {"result": "done", "alarm": change.alarm, "look": look.to_json()}
+    ws.table.journal_done(entry.id, outcome, under=lease.claim)
     ws.checkpoint("done")
     return look
 
@@ -183,31 +183,31 @@ def _move(lease: StagesLease, entry: JournalEntry, change: Change, before: Look)
     for version, stage in change.moves(before):
         act = {"version": version, "stage": stage}
         if stages.get(version) != stage and act not in entry.acts:
-            lease.renew()
             try:
-                _transition(lease, version, stage, change.to)
+                _transition(lease, version, stage, change.to, before)
             except NotFoundError:
                 if version == change.to:
                     raise
                 stages.pop(version)  # deleted meanwhile: as good as archived
                 continue
             ws.checkpoint(f"{version} moved")
-            ws.table.journal_act(entry.id, act)
+            ws.table.journal_act(entry.id, act, under=lease.claim)
             ws.checkpoint(f"{version} {stage}")
         stages[version] = stage
     return stages
 
 
-def _transition(lease: StagesLease, version: int, stage: str, to: int) -> None:
-    """Move one version; an old one goes out only while the new one is in."""
+def _transition(lease: StagesLease, version: int, stage: str, to: int, before: Look) -> None:
+    """Move one version; an old one goes out only while the new one is in, and a new one comes from where it was."""
     registry, name = lease.ws.registry, lease.model
-    if version != to:
-        try:
-            found = registry.version(name, to).stage
-        except NotFoundError:
-            found = "nowhere"
-        if found != PRODUCTION:
-            raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile; version {version} stays")
+    try:
+        found = registry.version(name, to).stage
+    except NotFoundError:
+        found = "nowhere"
+    if found != PRODUCTION and (version != to or found != before.stages.get(to)):
+        stays = f"; version {version} stays" if version != to else ""
+        raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile{stays}")
+    lease.renew()  # just before the move: MLflow does not ask who may
     registry.transition(name, version, stage)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from selfheal.errors import BusyError, UnavailableError
 from selfheal.steering.workspace import Workspace
+from selfheal.table import Claim
 
 STAGES_TTL = timedelta(seconds=8)
 """How long the lease of a dead process keeps others waiting. A live one renews it three times in that time, and before
@@ -38,6 +38,11 @@ class Lease:
     holder: str
     ttl: timedelta
 
+    @property
+    def claim(self) -> Claim:
+        """What it is in the database: what is written under it is refused once it is lost."""
+        return Claim(self.name, self.holder, self.ttl)
+
     def renew(self) -> None:
         """Hold it for another ``ttl``.
 
@@ -46,8 +51,8 @@ class Lease:
         BusyError
             If it ran out and somebody else took it: the work must stop here, the journal hands it on.
         """
-        if not self.ws.table.renew(self.name, self.holder, self.ttl):
-            raise BusyError(f"lease {self.name!r} ran out after {self.ttl.total_seconds():g} s and was taken over")
+        if not self.ws.table.renew(*self.claim):
+            raise BusyError(self.claim.lost)
 
 
 @contextmanager
@@ -67,27 +72,23 @@ def hold(ws: Workspace, name: str, *, ttl: timedelta, wait: float | None = 0.0) 
     """
     lease = Lease(ws, name, f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}", ttl)
     _acquire(lease, wait)
-    done = threading.Event()
-    beat = threading.Thread(target=_keep, args=(lease, done), name=f"lease {name}", daemon=True)
-    beat.start()
     try:
-        yield lease
+        with ws.pace.every(ttl.total_seconds() / 3, partial(_keep, lease), f"lease {name}"):
+            yield lease
     finally:
-        done.set()
-        beat.join()
         with suppress(UnavailableError):  # it runs out by itself
             ws.table.release(name, lease.holder)
 
 
 def _acquire(lease: Lease, wait: float | None) -> None:
-    ttl = lease.ttl.total_seconds()
-    deadline = time.monotonic() + (ttl + 1 if wait is None else wait)
+    ttl, pace = lease.ttl.total_seconds(), lease.ws.pace
+    deadline = pace.now() + (ttl + 1 if wait is None else wait)
     first: tuple[str, int] | None = None
     while not lease.ws.table.acquire(lease.name, lease.holder, lease.ttl):
         held = lease.ws.table.lease_holder(lease.name)
         lives = wait is None and first is not None and held not in (None, first)
         whose = f"held by another process ({held[0] if held else 'just now'})"
-        if lives or time.monotonic() >= deadline:
+        if lives or pace.now() >= deadline:
             raise BusyError(
                 f"lease {lease.name!r} is {whose}; it is given back when that is done, or {ttl:g} s after that "
                 "process died; try again then"
@@ -95,14 +96,13 @@ def _acquire(lease: Lease, wait: float | None) -> None:
         if first is None and held is not None:
             first = held
             _log.warning("waiting for lease %r, %s", lease.name, whose)
-        time.sleep(ttl / POLLS)
+        pace.wait(ttl / POLLS)
 
 
-def _keep(lease: Lease, done: threading.Event) -> None:
+def _keep(lease: Lease) -> None:
     """Renew a lease while its holder lives, however long a step takes."""
-    while not done.wait(lease.ttl.total_seconds() / 3):
-        with suppress(UnavailableError, BusyError):  # the holder finds out at its own next renewal
-            lease.renew()
+    with suppress(UnavailableError, BusyError):  # the holder finds out at its own next renewal
+        lease.renew()
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,11 @@ class StagesLease:
     def ws(self) -> Workspace:
         """Where the lease is held."""
         return self.lease.ws
+
+    @property
+    def claim(self) -> Claim:
+        """See :attr:`Lease.claim`."""
+        return self.lease.claim
 
     def renew(self) -> None:
         """Before every act, see :meth:`Lease.renew`."""

@@ -22,11 +22,28 @@ ALIKE = 0.02
 
 
 def like_of(
-    ws: Workspace, name: str, model: MonitoredModel, diagnosis: str, rows: pd.DataFrame, among: Iterable[VersionInfo]
+    ws: Workspace,
+    name: str,
+    model: MonitoredModel,
+    diagnosis: str,
+    rows: pd.DataFrame,
+    among: Iterable[VersionInfo],
+    *,
+    sure: bool = False,
 ) -> int | None:
     """The version among ``among`` that predicts like ``model`` on ``rows`` (raw) and was healed for the same reason.
 
     A version without a diagnosis (registered by hand) is compared by its predictions alone.
+
+    Parameters
+    ----------
+    sure
+        Whether one of ``among`` that can't be read now, and may be the like, is an error; else it is passed over.
+
+    Raises
+    ------
+    UnavailableError
+        See ``sure``.
     """
     said = model.predict(rows)
     for info in sorted(among, key=lambda info: -info.version):
@@ -34,7 +51,11 @@ def like_of(
             continue
         try:
             other = load_version(ws, name, info)
-        except (ArtifactError, NotFoundError, UnavailableError):
+        except (ArtifactError, NotFoundError):  # it can't be anybody's like any more
+            continue
+        except UnavailableError:
+            if sure:
+                raise
             continue
         if float(np.mean(other.with_policy(model.policy).predict(rows) != said)) < ALIKE:
             return info.version
@@ -44,7 +65,7 @@ def like_of(
 def like_on_its_window(
     ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, among: Iterable[VersionInfo]
 ) -> int | None:
-    """:func:`like_of` for a registered version, on the rows of its own window; without any, on the reference."""
+    """:func:`like_of`, for sure, of a registered version on the rows of its window; without any, on the reference."""
     rows = ws.registry.sample(name, info)
     rows = model.reference if rows is None else rows
-    return like_of(ws, name, model, info.lineage.diagnosis, rows, among)
+    return like_of(ws, name, model, info.lineage.diagnosis, rows, among, sure=True)

@@ -7,7 +7,7 @@ one that an alias was moved to wins over it: moves of aliases have no time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -106,7 +106,7 @@ def settle(lease: StagesLease, entering: int | None = None) -> Settled:
         stand = stand_of(ws, name)
     change = foreseen(ws, stand)
     if change is None:
-        return Settled(_pointed(ws, stand))
+        return Settled(_pointed(lease, stand))
     if stand.look is not None and stand.has_only_gained(entering, stand.look):
         return Settled(replace(stand, look=replace(stand.look, stages=stand.stages)))
     carry_out(lease, change, stand, replace(stand.look or Look(), stages=stand.stages, aliases=stand.aliases))
@@ -129,14 +129,14 @@ def _counted(ws: Workspace, stand: Stand, change: Change) -> Change:
     return replace(change, reason=f"{change.reason}; {lack}", alarm=True) if lack else change
 
 
-def _pointed(ws: Workspace, stand: Stand) -> Stand:
+def _pointed(lease: StagesLease, stand: Stand) -> Stand:
     """What replicas follow, put right where it does not say what was settled."""
     look = stand.look
     if look is None or look.settled is None:
         return stand
-    pointer = pointer_to(ws, stand, look.settled, pinned=look.pinned)
+    pointer = pointer_to(lease.ws, stand, look.settled, pinned=look.pinned)
     if pointer != stand.pointer:
-        ws.table.set_pointer(stand.name, pointer)
+        lease.ws.table.set_pointer(stand.name, pointer, under=lease.claim)
     return replace(stand, pointer=pointer)
 
 
@@ -173,27 +173,34 @@ def _obeyed(stand: Stand, look: Look, moves: Moves, faults: Faults) -> Change | 
     sound = [v for v, fault in faults.items() if fault is None]
     if not sound:
         return None
-    by_alias = moves.champion in sound
-    to = moves.champion if by_alias and moves.champion is not None else _latest(stand.among(sound))
-    lost = [v for v in (*moves.staged, *sound) if v != to]
-    said = (
-        f"the alias {moves.names[0]!r} was moved to version {to}"
-        if by_alias
-        else f"version {to} was moved to Production"
-    )
-    if lost and by_alias:
-        said += f", which wins over the stage of {sorted(set(lost))}"
-    elif also := [v for v in sound if v != to]:
-        said += f" (and {also}, which were changed earlier)"
-    elif not moves.promoted:
-        said += " and can be read by now"
-    said = "; ".join([said, *moves.said()])
     condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
+    to, first = _first_of(sound, stand, moves), _first_of(faults.keys() - condemned, stand, moves)
+    awaited = None if first == to else first
+    said = "; ".join([_said(to, awaited, sound, moves), *moves.said()])
+    if awaited is not None:
+        said += f"; version {awaited} can't be {_how(awaited, condemned, awaited)}: {faults[awaited]}"
     vetoed, lifted = _vetoed(look, stand.stages, replaced=bool(moves.promoted)), stand.twins(to)
     return Change(
         "manual", to, PERSON, said, _pinned(stand, look, to), vetoed=vetoed - lifted,
-        quarantined=(look.quarantined | condemned) - lifted,
+        quarantined=(look.quarantined | condemned) - lifted, awaited=awaited,
     )  # fmt: skip
+
+
+def _first_of(versions: Collection[int], stand: Stand, moves: Moves) -> int:
+    """The version that wins among these: the one that an alias names, else the one that was changed last."""
+    named = moves.champion
+    return named if named is not None and named in versions else _latest(stand.among(versions))
+
+
+def _said(to: int, awaited: int | None, sound: Sequence[int], moves: Moves) -> str:
+    """What somebody did to get a version into Production, and which others lost."""
+    lost = sorted({*moves.staged, *sound} - {to, awaited})
+    if to == moves.champion:
+        over = f", which wins over the stage of {lost}" if lost else ""
+        return f"the alias {moves.names[0]!r} was moved to version {to}{over}"
+    if lost:
+        return f"version {to} was moved to Production (and {lost}, which were changed earlier or can't be loaded)"
+    return f"version {to} was moved to Production" + ("" if moves.promoted else " and can be read by now")
 
 
 def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Fault) -> Change:
@@ -201,12 +208,9 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
     stages, settled = stand.stages, look.settled
     condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
     vetoed, quarantined = _vetoed(look, stages, replaced=bool(moves.promoted)), look.quarantined | condemned
-    unread = sorted(faults.keys() - condemned)
-    awaited = unread[-1] if unread else None
-    words = "; ".join(
-        f"version {v} can't be {'loaded' if v in condemned else 'read now, and is tried again'}: {faults[v]}"
-        for v in sorted(faults)
-    )
+    unread = faults.keys() - condemned
+    awaited = _first_of(unread, stand, moves) if unread else None
+    words = "; ".join(f"version {v} can't be {_how(v, condemned, awaited)}: {faults[v]}" for v in sorted(faults))
     if settled is not None and stages.get(settled) == PRODUCTION:
         pin = _pinned(stand, look, settled)
         if moves.promoted:
@@ -223,6 +227,12 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
     pin = to == settled and _pinned(stand, look, to)
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
+
+
+def _how(version: int, condemned: Collection[int], awaited: int | None) -> str:
+    if version in condemned:
+        return "loaded"
+    return "read now, and is tried again" if version == awaited else "read now"
 
 
 def _pinned(stand: Stand, look: Look, to: int) -> bool:
@@ -251,6 +261,8 @@ def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozens
     withdrawn = {v for v, stage in look.stages.items() if stage not in out and stages.get(v) in out}
     if replaced:
         withdrawn -= look.production
+    # Whatever is registered goes to Staging: somebody was faster than this look.
+    withdrawn |= {v for v, stage in stages.items() if v not in look.stages and stage == ARCHIVED}
     return frozenset((look.vetoed | withdrawn) - back) & frozenset(stages)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
 from selfheal.steering.change import Change, finish, pointer_to
 from selfheal.steering.leases import StagesLease
-from selfheal.steering.look import PRODUCTION, Look
+from selfheal.steering.look import ARCHIVED, PRODUCTION, Look
 from selfheal.steering.stand import Stand, stand_of
 from selfheal.table import JournalEntry
+
+_log = logging.getLogger("selfheal.steering")
 
 
 def finish_open(lease: StagesLease, stand: Stand) -> Stand:
@@ -26,15 +29,17 @@ def finish_open(lease: StagesLease, stand: Stand) -> Stand:
     if "change" in entry.intent:
         _finish(lease, entry, stand)
     else:  # the release before noted in two steps
-        lease.ws.table.journal_done(entry.id, {"result": "undone", "reason": "it was only to be noted"})
+        lease.ws.table.journal_done(
+            entry.id, {"result": "undone", "reason": "it was only to be noted"}, under=lease.claim
+        )
     return stand_of(lease.ws, lease.model)
 
 
 def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
-    stages = stand.stages
-    begun = {"version": change.to, "stage": PRODUCTION} in entry.acts
-    why_not = _moved(change, before, stages, begun=begun)
+    why_not = next((act["undo"] for act in entry.acts if "undo" in act), "")
+    begun = not why_not and {"version": change.to, "stage": PRODUCTION} in entry.acts
+    why_not = why_not or _moved(change, before, stand.stages, begun=begun)
     if not why_not:
         try:
             pointer = pointer_to(lease.ws, stand, change.to, pinned=change.pin)
@@ -43,12 +48,40 @@ def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
         else:
             finish(lease, entry, pointer, stand)
             return
+    _log.error("%s: entry %d of the journal (%s) is undone: %s", lease.model, entry.id, entry.kind, why_not)
     outcome: dict[str, Any] = {"result": "undone", "reason": why_not}
-    if before.settled is not None:
-        left = _left(change, before, stages, begun=begun)
-        aliases = _named(change.settled(before, left, entry.id, stand.names), before, stand)
-        outcome["look"] = replace(before, stages=left, aliases=aliases).to_json()
-    lease.ws.table.journal_done(entry.id, outcome)
+    if stand.look is not None:
+        # What people had moved when it was begun is looked at anew: the look is the one before.
+        left = _undo(lease, entry, change, before, stand, why_not)
+        if begun and stand.stages.get(change.to) != PRODUCTION:
+            left[change.to] = PRODUCTION  # from where somebody took it
+        aliases = _named(change.settled(before, left, entry.id, stand.names), stand.look, stand)
+        outcome["look"] = replace(stand.look, stages=left, aliases=aliases).to_json()
+    lease.ws.table.journal_done(entry.id, outcome, under=lease.claim)
+
+
+def _undo(
+    lease: StagesLease, entry: JournalEntry, change: Change, before: Look, stand: Stand, why: str
+) -> dict[int, str]:
+    """Take back what was done, old in before new out; the stages of the last look, and of ours what nobody took back.
+
+    A newcomer that only this change can have moved goes back to where it was: left in Production, it would be taken
+    for a person's wish.
+    """
+    stages, held = stand.stages, {} if stand.look is None else dict(stand.look.stages)
+    moved = {v: stage for v, stage in change.moves(before) if stages.get(v) == stage != before.stages.get(v)}
+    if moved.pop(change.to, None) is None:
+        return held | moved
+    if not any("undo" in act for act in entry.acts):
+        lease.ws.table.journal_act(entry.id, {"undo": why}, under=lease.claim)
+    old = before.settled
+    back = [(old, PRODUCTION)] if old is not None and moved.pop(old, None) is not None else []
+    for version, stage in [*back, (change.to, before.stages.get(change.to, ARCHIVED))]:
+        lease.renew()
+        lease.ws.registry.transition(lease.model, version, stage)
+        lease.ws.checkpoint(f"{version} back")
+        held[version] = stage
+    return held | moved
 
 
 def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> str:
@@ -61,19 +94,11 @@ def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bo
     return f"version {change.to} was moved to {stage} meanwhile"
 
 
-def _left(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> dict[int, str]:
-    """The stages as an entry that is undone left them, so that the next look tells our own moves from a person's.
-
-    A newcomer that is still in Production is left as it was before, and so looked at like anybody's.
+def _named(meant: Look, last: Look, stand: Stand) -> Mapping[str, int | None] | None:
+    """The aliases as an entry that is undone left them: one that says what it meant was written by it, if it came as
+    far as that. The pointer is set before.
     """
-    ours = {v: stage for v, stage in change.moves(before) if v != change.to and stages.get(v) == stage}
-    gone = {change.to: PRODUCTION} if begun and stages.get(change.to) != PRODUCTION else {}
-    return {**before.stages, **ours, **gone}
-
-
-def _named(meant: Look, before: Look, stand: Stand) -> Mapping[str, int | None] | None:
-    """The aliases as an entry that is undone left them: one that says what it meant was written by it."""
-    known, wanted = before.aliases, meant.aliases or {}
-    if known is None:
-        return None
+    known, wanted = last.aliases, meant.aliases or {}
+    if known is None or stand.pointer is None or stand.pointer.version != meant.settled:
+        return known
     return {alias: held if held == wanted.get(alias) else known.get(alias) for alias, held in stand.aliases.items()}

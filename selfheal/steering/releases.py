@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfheal.errors import InputError
+from selfheal.errors import InputError, UnavailableError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
 
@@ -19,7 +19,7 @@ from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import reconcile
 from selfheal.steering.shadowing import unshadowed
-from selfheal.steering.stages import promote
+from selfheal.steering.stages import like_of_rolled_back, promote
 from selfheal.steering.trusts import asks_first, lost_trust
 from selfheal.steering.waits import Order, Released, hold_for_shadow, kept_for_people, put_in, wait
 from selfheal.steering.workspace import Workspace
@@ -150,7 +150,8 @@ def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: Monitored
     if look is None or not look.quarantined:
         return ""
     barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
-    like = like_on_its_window(ws, name, info, model, barred)
-    if like is None:
-        return ""
-    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
+    try:
+        like = like_on_its_window(ws, name, info, model, barred)
+    except UnavailableError:
+        return ""  # it is asked again before anything is promoted, and waits until it can be known
+    return "" if like is None else like_of_rolled_back(like)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, HeldError, RefusedError
+from selfheal.errors import ArtifactError, HeldError, RefusedError, UnavailableError
 from selfheal.registry.versions import VersionInfo
-from selfheal.steering.actors import is_loop, is_person
+from selfheal.steering.actors import FLOW, is_loop, is_person
 from selfheal.steering.approvals import approvals, lacking
 from selfheal.steering.change import Change, carry_out
 from selfheal.steering.leases import hold_stages
@@ -16,6 +16,9 @@ from selfheal.steering.quarantine import like_on_its_window
 from selfheal.steering.reconciler import settle
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
+
+PROVEN = "labels: "
+"""Begins the reason of a promotion that labels have proven."""
 
 WAIT_SECONDS = 20.0
 """For another process that is changing the stages: two whole leases."""
@@ -64,16 +67,18 @@ def promote(
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
             _no_like_of_withdrawn(ws, stand, look, info)
+            if kind == "promote" and not reason.startswith(PROVEN):
+                _no_like_of_rolled_back(ws, stand, look, info)
         pin = pin or (version != look.settled and info.pins)
-        if look.settled == version and look.pinned == pin:
-            return look
+        if look.settled == version and (look.pinned == pin or is_loop(actor)):
+            return look  # whether it is pinned is for people to say
         lack = _lack(ws, name, look, info, actor)
         if is_loop(actor) and (later := not_now(ws, name, policy_of_record(ws, name).policy.release)):
             raise HeldError(later)
         lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, "; ".join(filter(None, (reason, lack))), pin, (), look.vetoed - lifted,
-            look.quarantined - lifted, alarm=bool(lack),
+            look.quarantined - lifted, alarm=bool(lack), awaited=_awaited(look, version, actor),
         )  # fmt: skip
         return carry_out(lease, change, stand, look)
 
@@ -121,8 +126,9 @@ def rollback(
         gone = {look.settled or 0} if not turned else set()
         quarantined = frozenset((look.quarantined | gone) - {target, 0})
         change = Change(
-            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=quarantined, turned=turned
-        )
+            "rollback", target, actor, reason, vetoed=look.vetoed - {target}, quarantined=quarantined, turned=turned,
+            awaited=_awaited(look, target, actor),
+        )  # fmt: skip
         return carry_out(lease, change, stand, look)
 
 
@@ -141,8 +147,16 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
         if version == look.settled or look.settled is None:
             raise RefusedError(f"version {version} of {name!r} serves; promote another one, which archives it")
         vetoed = look.vetoed | ({version} if is_person(actor) else set())
-        change = Change("archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined)
+        change = Change(
+            "archive", look.settled, actor, reason, look.pinned, (version,), vetoed, look.quarantined,
+            awaited=_awaited(look, version, FLOW),
+        )  # fmt: skip
         return carry_out(lease, change, stand, look)
+
+
+def _awaited(look: Look, version: int, actor: str) -> int | None:
+    """What a person wants in Production once it can be read: until a person says otherwise, whatever the loop does."""
+    return None if is_person(actor) or version == look.awaited else look.awaited
 
 
 def _lack(ws: Workspace, name: str, look: Look, info: VersionInfo, actor: str) -> str:
@@ -177,13 +191,35 @@ def _no_like_of_withdrawn(ws: Workspace, stand: Stand, look: Look, info: Version
         return
     like = max(stand.twins(info.version) & look.vetoed, default=None)
     if like is None:
-        model = load_version(ws, stand.name, info)
-        like = like_on_its_window(ws, stand.name, info, model, stand.among(look.vetoed))
+        like = _like(ws, stand, info, look.vetoed)
     if like is not None:
         raise RefusedError(
             f"version {info.version} of {stand.name!r} predicts like version {like}, which a person withdrew; only a "
             "person may promote it"
         )
+
+
+def _no_like_of_rolled_back(ws: Workspace, stand: Stand, look: Look, info: VersionInfo) -> None:
+    """Asked before already, but another process may have rolled one back since."""
+    like = _like(ws, stand, info, look.quarantined) if look.quarantined else None
+    if like is not None:
+        raise RefusedError(like_of_rolled_back(like))
+
+
+def _like(ws: Workspace, stand: Stand, info: VersionInfo, barred: frozenset[int]) -> int | None:
+    """The like of a version among those that are barred; while that can't be known, it waits."""
+    model = load_version(ws, stand.name, info)
+    try:
+        return like_on_its_window(ws, stand.name, info, model, stand.among(barred))
+    except UnavailableError as error:
+        raise HeldError(
+            f"what tells whether it is the like of {sorted(barred)}, which were withdrawn: {error}"
+        ) from error
+
+
+def like_of_rolled_back(like: int) -> str:
+    """What the like of a version that was rolled back waits for."""
+    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
 
 
 def _target(ws: Workspace, stand: Stand, look: Look) -> int:

@@ -17,7 +17,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import AUDIT, FLOW
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.shadowing import unshadowed
-from selfheal.steering.stages import promote
+from selfheal.steering.stages import PROVEN, promote
 from selfheal.steering.trusts import asks_first
 from selfheal.steering.workspace import Workspace
 
@@ -27,9 +27,6 @@ WAITS = "waits"
 HELD = "held"
 """Tag of a version: the :class:`Order` that waits, as JSON; empty once it is void. Also the kind of the journal entries
 that say so."""
-
-PROVEN = "labels: "
-"""Begins the reason of a promotion that labels have proven."""
 
 LONGEST = 1_000
 """Characters of a reason: the order is to fit a tag, 5,000."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from selfheal.registry.store import Registry
 from selfheal.settings import Settings
+from selfheal.steering.pace import Pace
 from selfheal.table import InferenceTable
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Workspace:
     checkpoint
         Called with the name of each act once it is done and journaled. A test that raises (or kills the process) in
         it stands for a crash at that point.
+    pace
+        How it waits for a lease, and keeps one.
     models
         Loaded models by the digests of their adapter and of their base's manifest: numbers can come to mean another
         model (one that was deleted and adopted anew), digests can't.
@@ -46,6 +49,7 @@ class Workspace:
     registry: Registry
     clock: Callable[[], datetime] = _wall_clock
     checkpoint: Callable[[str], None] = _go_on
+    pace: Pace = field(default_factory=Pace)
     models: dict[tuple[str, str], MonitoredModel] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -17,12 +17,13 @@ from selfheal.table.journal import JournalEntry
 from selfheal.table.labels import LabelReport
 from selfheal.table.outbox import AlertRow, Target
 from selfheal.table.refusals import MINUTE_US, Refusal
-from selfheal.table.state import Pointer
+from selfheal.table.state import Claim, Pointer
 from selfheal.table.windows import Window, WindowRef, spread
 
 __all__ = [
     "MINUTE_US",
     "AlertRow",
+    "Claim",
     "Freeze",
     "Head",
     "Heartbeat",

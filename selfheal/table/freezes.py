@@ -16,7 +16,7 @@ from selfheal.errors import HeldError, InputError
 from selfheal.table import journal
 from selfheal.table.database import Database
 from selfheal.table.schema import FREEZES
-from selfheal.table.state import database_now, put_row
+from selfheal.table.state import Claim, database_now, keep, put_row
 from selfheal.table.values import from_us, to_us
 
 FREEZE, UNFREEZE = "freeze", "unfreeze"
@@ -87,15 +87,16 @@ class Freezes:
                 journal.note(connection, model, UNFREEZE, intent, {"result": "unfrozen"}, at)
             return before
 
-    def begin(self, model: str, kind: str, intent: dict[str, Any], at: datetime) -> int:
+    def begin(self, model: str, kind: str, intent: dict[str, Any], at: datetime, under: Claim | None = None) -> int:
         """Write the intent of a change of the loop's before acting on it; returns the entry's id.
 
         Raises
         ------
-        HeldError
-            The model is frozen; nothing was written.
+        HeldError, BusyError
+            The model is frozen; the lease ``under`` which it is written is lost. Nothing was written.
         """
         with self._database.write(alone=_alone(model)) as connection:
+            keep(connection, under)
             held = _in_force(connection, model)
             if held is not None:
                 raise HeldError(f"the end of the freeze {held} (selfheal unfreeze {model})")

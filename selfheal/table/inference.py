@@ -26,7 +26,7 @@ from selfheal.table.retention import Retention
 from selfheal.table.schema import MODELS, ModelSchema, keep_schema, model_schema, schema_from_row
 from selfheal.table.sentinels import Sentinels
 from selfheal.table.shadows import Shadows
-from selfheal.table.state import Pointer
+from selfheal.table.state import Claim, Pointer
 from selfheal.table.values import duration_us, to_us
 from selfheal.table.windows import Window, WindowRef
 
@@ -298,9 +298,14 @@ class InferenceTable:
 
     # Journal
 
-    def journal_begin(self, model: str, kind: str, intent: dict[str, Any], at: datetime | None = None) -> int:
+    # What is written ``under`` a lease renews it in the same transaction, and raises BusyError where it is lost.
+
+    def journal_begin(
+        self, model: str, kind: str, intent: dict[str, Any], at: datetime | None = None, under: Claim | None = None
+    ) -> int:
         """Write an intent before acting on it; returns the entry's id."""
         with self._database.write() as connection:
+            state.keep(connection, under)
             return journal.begin(connection, model, kind, intent, at or datetime.now(UTC))
 
     def journal_note(
@@ -310,14 +315,16 @@ class InferenceTable:
         with self._database.write() as connection:
             journal.note(connection, model, kind, intent, {"result": result, **more}, at)
 
-    def journal_act(self, entry: int, act: dict[str, Any]) -> None:
+    def journal_act(self, entry: int, act: dict[str, Any], under: Claim | None = None) -> None:
         """Note an act of an open entry."""
         with self._database.write() as connection:
+            state.keep(connection, under)
             journal.act(connection, entry, act)
 
-    def journal_done(self, entry: int, outcome: dict[str, Any]) -> None:
+    def journal_done(self, entry: int, outcome: dict[str, Any], under: Claim | None = None) -> None:
         """Close an entry."""
         with self._database.write() as connection:
+            state.keep(connection, under)
             journal.done(connection, entry, outcome)
 
     def journal(self, model: str, last: int | None = None, kind: str | None = None) -> list[JournalEntry]:
@@ -359,11 +366,12 @@ class InferenceTable:
 
     # The pointer, and policies
 
-    def set_pointer(self, model: str, pointer: Pointer) -> None:
+    def set_pointer(self, model: str, pointer: Pointer, under: Claim | None = None) -> None:
         """Settle which version serves."""
         if pointer.model != model:
             raise InputError(f"the pointer of {pointer.model!r} cannot be set for {model!r}")
         with self._database.write() as connection:
+            state.keep(connection, under)
             state.set_pointer(connection, pointer)
 
     def pointer(self, model: str) -> Pointer | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from selfheal.errors import BusyError
 from selfheal.table.schema import ADOPTED_POLICIES, LEASES, POINTER
 from selfheal.table.values import duration_us, from_us, to_us
 
@@ -49,6 +50,31 @@ class Pointer:
     def is_of(self, digest: str, manifest: str) -> bool:
         """Whether it belongs to the base with this frozen digest and manifest."""
         return self.base_digest == digest and self.base_manifest in ("", manifest)
+
+
+class Claim(NamedTuple):
+    """A lease that somebody believes to hold, and for how long it is held anew when something is written under it."""
+
+    lease: str
+    holder: str
+    ttl: timedelta
+
+    @property
+    def lost(self) -> str:
+        """What to say once somebody else has it."""
+        return f"lease {self.lease!r} ran out after {self.ttl.total_seconds():g} s and was taken over"
+
+
+def keep(connection: sa.Connection, claim: Claim | None) -> None:
+    """Renew the lease under which something is written, in the same transaction; nothing happens without one.
+
+    Raises
+    ------
+    BusyError
+        Somebody else took it: a process that stood still for longer than its lease writes nothing more.
+    """
+    if claim is not None and not renew(connection, *claim):
+        raise BusyError(claim.lost)
 
 
 def acquire(connection: sa.Connection, lease: str, holder: str, ttl: timedelta) -> bool:

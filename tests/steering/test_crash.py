@@ -82,8 +82,9 @@ def test_a_newcomer_that_can_not_be_loaded_after_the_crash_is_undone(ws):
         promote(dying, NAME, 2, "flow", over=1)
     ws.models.clear()
     ws.registry.set_tag(NAME, 2, BASE, "{}")
-    assert recover(ws, NAME).alarm
-    assert ws.registry.production(NAME) == [1]
+    assert recover(ws, NAME).version == 1
+    assert ws.registry.production(NAME) == [1] and ws.registry.version(NAME, 2).stage == "Staging"
+    assert ws.table.journal(NAME)[-1].outcome["result"] == "undone"
 
 
 def test_a_manual_change_whose_settling_died_is_settled(ws):
