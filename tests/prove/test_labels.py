@@ -106,6 +106,7 @@ def test_loud_labels(capsys: pytest.CaptureFixture[str]) -> None:
             sep="\n",
         )
     assert not [r for rows in found.values() for r in rows if r["beyond"]]
+    assert all(shares(rows)[1] >= 0.6 for (concept, _), rows in found.items() if concept == "turned"), "the target"
 
 
 @pytest.mark.prove
