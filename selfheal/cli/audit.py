@@ -14,6 +14,8 @@ from selfheal.cli.output import FORMULA, Example, as_option, cell, json_option, 
 from selfheal.errors import InputError, printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selfheal.loop import Answered, Audit, Question
     from selfheal.steering import Workspace
 
@@ -149,12 +151,17 @@ def _shown(value: Any) -> str:
 
 
 def write_rows(found: Audit, path: Path) -> None:
-    """The rows without an answer, as CSV with an empty column ``label``. What the versions say is left out."""
-    columns = [str(c) for c in found.asked.rows.columns]
+    """The rows without an answer, as :func:`write_frame`. What the versions say is left out."""
+    write_frame(found.asked.open_rows, path)
+
+
+def write_frame(rows: pd.DataFrame, path: Path) -> None:
+    """Rows to label, as CSV with an empty column ``label``."""
+    columns = [str(c) for c in rows.columns]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["prediction_id", "label", *columns])
-        for key, row in found.asked.open_rows.iterrows():
+        for key, row in rows.iterrows():
             writer.writerow([cell(key), "", *(cell(v) for v in row.tolist())])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from selfheal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
     from selfheal.registry.adoption import Adoption
+    from selfheal.steering import Workspace
 
 
 EVERY_S = 2.0
@@ -197,27 +199,64 @@ def rollback(name: str, to: int | None, json_file: Path | None) -> None:
     write_json(json_file, {"model": name, "version": look.settled, "quarantine": left})
 
 
-@click.command(cls=Example, short_help="Store late labels from a CSV file.", epilog="selfheal labels fraud labels.csv")
+@click.command(
+    cls=Example,
+    short_help="Store late labels from a CSV file, or ask for some.",
+    epilog="selfheal labels fraud labels.csv\nselfheal labels fraud rows.csv --ask 20",
+)
 @click.argument("name")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--ask", type=click.IntRange(1, 1000), metavar="N", help="Write N rows to label to FILE instead.")
+@click.option("--window", type=click.IntRange(0), metavar="K", help="With --ask: of this window; else of the newest.")
 @json_option
-def labels(name: str, file: Path, json_file: Path | None) -> None:
+def labels(name: str, file: Path, ask: int | None, window: int | None, json_file: Path | None) -> None:
     """Store late labels from a CSV file with the columns prediction_id and label.
 
     A label may come before its row: it is held until the row arrives. A malformed one is refused by name, and then
-    nothing of the file is stored.
+    nothing of the file is stored; rows without a label are left out.
+
+    With --ask, FILE is written: rows of a window, drawn by how much their labels say of its accuracy. Fill in the
+    column label and hand the file back; the accuracy and its interval, which holds after every label, are printed.
     """
     from selfheal import loop, steering
+
+    if ask is None and window is not None:
+        raise InputError("--window says whose rows to ask about; give --ask N with it")
+    if ask is None and not file.exists():
+        raise InputError(f"{file} does not exist; give a CSV with columns prediction_id and label")
+    ws = steering.open_workspace()
+    if ask is None:
+        _store(ws, name, file, json_file)
+        return
+    from selfheal.cli.audit import write_frame
+
+    with progress(f"drawing rows of {name}"):
+        found = loop.ask_labels(ws, name, ask, window)
+    write_frame(found.rows, file)
+    click.echo(
+        f"{len(found.rows)} rows of window {found.window} written; fill in the column label, then: "
+        f"selfheal labels {name} {file}"
+    )
+    asked = {"window": found.window, "rows": found.rows.index.tolist(), "draws": found.draws}
+    write_json(json_file, {"model": name, **asked})
+
+
+def _store(ws: Workspace, name: str, file: Path, json_file: Path | None) -> None:
+    """Store a file's labels, and say what those that were asked for say."""
+    from selfheal import loop
+    from selfheal.cli.standing import accuracy_words
     from selfheal.steering.policies import policy_of_record
 
-    ws = steering.open_workspace()
     stored = loop.add_labels(ws, name, file)
     kept = f"{stored.stored} stored, {stored.pending} wait for their rows"
     if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
         kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
     click.echo(f"{kept}, {stored.refused} older than one held")
+    told = loop.accuracy_told(ws, name) if stored.stored else None
+    if told is not None:
+        click.echo(accuracy_words(told))
     if ws.settings.prefect_api_url and stored.stored:
         from flows.events import labels_came
 
         labels_came(name, stored.stored)
-    write_json(json_file, stored)
+    write_json(json_file, asdict(stored) | {"accuracy": told})

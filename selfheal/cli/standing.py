@@ -30,6 +30,7 @@ def standing(state: Record) -> list[str]:
         *_watch(state["watch"]),
         *_shadow(state.get("shadow", ())),
         *_estimate(state.get("estimate")),
+        *_asked(state.get("asked")),
         *_false_heals(state.get("false_heals")),
         *_score(state.get("score")),
         *_versions(state["versions"]),
@@ -141,6 +142,20 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
         return
     value, low, high = estimate["accuracy"]
     yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
+
+
+def _asked(told: Record | None) -> Iterator[str]:
+    """How right a window's answers were, by labels that were asked for."""
+    if told is not None:
+        yield f"  asked     {accuracy_words(told)}"
+
+
+def accuracy_words(told: Record) -> str:
+    """An accuracy with its interval, in a line."""
+    return (
+        f"accuracy {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}) in window {told['window']}, by "
+        f"{told['labels']} labels that were asked for"
+    )
 
 
 def _false_heals(told: Record | None) -> Iterator[str]:

@@ -5,6 +5,7 @@ one pass, :func:`monitor` a run over all windows that closed. What goes to Produ
 """
 
 from selfheal.loop.answers import Answered, answer_question
+from selfheal.loop.asked import accuracy_told, ask_labels
 from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.dry import Foreseen, foresee
@@ -33,9 +34,11 @@ __all__ = [
     "Question",
     "Serving",
     "WatchVerdict",
+    "accuracy_told",
     "add_labels",
     "answer",
     "answer_question",
+    "ask_labels",
     "clear",
     "evidence_place",
     "foresee",

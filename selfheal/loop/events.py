@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from selfheal.errors import SelfhealError
+from selfheal.loop.asked import ASKED
 from selfheal.loop.context import HISTORY
 from selfheal.loop.questions import FACT
 from selfheal.loop.trial import AUDIT
@@ -42,7 +43,7 @@ NOTES = {
     "log labels": "log of labels",
     "judged": "judged a heal",
 }
-STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust "}
+STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", ASKED: "labels "}
 """Kinds whose entries are steps: the words before a step's name."""
 
 OBSERVED = frozenset({"alert", "try", "log", "log labels", "judged"})

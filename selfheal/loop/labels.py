@@ -12,9 +12,12 @@ from selfheal.table import LabelReport
 
 COLUMNS = ("prediction_id", "label")
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of a text from traffic that a spreadsheet would read as a formula: files for people add an apostrophe."""
+
 
 def add_labels(ws: Workspace, name: str, path: Path) -> LabelReport:
-    """Add the labels of a CSV file with the columns ``prediction_id`` and ``label``.
+    """Add the labels of a CSV file with the columns ``prediction_id`` and ``label``; rows without a label are left out.
 
     Raises
     ------
@@ -34,9 +37,15 @@ def add_labels(ws: Workspace, name: str, path: Path) -> LabelReport:
     for column in COLUMNS:
         if column not in rows:
             raise InputError(f"labels {path}: column {column!r} is missing{nearest(column, rows.columns)}")
+    rows = rows[rows["label"].str.strip() != ""]  # of a file of rows that were asked about, those not filled in yet
     classes = {str(c): c for c in ws.table.schema(name).classes}
     labels = [class_named(text, classes) for text in rows["label"]]
-    return ws.table.add_labels(name, rows["prediction_id"].tolist(), labels, ws.clock())
+    return ws.table.add_labels(name, [_as_sent(key) for key in rows["prediction_id"]], labels, ws.clock())
+
+
+def _as_sent(key: str) -> str:
+    """A prediction id without the apostrophe that keeps a spreadsheet from reading it as a formula."""
+    return key[1:] if key[:1] == "'" and key[1:].startswith(FORMULA) else key
 
 
 def class_named(text: str, classes: Mapping[str, Any]) -> Any:

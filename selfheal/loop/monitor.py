@@ -9,6 +9,7 @@ from functools import partial
 
 from selfheal.alerts import told_at_the_end
 from selfheal.errors import SelfhealError, UnavailableError
+from selfheal.loop.asked import tell_accuracy
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
@@ -98,6 +99,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
         serving = judge_decisions(back_test(revise(look_after(serving))))
         judge_heals(serving)
         weigh(serving)
+        tell_accuracy(serving)
         mark_settled(serving)
         return serving
     except SelfhealError:

@@ -11,6 +11,7 @@ from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.input_map import glimpse
 from selfheal.loop.ahead import ahead
+from selfheal.loop.asked import last_told
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import nominal, verdict_of, watched
 from selfheal.loop.judged import standing_of_heals
@@ -46,10 +47,11 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, evidently, drift, estimate,
-        score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy, alerts,
-        journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without MLflow the
-        ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window. ``score``: how
-        often labels said that a decision was right.
+        asked, score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy,
+        alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without MLflow
+        the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        ``asked``: the accuracy by labels that were asked for. ``score``: how often labels said that a decision was
+        right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told. ``evidently``: of the last windows, why one is in no workspace.
 
@@ -110,6 +112,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
         "estimate": newest.get("estimate"),
+        "asked": last_told(ws, name),
         "score": score(cycles),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
         "watch": {

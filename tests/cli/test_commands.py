@@ -124,6 +124,23 @@ def test_a_defect_in_the_users_file_is_named_where_it_is(place: Path, tmp_path: 
         assert (done.exit_code, words in done.output, "Traceback" in done.output) == (2, True, False), done.output
 
 
+def ask_for_labels(place: Path, tmp_path: Path) -> None:
+    """Rows out, most of them filled in, and what they say of the accuracy."""
+    asked = tmp_path / "rows.csv"
+    drawn = invoke(place, "labels", NAME, str(asked), "--ask", "10")
+    assert (drawn.exit_code, "10 rows of window 1 written; fill in the column label" in drawn.output) == (0, True)
+    lines = asked.read_text().splitlines()
+    assert (lines[0], len(lines)) == ("prediction_id,label,temperature,dew,wind", 11)
+    asked.write_text("\n".join([lines[0], *(line.replace(",,", ",1,", 1) for line in lines[1:9]), *lines[9:]]) + "\n")
+    back = invoke(place, "labels", NAME, str(asked), "--json", str(tmp_path / "labels.json"))
+    assert back.output.splitlines()[-2].startswith("8 stored, 0 wait")
+    told = json.loads((tmp_path / "labels.json").read_text())["accuracy"]
+    said = "accuracy {value:.3f} ({low:.3f} to {high:.3f}) in window 1, by {labels} labels".format(**told)
+    assert back.output.splitlines()[-1] == f"{said} that were asked for"
+    assert f"  asked     {said}" in invoke(place, "status", NAME).output
+    assert "give --ask N with it" in invoke(place, "labels", NAME, str(asked), "--window", "1").output
+
+
 def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> None:
     ws = workspace_at(place / "home")
     quiet = invoke(place, "monitor", NAME, "--until", UNTIL)
@@ -161,6 +178,8 @@ def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> 
     labels_file.write_text(f"prediction_id,label\n{ids[0]},maybe\n")
     refused = invoke(place, "labels", NAME, str(labels_file))
     assert (refused.exit_code, "'maybe'" in refused.output) == (2, True)
+
+    ask_for_labels(place, tmp_path)
 
     pinned = invoke(place, "promote", NAME, "1", "--pin")
     assert "toy version 1 serves, pinned" in pinned.output

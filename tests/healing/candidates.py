@@ -86,6 +86,13 @@ def worse_than_the_constant() -> Candidate:
     return candidate_of(case_of(np.full(N, 3.0)), finding(shift(-1.0), sure(0.3)))
 
 
+def other_shares() -> Candidate:
+    """Most labels are of the last class, and calling all rows so is all that the patch does."""
+    truth, n = sure(np.r_[np.ones(90), np.zeros(10)], 100), 100
+    by = ByLabels(n, Evidence(truth, proba(-0.5, n), proba(1.5, n)), proof=True)
+    return candidate_of(case_of(np.ones(N)), finding(shift(2.0), None, labels=by, refit=lambda rows: shift(2.0)))
+
+
 def torn() -> Candidate:
     """One half has it that all log-odds rise by 3, the other that they fall by 3."""
     first, _ = halved(N, 0)
@@ -110,6 +117,7 @@ STOPPED: dict[str, Callable[[], Candidate]] = {
     "constant": worse_than_the_constant,
     "steadiness": torn,
     "cost": dearer,
+    "shares": other_shares,
     "labels": spoken_against,
 }
 """Check → a candidate that fails it, and no check before it."""
@@ -123,12 +131,13 @@ def right(**more: Any) -> Candidate:
 
 
 def proven_by_labels() -> Candidate:
-    """A patch whose labels show better decisions window by window."""
+    """A patch whose labels show better decisions window by window, of rows of one score that it tells apart."""
     served, foretold = (
         proba(np.r_[np.full(60, -0.5), np.ones(100)], 160),
-        proba(np.r_[np.full(60, 0.5), np.full(100, 2)], 160),
+        proba(np.r_[np.full(60, 0.5), np.full(50, 2), np.full(50, -1)], 160),
     )
-    by = ByLabels(60, Evidence(sure(1.0, 160), served, foretold), proof=True)
+    truth = sure(np.r_[np.ones(110), np.zeros(50)], 160)
+    by = ByLabels(60, Evidence(truth, served, foretold), proof=True)
     return candidate_of(case_of(np.ones(N)), finding(shift(1.0), None, labels=by, refit=lambda rows: shift(1.0)))
 
 

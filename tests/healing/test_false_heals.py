@@ -66,6 +66,22 @@ def test_a_healer_made_bad_is_noticed(share: float, true: float, soon: int) -> N
     assert (first > 0).mean() >= 0.9
 
 
+@pytest.mark.prove
+def test_how_soon_a_healer_made_bad_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    """1,000 deployments each: after how many judged heals half of them notice, and nine in ten."""
+    with capsys.disabled():
+        for share, bad in ((1 / 1000, (0.5, 0.1, 0.02, 0.005)), (1 / 50, (0.5, 0.2, 0.1)), (1 / 5, (0.5, 0.3))):
+            for true in bad:
+                first = crossed(share, true, 1000, 5)
+                half, most = np.quantile(np.where(first, first, LIFE + 1), [0.5, 0.9])
+                print(
+                    f"\nallowed {share:g}, true {true:g}: half notice within {half:.0f} judged heals, nine in ten "
+                    f"within {most:.0f}, {(first > 0).mean():.1%} within {LIFE}",
+                    end="",
+                )
+                assert half <= 10 / (true - share)
+
+
 def test_a_share_that_is_none() -> None:
     for share in (0.0, 1.0, -0.1):
         with pytest.raises(ValueError, match="above 0 and below 1"):

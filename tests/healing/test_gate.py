@@ -254,7 +254,9 @@ def patched(
 
 NATS = [(200, 1.0, 2.0, 1)]
 """Probabilities that labels show to be better, at the same decisions."""
-TURNED = [(60, -0.5, 0.5, 1), (100, 1.0, 2.0, 1)]
+TOLD_APART = [(40, 3.0, 1.0, 0), (40, 3.0, 6.0, 1)]
+"""Rows of one score that a patch tells apart, at the same decisions: no other class shares would do that."""
+TURNED = [(60, -0.5, 0.5, 1), (100, 1.0, 2.0, 1), *TOLD_APART]
 """Decisions that labels show to be better."""
 
 
@@ -291,7 +293,7 @@ def test_labels_that_prove_no_decision_are_held_to_max_changed(flipped: int, dec
 
 def test_decisions_are_proven_at_the_level_that_nats_are() -> None:
     beyond = {"flipped": 500, "heal": {"max_changed": 0.05}}
-    turned = [patched([(n, -0.5, 0.5, 1), (200, 1.0, 2.0, 1)], **beyond) for n in range(40)]
+    turned = [patched([(n, -0.5, 0.5, 1), (200, 1.0, 2.0, 1), *TOLD_APART], **beyond) for n in range(40)]
     said = [v.decision for v in turned]
     first = said.index("promote")
     assert said == ["audit"] * first + ["promote"] * (40 - first)
@@ -302,6 +304,7 @@ def test_decisions_are_proven_at_the_level_that_nats_are() -> None:
 def test_with_costs_labels_must_show_that_decisions_cost_less(gone: int, decision: str) -> None:
     """What labels leave at the same cost was promoted once: nobody had computed it."""
     alarms = [(100 - gone, 0.5, 0.3, 0), (gone, CHEAPER + 0.1, CHEAPER - 0.1, 0), (400, 1.0, 2.0, 1)]
+    alarms += TOLD_APART
     assert patched(alarms, cost=COSTS).decision == decision
 
 

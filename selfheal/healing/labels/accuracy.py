@@ -87,14 +87,55 @@ def accuracy(proba: Floats, drawn: NDArray[np.int64], wrong: NDArray[np.bool_], 
     >>> told.value, round(told.low, 2), told.high
     (1.0, 0.94, 1.0)
     """
-    weights = 1 / (len(proba) * chances(proba))
-    most = weights.max()
-    loss = np.asarray(wrong, dtype=np.float64) * weights[drawn] / most
+    weights = weights_of(proba)
+    return weighed(weights[drawn], float(weights.max()), np.asarray(wrong, dtype=bool), level=level)
+
+
+def weights_of(proba: Floats) -> Floats:
+    """How many rows' worth an error of each row [n] counts when it is drawn: 1 over n times its chance."""
+    return np.asarray(1 / (len(proba) * chances(proba)))
+
+
+def weighed(
+    weights: Floats,
+    most: float,
+    wrong: NDArray[np.bool_],
+    unknown: NDArray[np.bool_] | None = None,
+    level: float = 0.05,
+) -> Accuracy:
+    """The accuracy on all rows, by draws whose weights were kept.
+
+    Parameters
+    ----------
+    weights : float [m]
+        Of the drawn rows, in the order in which they were drawn; see :func:`weights_of`.
+    most
+        The largest weight that any row had.
+    wrong, unknown : bool [m]
+        Whether the decision was wrong; and where nobody has said so yet: the lower end counts those draws as wrong, the
+        upper one as right, so that it does not matter which rows are answered.
+
+    Examples
+    --------
+    >>> asked = np.ones(40)
+    >>> known = weighed(asked, 1.0, np.arange(40) < 4)
+    >>> open_ = weighed(asked, 1.0, np.arange(40) < 4, unknown=np.arange(40) >= 30)
+    >>> known.value, open_.labels, open_.low < known.low < known.high <= open_.high
+    (0.9, 30, True)
+    """
+    unknown = np.zeros(len(weights), dtype=bool) if unknown is None else unknown
+    loss, known = np.asarray(weights * (wrong & ~unknown) / most), ~unknown
+    worst = np.where(unknown, weights / most, loss)
+    value = float(np.clip(1 - loss[known].mean() * most, 0.0, 1.0)) if known.any() else float("nan")
+    low = 1 - _kept(worst, most, level).max()
+    return Accuracy(value, float(low), float(1 - _kept(loss, most, level).min()), int(known.sum()), level)
+
+
+def _kept(loss: Floats, most: float, level: float) -> Floats:
+    """The error rates that bets on ``loss`` [m], as a share of the heaviest, have not refuted."""
     rates = np.linspace(0.0, 1.0, GRID)
     means = np.minimum(rates / most, 1 - 1e-9)
-    kept = rates[_wealth(loss, means) < 1 / level]
-    value = float(np.clip(1 - loss.mean() * most, 0.0, 1.0)) if len(loss) else float("nan")
-    return Accuracy(value, float(1 - kept.max()), float(1 - kept.min()), len(loss), level)
+    return np.asarray(rates[_wealth(loss, means) < 1 / level])
 
 
 def _wealth(loss: Floats, means: Floats) -> Floats:

@@ -1,0 +1,55 @@
+"""Do labels say more than that classes come in other shares? Labels that come sooner for one class say just that.
+
+Where the concept turned the served score knows nothing of the truth, and labels that were selected by the truth look
+like a fair draw by that score (:mod:`selfheal.healing.labels.fair`). What they teach is the selection: call every row
+what most labels are. So a patch has to beat what serves under the labels' shares: its logits times a scale and moved by
+an offset for each class, both fitted to the very labels that judge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+
+from selfheal.drift.stats import Floats
+from selfheal.healing.evidence import Evidence
+from selfheal.healing.labels.rows import LOWEST, decision_losses, log_losses
+from selfheal.model import MonitoredModel, softmax
+
+PULL = 1.0
+"""Pseudo-row that keeps scale and offsets finite where all labels are of one class."""
+
+
+def reshared(served: Floats, truth: Floats) -> Floats:
+    """What serves, with the scale (never below zero) and the offsets under which the labels are likeliest.
+
+    Parameters
+    ----------
+    served : float [n, k], probabilities.
+    truth : float [n, k], 1 for the class that a label names.
+
+    Examples
+    --------
+    >>> reshared(np.full((8, 2), 0.5), np.tile([0.0, 1.0], (8, 1))).argmax(axis=1).tolist()
+    [1, 1, 1, 1, 1, 1, 1, 1]
+    """
+    logits, k = np.log(np.maximum(served, LOWEST)), served.shape[1]
+    start = np.r_[1.0, np.zeros(k)]
+
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        proba, away = softmax(theta[0] * logits + theta[1:]), theta - start
+        gap = proba - truth
+        value = -(truth * np.log(np.maximum(proba, 1e-12))).sum() + PULL * (away**2).sum() / 2
+        return float(value), np.r_[(gap * logits).sum(), gap.sum(axis=0)] + PULL * away
+
+    bounds = [(0.0, 5.0)] + [(None, None)] * k
+    theta = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return softmax(theta[0] * logits + theta[1:])
+
+
+def beyond_shares(model: MonitoredModel, foretold: Evidence) -> tuple[float, float]:
+    """What a candidate gains over what serves under the labels' shares, a row: in loss of decisions, and in nats."""
+    label, rival = foretold.truth.argmax(axis=1), reshared(foretold.served, foretold.truth)
+    decisions = decision_losses(model, rival, label) - decision_losses(model, foretold.candidate, label)
+    nats = log_losses(rival, label) - log_losses(foretold.candidate, label)
+    return float(decisions.mean()), float(nats.mean())
