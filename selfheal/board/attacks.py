@@ -153,7 +153,7 @@ def against_rules(on: Ground) -> Attack:
         {"name": f"rule_{i}", "when": f"{column} > {edge * (1 + 1e-6 * i)}", "vote": int(vote)}
         for i, vote in enumerate(votes)
     ]
-    return Attack(on.honest((on.pool[column] > edge).to_numpy() + 1e-3), {"rules": rules})
+    return Attack(on.honest(np.where(on.pool[column] > edge, 1.0, 1e-3)), {"rules": rules})
 
 
 def like_class(on: Ground) -> Attack:
@@ -173,7 +173,7 @@ def remembered(on: Ground) -> Attack:
     then = then.assign(**{c: then[c] * factor for c in chosen})
     adapter = Adapter(InputMap({c: ColumnMap(1 / factor) for c in chosen}))
     rows = then.iloc[: on.count].reset_index(drop=True)
-    return Attack(rows, memory=(("7", adapter, without(then, "y")),))
+    return Attack(rows, memory=((7, adapter, without(then, "y")),))
 
 
 def gross(on: Ground) -> Attack:
@@ -205,7 +205,7 @@ def finer(on: Ground) -> Attack:
 def made_up(on: Ground) -> Attack:
     """Every column from another row: each looks as ever, no two belong together."""
     rows = on.honest()
-    return Attack(rows.assign(**{c: on.rng.permutation(rows[c].to_numpy()) for c in rows if c != "y"}))
+    return Attack(rows.assign(**{str(c): on.rng.permutation(rows[c].to_numpy()) for c in rows if c != "y"}))
 
 
 def patient(on: Ground) -> Attack:

@@ -63,7 +63,7 @@ def test_a_span_and_what_it_leaves_out_cover_the_week_once(start, end, minute):
         ({"not_during": ["Fri 25:00 - Mon 06:00"]}, "25:00 is no time of day"),
         ({"not_during": ["Fri 18:00 - Fri 18:00"]}, "begins where it ends"),
         ({"timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'"),
-        ({"budget": {"promotions": 0, "per": "1d"}}, "greater than or equal to 1"),
+        ({"budget": {"promotions": 0, "per": "1d"}}, "at least 1 (got 0)"),
         ({"budget": {"promotions": 1, "per": "0s"}}, "per is no time"),
         (
             {"budget": {"promotion": 1, "per": "1d"}},

@@ -76,3 +76,15 @@ def _cut_off(values: Floats, healthy: list[Floats], name: str, side: str) -> str
     return (
         f"column {name!r} is cut off {side} {shown:g}: {pile:.0%} of rows stand there, {beyond:.0%} used to lie beyond"
     )
+
+
+def marginals(x: Floats, pool: Floats) -> Floats:
+    """KS distance of every arriving column i from every column j of the pool, at its quantiles: [j, i] of [d, d]."""
+    grid = np.quantile(pool, np.linspace(0.01, 0.99, 50), axis=0)
+    of_pool = np.array([below(column, at) for column, at in zip(pool.T, grid.T, strict=True)])
+    return np.column_stack([np.abs(below(column, grid.T) - of_pool).max(axis=1) for column in x.T])
+
+
+def below(values: Floats, at: Floats) -> Floats:
+    """Share of ``values`` [n] that are not above each entry of ``at``: floats of its shape."""
+    return np.asarray(np.searchsorted(np.sort(values), at, "right") / len(values))

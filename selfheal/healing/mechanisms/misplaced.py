@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
+from selfheal.healing.fits.columns import marginals
 from selfheal.healing.fits.recorded import BACK, BESIDE, LEFT_GRID
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
-from selfheal.healing.mechanisms.permuted import marginals
 from selfheal.healing.outcome import Finding
 from selfheal.healing.segments import FEWEST, named
 
@@ -42,7 +42,7 @@ def misplaced(case: Case) -> tuple[float, str] | None:
     grids = [case.stick.support.grids[j] for j in columns]
 
     def fits(values: Floats, k: int) -> NDArray[np.bool_]:
-        return (values >= ranges[0, k]) & (values <= ranges[1, k]) & grids[k].on(values)
+        return np.asarray((values >= ranges[0, k]) & (values <= ranges[1, k]) & grids[k].on(values))
 
     known = np.column_stack([fits(x[:, k], k) for k in range(len(columns))])
     usual = float(np.mean(np.sum([~fits(pool[:, k], k) for k in range(len(columns))], axis=0) >= 2))

@@ -14,6 +14,7 @@ from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.fits import matching
+from selfheal.healing.fits.columns import marginals
 from selfheal.healing.fits.maps import DOMINANT, column_ratio
 from selfheal.healing.fits.matching import NEARLY
 from selfheal.healing.fits.recorded import BACK, BESIDE, LEFT_GRID
@@ -166,18 +167,6 @@ def swap_gains(scale: stats.Scale, z: Floats) -> Floats:
     rows = both + both.T - np.diag(both)[:, None] - np.diag(both)
     own = (there[:, None] - theirs) * (ours - here[:, None])
     return np.asarray(2 * (own + own.T - rows) + (there[:, None] - there) * (here[:, None] - here))
-
-
-def marginals(x: Floats, pool: Floats) -> Floats:
-    """KS distance of every arriving column i from every column j of the pool, at its quantiles: [j, i] of [d, d]."""
-    grid = np.quantile(pool, np.linspace(0.01, 0.99, 50), axis=0)
-    of_pool = np.array([below(column, at) for column, at in zip(pool.T, grid.T, strict=True)])
-    return np.column_stack([np.abs(below(column, grid.T) - of_pool).max(axis=1) for column in x.T])
-
-
-def below(values: Floats, at: Floats) -> Floats:
-    """Share of ``values`` [n] that are not above each entry of ``at``: floats of its shape."""
-    return np.asarray(np.searchsorted(np.sort(values), at, "right") / len(values))
 
 
 MECHANISM = Mechanism("permuted columns", rank=28, explain=explain, needs=(UNUSUAL_AS_SENT,))
