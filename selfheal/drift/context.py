@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CYCLES: Mapping[str, tuple[float, float]] = {
     "minute": (0, 59), "hour": (0, 24), "weekday": (0, 7), "dow": (0, 7), "dayofweek": (0, 7), "day": (0, 31),
     "dayofmonth": (1, 31), "dom": (1, 31), "dayofyear": (0, 366), "doy": (0, 366), "week": (0, 53),
-    "weekofyear": (0, 53), "month": (0, 12), "quarter": (0, 4), "season": (0, 4), "year": (1900, 2200),
+    "weekofyear": (0, 53), "month": (0, 12), "quarter": (0, 4), "season": (0, 4), "year": (1500, 2200),
     "weekend": (0, 1), "holiday": (0, 1),
 }  # fmt: skip
 """What a calendar column is called, and the whole numbers that it may hold."""

@@ -91,14 +91,14 @@ class Grid:
 
 
 def written(values: Floats) -> float:
-    """The step of the last decimal that values [n] are written with; 0 where they have more than six.
+    """The step of the last digit that values [n] are written with; 0 where they have more than six decimals.
 
     Unlike a grid it is read off the digits, so it holds for large values with many decimals too.
 
-    >>> written(np.array([20.865, 116.25])), written(np.array([1 / 3, 2.0]))
-    (0.001, 0.0)
+    >>> written(np.array([20.865, 116.25])), written(np.array([1 / 3, 2.0])), written(np.array([1200.0, 300.0]))
+    (0.001, 0.0, 100.0)
     """
-    for places in range(7):
+    for places in range(-9, 7):
         gap = np.abs(values - np.round(values, places))
         if len(values) and float((gap > 1e-9 * np.maximum(1.0, np.abs(values))).mean()) < STRAY:
             return float(10.0**-places)

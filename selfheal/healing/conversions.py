@@ -7,12 +7,14 @@ knots and miles per hour (1.15) look like two natural years, and in a first harn
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from selfheal.adapter import ColumnMap
+from selfheal.drift.stats import Floats
 
 SMALLEST_LOG_FACTOR = 0.4
 
@@ -109,15 +111,43 @@ def same(one: ColumnMap, other: ColumnMap) -> bool:
 AMOUNTS = frozenset({"bytes", "KiB", "bits", "pounds", "kilograms", "ounces", "grams", "gallons", "litres", "K"})
 """Units of what there is nothing less of than none."""
 
+WHOLE, MEMORY = (
+    frozenset({"bytes", "bits"}),
+    re.compile(r"byte|bits?\b|size|memory|disk|traffic|payload|[kmg]i?b\b", re.I),
+)
+"""Units that are counted, and how columns are called that hold them: few do, and ×1000 is near ×1024."""
 
-def negative(one: ColumnMap, raw_low: float, model_low: float) -> bool:
-    """Whether a conversion reads an amount below zero, in what was sent or in the model's unit.
+TURN = 4 * math.pi
+"""Radians beyond which no angle is written: two turns."""
 
-    >>> negative(ColumnMap(1 / 1024, words="bytes → KiB"), -9.4, 0.0)
+AIR = {"inHg": (15.0, 33.0), "hPa": (500.0, 1100.0)}
+"""Where the middle value of an air pressure lies, from mountains to deep valleys: of little else they are used."""
+
+
+def implausible(one: ColumnMap, column: str, raw: Floats, usual: Floats) -> bool:
+    """Whether a conversion reads a column's values as what it hardly holds.
+
+    Parameters
+    ----------
+    raw, usual
+        Values as they were sent [n], and as they are in the model's unit [m].
+
+    >>> implausible(ColumnMap(1 / 2.2, words="pounds → kilograms"), "income", np.array([-9.4, 3.0]), np.array([0.1]))
     True
     """
     units = one.words.split(" → ")
-    return any(unit in AMOUNTS and low < 0 for unit, low in zip(units, (raw_low, model_low), strict=False))
+    given = zip(units, (raw, usual), strict=True) if len(units) == 2 else ()
+    return any(_no_such(unit, column, values) for unit, values in given if len(values))
+
+
+def _no_such(unit: str, column: str, values: Floats) -> bool:
+    low, high = AIR.get(unit, (-math.inf, math.inf))
+    return bool(
+        (unit in AMOUNTS and values.min() < 0)
+        or (unit in WHOLE and not MEMORY.search(column))
+        or (unit == "radians" and np.quantile(np.abs(values), 0.9) > TURN)
+        or not low <= np.median(values) <= high
+    )
 
 
 CODE_SHIFTS = tuple(Conversion(ColumnMap(1.0, float(k), f"code {k:+d}"), 3) for k in (-1, 1))

@@ -61,7 +61,7 @@ def test_a_far_unit_goes_out_though_decisions_swing_as_far_by_themselves(column:
 def test_degrees_in_a_window_that_is_unlike_the_ones_before_are_an_answer_beside_the_line_that_fits() -> None:
     outcome = asked(2, "temp", 1.8, 32.0)
     assert (outcome.decision, outcome.asks) == ("audit", "fact")
-    assert outcome.options[0] == "°F → °C"
+    assert "°F → °C" in outcome.options
     assert any("·x" in option for option in outcome.options)
     settled = asked(2, "temp", 1.8, 32.0, facts=outcome.answers["°F → °C"])
     assert settled.decision == "promote", settled.reasons

@@ -7,7 +7,7 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +17,7 @@ from selfheal.adapter import Adapter, ColumnMap, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
-from selfheal.healing.conversions import same
+from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
@@ -59,6 +59,13 @@ the shares moved too, none was worse than the model on rows that no sensor had t
 LOUD = 3.0
 """The same for any model: in five worlds a line of a sensor alone left 1.7 at most, and where the shares had moved too
 the shift of both was right (20 windows each; without the bound one was harmed)."""
+
+TENS, ODD = float(np.log(20)), -float(np.log(20))
+"""Log odds against any other unit, before a look at what it explains: of a power of ten (percent, milli, kilo, cents),
+and of one that reads values as what a column hardly holds (a mass below zero)."""
+
+SURE = float(np.log(100))
+"""Log odds from which a conversion is not asked about because of another: one wrong in a hundred such pairs."""
 
 PROVEN = 10.0
 """Natural bounds within which a window must lie once a conversion is undone that its values prove: the day may be
@@ -184,13 +191,32 @@ def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[s
 
     Not where another column, which could have been through one alone, says which it was.
     """
-    found = {c: [] if c in sure or not m.words else matching.alternatives(case, columns, c) for c, m in columns.items()}
+    found = {
+        c: [] if c in sure or not m.words else _as_likely(case, c, m, matching.alternatives(case, columns, c))
+        for c, m in columns.items()
+    }
     told = {m.words for c, m in columns.items() if m.words and not found[c]}
     proba = case.base.proba_of_units(InputMap(columns).apply(case.raw))
     return {
         c: [] if columns[c].words in told else [m for m in maps if _matters(case, {**columns, c: m}, proba)]
         for c, maps in found.items()
     }
+
+
+def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[ColumnMap]) -> list[ColumnMap]:
+    """Those of other conversions that may be it as well as the chosen one, by where the column then lies.
+
+    A place counts as normally distributed, with its bound at the largest of six draws (2.3 standard deviations).
+    """
+    if not others or chosen.modulo is not None or column in case.code_columns:
+        return list(others)
+    values, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
+
+    def odds(one: ColumnMap) -> float:
+        before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
+        return before - 0.5 * (2.3 * placed(case, column, one.apply(values)).ratio) ** 2
+
+    return [one for one in others if odds(chosen) - odds(one) < SURE]
 
 
 def _matters(case: Case, columns: matching.Maps, proba: Floats) -> bool:
@@ -273,8 +299,12 @@ def _most_off(one: ColumnMap) -> float:
 
     Of powers of ten there is none in between: one day in a hundred is that much narrower than the six before it.
     """
+    return STRONG if _tens(one) and abs(np.log(abs(one.scale))) >= np.log(100) - 1e-9 else 1.0
+
+
+def _tens(one: ColumnMap) -> bool:
     tens = np.log10(abs(one.scale))
-    return STRONG if one.offset == 0 and abs(tens) >= 2 and np.isclose(tens, round(tens)) else 1.0
+    return one.offset == 0 and bool(np.isclose(tens, round(tens)))
 
 
 def far(one: ColumnMap) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, negative, same
+from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, implausible, same
+from selfheal.healing.fits.placed import placed
 
 Maps = dict[str, ColumnMap]
 
@@ -76,12 +77,22 @@ def _best(case: Case) -> Maps:
     """The best known conversion of every column that moved; columns prefer what their neighbours use."""
     fits = _candidates(case)
     used = Counter(f.conversion.map.words for good in fits.values() for f in good)
-    chosen = {
-        column: min(good, key=lambda f: (-used[f.conversion.map.words], f.conversion.rank, f.cost)).conversion.map
-        for column, good in fits.items()
-    }
+
+    def order(fit: _Fit) -> tuple[int, int, float]:
+        return -used[fit.conversion.map.words], fit.conversion.rank, fit.cost
+
+    chosen = {c: min(_likeliest(case, c, good), key=order).conversion.map for c, good in fits.items()}
     answered = {column: maps[-1] for column in case.numeric if (maps := case.answered(column, True))}
     return _signs(case, {**chosen, **answered})
+
+
+def _likeliest(case: Case, column: str, good: list[_Fit]) -> list[_Fit]:
+    """Those that read nothing as what cannot be and after which the column lies where it lay, if there are any."""
+    if len(good) < 2 or column in case.code_columns:
+        return good
+    values, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
+    good = [f for f in good if not implausible(f.conversion.map, column, values, usual)] or good
+    return [f for f in good if placed(case, column, f.conversion.map.apply(values)).ratio <= 1.0] or good
 
 
 def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
@@ -108,10 +119,7 @@ def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
     """
     column = case.model.features[j]
     ruled_out = case.answered(column, False)
-    raw, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
-    low = float(raw.min(initial=0.0)), float(usual.min(initial=0.0))
-    listed = tuple(c for c in _of_kind(case, j) if not negative(c.map, *low))
-    known = (*declared(case.model.policy.declare.units.get(column, {})), *listed)
+    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
     return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
 
 

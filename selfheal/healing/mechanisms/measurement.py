@@ -10,6 +10,9 @@ from selfheal.healing.fits import lines, maps, matching, recorded, together
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
+NEIGHBOURS = 4
+"""Conversions beside the likeliest that are tried; of factors near 1 the listed ones lie so close."""
+
 
 def explain(case: Case) -> Finding | None:
     """What a map alone explains; or a map of fewer columns with a prior shift, which many small lines can imitate."""
@@ -59,7 +62,9 @@ def _likely(case: Case) -> Finding | None:
         return None
     known = matching.conversions(case)
     tried = [maps.finding(case, known)] if known else []
-    if tried and tried[0].explained and not maps.expected(case, known):
+    if tried and not tried[0].explained:
+        tried += _neighbours(case, known)
+    if tried and tried[-1].explained and not maps.expected(case, known):
         return maps.simplest(tried)
     for start in maps.starts(case, known):
         for proposal in lines.proposals(case, start):
@@ -67,6 +72,19 @@ def _likely(case: Case) -> Finding | None:
             if tried[-1].explained:
                 break
     return _listed_first(case, known, maps.simplest(tried))
+
+
+def _neighbours(case: Case, known: matching.Maps) -> list[Finding]:
+    """The first conversion of one column beside the likeliest that explains the window: 2.20 where 2.24 is near it.
+
+    By itself a column may not tell them; beside a column that it nearly determines, the model's score does.
+    """
+    for column in known:
+        for one in matching.alternatives(case, known, column)[:NEIGHBOURS]:
+            found = maps.finding(case, {**known, column: one})
+            if found.explained:
+                return [found]
+    return []
 
 
 def _listed_first(case: Case, known: matching.Maps, found: Finding | None) -> Finding | None:

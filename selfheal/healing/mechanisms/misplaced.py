@@ -6,6 +6,7 @@ Named with the rows that hold it, and refused. It shows where the columns' value
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -20,6 +21,9 @@ from selfheal.healing.segments import FEWEST, named
 PART = (0.03, 0.9)
 """Share of rows between which it is a part of them: fewer are left out as wild, more are the whole window."""
 
+
+LEFT = 0.5
+"""Share of what is unusual of those columns that may be left: else all rows moved, and some of them look misplaced."""
 
 STAYS = 0.3
 """By how much (of a KS distance) another place must suit a column that is at home where it is: flags are alike."""
@@ -58,11 +62,22 @@ def misplaced(case: Case) -> tuple[float, str] | None:
     if not moved or max(apart[k, i] for k, i in moved) > BESIDE or sum(apart[k, k] >= LEFT_GRID for k, _ in moved) < 2:
         return None
     names = [case.model.features[j] for j in columns]
+    if _left(case, rows, odd, {names[k]: names[i] for k, i in moved}) > LEFT:
+        return None
     broken = [names[k] for k, _ in moved]
     told = ", ".join(f"{names[i]} holds the values of {names[k]}" for k, i in moved)
     where = named(rows, odd, broken)
     apart_by = f"the rows where {where}" if where else "no other column separates these rows"
     return float(odd.mean()), f"in {odd.mean():.0%} of rows {told}; {apart_by}"
+
+
+def _left(case: Case, rows: pd.DataFrame, odd: NDArray[np.bool_], moved: dict[str, str]) -> float:
+    """The share of what is unusual of the columns by themselves that stays once they change places in those rows."""
+    repaired = rows.assign(**{to: np.where(odd, rows[source], rows[to]) for to, source in moved.items()})
+    places = [case.model.features.index(column) for column in moved]
+    then, now = (case.stick.judge(frame).distance for frame in (rows, repaired))
+    before, after = (float(d.marginal[places].sum() + 2 * d.outside[places].sum()) for d in (then, now))
+    return after / max(before, 1e-12)
 
 
 MECHANISM = Mechanism("misplaced values", rank=32, explain=explain, needs=(UNUSUAL_AS_SENT,))
