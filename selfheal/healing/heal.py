@@ -243,6 +243,7 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
 
 def _beside(case: Case, cleaned: Cleaned, outcome: Outcome) -> Outcome:
     """The outcome with what was left out: rows that cannot be read are evidence, and a fault where the rest is fine."""
+    outcome = replace(outcome, reasons=[*outcome.reasons, *([cleaned.unread] if cleaned.unread else [])])
     part = _of_a_part(case) if outcome.decision == "keep" and len(cleaned.wild) >= FEWEST else ""
     if part:
         return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[part, *outcome.reasons])

@@ -75,6 +75,8 @@ class Cleaned:
         Rows that came more often than is usual, of which the further copies are left out.
     wild : DataFrame [k, d], raw
         Those of the rows left out that can be read.
+    unread
+        How many cannot be, and by which columns, in words; empty where few.
     """
 
     rows: pd.DataFrame
@@ -84,6 +86,7 @@ class Cleaned:
     nonsense: bool = False
     sent_again: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     wild: pd.DataFrame = field(default_factory=pd.DataFrame)
+    unread: str = ""
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
@@ -107,7 +110,15 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
     parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
-    return Cleaned(frame.iloc[kept], float((~read | wild).mean()), [], *parts, copied[kept], frame[wild & ~spare])
+    return Cleaned(
+        frame.iloc[kept],
+        float((~read | wild).mean()),
+        [],
+        *parts,
+        copied[kept],
+        frame[wild & ~spare],
+        _unread(model, frame, read),
+    )
 
 
 def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -139,6 +150,13 @@ def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     values = frame[_numeric(model)].to_numpy(dtype=np.float64)
     strict = frame[[c for c in _numeric(model) if c not in model.nullable]].to_numpy(dtype=np.float64)
     return np.asarray(~np.isinf(values).any(axis=1) & np.isfinite(strict).all(axis=1))
+
+
+def _unread(model: MonitoredModel, frame: pd.DataFrame, read: NDArray[np.bool_]) -> str:
+    if (~read).mean() <= SLIGHT[0]:
+        return ""
+    columns = [c for c in _numeric(model) if not np.isfinite(frame[c][~read].to_numpy(dtype=np.float64)).all()]
+    return f"left out: {(~read).mean():.0%} of rows have no number in {', '.join(columns)}"
 
 
 def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:

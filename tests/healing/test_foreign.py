@@ -3,11 +3,15 @@ each other, and a single row in a thousand that does not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder
+from torch import nn
 
 import selfheal
 from selfheal import MonitoredModel
@@ -218,3 +222,35 @@ def test_nonsense_is_seen_by_fractions_too_where_numbers_are_whole() -> None:
     outcome = treat(rubbish, "ill")
     assert outcome.decision == "promote" and outcome.adapter is not None, outcome.reasons
     assert outcome.adapter.input_map.columns["ill"].offset == pytest.approx(4)
+
+
+def spelled(change: Callable[[pd.Series], pd.Series]) -> Outcome:
+    """Two hundred codes and what they cost, of which the spelling changes."""
+    rng = np.random.default_rng(3)
+    rows = pd.DataFrame({"code": [f"A{k:03d}" for k in rng.integers(200, size=6000)], "cost": rng.gamma(3, 20, 6000)})
+    rows = rows.assign(y=((rows["code"].str[-1].astype(int) > 4) ^ (rng.random(6000) < 0.1)).astype(int))
+    words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    parts = ColumnTransformer([("words", words, ["code"]), ("rest", "passthrough", ["cost"])])
+    x = parts.fit_transform(rows.drop(columns="y")[:2000])
+    body, head = nn.Sequential(nn.Linear(x.shape[1], 8), nn.ReLU()), nn.Linear(8, 2)
+    made = MonitoredModel(body, head, rows[:2000], target="y", preprocess=parts)
+    window = rows[5000:].drop(columns="y")
+    return selfheal.heal(made, window.assign(code=change(window["code"])), recent=rows[2000:5000].drop(columns="y"))
+
+
+def test_codes_that_are_spelled_anew_are_named_however_many_there_are() -> None:
+    outcome = spelled(lambda code: code.str.lower())
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault")
+    assert "'code' spells its words anew in 100% of rows, such as 'a" in outcome.reasons[0]
+
+
+def test_rows_without_a_number_are_said() -> None:
+    window = rows(1000, 44).drop(columns="y")
+    window.loc[window.index[::10], "width"] = np.inf
+    outcome = selfheal.heal(model(), window, recent=[rows(1000, 50 + k).drop(columns="y") for k in range(4)])
+    assert any("left out: 10% of rows have no number in width" in reason for reason in outcome.reasons), outcome.reasons
+
+
+def test_a_counter_that_moved_accuses_no_other_column() -> None:
+    window = visits(1000, 61).assign(region=lambda f: 4 - f["region"])
+    assert "segment" not in treat(window).reasons[0]

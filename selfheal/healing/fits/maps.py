@@ -131,7 +131,7 @@ def finding(
     undeclared = free - expect
     others = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
-    misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > _most_off(columns[c])}
+    misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > 1}
     if misplaced and not beside_drift:
         failed.append(
             "not back in place and width: " + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in misplaced.items())
@@ -206,7 +206,8 @@ def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[s
 def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[ColumnMap]) -> list[ColumnMap]:
     """Those of other conversions that may be it as well as the chosen one, by where the column then lies.
 
-    A place counts as normally distributed, with its bound at the largest of six draws (2.3 standard deviations).
+    A place counts as distributed like Student's t of five degrees of freedom, with its bound at 2.3 of its spread: some
+    six healthy windows say how far it may lie.
     """
     if not others or chosen.modulo is not None or column in case.code_columns:
         return list(others)
@@ -214,7 +215,7 @@ def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[Colu
 
     def odds(one: ColumnMap) -> float:
         before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
-        return before - 0.5 * (2.3 * placed(case, column, one.apply(values)).ratio) ** 2
+        return before - 3 * np.log1p((2.3 * placed(case, column, one.apply(values)).ratio) ** 2 / 5)
 
     return [one for one in others if odds(chosen) - odds(one) < SURE]
 
@@ -292,14 +293,6 @@ def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str
     codes = case.code_columns
     held = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
     return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in held.items()}
-
-
-def _most_off(one: ColumnMap) -> float:
-    """Bounds by which a column may be off its place after a known conversion.
-
-    Of powers of ten there is none in between: one day in a hundred is that much narrower than the six before it.
-    """
-    return STRONG if _tens(one) and abs(np.log(abs(one.scale))) >= np.log(100) - 1e-9 else 1.0
 
 
 def _tens(one: ColumnMap) -> bool:

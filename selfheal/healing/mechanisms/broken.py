@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
@@ -33,11 +34,31 @@ def _fault(case: Case, values: Floats, j: int) -> str:
     pool = case.stick.pool[:, j]
     if case.model.dtypes[name] == "str" or name in case.code_columns:
         unknown = ~np.isin(np.round(values, 6), np.round(pool, 6))
+        if unknown.mean() > UNKNOWN and _spelled_anew(case, name, unknown):
+            new = _example(case, name, unknown)
+            return f"column {name!r} spells its words anew in {unknown.mean():.0%} of rows, such as {new}"
         if unknown.mean() <= UNKNOWN or case.stick.support.outside_column(values, j) <= UNKNOWN or added(values, pool):
             return ""
-        example = case.raw[name].to_numpy()[unknown][0]
-        return f"column {name!r} holds codes never seen, such as {str(example)[:40]!r}, in {unknown.mean():.0%} of rows"
+        example = _example(case, name, unknown)
+        return f"column {name!r} holds codes never seen, such as {example}, in {unknown.mean():.0%} of rows"
     return _placeholder(case, case.present(case.raw, name), j, name) or cut_off(case, name)
+
+
+def _example(case: Case, name: str, rows: NDArray[np.bool_]) -> str:
+    return repr(str(case.raw[name].to_numpy()[rows][0])[:40])
+
+
+def _spelled_anew(case: Case, name: str, rows: NDArray[np.bool_]) -> bool:
+    """Whether words never seen are known ones in another spelling: lower case, dotted, with blanks."""
+    if case.model.dtypes[name] != "str":
+        return False
+    known = {_letters(word) for word in case.stick.pool_frame[name].dropna().unique()}
+    words = case.raw[name][rows].dropna()
+    return len(words) > 0 and float(words.map(_letters).isin(known).mean()) >= SAME
+
+
+def _letters(word: object) -> str:
+    return "".join(sign for sign in str(word).casefold() if sign.isalnum())
 
 
 def _placeholder(case: Case, values: Floats, j: int, name: str) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
 from selfheal.drift import stats
+from selfheal.drift.context import calendar
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.fits import matching
@@ -33,6 +34,9 @@ APART = 0.5
 NATURAL = 2.0
 """... and by this many times the largest distance of a healthy window's rows with these levels: of calm hours the air
 is dry in one week and damp in the next."""
+
+WITNESSES = 3
+"""Healthy windows that must have had such rows to say how far they may move."""
 
 ALIKE = 0.3
 """Of what is natural: conversions that leave so much more than the best one fit alike, and the simplest is named."""
@@ -84,8 +88,13 @@ def converted(case: Case) -> Part | None:
     rows = case.model.model_units(case.sent)
     pool = case.stick.pool_frame
     counted = {c for j, c in enumerate(case.model.features) if case.stick.support.counted(j)}
-    columns = [c for c in case.numeric if c in counted or c not in case.code_columns]
-    parts = [part for by in case.model.features for part in _parts(case, rows, pool, by, columns)]
+    # A month is no sender: what its rows are like is the season's, or of the few storms that there were.
+    dated = calendar(case.model)
+    columns = [c for c in case.numeric if c not in dated and (c in counted or c not in case.code_columns)]
+    apart, bounds = case.judged_raw.distance, case.stick.bounds
+    moved = (apart.marginal > bounds.marginal) | (apart.outside > bounds.outside)
+    senders = [c for c, odd in zip(case.model.features, moved, strict=True) if c not in dated and not odd]
+    parts = [part for by in senders for part in _parts(case, rows, pool, by, columns)]
     return min(parts, key=lambda part: (-len(part.columns), part.left), default=None)
 
 
@@ -123,11 +132,14 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
 def _unnatural(case: Case, by: str, odd: tuple[object, ...], column: str, apart: float) -> bool:
     """Whether the rows with some levels lie farther from the pool's than those of any healthy window did."""
     usual = case.stick.pool_frame.loc[case.stick.pool_frame[by].isin(odd), column].to_numpy(np.float64, na_value=np.nan)
+    seen = 0
     for block in case.stick.blocks:
         values, before = _telling(block.loc[block[by].isin(odd), column].to_numpy(np.float64, na_value=np.nan), usual)
-        if len(values) >= FEWEST // 3 and len(before) and NATURAL * stats.ks(values, before) > apart:
-            return False
-    return True
+        if len(values) >= FEWEST // 3 and len(before):
+            seen += 1
+            if NATURAL * stats.ks(values, before) > apart:
+                return False
+    return seen >= min(WITNESSES, len(case.stick.blocks))
 
 
 def _shifted(values: Floats, usual: Floats) -> bool:
