@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import Context, Serving
 from selfheal.loop.decide import usable
@@ -25,6 +27,8 @@ from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from selfheal.table import Window
 
 TRIAL = "trial"
 """Tag of a version: what the labels say of it so far."""
@@ -47,6 +51,9 @@ BEFORE = 5
 
 READ, ENOUGH = 12, 2_000
 """Windows with labels, and labels in them, that are enough to read of versions that labels may prove at any time."""
+
+BESIDE = 2_000
+"""Rows of a window that its labelled ones are held against, to see whether these are a fair draw."""
 
 _log = logging.getLogger("selfheal.loop")
 
@@ -140,7 +147,8 @@ def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
     Nothing is done about it.
     """
     ws, name, policy = serving.ws, serving.name, serving.policy
-    rows = labelled_since(serving, int(info.tags.get(LABELS_FROM, info.tags.get("window", "0"))))
+    first = int(info.tags.get(LABELS_FROM, info.tags.get("window", "0")))
+    rows = labelled_since(serving, first)
     if not rows:
         return None
     old, candidate = (load_version(ws, name, each).with_policy(policy) for each in (serving.info(against), info))
@@ -150,7 +158,10 @@ def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
         kept = ws.registry.sample(name, info)
         return old.reference if kept is None else kept
 
-    says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")))
+    def whole() -> list[tuple[pd.DataFrame, pd.Series]]:
+        return labelled_since(serving, first, whole=True)
+
+    says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")), whole)
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
     return Judged(says, "; ".join(filter(None, (told, late))), says == "worse" or stale)
@@ -178,19 +189,39 @@ def _released(ws: Workspace, name: str, version: int, against: int, reason: str,
     return put_in(ws, name, version, FLOW, over=against, reason=f"{PROVEN}{reason}").promoted
 
 
-def labelled_since(serving: Serving, first: int) -> list[tuple[pd.DataFrame, pd.Series]]:
-    """Labelled rows, window by window, from window ``first`` on, however late their labels began to come."""
+def labelled_since(serving: Serving, first: int, whole: bool = False) -> list[tuple[pd.DataFrame, pd.Series]]:
+    """Labelled rows, window by window, from window ``first`` on, however late their labels began to come.
+
+    ``whole``: with the rows of these windows that have no label, spread evenly where there are more than
+    :data:`BESIDE`.
+    """
     source, table, name = serving.source, serving.ws.table, serving.name
     found: list[tuple[pd.DataFrame, pd.Series]] = []
+    seen = 0
     while (index := source.first_labelled(first)) is not None:
         cycle = table.cycle(name, index)
         if usable(cycle) and cycle.get("version") not in serving.others:
             window = serving.labelled(index)
             found.append((window.frame, window.labels))
-        if len(found) >= READ and sum(len(frame) for frame, _ in found) >= ENOUGH:
+            seen += len(window.frame)
+            if whole:
+                found[-1] = _beside(serving, index, window)
+        if len(found) >= READ and seen >= ENOUGH:
             break
         first = index + 1
     return found
+
+
+def _beside(serving: Serving, index: int, known: Window) -> tuple[pd.DataFrame, pd.Series]:
+    """A window's labelled rows together with its other rows, in time order."""
+    import pandas as pd
+
+    rows = serving.own(serving.source.read(serving.ws.table.window(serving.name, index), BESIDE))
+    others = rows.take(np.flatnonzero(rows.labels.isna()))
+    frame = pd.concat([known.frame, others.frame])
+    times = known.event_times.append(others.event_times)
+    frame = frame.iloc[np.argsort(times.to_numpy(), kind="stable")]
+    return frame, known.labels.reindex(frame.index)
 
 
 def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:

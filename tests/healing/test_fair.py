@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from selfheal.healing.evidence import Evidence
 from selfheal.healing.fits.fair import cut_at_decision
 from selfheal.healing.hygiene import clean
-from selfheal.healing.labels.fair import selected
+from selfheal.healing.labels.fair import compared, selected
+from selfheal.healing.labels.shares import ALONE, MORE, beyond_shares, no_more
 from tests.healing.worlds import linear
 
 
@@ -58,3 +60,35 @@ def test_labels_that_come_sooner_for_one_class_are_seen() -> None:
     assert selected(world.model, [(rows, fair)]) == ""
     assert "no fair draw" in selected(world.model, [(rows, unfair)])
     assert selected(world.model, [(rows, y)]) == ""  # all of them are
+
+
+def test_labels_that_hang_on_a_truth_that_the_score_knows_nothing_of_are_seen_by_the_columns() -> None:
+    """The concept turned on one side of a column's middle; labels that come early are a fair draw of their time."""
+    world = linear(0)
+    rows = world.draw(1500, 5)
+    y, u = rows.pop("y").astype(float), np.random.default_rng(0).random(1500)
+    side = rows[world.model.features[0]]
+    truth = y.where(side > side.median(), 1 - y)
+    for fair in (u < 0.3, (np.arange(1500) < 700) & (u < 0.5)):
+        assert selected(world.model, [(rows, truth.where(fair))]) == ""
+    unfair = truth.where(u < np.where(truth == 1, 0.05, 0.4))
+    assert "columns tell rows with a label" in selected(world.model, [(rows, unfair)])
+    assert compared(world.model, [(rows, unfair)]) and not compared(world.model, [(rows, truth)])
+
+
+def test_what_labels_teach_must_be_more_than_class_shares() -> None:
+    """Less more is enough where rows without a label have spoken for them; labels of one class never are."""
+    model, rng = linear(0).model, np.random.default_rng(0)
+    truth = np.eye(2)[(rng.random(400) < 0.8).astype(int)]
+    served = np.tile([0.6, 0.4], (400, 1))
+    shares, knows = np.tile([0.2, 0.8], (400, 1)), 0.7 * truth + 0.3 * truth.mean(axis=0)
+
+    def patch(known: float) -> Evidence:
+        return Evidence(truth, served, (1 - known) * shares + known * knows)
+
+    assert "other shares" in no_more(model, patch(0.0), True)
+    assert no_more(model, patch(0.1), False) == ""
+    little = next(k for k in np.linspace(0, 0.1, 101) if beyond_shares(model, patch(float(k)))[1] > (MORE + ALONE) / 2)
+    assert no_more(model, patch(little), True) == "" != no_more(model, patch(little), False)
+    ones = np.tile([0.0, 1.0], (400, 1))
+    assert "all 400 labels are of class 1" in no_more(model, Evidence(ones, served, ones), True)

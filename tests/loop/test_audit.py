@@ -242,7 +242,9 @@ def test_labels_that_show_nothing_of_its_decisions_do_not_override_the_policy(ws
         assert (found.says, stages(ws)[version]) == ("undecided", "Staging")
         assert words in found.reason and tag(ws, version, "trial") == found.reason
     (ws.settings.rules / "toy.yaml").write_text(policy)
-    assert try_waiting(load(ws, NAME)).promoted, "without either they suffice"
+    found = try_waiting(load(ws, NAME))
+    assert (found.says, stages(ws)[version]) == ("undecided", "Staging")
+    assert "no fair draw" in found.reason, "the rows without a label are looked at, too"
 
 
 def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(later):

@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from selfheal.healing.evidence import barred, held_against
+from selfheal.healing.evidence import Evidence, barred, held_against
+from selfheal.healing.labels.fair import compared, selected
 from selfheal.healing.labels.rows import Earlier
+from selfheal.healing.labels.shares import no_more
 from selfheal.healing.sequential import Says
 from selfheal.model import MonitoredModel
 
@@ -24,6 +26,7 @@ def let_out(
     windows: Earlier,
     sample: Callable[[], pd.DataFrame],
     held: float = 1.0,
+    whole: Callable[[], Earlier] | None = None,
 ) -> tuple[Says, str]:
     """What labels say of a version that waits beside what serves: ``better`` lets it out. And why.
 
@@ -36,10 +39,17 @@ def let_out(
         counted; asked where the labels say ``better`` alone.
     held
         E-value for a better log-loss from labels before these.
+    whole
+        Gives the same windows with their rows that have no label, by which it is seen whether the labels are a fair
+        draw; asked where nothing else stops it. By default ``windows`` have them.
     """
     evidence = held_against(serving, candidate, windows)
     told = evidence.trial(serving, held)
-    but = barred(serving, candidate, sample(), evidence, told) if told.says == "better" else ""
+    but = ""
+    if told.says == "better":
+        but = barred(serving, candidate, sample(), evidence, told) or _unheard(
+            serving, evidence, (lambda: windows) if whole is None else whole
+        )
     return ("undecided", f"{told.reason}; {but}") if but else (told.says, told.reason)
 
 
@@ -52,3 +62,9 @@ def taken_back(before: MonitoredModel, serving: MonitoredModel, windows: Earlier
         return "undecided", ""
     told = held_against(before, serving, windows).trial(before)
     return told.nats.says if told.decisions.says == "undecided" else told.decisions.says, told.reason
+
+
+def _unheard(serving: MonitoredModel, evidence: Evidence, whole: Callable[[], Earlier]) -> str:
+    """Why labels are not believed that found a candidate better; empty where they are."""
+    windows = whole()
+    return selected(serving, windows) or no_more(serving, evidence, compared(serving, windows))
