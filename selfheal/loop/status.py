@@ -14,7 +14,7 @@ from selfheal.loop.ahead import ahead
 from selfheal.loop.asked import last_told
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import nominal, verdict_of, watched
-from selfheal.loop.judged import standing_of_heals
+from selfheal.loop.harm import standing_of_heals
 from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
