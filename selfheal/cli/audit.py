@@ -16,7 +16,7 @@ from selfheal.errors import InputError, printable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selfheal.loop import Answered, Audit, Question
+    from selfheal.loop import Answered, Audit, OpenQuestion
     from selfheal.steering import Workspace
 
 
@@ -94,7 +94,7 @@ def audit(
         ctx.exit(1)
 
 
-def _put(ws: Workspace, open_: Question, actor: str, json_file: Path | None, *, ask: bool) -> None:
+def _put(ws: Workspace, open_: OpenQuestion, actor: str, json_file: Path | None, *, ask: bool) -> None:
     """Show a question; ask it where somebody sits."""
     from selfheal import loop
 

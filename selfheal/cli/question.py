@@ -11,14 +11,14 @@ from selfheal.cli.output import progress
 from selfheal.errors import printable
 
 if TYPE_CHECKING:
-    from selfheal.loop import Answered, Question
+    from selfheal.loop import Answered, OpenQuestion
     from selfheal.steering import Workspace
 
 STOP = "stop"
 EXTENT = "{:>12} … {:>10} … {:>10}"
 
 
-def shown(question: Question, drawn: str = "") -> Iterator[str]:
+def shown(question: OpenQuestion, drawn: str = "") -> Iterator[str]:
     """The question in one line, its window, and where each column lay before, lies now, and would lie after.
 
     Parameters
@@ -38,7 +38,7 @@ def shown(question: Question, drawn: str = "") -> Iterator[str]:
         yield f"  drawn: {drawn}"
 
 
-def asked(question: Question) -> str | None:
+def asked(question: OpenQuestion) -> str | None:
     """An answer from the terminal; None when whoever sits there stops."""
     try:
         given = click.prompt("answer", type=click.Choice([*question.options, STOP]))

@@ -37,6 +37,7 @@ def standing(state: Record) -> list[str]:
         *_windows(state["cycles"]),
         *_trend(state.get("trend")),
         *_refused(state["refused"]),
+        *_dropped(state.get("dropped", ())),
         *_log(state.get("log")),
         *_undelivered(state.get("alerts", ())),
         *_unpublished(state.get("evidently", ())),
@@ -101,7 +102,7 @@ def _trend(trend: Record | None) -> Iterator[str]:
     for name, shares in trend["signals"].items():
         last = next((f"{share:.2g} of its bound" for share in reversed(shares) if share is not None), "")
         yield f"  {name[:8]:<8}  {spark(shares, top=2.0)}  {last}"
-    lost = [f"{trend[kind]} {kind}" for kind in ("late", "refused") if trend[kind]]
+    lost = [f"{trend[kind]} {kind}" for kind in ("late", "dropped", "refused") if trend.get(kind)]
     newest = f"{trend['rows'][-1]} in the last window"
     yield f"  rows      {spark(trend['rows'])}  {', '.join([newest, *lost])}"
     if any(value is not None for value in trend["accuracy"]):
@@ -208,6 +209,12 @@ def _refused(refused: Sequence[Record]) -> Iterator[str]:
     for position, one in enumerate(refused[:3]):
         title = "refused" if position == 0 else ""
         yield f"  {title:<8}  {one['rows']} rows since the last window: {one['reason']} {one['column']}".rstrip()
+
+
+def _dropped(dropped: Sequence[Record]) -> Iterator[str]:
+    """What was answered since the last window and is in no log."""
+    for one in dropped:
+        yield f"  dropped   {one['rows']} rows answered since the last window are not logged: {one['reason']}"
 
 
 def _log(log: Record | None) -> Iterator[str]:

@@ -52,11 +52,13 @@ class OwnTable:
         return self.table.latencies(ref)
 
     def tally(self, ref: WindowRef) -> Tally:
-        """All rows, and what the service refused since the window before."""
+        """All rows, and what the service refused, or could not log, since the window before."""
         since = ref.start
         with suppress(NotFoundError):  # the first window has none before it, and a rehearsal keeps none
             since = self.table.window(self.model, ref.index - 1).end
-        return Tally(ref.rows, tuple(self.table.refusals.between(self.model, since, ref.end)))
+        refused = self.table.refusals.between(self.model, since, ref.end)
+        dropped = self.table.gaps.between(self.model, since, ref.end)
+        return Tally(ref.rows, tuple(refused), dropped=tuple(dropped))
 
     def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:
         """Nothing: late rows of the own table are not counted."""

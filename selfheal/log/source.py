@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selfheal.policy import WindowSpec
-from selfheal.table import Refusal, Window, WindowRef
+from selfheal.table import Gap, Refusal, Window, WindowRef
 
 
 class Tally(NamedTuple):
@@ -24,11 +24,14 @@ class Tally(NamedTuple):
         The others, by reason and column.
     held
         How many there were when it was read; None where late rows are not counted.
+    dropped
+        Rows of its time that were answered and are in no log.
     """
 
     used: int
     refused: tuple[Refusal, ...]
     held: int | None = None
+    dropped: tuple[Gap, ...] = ()
 
 
 class Source(Protocol):

@@ -15,7 +15,7 @@ from selfheal.loop.health import clear
 from selfheal.loop.idle import idle as is_idle
 from selfheal.loop.labels import add_labels
 from selfheal.loop.monitor import monitor, passes, pending, settle_stages
-from selfheal.loop.questions import Question, evidence_place, open_question
+from selfheal.loop.questions import OpenQuestion, evidence_place, open_question
 from selfheal.loop.records import Cycle, Decision, HealRecord, Inspection, WatchVerdict
 from selfheal.loop.run import run
 from selfheal.loop.status import status
@@ -31,7 +31,7 @@ __all__ = [
     "Foreseen",
     "HealRecord",
     "Inspection",
-    "Question",
+    "OpenQuestion",
     "Serving",
     "WatchVerdict",
     "accuracy_told",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from selfheal.errors import InputError, RefusedError, nearest
 from selfheal.loop.heal import heal_window
-from selfheal.loop.questions import FACT, Question, question_of, unanswered
+from selfheal.loop.questions import FACT, OpenQuestion, question_of, unanswered
 from selfheal.loop.records import HealRecord
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING
@@ -26,7 +26,7 @@ class Answered:
         In words.
     """
 
-    question: Question
+    question: OpenQuestion
     answer: str
     actor: str
     healed: HealRecord | None
@@ -78,7 +78,7 @@ def answer_question(ws: Workspace, name: str, given: str, actor: str) -> Answere
     return _acted(ws, question, given, actor)
 
 
-def _acted(ws: Workspace, question: Question, given: str, actor: str) -> Answered:
+def _acted(ws: Workspace, question: OpenQuestion, given: str, actor: str) -> Answered:
     """The window healed anew; what waited and was not confirmed goes."""
     name = question.name
     healed = heal_window(ws, name, ws.table.window(name, question.window))

@@ -46,7 +46,7 @@ def inspect(ctx: Context) -> Context:
     tally = source.tally(ref)
     faults = refused_rows(tally.refused, tally.used, source.says)
     early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end)
-    seen = Inspection(tuple(str(p) for p in faults), tally.refused, held=tally.held, early=early)
+    seen = Inspection(tuple(str(p) for p in faults), tally.refused, tally.dropped, held=tally.held, early=early)
     if ref.too_few:
         return replace(ctx, seen=seen)
     whole = source.read(ref)

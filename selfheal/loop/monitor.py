@@ -13,8 +13,8 @@ from selfheal.loop.asked import tell_accuracy
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.harm import judge_heals
 from selfheal.loop.idle import mark_settled
-from selfheal.loop.judged import judge_heals
 from selfheal.loop.judgement import judge_decisions
 from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle

@@ -29,7 +29,7 @@ FACT = "fact"
 
 
 @dataclass(frozen=True)
-class Question:
+class OpenQuestion:
     """A question that waits for the owner of the data.
 
     Attributes
@@ -64,7 +64,7 @@ class Question:
         return f"selfheal audit {self.name} [{' | '.join(flags)}] --as NAME"
 
 
-def open_question(ws: Workspace, name: str) -> Question | None:
+def open_question(ws: Workspace, name: str) -> OpenQuestion | None:
     """The question that waits for an answer, if one does.
 
     Raises
@@ -77,7 +77,7 @@ def open_question(ws: Workspace, name: str) -> Question | None:
     return None if found is None else question_of(name, found.intent)
 
 
-def evidence_place(ws: Workspace, question: Question) -> str:
+def evidence_place(ws: Workspace, question: OpenQuestion) -> str:
     """Where its columns are drawn, before, now and after: in the heal's run. Empty where MLflow does not say."""
     try:
         return ws.registry.runs.place(question.run_id, ASKED) if question.run_id else ""
@@ -141,9 +141,9 @@ def unanswered(ws: Workspace, name: str) -> JournalEntry | None:
     return None if gone else asked
 
 
-def question_of(name: str, told: Mapping[str, Any]) -> Question:
+def question_of(name: str, told: Mapping[str, Any]) -> OpenQuestion:
     """A question from the intent of its journal entry."""
-    return Question(
+    return OpenQuestion(
         name, told["window"], told["start"], told["end"], told["version"], told["reasons"][0], tuple(told["options"]),
         told["evidence"], told["run_id"],
     )  # fmt: skip

@@ -101,6 +101,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "problems": list(seen.problems),
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
+        "dropped": [asdict(r) for r in seen.dropped],
         "held": seen.held,
         "strange": seen.strange,
         "signals": [plain(asdict(s)) for s in seen.signals],
@@ -189,6 +190,7 @@ def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str
         "healthy": float(entry["health"] in ("healthy", "cleared")),
         "data fault": float(bool(entry["data_fault"])),
         "rows refused": float(sum(r.rows for r in seen.refused)),
+        "rows dropped": float(sum(r.rows for r in seen.dropped)),
         "latency p50 ms": seen.latency[0],
         "latency p99 ms": seen.latency[1],
     }

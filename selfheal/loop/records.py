@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from selfheal.table import Refusal, WindowRef
+from selfheal.table import Gap, Refusal, WindowRef
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,8 @@ class Inspection:
         What the guards found: columns that make it a data fault.
     refused
         Rows of its time that the service refused: no window holds them.
+    dropped
+        Rows of its time that were answered and are in no log.
     held
         Rows that the window held when it was read; None where late ones are not counted.
     strange
@@ -58,6 +60,7 @@ class Inspection:
 
     problems: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    dropped: tuple[Gap, ...] = ()
     failed: tuple[str, ...] = ()
     signals: tuple[Signal, ...] = ()
     report: DriftReport | None = field(default=None, repr=False)

@@ -14,7 +14,7 @@ from selfheal.loop.ahead import ahead
 from selfheal.loop.asked import last_told
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import nominal, verdict_of, watched
-from selfheal.loop.judged import standing_of_heals
+from selfheal.loop.harm import standing_of_heals
 from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
 from selfheal.loop.questions import open_question
@@ -46,10 +46,11 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``model, healthy, health, frozen, production, versions, cycles, refused, log, trend, evidently, drift, estimate,
-        asked, score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question, policy,
-        alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without MLflow
-        the ``versions`` are empty and ``mlflow`` says why. ``refused``: rows refused since the last window.
+        ``model, healthy, health, frozen, production, versions, cycles, refused, dropped, log, trend, evidently, drift,
+        estimate, asked, score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question,
+        policy, alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without
+        MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused, dropped``: rows refused, and rows answered
+        that are in no log, since the last window.
         ``asked``: the accuracy by labels that were asked for. ``score``: how often labels said that a decision was
         right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
@@ -74,8 +75,10 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     ills = _standing(ws, name, versions) | ({"mlflow": away} if away else {})
     since = datetime.fromisoformat(cycles[-1]["end"]) if cycles else None
     refused = ws.table.refusals.between(name, since)
-    if refused and not ws.table.refusals.served_since(name, since):
-        ills["refused"] = f"since the last window every row was refused: {'; '.join(map(str, refused))}"
+    dropped = ws.table.gaps.between(name, since)
+    if (refused or dropped) and not ws.table.refusals.served_since(name, since):
+        what = "refused" if not dropped else "refused or answered without being logged"
+        ills["refused"] = f"since the last window every row was {what}: {'; '.join(map(str, [*refused, *dropped]))}"
     log = _log_of(ws, name, record.policy, cycles)
     if log is not None and log["state"] not in ("", READ):
         ills["log"] = "; ".join(log["reasons"])
@@ -107,6 +110,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "versions": [_version(info, look) for info in versions],
         "cycles": [_cycle(c) for c in cycles[-last:]],
         "refused": [asdict(r) for r in refused],
+        "dropped": [asdict(r) for r in dropped],
         "log": log,
         "trend": _trend(cycles[-TREND:]),
         "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
@@ -146,7 +150,7 @@ def _trend(cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "rows": [c.get("rows") for c in cycles],
         "late": sum(c.get("late", 0) for c in cycles),
-        "refused": sum(r["rows"] for c in cycles for r in c.get("refused", ())),
+        **{kind: sum(r["rows"] for c in cycles for r in c.get(kind, ())) for kind in ("refused", "dropped")},
         "accuracy": [c.get("accuracy") for c in cycles],
         "signals": {name: [_share_of_bound(c, name) for c in cycles] for name in names},
     }
@@ -264,6 +268,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         **{k: record.get(k) for k in ("index", "start", "end", "rows", "version", "decision", "reasons", "health")},
         **{k: record.get(k) for k in ("accuracy", "labelled", "estimate", "drifted", "mlflow")},
         "refused": record.get("refused", []),
+        "dropped": record.get("dropped", []),
         "late": record.get("late", 0),
         "early": record.get("early", ""),
         "strange": record.get("strange", 0),

@@ -225,9 +225,12 @@ def realised(cycle: Cycle) -> tuple[float, int] | None:
 
 
 def _rows(cycles: Sequence[Cycle]) -> Iterator[Any]:
-    refused = [sum(r["rows"] for r in c.get("refused", ())) for c in cycles]
+    refused, dropped = ([sum(r["rows"] for r in c.get(of, ())) for c in cycles] for of in ("refused", "dropped"))
     late = [int((c.get("revision") or {}).get("late", 0)) for c in cycles]
-    kinds = [("rows", [c["rows"] for c in cycles], "#98a2b3"), ("late", late, "#d97706"), ("refused", refused, ALARM)]
+    kinds = [
+        ("rows", [c["rows"] for c in cycles], "#98a2b3"), ("late", late, "#d97706"), ("dropped", dropped, "#7c3aed"),
+        ("refused", refused, ALARM),
+    ]  # fmt: skip
     for name, counts, colour in kinds:
         if name == "rows" or any(counts):
             yield go.Bar(

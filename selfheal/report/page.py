@@ -10,7 +10,7 @@ from typing import Any
 
 from selfheal.loop.events import when
 from selfheal.loop.judgement import counted, score
-from selfheal.loop.questions import Question
+from selfheal.loop.questions import OpenQuestion
 from selfheal.report import charts
 from selfheal.report.story import Cycle, Story
 
@@ -121,7 +121,7 @@ def _ills(story: Story) -> str:
     return f"<div class='box bad'><h3>What needs a look</h3>{_list(dict.fromkeys(ills))}</div>" if ills else ""
 
 
-def _asked(question: Question | None, drawing: str) -> str:
+def _asked(question: OpenQuestion | None, drawing: str) -> str:
     if question is None:
         return ""
     head = _row("th", ["column", "", "5 %", "median", "95 %"], numeric=2)

@@ -12,7 +12,7 @@ from selfheal.errors import SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.events import Event, history
 from selfheal.loop.plots import ASKED, PLOT
-from selfheal.loop.questions import Question, open_question
+from selfheal.loop.questions import OpenQuestion, open_question
 from selfheal.loop.status import status
 from selfheal.steering.actors import is_person
 from selfheal.steering.workspace import Workspace
@@ -49,7 +49,7 @@ class Story:
     cycles: tuple[Cycle, ...]
     events: tuple[Event, ...]
     heals: tuple[tuple[Cycle, str], ...]
-    question: Question | None
+    question: OpenQuestion | None
     asked: str = ""
 
     def acts(self) -> list[Event]:

@@ -3,14 +3,13 @@
 A row is *taken* when it is written to a local file (:mod:`selfheal.serving.spill`), before its answer goes out: it
 survives a kill of the process, and is in the table exactly once afterwards. Rows wait in memory up to a bound and
 beyond it in the file alone, up to another. A database that fails never stops scoring; what neither has room for is
-dropped, newest first, and counted; ``/health`` and ``/metrics`` say so.
+dropped, newest first, and counted; ``/health``, ``/metrics`` and the window that lacks them say so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -18,10 +17,23 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from selfheal.errors import InputError, UnavailableError
+from selfheal.serving.gaps import DAMAGED, NO_ROOM, NOT_TAKEN, GapCounter
 from selfheal.serving.lines import trace
-from selfheal.serving.log_state import Entry, LogState, tell
+from selfheal.serving.log_state import Entry, LogState, first, tell
+from selfheal.serving.params import now_us
 from selfheal.serving.refusals import RefusalCounter
-from selfheal.serving.spill import SPILL_BYTES, FullError, Packed, Row, Segment, Spill, batches, left_behind, pack
+from selfheal.serving.spill import (
+    SPILL_BYTES,
+    FullError,
+    Packed,
+    Row,
+    Segment,
+    Spill,
+    batches,
+    flush,
+    left_behind,
+    pack,
+)
 from selfheal.table import InferenceTable
 
 COMMIT_ROWS = 5_000
@@ -89,7 +101,7 @@ class LogWriter:
         self._urgent = threading.Event()
         self._dirty = threading.Event()
         self._closing = False
-        self.refusals = RefusalCounter()
+        self.refusals, self.gaps = RefusalCounter(), GapCounter(spill)
         self._thread = threading.Thread(target=self._run, name="selfheal-log", daemon=True)
 
     def refuse(self, error: InputError, rows: int, at_us: int) -> None:
@@ -153,6 +165,7 @@ class LogWriter:
             _log.error("%d answered rows are %s: %s", self.state.waiting, kept, self.state.error)
         if self._thread.is_alive() or self._spill is None:
             return  # it still waits for the database, and its files go with the process
+        self.gaps.close()
         if self._backlog is not None:
             self._backlog.close()
         with self._lock:
@@ -177,7 +190,7 @@ class LogWriter:
             if over and segment is None:
                 if answered:
                     self.state.dropped += len(rows)
-                    self.state.lost_at = time.monotonic()
+                    self._lost(NO_ROOM, rows)
                 return False
             self.state.waiting += len(rows)
             self._over = over
@@ -218,7 +231,7 @@ class LogWriter:
             self._wake.clear()
             self._urgent.clear()
             with self.busy:
-                failed = not (self._drain() and self._catch_up() and self._note_refusals())
+                failed = not (self._drain() and self._catch_up() and self._note_counts())
             if self._closing and (not self._queue or (give_up is not None and time.monotonic() > give_up)):
                 return
             if failed or self._queue or self._closing or self._over:
@@ -235,7 +248,9 @@ class LogWriter:
         What comes meanwhile is left to be gathered: else a busy service would flush the disk without a pause.
         """
         due = len(self._queue)
-        while due > 0 and (group := self._next_group()):
+        while due > 0:
+            with self._lock:
+                group = first(self._queue, COMMIT_ROWS)
             due -= len(group)
             if not self._committed(group):
                 return False
@@ -274,7 +289,7 @@ class LogWriter:
             size, due = path.stat().st_size, -1
             for batch in batches(path, COMMIT_ROWS):
                 for number, rows in batch:
-                    self.state.torn += number - due if 0 <= due < number else 0
+                    self._torn(number - due if 0 <= due < number else 0, rows[0])
                     due = number + len(rows)
                 yield [Entry(rows) for _, rows in batch]
                 self.state.replayed += sum(len(rows) for _, rows in batch)
@@ -301,11 +316,18 @@ class LogWriter:
                     segment.close(delete=False)
 
     def _of(self, segment: Segment) -> _Batches:
+        last: Row = ("", now_us())
         for batch in batches(segment.path, COMMIT_ROWS):
             yield [Entry(rows) for _, rows in batch]
+            last = batch[-1][1][-1]
             self._unread(segment, sum(len(rows) for _, rows in batch))
-        self.state.torn += segment.unread
+        self._torn(segment.unread, last)
         self._unread(segment, segment.unread)
+
+    def _torn(self, rows: int, beside: Row) -> None:
+        """Rows that were damaged in a file beside this one, whose time they are counted to."""
+        self.state.torn += rows
+        self.gaps.count(DAMAGED, [beside[1]] * rows)
 
     def _unread(self, segment: Segment, rows: int) -> None:
         with self._lock:
@@ -327,37 +349,17 @@ class LogWriter:
                 self._dirty.set()
 
     def _sync(self, files: list[int]) -> None:
-        for descriptor in files:
-            try:
-                os.fdatasync(descriptor)
-            except OSError as error:
-                _log.error("answered rows cannot be flushed to the disk: %s", error)
-                self.state.spill_error = str(error)
-            finally:
-                os.close(descriptor)
+        if error := flush(files):
+            self.state.spill_error = error
 
-    def _note_refusals(self) -> bool:
-        """Write down what was refused; False while the database fails."""
-        counts = self.refusals.take()
-        try:
-            if counts:
-                self._table.refusals.add(self._model, counts)
-        except UnavailableError:
-            self.refusals.give_back(counts)
-            return False
-        return True
+    def _note_counts(self) -> bool:
+        """Write down what was refused, and what was answered and is not logged; False while the database fails."""
+        return all([counter.write(self._table, self._model) for counter in (self.refusals, self.gaps)])
 
-    def _next_group(self) -> list[Entry]:
-        """The first entries in line, up to a commit's size and at least one."""
-        group: list[Entry] = []
-        count = 0
-        with self._lock:
-            for entry in self._queue:
-                count += len(entry.rows)
-                if group and count > COMMIT_ROWS:
-                    break
-                group.append(entry)
-        return group
+    def _lost(self, reason: str, rows: list[Row]) -> None:
+        """Answered rows will not be in the log."""
+        self.gaps.count(reason, [row[1] for row in rows])
+        self.state.lost_at = time.monotonic()
 
     def _committed(self, group: list[Entry]) -> bool:
         """Whether the database took the group; False while it fails."""
@@ -386,7 +388,7 @@ class LogWriter:
                 self._commit(group[half:])
                 return
             self.state.refused += len(rows)
-            self.state.lost_at = time.monotonic()
+            self._lost(NOT_TAKEN, rows)
             # Not what it says: that may quote the row.
             _log.error(
                 "the database refused %d rows of %s from %r on: %s", len(rows), self._model, rows[0][0], trace(error)

@@ -78,6 +78,18 @@ class Entry:
     at: float = 0.0
 
 
+def first(entries: Iterable[Entry], rows: int) -> list[Entry]:
+    """The first entries in line, of at most so many rows and at least one."""
+    group: list[Entry] = []
+    count = 0
+    for entry in entries:
+        count += len(entry.rows)
+        if group and count > rows:
+            break
+        group.append(entry)
+    return group
+
+
 def tell(entries: Iterable[Entry], committed: bool) -> None:
     """Tell those who wait."""
     for entry in entries:

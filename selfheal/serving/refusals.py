@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from selfheal.errors import InputError, shown
-from selfheal.table import MINUTE_US
+from selfheal.errors import InputError, UnavailableError, shown
+from selfheal.table import MINUTE_US, InferenceTable
 
 Key = tuple[str, str]
 
@@ -43,6 +43,17 @@ class RefusalCounter:
             self.totals[error.reason, column] += rows
             if len(self._new) < WAITING:
                 self._new[at_us - at_us % MINUTE_US, error.reason, column] += rows
+
+    def write(self, table: InferenceTable, model: str) -> bool:
+        """Write down the counts that were not written yet; False while the database fails."""
+        counts = self.take()
+        try:
+            if counts:
+                table.refusals.add(model, counts)
+        except UnavailableError:
+            self.give_back(counts)
+            return False
+        return True
 
     def take(self) -> Counter[tuple[int, str, str]]:
         """The counts by (minute, reason, column) that were not taken yet."""

@@ -14,7 +14,7 @@ import fcntl
 import logging
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
@@ -85,15 +85,8 @@ class Segment:
     """
 
     def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+        self.fd = new_file(path, os.O_APPEND)
         self.path, self.size, self.held, self.unread, self.synced = path, 0, 0, 0, 0
-        try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(self.fd).st_nlink:
-                raise FileNotFoundError(2, "removed before it was locked, as if its owner were dead")
-        except OSError:
-            os.close(self.fd)
-            raise
 
     def append(self, data: bytes) -> None:
         """Write whole records, or nothing."""
@@ -225,8 +218,22 @@ class Spill:
         self._segments = []
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted((*folder.glob(f"*{_SUFFIX}"), *folder.glob(f"*{_OLD_SUFFIX}")))
+def _files(folder: Path, suffixes: Iterable[str] = (_SUFFIX, _OLD_SUFFIX)) -> list[Path]:
+    return sorted(path for suffix in suffixes for path in folder.glob(f"*{suffix}"))
+
+
+def flush(files: Iterable[int]) -> str:
+    """Flush descriptors to the disk and close them; why one could not be, or empty."""
+    failure = ""
+    for descriptor in files:
+        try:
+            os.fdatasync(descriptor)
+        except OSError as error:
+            _log.error("answered rows cannot be flushed to the disk: %s", error)
+            failure = str(error)
+        finally:
+            os.close(descriptor)
+    return failure
 
 
 def _size(path: Path) -> int:
@@ -236,12 +243,25 @@ def _size(path: Path) -> int:
         return 0
 
 
-def left_behind(folder: Path) -> Iterator[Path]:
-    """Files of processes that are gone, each locked while it is yielded and deleted afterwards.
+def new_file(path: Path, flags: int) -> int:
+    """The descriptor of a file that was not there, which says by its lock that this process lives."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(descriptor).st_nlink:
+            raise FileNotFoundError(2, "removed before it was locked, as if its owner were dead")
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def left_behind(folder: Path, *suffixes: str) -> Iterator[Path]:
+    """Files of processes that are gone, each locked while it is yielded and deleted afterwards; by default of rows.
 
     A file stays where the caller raises or stops, for another try.
     """
-    for path in _files(folder):
+    for path in _files(folder, suffixes or (_SUFFIX, _OLD_SUFFIX)):
         try:
             file = path.open("rb")
         except FileNotFoundError:

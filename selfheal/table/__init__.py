@@ -11,6 +11,7 @@ the state that the loop survives a crash by: cycles, journal, leases, heartbeats
 
 from selfheal.table.chain import Head, Link
 from selfheal.table.freezes import Freeze
+from selfheal.table.gaps import Gap
 from selfheal.table.heartbeat import Heartbeat, Trouble
 from selfheal.table.inference import InferenceTable
 from selfheal.table.journal import JournalEntry
@@ -25,6 +26,7 @@ __all__ = [
     "AlertRow",
     "Claim",
     "Freeze",
+    "Gap",
     "Head",
     "Heartbeat",
     "InferenceTable",

@@ -16,6 +16,7 @@ from selfheal.table.chain import Chain
 from selfheal.table.database import Database
 from selfheal.table.elsewhere import Elsewhere
 from selfheal.table.freezes import Freezes
+from selfheal.table.gaps import Gaps
 from selfheal.table.glance import Glance
 from selfheal.table.heartbeat import Heartbeats
 from selfheal.table.journal import JournalEntry
@@ -54,6 +55,7 @@ class InferenceTable:
         self._url = url
         self._database = Database(url, rehearses=rehearses)
         self.refusals = Refusals(self._database)
+        self.gaps = Gaps(self._database)
         self.retention = Retention(self._database)
         self.freezes = Freezes(self._database)
         self.heartbeats = Heartbeats(self._database)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,6 +29,17 @@ class Refusal:
         return f"{self.rows} rows: {self.reason}{f' {self.column!r}' if self.column else ''}"
 
 
+def in_minutes(
+    table: sa.Table, model: str, start: datetime | None, end: datetime | None
+) -> Iterator[sa.ColumnElement[bool]]:
+    """What holds for the counts of a model's minutes that end after ``start`` and not after ``end``."""
+    yield table.c.model == model
+    if start is not None:
+        yield table.c.minute > to_us(start) - MINUTE_US
+    if end is not None:
+        yield table.c.minute <= to_us(end) - MINUTE_US
+
+
 class Refusals:
     """The counts of every model in one database."""
 
@@ -49,11 +60,7 @@ class Refusals:
     def between(self, model: str, start: datetime | None = None, end: datetime | None = None) -> list[Refusal]:
         """What was refused in the minutes that end after ``start`` and not after ``end``, the most first."""
         rows = sa.func.sum(REFUSED.c.row_count)
-        query = sa.select(REFUSED.c.reason, REFUSED.c.feature, rows).where(REFUSED.c.model == model)
-        if start is not None:
-            query = query.where(REFUSED.c.minute > to_us(start) - MINUTE_US)
-        if end is not None:
-            query = query.where(REFUSED.c.minute <= to_us(end) - MINUTE_US)
+        query = sa.select(REFUSED.c.reason, REFUSED.c.feature, rows).where(*in_minutes(REFUSED, model, start, end))
         query = query.group_by(REFUSED.c.reason, REFUSED.c.feature)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))

@@ -164,6 +164,15 @@ REFUSED = sa.Table(
     sa.Column("feature", sa.Text, primary_key=True),  # empty where no column is to blame
     sa.Column("row_count", sa.BigInteger, nullable=False),
 )
+GAPS = sa.Table(
+    "gaps",  # rows that were answered and are in no log
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),  # its start
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),  # who counted them: a process, and its file
+    sa.Column("row_count", sa.BigInteger, nullable=False),  # in all, so that writing it twice changes nothing
+)
 
 ALERTS = sa.Table(
     "alerts",

@@ -9,6 +9,7 @@ import pytest
 
 from selfheal.cli.standing import standing
 from selfheal.loop import clear, monitor, status
+from selfheal.serving.gaps import NO_ROOM
 from selfheal.steering import promote
 from selfheal.steering.look import last_look
 from selfheal.table.values import to_us
@@ -192,11 +193,15 @@ def test_what_the_service_refused_is_a_data_fault_and_never_vanishes(natural):
     feed(ws, rows(N, 500), 6)
     ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=6 * N)), "null", "dew"): 50})
     ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=6 * N)), "malformed", ""): 7})
+    ws.table.gaps.put(NAME, "a process", {(to_us(START + timedelta(seconds=6 * N)), NO_ROOM): 9})
     (cycle,) = monitor(ws, NAME, FAR)
     assert cycle.decision.kind == "data_fault"
     assert "50 of 257 rows were refused by the service: null in 'dew'" in cycle.record["reasons"][0]
     assert cycle.record["refused"][1] == {"reason": "malformed", "column": "", "rows": 7}
-    assert status(ws, NAME)["refused"] == []
+    assert cycle.record["dropped"] == [{"reason": NO_ROOM, "rows": 9}]
+    found = status(ws, NAME)
+    assert found["refused"] == found["dropped"] == [] and found["cycles"][-1]["dropped"] == cycle.record["dropped"]
+    assert any("200 in the last window, 9 dropped, 57 refused" in line for line in standing(found))
 
     # Then every row is refused: no window will come, and that is said.
     ws.table.refusals.add(NAME, {(to_us(START + timedelta(seconds=8 * N)), "null", "dew"): 5})
@@ -204,6 +209,11 @@ def test_what_the_service_refused_is_a_data_fault_and_never_vanishes(natural):
     assert found["refused"] == [{"reason": "null", "column": "dew", "rows": 5}]
     assert "since the last window every row was refused: 5 rows: null 'dew'" in found["health"]
     assert any("5 rows since the last window: null dew" in line for line in standing(found))
+    ws.table.gaps.put(NAME, "a process", {(to_us(START + timedelta(seconds=8 * N)), NO_ROOM): 4})
+    found = status(ws, NAME)
+    assert found["dropped"] == [{"reason": NO_ROOM, "rows": 4}]
+    assert any("refused or answered without being logged: 5 rows: null 'dew'; 4 rows" in ill for ill in found["health"])
+    assert f"  dropped   4 rows answered since the last window are not logged: {NO_ROOM}" in standing(found)
 
 
 def test_after_a_pause_only_the_newest_window_heals(natural):

@@ -9,7 +9,7 @@ import pytest
 
 from selfheal.errors import InputError, RefusedError
 from selfheal.loop import answer_question, evidence_place, load, monitor, open_question, status
-from selfheal.loop.questions import FACT, Question, facts
+from selfheal.loop.questions import FACT, OpenQuestion, facts
 from selfheal.steering import promote
 from tests.steering.given import NAME, POLICY, START, rows, send, stages
 
@@ -33,7 +33,7 @@ def windows(ws, first: int, *frames: pd.DataFrame):
     return monitor(ws, NAME, FAR)
 
 
-def asked(ws, policy: str = LONG) -> Question:
+def asked(ws, policy: str = LONG) -> OpenQuestion:
     """The question that comes of two drifted windows."""
     (ws.settings.rules / "toy.yaml").write_text(policy)
     cycles = windows(ws, 0, recalibrated(50), recalibrated(51))

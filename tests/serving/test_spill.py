@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from selfheal.serving import gaps
 from selfheal.serving import log as logs
 from selfheal.serving import spill as spills
+from selfheal.serving.gaps import NO_ROOM
 from selfheal.serving.log import LogWriter
 from selfheal.serving.spill import FullError, Spill, left_behind, pack, read
 from tests.serving.test_log import ALWAYS, flaky, row, until
@@ -120,7 +124,7 @@ def test_what_has_no_room_is_counted_where_it_was_answered(flaky, tmp_path: Path
     told = [log.put([row(f"r{i}")], answered=answered) for i in range(9)]
     taken = sum(told)
     assert 2 < taken < 8 and told == [True] * taken + [False] * (9 - taken)
-    assert sum(path.stat().st_size for path in (tmp_path / "spill").iterdir()) <= 300
+    assert sum(path.stat().st_size for path in (tmp_path / "spill").glob("*.taken")) <= 300
     assert log.state.dropped == (9 - taken if answered else 0)
     log.start()
     assert until(lambda: log.state.waiting == 0)
@@ -205,6 +209,7 @@ def test_a_damaged_record_costs_itself_and_is_counted(flaky, tmp_path: Path, qui
     assert until(lambda: log.state.replayed == 2)
     log.close()
     assert (ids(flaky), log.state.torn) == (["a", "c"], 1)
+    assert missing(flaky, -60, 99) == ["1 rows: damaged in the local file"]
 
 
 def test_what_the_release_before_left_is_logged(flaky, tmp_path: Path):
@@ -240,3 +245,48 @@ def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path
     assert until(lambda: again.state.replayed == 9)
     again.close()
     assert (ids(flaky), list((tmp_path / "spill").iterdir())) == ([f"r{i}" for i in range(9)], [])
+
+
+def missing(table, first: int = 0, minutes: int = 1_000) -> list[str]:
+    start = datetime.fromtimestamp(first, UTC)
+    return [str(gap) for gap in table.gaps.between("m", start, start + timedelta(minutes=minutes))]
+
+
+def test_what_is_answered_and_not_logged_is_counted_in_its_window_whatever_dies(flaky, tmp_path: Path, quiet):
+    folder, when = tmp_path / "spill", 60_000_000
+    flaky.down = True
+    child = os.fork()
+    if not child:  # a process that has room for nothing, and is killed at once
+        dying = LogWriter(flaky, "m", 0, folder, spill_bytes=0)
+        told = [dying.put([("r", minute * when, *row("r")[2:])] * 3) for minute in (1, 2, 1)]
+        os.kill(os.getpid(), signal.SIGKILL if not any(told) else signal.SIGTERM)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    (path,) = folder.glob("*.gaps")
+    assert dict(gaps.read(path)) == {(when, NO_ROOM): 6, (2 * when, NO_ROOM): 3}
+    path.write_bytes(path.read_bytes() + b"torn")
+
+    log = LogWriter(flaky, "m", 0, folder, spill_bytes=0)
+    flaky.gaps.put("m", path.stem, {(when, NO_ROOM): 6})  # its process came so far
+    log.start()
+    assert until(lambda: not list(folder.glob("*.gaps")))
+    assert missing(flaky) == [f"9 rows: {NO_ROOM}"], "each once"
+    log.put([row("one")] * 4)
+    assert list(folder.glob("*.gaps")), "kept while the database is away"
+    flaky.down = False
+    log._wake.set()
+    assert until(lambda: not list(folder.glob("*.gaps")))
+    log.close()
+    assert missing(flaky, 60, 1) == [f"6 rows: {NO_ROOM}"] and missing(flaky, -60, 2) == [f"4 rows: {NO_ROOM}"]
+
+
+def test_counts_of_what_is_not_logged_do_not_grow_with_what_clients_date(flaky, tmp_path: Path, monkeypatch, quiet):
+    monkeypatch.setattr(gaps, "MINUTES", 3)
+    counter = gaps.GapCounter(tmp_path)
+    counter.count(NO_ROOM, [minute * 60_000_000 for minute in range(10)])
+    (path,) = tmp_path.glob("*.gaps")
+    assert [rows for _, rows in gaps.read(path)] == [8, 1, 1]
+    counter.close()
+    away = gaps.GapCounter(path / "no folder")
+    away.count(NO_ROOM, [0])
+    assert away.write(flaky, "m") and gaps.GapCounter(tmp_path).write(flaky, "m")
+    assert missing(flaky, -60, 99) == [f"11 rows: {NO_ROOM}"] and not list(tmp_path.glob("*.gaps"))

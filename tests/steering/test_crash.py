@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
 import time
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from selfheal.loop.forks import ChildFailedError
 from selfheal.registry.lineage import BASE
 from selfheal.steering import promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
-from tests.steering.given import NAME, CrashError, Point, crashing, kinds, workspace_at
+from tests.steering.given import NAME, CrashError, Point, crashing, kinds
+from tests.steering.killed import Deaths
 
 #: intent, version moved in MLflow, that journaled, the old one moved, that journaled, pointer, alias, tags, done
 POINTS = range(9)
@@ -116,36 +113,11 @@ def test_a_lease_left_behind_by_a_clock_that_is_ahead_freezes_nothing(ws):
     assert reconcile(ws, NAME).version == 3
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def promote_and_die(task: tuple[Path, int]) -> None:
-    home, at = task
-    promote(replace(workspace_at(home), checkpoint=Point(at, then=die)), NAME, 2, "ann")
-
-
-FIRST = 5
-"""Acts that make the first look: intent, pointer, the alias challenger, tags, done."""
-
-
 @pytest.mark.xdist_group("others")
-@pytest.mark.parametrize(
-    ("at", "both", "champion"),
-    [(2, True, 1), *(pytest.param(*each, marks=pytest.mark.prove) for each in ((5, False, 1), (6, False, 2)))],
-    ids=["between new in and old out", "between stages and alias", "after the alias"],
-)
-def test_kill_9(home, others, at, both, champion):
-    with pytest.raises(ChildFailedError, match="exit code -9"):
-        others.call(promote_and_die, (home, FIRST + at), 120)
-    ws = workspace_at(home)
-    assert ws.registry.production(NAME) == ([1, 2] if both else [2])
-    assert ws.registry.aliases(NAME)["champion"] == champion
-    assert len(ws.table.journal_open(NAME)) == 1
-    recover(ws, NAME)
-    assert ws.registry.production(NAME) == [2] and ws.registry.aliases(NAME)["champion"] == 2
-    assert kinds(ws) == ["adopted", "promote"]
-    ws.table.close()
+def test_kill_9_at_a_call_leaves_nothing_half_done(template, others, tmp_path):
+    """Of the first, one in the middle and the last; tests/prove/test_deaths.py takes all, of every scene."""
+    deaths = Deaths("the watch rolls back", others, template, tmp_path)
+    assert [deaths.at(call) for call in (0, deaths.calls // 2, deaths.calls - 1)] == ["undone", "done", "done"]
 
 
 def test_points_cover_every_act(ws):

@@ -1,11 +1,11 @@
-"""Refused rows are counted by minute, reason and column."""
+"""Rows that are in no window: refused ones, by minute, reason and column; answered ones that are not logged."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
-from selfheal.table import InferenceTable, Refusal
+from selfheal.table import Gap, InferenceTable, Refusal
 from selfheal.table.values import to_us
 from tests.table.conftest import CLASSES, DTYPES
 
@@ -30,3 +30,17 @@ def test_counts_add_up_and_windows_share_none(url):
         assert table.refusals.between("rain", TEN - hour, TEN) == []
         assert len(table.refusals.between("rain")) == 2
         assert not table.refusals.served_since("rain", None)
+
+
+def test_gaps_are_what_each_process_counted_in_all(url):
+    with closing(InferenceTable(url)) as table:
+        table.create("rain", DTYPES, CLASSES)
+        first, last = to_us(TEN), to_us(TEN + 59 * MINUTE)
+        for count in (3, 5, 4):  # written again, and by somebody who read an older file
+            table.gaps.put("rain", "a", {(first, "full"): count})
+        table.gaps.put("rain", "b", {(first, "full"): 2, (last, "torn"): 9})
+        table.gaps.put("rain", "c", {})
+        hour = 60 * MINUTE
+        assert table.gaps.between("rain", TEN, TEN + hour) == [Gap("torn", 9), Gap("full", 7)]
+        assert table.gaps.between("rain", TEN, TEN + MINUTE) == [Gap("full", 7)]
+        assert table.gaps.between("rain", TEN + hour) == table.gaps.between("other") == []

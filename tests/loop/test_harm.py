@@ -11,7 +11,7 @@ from selfheal.alerts.gathering import gather
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 from selfheal.loop import history, load, monitor, status
-from selfheal.loop.judged import JUDGED, judge_heals, judgement, standing_of_heals
+from selfheal.loop.harm import JUDGED, judge_heals, judgement, standing_of_heals
 from selfheal.loop.trial import waiting
 from selfheal.steering import promote, release, trust
 from selfheal.steering.look import last_look
