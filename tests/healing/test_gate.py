@@ -252,8 +252,12 @@ def patched(
     return asked(case_of(odds, **policy), shift(1.0), None, labels=by)
 
 
-NATS = [(200, 1.0, 2.0, 1)]
-"""Probabilities that labels show to be better, at the same decisions."""
+def surer(n: int, to: float = 2.0) -> list[tuple[int, float, float, int]]:
+    """Labels of both classes that show probabilities to be better, at the same decisions."""
+    return [(n - n // 2, 1.0, to, 1), (n // 2, -1.0, -to, 0)]
+
+
+NATS = surer(200)
 TOLD_APART = [(40, 3.0, 1.0, 0), (40, 3.0, 6.0, 1)]
 """Rows of one score that a patch tells apart, at the same decisions: no other class shares would do that."""
 TURNED = [(60, -0.5, 0.5, 1), (100, 1.0, 2.0, 1), *TOLD_APART]
@@ -272,13 +276,13 @@ def test_what_is_not_proven_waits_for_later_labels_whatever_the_policy() -> None
         release = {"ambiguous": ambiguous}
         parts = patched(NATS, proof=False, release=release)
         assert (parts.decision, parts.numbers["labels_held"]) == ("audit", 1.0)
-        few = patched([(10, 1.0, 2.0, 1)], release=release)
+        few = patched(surer(10), release=release)
         assert few.decision == "audit" and 1 < few.numbers["labels_held"] < 20
         assert few.reasons[0].startswith("it waits for labels")
 
 
 def test_the_bet_must_be_won() -> None:
-    counts = [patched([(n, 1.0, 2.0, 1)]) for n in range(20, 80)]
+    counts = [patched(surer(n)) for n in range(20, 80)]
     held = np.array([v.numbers["labels_held"] for v in counts])
     assert held.min() < 20 <= held.max()
     assert [v.decision for v in counts] == ["promote" if h >= 20 else "audit" for h in held]
@@ -311,7 +315,7 @@ def test_with_costs_labels_must_show_that_decisions_cost_less(gone: int, decisio
 @pytest.mark.parametrize(("gain", "decision"), [(0.0079, "keep"), (0.0081, "audit")])
 def test_a_patch_must_be_worth_it_too(gain: float, decision: str) -> None:
     moved = solved(lambda to: np.log((1 + np.exp(-1.0)) / (1 + np.exp(-to))), gain, 1.0, 2.0)
-    assert patched([(50, 1.0, moved, 1)]).decision == decision
+    assert patched(surer(50, moved)).decision == decision
 
 
 def test_a_patch_may_lie_above_the_constant_where_what_serves_lies_higher() -> None:
@@ -327,6 +331,7 @@ def test_the_halves_of_the_labels_must_give_the_same_patch(differ: int, decision
         assert any(np.array_equal(rows, half) for half in halves), "halves of the labelled rows, not of the window's"
         return shift(1.0 if np.array_equal(rows, halves[0]) else 1.2)
 
-    by = ByLabels(60, Evidence(sure(1.0, 200), proba(1.0, 200), proba(2.0, 200)), proof=True)
+    side = np.r_[np.ones(100), -np.ones(100)]
+    by = ByLabels(60, Evidence(sure(side > 0, 200), proba(side, 200), proba(2 * side, 200)), proof=True)
     verdict = asked(case_of(odds), shift(1.0), None, labels=by, refit=refit)
     assert (verdict.decision, verdict.numbers["changed_share"]) == (decision, 0.0), "by the patch as it is"

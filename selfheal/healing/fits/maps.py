@@ -215,7 +215,8 @@ def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[Colu
 
     def odds(one: ColumnMap) -> float:
         before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
-        return before - 3 * np.log1p((2.3 * placed(case, column, one.apply(values)).ratio) ** 2 / 5)
+        off = 2.3 * placed(case, column, one.apply(values)).ratio
+        return float(before - 3 * np.log1p(off**2 / 5))
 
     return [one for one in others if odds(chosen) - odds(one) < SURE]
 
