@@ -111,11 +111,11 @@ def same(one: ColumnMap, other: ColumnMap) -> bool:
 AMOUNTS = frozenset({"bytes", "KiB", "bits", "pounds", "kilograms", "ounces", "grams", "gallons", "litres", "K"})
 """Units of what there is nothing less of than none."""
 
-WHOLE, MEMORY = (
-    frozenset({"bytes", "bits"}),
-    re.compile(r"byte|bits?\b|size|memory|disk|traffic|payload|[kmg]i?b\b", re.I),
-)
-"""Units that are counted, and how columns are called that hold them: few do, and ×1000 is near ×1024."""
+COUNTED = frozenset({"bytes", "bits"})
+"""Units of memory ..."""
+
+MEMORY = re.compile(r"byte|bits?\b|size|memory|disk|traffic|payload|[kmg]i?b\b", re.I)
+"""... and how columns are called that hold them: few do, and ×1000 is near ×1024."""
 
 TURN = 4 * math.pi
 """Radians beyond which no angle is written: two turns."""
@@ -144,7 +144,7 @@ def _no_such(unit: str, column: str, values: Floats) -> bool:
     low, high = AIR.get(unit, (-math.inf, math.inf))
     return bool(
         (unit in AMOUNTS and values.min() < 0)
-        or (unit in WHOLE and not MEMORY.search(column))
+        or (unit in COUNTED and not MEMORY.search(column))
         or (unit == "radians" and np.quantile(np.abs(values), 0.9) > TURN)
         or not low <= np.median(values) <= high
     )

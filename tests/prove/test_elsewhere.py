@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -23,22 +22,13 @@ import pytest
 
 from selfheal.steering import Workspace, promote
 from selfheal.up.services import free_port
+from tests.following.test_examples import post
 from tests.prove.environments import environment, outside
 from tests.prove.test_pages import SERVED_S, until
 from tests.steering.conftest import home, template, ws
 from tests.steering.given import NAME, rows
 
 __all__ = ["home", "template", "ws"]
-
-
-def post(url: str, body: Any) -> tuple[int, Any]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status, json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
 
 
 def ready(url: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 
@@ -34,6 +36,11 @@ def added(values: Floats, pool: Floats) -> bool:
     now = np.array([(known == level).sum() for level in levels])
     gap = np.abs(now / max(len(known), 1) - usual / len(pool)).sum() / 2
     return bool(gap <= KEPT)
+
+
+def could_be(values: Floats, low: float, high: float, grid: Grid) -> NDArray[np.bool_]:
+    """Rows whose value could be healthy: in range, and on the recording grid where there is one."""
+    return np.asarray((values >= low) & (values <= high) & grid.on(values))
 
 
 def as_ever(values: Floats, pool: Floats) -> float:

@@ -6,13 +6,15 @@ narrow, and `1.4·x + 25` then passes for a known conversion. Place and width th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN
-from selfheal.healing.case import Case
+from selfheal.healing.case import Case, once_a_case
 
 QUANTILES = np.linspace(0.04, 0.96, 24)
 """Of a column, through which the line is laid: without the tails, as fits are (lines)."""
@@ -59,19 +61,39 @@ def placed(case: Case, column: str, mapped: Floats) -> Placed:
     ----------
     mapped : float [m], the column's values that are there, in model units.
     """
-    pool = case.present(case.stick.pool_frame, column)
-    if len(pool) < 2 or len(mapped) < 2:
+    usual = _usual(case)(column, len(mapped))
+    if usual is None:
         return Placed()
-    levels = np.quantile(pool, QUANTILES)
-    if levels.std() == 0:
-        return Placed()
-    rng = np.random.default_rng(case.seed)
-    drawn = np.array([_line(rng.choice(pool, len(mapped)), levels) for _ in range(RESAMPLES)])
-    blocks = np.array([_line(case.present(block, column), levels) for block in case.stick.blocks])
-    chance = Z * drawn.std(axis=0) * np.sqrt(1 + len(mapped) / len(pool))
-    bound = np.maximum(chance, MARGIN * np.abs(blocks).max(axis=0))
-    ratio = float((np.abs(_line(mapped, levels)) / np.maximum(bound, 1e-9)).max())
-    return Placed(ratio, float(chance[0]))
+    ratio = float((np.abs(_line(mapped, usual.levels)) / np.maximum(usual.bound, 1e-9)).max())
+    return Placed(ratio, usual.width)
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """A column's healthy quantiles [24], how far [log slope, shift] may lie from them, and the slope by chance."""
+
+    levels: Floats
+    bound: Floats
+    width: float
+
+
+@once_a_case
+def _usual(case: Case) -> Callable[[str, int], _Usual | None]:
+    """What is usual of a column in so many rows; it is the same for every map that is tried."""
+
+    @cache
+    def measured(column: str, n: int) -> _Usual | None:
+        pool = case.present(case.stick.pool_frame, column)
+        levels = np.quantile(pool, QUANTILES) if min(len(pool), n) >= 2 else np.zeros(1)
+        if levels.std() == 0:
+            return None
+        rng = np.random.default_rng(case.seed)
+        drawn = np.array([_line(rng.choice(pool, n), levels) for _ in range(RESAMPLES)])
+        blocks = np.array([_line(case.present(block, column), levels) for block in case.stick.blocks])
+        chance = Z * drawn.std(axis=0) * np.sqrt(1 + n / len(pool))
+        return _Usual(levels, np.maximum(chance, MARGIN * np.abs(blocks).max(axis=0)), float(chance[0]))
+
+    return measured
 
 
 def _line(values: Floats, levels: Floats) -> Floats:

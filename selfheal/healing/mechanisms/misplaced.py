@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from selfheal.drift.stats import Floats
-from selfheal.healing.case import Case
-from selfheal.healing.fits.columns import marginals
+from selfheal.healing.case import Case, once_a_case
+from selfheal.healing.fits.columns import could_be, marginals
 from selfheal.healing.fits.recorded import BACK, BESIDE, LEFT_GRID
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
@@ -37,6 +37,7 @@ def explain(case: Case) -> Finding | None:
     return Finding("misplaced values", "data_fault", True, "rows", told[0], PART[0], told[1], decision="refuse")
 
 
+@once_a_case
 def misplaced(case: Case) -> tuple[float, str] | None:
     """The share of such rows, and what they hold, in words."""
     rows = case.sent
@@ -46,7 +47,7 @@ def misplaced(case: Case) -> tuple[float, str] | None:
     grids = [case.stick.support.grids[j] for j in columns]
 
     def fits(values: Floats, k: int) -> NDArray[np.bool_]:
-        return np.asarray((values >= ranges[0, k]) & (values <= ranges[1, k]) & grids[k].on(values))
+        return could_be(values, ranges[0, k], ranges[1, k], grids[k])
 
     known = np.column_stack([fits(x[:, k], k) for k in range(len(columns))])
     usual = float(np.mean(np.sum([~fits(pool[:, k], k) for k in range(len(columns))], axis=0) >= 2))

@@ -14,10 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift import stats
-from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import CONVERSIONS
+from selfheal.healing.fits.columns import could_be
 from selfheal.healing.fits.matching import NEARLY
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
@@ -76,26 +76,21 @@ def _mixture(case: Case, x: Floats, j: int) -> list[_Mixture]:
         return []  # the whole column was converted; of the young even pounds are an age
     for conversion in CONVERSIONS:
         mapped = conversion.map.apply(values)
-        foreign = _fits(mapped, low, high, grid) & ~_fits(values, low, high, grid)
+        foreign = could_be(mapped, low, high, grid) & ~could_be(values, low, high, grid)
         if not MIXED[0] <= foreign.mean() <= MIXED[1]:
             continue
         repaired = np.where(foreign, mapped, values)
-        if case.stick.ks(repaired, j) > bound or not _fits(repaired, low, high, grid).mean() > 0.98:
+        if case.stick.ks(repaired, j) > bound or not could_be(repaired, low, high, grid).mean() > 0.98:
             continue
         # Rows of another sender are rows of the column; a new kind of row is a lump wherever it is mapped to.
         back = (pool - conversion.map.offset) / conversion.map.scale
-        expected = pool[~_fits(back, low, high, grid)]
+        expected = pool[~could_be(back, low, high, grid)]
         if stats.ks(mapped[foreign], expected) > NEARLY * bound / np.sqrt(foreign.mean()):
             continue
         if stats.ks(*_places(foreign)) > IN_TURN:
             return []
         return [_Mixture(case.model.features[j], conversion.map.describe(), foreign, mapped != values)]
     return []
-
-
-def _fits(values: Floats, low: float, high: float, grid: Grid) -> NDArray[np.bool_]:
-    """Rows whose value could be healthy: in range, and on the recording grid where there is one."""
-    return np.asarray((values >= low) & (values <= high) & grid.on(values))
 
 
 def _places(foreign: NDArray[np.bool_]) -> tuple[Floats, Floats]:
