@@ -187,8 +187,19 @@ def _ask(case: Case, *, last_resort: bool = False) -> _Asked:
         if finding is not None:
             findings.append(finding)
             if finding.explained and finding.trusted:
-                return _Asked(case, findings, finding)
+                return _Asked(case, findings, _beside_fault(case, finding) or finding)
     return _Asked(case, findings, next((f for f in findings if f.explained), None))
+
+
+def _beside_fault(case: Case, fault: Finding) -> Finding | None:
+    """What is plain of other columns than those that a fault has broken, and heals them; the fault is told with it."""
+    for mechanism in every() if fault.faulty else ():
+        found = mechanism.ask(case) if mechanism.beside_faults else None
+        if found is None or found.adapter is None or not (found.explained and found.trusted):
+            continue
+        if not fault.faulty & set(found.adapter.input_map.columns):
+            return replace(found, reason=f"{found.reason}; not healed, beside it: {fault.reason}")
+    return None
 
 
 def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:

@@ -56,6 +56,8 @@ class Mechanism:
         (:mod:`selfheal.healing.estimate`): classes look as they did, and no layer was taught.
     last_resort
         Whether it is asked only where the others led nowhere, and of data that are not broken.
+    beside_faults
+        Whether it may be what happened to other columns than those that a fault has broken.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Mechanism:
     heeds: tuple[Need, ...] = field(default=(), kw_only=True)
     foretold: bool = False
     last_resort: bool = False
+    beside_faults: bool = False
 
     def ask(self, case: Case) -> Finding | None:
         """What it says of a case that has all it needs; else None."""

@@ -60,6 +60,8 @@ class Finding:
         Whether it rests on what the owner of the data has said.
     on_trial
         New rules that it rests on and that no label has confirmed yet, where their owner asks for that.
+    faulty
+        Columns that are broken by themselves, where it says so; the others may have been through something else.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Finding:
     question: Question = NOTHING
     answered: bool = False
     on_trial: tuple[str, ...] = ()
+    faulty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

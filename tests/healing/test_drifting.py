@@ -113,3 +113,19 @@ def test_rows_beside_others_may_be_as_ever_whatever_the_others_are(seed: int, sh
 def test_a_column_that_moved_as_a_whole_is_not_as_ever(step: float) -> None:
     rng = np.random.default_rng(0)
     assert as_ever(step + rng.normal(size=1000), rng.normal(size=6000)) < PART
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(share: float) -> None:
+    """It is named, and waits for its owner; the other waits for nobody."""
+    rows = stream(0)[COLUMNS]
+    window = rows[20_000:21_000].round(3)
+    lost = np.random.default_rng(0).random(len(window)) < share
+    faulty = window.assign(pressure=window.pressure.where(~lost, 1013.25))
+    both = faulty.assign(humidity=window.humidity * 100)
+    alone, outcome = (selfheal.heal(model(0), w, recent=rows[14_000:20_000].round(3), seed=0) for w in (faulty, both))
+    assert (alone.decision, alone.diagnosis) == ("refuse", "data_fault"), alone.reasons
+    assert outcome.decision == "promote", outcome.reasons
+    assert outcome.adapter is not None
+    assert outcome.adapter.input_map.describe() == ["humidity: ÷100"]
+    assert "'pressure' is 1013.25" in " ".join(outcome.reasons)

@@ -23,10 +23,13 @@ SAME = 0.9
 def explain(case: Case) -> Finding | None:
     """Whether columns are clipped or recoded."""
     x = case.encoded
-    told = [fault for j in range(x.shape[1]) if (fault := _fault(case, x[:, j], j))]
+    told = {name: fault for j, name in enumerate(case.model.features) if (fault := _fault(case, x[:, j], j))}
     if not told:
         return None
-    return Finding("broken column", "data_fault", True, "columns", len(told), 0.0, "; ".join(told), decision="refuse")
+    return Finding(
+        "broken column", "data_fault", True, "columns", len(told), 0.0, "; ".join(told.values()), decision="refuse",
+        faulty=frozenset(told),
+    )  # fmt: skip
 
 
 def _fault(case: Case, values: Floats, j: int) -> str:

@@ -43,7 +43,10 @@ def explain(case: Case) -> Finding | None:
     ]
     where = named(case.raw, part, piles)
     told += [f"they are the rows where {where}"] if where else []
-    return Finding("piled column", "data_fault", True, "columns", len(piles), 0.0, "; ".join(told), decision="refuse")
+    return Finding(
+        "piled column", "data_fault", True, "columns", len(piles), 0.0, "; ".join(told), decision="refuse",
+        faulty=frozenset(piles),
+    )  # fmt: skip
 
 
 def _pile(case: Case, column: str) -> tuple[float, float] | None:
