@@ -21,6 +21,7 @@ from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
+from selfheal.healing.fits.known import stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
@@ -131,7 +132,8 @@ def finding(
     undeclared = free - expect
     others = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
-    misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > 1}
+    room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
+    misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > room[c]}
     if misplaced and not beside_drift:
         failed.append(
             "not back in place and width: " + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in misplaced.items())

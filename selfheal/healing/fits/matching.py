@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from selfheal.adapter import ColumnMap, InputMap
+from selfheal.drift.grid import written
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, implausible, same
+from selfheal.healing.conversions import Conversion, implausible, same
+from selfheal.healing.fits import recorded
+from selfheal.healing.fits.known import Maps, plausible, rounding
 from selfheal.healing.fits.placed import placed
-
-Maps = dict[str, ColumnMap]
 
 HALVED = 0.5
 """A conversion is worth a look when it takes away half of the column's distance."""
@@ -24,6 +25,9 @@ that moved too, may still bring it down. The whole proposal is held to the bound
 
 AS_GOOD = (1.25, 0.01)
 """A map leaves as little as another if it leaves at most so much more: a line of two parameters also fits the noise."""
+
+ANY_SIZE = 10.0
+"""Times by which the factors of conversions that fit alike may differ, if the values tell any of them."""
 
 TIE = 0.03
 """Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
@@ -57,7 +61,7 @@ def alternatives(case: Case, columns: Maps, column: str) -> list[ColumnMap]:
 @once_a_case
 def _candidates(case: Case) -> dict[str, list[_Fit]]:
     """The known conversions that fit a moved column alike, the nearest first."""
-    x = case.encoded
+    x, sure = case.encoded, recorded.recovered(case)
     bounds, before = case.stick.bounds, case.judged_raw.distance
     fits: dict[str, list[_Fit]] = {}
     for j, column in enumerate(case.model.features):
@@ -68,9 +72,34 @@ def _candidates(case: Case) -> dict[str, list[_Fit]]:
             enough = min(HALVED * cost, NEARLY * bounds.marginal[j] + 2 * bounds.outside[j])
             tie = max(TIE, 0.5 * bounds.marginal[j])
             good = [f for f in found if f.cost <= min(enough, found[0].cost + tie)]
-            if good:
-                fits[column] = good
+            if column in sure:
+                good = [f for f in found if same(f.conversion.map, sure[column])]
+            if good and _one_size(good):
+                fits[column] = _on_grid(case, column, good)
     return fits
+
+
+def _one_size(good: list[_Fit]) -> bool:
+    """Whether conversions that fit alike are of about one size; else nothing tells them: rain on few days."""
+    sizes = [abs(f.conversion.map.scale) for f in good]
+    return max(sizes) <= ANY_SIZE * min(sizes)
+
+
+def _on_grid(case: Case, column: str, good: list[_Fit]) -> list[_Fit]:
+    """Those that bring the values back onto the column's grid, if there are any.
+
+    Not where the values were written so coarsely that some land on it whatever they mean: 24 tenths are no whole.
+    """
+    j = case.model.features.index(column)
+    values, grid = case.present(case.raw, column), case.stick.support.grids[j]
+    step = written(values[values != 0])
+    if min(grid.step, step) <= 0 or any(abs(f.conversion.map.scale) * step > grid.step * (1 + 1e-6) for f in good):
+        return good
+
+    def on(one: ColumnMap) -> bool:
+        return float(grid.on(one.apply(values), rounding(case, one, step, j)).mean()) >= 1 - recorded.BACK
+
+    return [f for f in good if on(f.conversion.map)] or good
 
 
 def _best(case: Case) -> Maps:
@@ -110,27 +139,6 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
         cost = case.stick.ks(mapped, j) + 2 * case.stick.support.outside_column(mapped, j)
         found.append(_Fit(conversion, cost))
     return found
-
-
-def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
-    """Conversions that the column could have gone through: its owner's units; of codes and hours where it holds such.
-
-    Not those of which its owner has said that they are not so.
-    """
-    column = case.model.features[j]
-    ruled_out = case.answered(column, False)
-    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
-    return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
-
-
-def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:
-    codes = case.stick.support.codes[j]
-    if codes is None:
-        return CONVERSIONS
-    values = case.present(case.raw, case.model.features[j])
-    of_a_day = [v for v in (codes, values) if len(v) and v.min() >= 0 and v.max() < 24]
-    hours = HOUR_SHIFTS if len(of_a_day) == 2 and len(codes) > 12 else ()
-    return CONVERSIONS + CODE_SHIFTS + hours
 
 
 def _signs(case: Case, chosen: Maps) -> Maps:

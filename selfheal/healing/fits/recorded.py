@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from selfheal.adapter import ColumnMap, InputMap
+from selfheal.drift.context import of_the_calendar
 from selfheal.drift.grid import DECIMALS, written
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import Conversion, same
-from selfheal.healing.fits import matching
+from selfheal.healing.fits.known import FINER, Maps, plausible, rounding
 
 LEFT_GRID = 0.5
 """Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""
@@ -34,19 +35,18 @@ FEWEST_VALUES = 5
 FEWEST_TELLING = 20
 """Rows that are not zero from which a column, or half a window of it, is asked."""
 
-FINER = 0.25
-"""A recorder's own step, converted, must be at most this part of the healthy step to say anything: what was written in
-steps of ten lies on a grid of ones under ×0.1, ×1 and ×10 alike, and one value in four on any grid four times finer."""
-
 COARSE = (2, 3, 5)
 """A true conversion uses the whole grid. One that only ever hits each second, third or fifth mark of it, as 3.6 does
 with whole °F in °C, would fit any column that is recorded so."""
+
+HALVED = 0.5
+"""A neighbour's conversion is worth a look when it takes away half of the column's distance."""
 
 FEWEST_ROWS = 3
 """Rows with values never seen from which a column asks for its neighbours' conversion: a pixel that is mostly dark."""
 
 
-def recovered(case: Case) -> matching.Maps:
+def recovered(case: Case) -> Maps:
     """The conversion of every column for which there is exactly one that brings the values back."""
     found = {}
     for j, column in enumerate(case.model.features):
@@ -54,13 +54,13 @@ def recovered(case: Case) -> matching.Maps:
         values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
         if len(values) >= FEWEST_TELLING and _lost(case, values, j) >= LEFT_GRID:
             step = written(values)
-            fits = [c for c in matching.plausible(case, j) if _back(case, c, values, step, j)]
+            fits = [c for c in plausible(case, j) if _back(case, c, values, step, j)]
             if fits and _alike(fits):
                 found[column] = min(fits, key=lambda c: c.rank).map
     return found
 
 
-def refused(case: Case, maps: matching.Maps) -> list[str]:
+def refused(case: Case, maps: Maps) -> list[str]:
     """Why recovered columns do not prove a change of the whole window; empty if they do."""
     middle = len(case.raw) // 2
     mapped = InputMap(maps).apply(case.raw)
@@ -69,15 +69,17 @@ def refused(case: Case, maps: matching.Maps) -> list[str]:
         for column in maps:
             j = case.model.features.index(column)
             values = _telling(case, case.raw.iloc[rows], column)
-            rounding = _rounding(case, maps[column], written(values), j)
-            after = case.stick.support.unrecorded(case.present(mapped.iloc[rows], column), j, rounding)
+            slack = rounding(case, maps[column], written(values), j)
+            after = case.stick.support.unrecorded(case.present(mapped.iloc[rows], column), j, slack)
             if len(values) >= FEWEST_TELLING and (_lost(case, values, j) < LEFT_GRID or after > BACK):
                 failed.append(f"{column} was not converted in the {when} half of the window")
-    broken = [c for c in case.numeric if c not in maps and _unread(case, c, maps) > BESIDE]
+    # A date that moves on holds values never seen, and is whole.
+    asked = [c for c in case.numeric if c not in maps and not of_the_calendar(c, case.raw[c])]
+    broken = [c for c in asked if _unread(case, c, maps) > BESIDE]
     return failed + [f"{column} holds values never seen beside it" for column in broken]
 
 
-def _unread(case: Case, column: str, maps: matching.Maps) -> float:
+def _unread(case: Case, column: str, maps: Maps) -> float:
     """Share of a column's values off its codes or its grid, as they are or under a conversion of its neighbours.
 
     That they lie beyond its range may be the weather.
@@ -88,7 +90,7 @@ def _unread(case: Case, column: str, maps: matching.Maps) -> float:
     return min(_lost(case, v, j) if support.codes[j] is not None else support.grids[j].off(v) for v in ways)
 
 
-def neighbours(case: Case, sure: matching.Maps) -> matching.Maps:
+def neighbours(case: Case, sure: Maps) -> Maps:
     """Further columns that are unusual, and natural under a conversion that is proven for others: the same upstream.
 
     Where at least half of all columns have been through one, so have all that do not speak against it.
@@ -123,7 +125,7 @@ def _natural(case: Case, before: Distance, values: Floats, one: ColumnMap, j: in
     marginal, outside = case.stick.ks(mapped, j), _lost(case, mapped, j)
     if marginal > bounds.marginal[j] or outside > bounds.outside[j]:
         return False
-    halved = marginal + 2 * outside <= matching.HALVED * (before.marginal[j] + 2 * before.outside[j])
+    halved = marginal + 2 * outside <= HALVED * (before.marginal[j] + 2 * before.outside[j])
     return bool(halved or (before.outside[j] > 0 and outside == 0 and marginal <= before.marginal[j]))
 
 
@@ -140,7 +142,7 @@ def _lost(case: Case, values: Floats, j: int) -> float:
 def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: int) -> bool:
     """Whether a conversion brings values [n], recorded in steps of ``step``, back to those that the column has had."""
     support, mapped = case.stick.support, conversion.map.apply(values)
-    known = mapped[support.recorded(mapped, j, _rounding(case, conversion.map, step, j))]
+    known = mapped[support.recorded(mapped, j, rounding(case, conversion.map, step, j))]
     if len(known) < (1 - BACK) * len(mapped) or len(np.unique(np.round(known, 6))) < FEWEST_VALUES:
         return False
     grid = support.grids[j]
@@ -152,15 +154,6 @@ def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: in
     marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
     whole = all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
     return whole and len(np.unique(marks)) >= FEWEST_VALUES
-
-
-def _rounding(case: Case, one: ColumnMap, step: float, j: int) -> float:
-    """By how much converted values may miss the marks that they were recorded on: half a step of who writes them.
-
-    Nothing where such a step is no finer than the marks: whole tenths of °C are whole marks in °F.
-    """
-    half = 0.5 * abs(one.scale) * step
-    return half if half <= 0.5 * FINER * case.stick.support.grids[j].step else 0.0
 
 
 def _one_rest(marks: Floats, m: int) -> float:

@@ -17,7 +17,7 @@ from selfheal.drift import stats
 from selfheal.drift.context import calendar
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.fits import matching
+from selfheal.healing.fits import known
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 from selfheal.healing.segments import levels, where
@@ -160,7 +160,7 @@ def _conversion(case: Case, j: int, now: Sample, usual: Sample) -> tuple[ColumnM
     (x, held), (y, before) = now, usual
     if case.stick.bounds.marginal[j] >= APART or _far(case, j, x[~held], y[~before]) > 1:
         return None
-    tried = [(c, _far(case, j, c.map.apply(x[held]), y[before])) for c in matching.plausible(case, j)]
+    tried = [(c, _far(case, j, c.map.apply(x[held]), y[before])) for c in known.plausible(case, j)]
     least = min(left for _, left in tried)
     best, left = min(((c, left) for c, left in tried if left <= least + ALIKE), key=lambda one: (one[0].rank, one[1]))
     fits = left <= 1 < _far(case, j, best.map.apply(x[~held]), y[~before])
