@@ -16,13 +16,25 @@ from selfheal.healing.outcome import Finding
 
 NAME = "measurement beside drift"
 
+MOST = 3
+"""Columns that are asked one by one."""
+
 
 def explain(case: Case) -> Finding | None:
-    """Whether such conversions of plainly unusual columns take most of that away, and of the model's score."""
-    plain = {c for c in case.numeric if maps.column_ratio(case, case.judged_raw, c) >= maps.STRONG}
-    known = {column: m for column, m in matching.conversions(case).items() if maps.far(m) and column in plain}
-    found = maps.finding(case, known, beside_drift=True) if known else None
-    return replace(found, name=NAME) if found and found.explained else None
+    """Whether such conversions of plainly unusual columns take most of that away, and of the model's score.
+
+    All of them, or the plainest one that leaves no doubt: it need not wait for an answer about another.
+    """
+    moved = {c: maps.column_ratio(case, case.judged_raw, c) for c in case.numeric}
+    known = {c: m for c, m in matching.conversions(case).items() if maps.far(m) and moved[c] >= maps.STRONG}
+    plainest = sorted(known, key=lambda c: -moved[c])[:MOST] if len(known) > 1 else []
+    tried = []
+    for columns in filter(None, [known, *({c: known[c]} for c in plainest)]):
+        found = replace(maps.finding(case, columns, beside_drift=True), name=NAME)
+        tried += [found] if found.explained else []
+        if found.explained and found.trusted:
+            return found
+    return tried[0] if tried else None
 
 
 MECHANISM = Mechanism(NAME, rank=85, explain=explain, needs=(UNUSUAL_AS_SENT,), beside_faults=True)
