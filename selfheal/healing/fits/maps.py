@@ -115,8 +115,8 @@ def finding(
     proven
         Columns whose very values tell the conversion.
     beside_drift
-        Whether the rest may be natural drift: the score may stay unusual where the map takes away :data:`DOMINANT` of
-        that too, and a column that is not back in its place is a doubt.
+        Whether the rest may be natural drift: score and joint may stay unusual where the map leaves :data:`DOMINANT` of
+        that, and a column that is not back in its place is a doubt.
     rival
         Maps of columns that the answer may be, too.
     """
@@ -268,7 +268,8 @@ def _refused(
     # Where a line that is laid on atoms leads, nothing of the drift beside it was fitted.
     exact = not proven and all(atoms.brought_back(case, c, m) for c, m in maps.columns.items())
     joint = NEARLY if exact else max(1.0, limit / NEARLY)
-    score = max(limit, DOMINANT * before.ratios["score"]) if beside_drift else limit
+    rest = DOMINANT if beside_drift else 0.0
+    score = max(limit, rest * before.ratios["score"])
     checks = (
         (
             strength >= STRONG or bool(proven),
@@ -278,7 +279,7 @@ def _refused(
         (not still, f"still unusual after it: {', '.join(still)}"),
         (after.ratios["score"] <= score, f"the model's score stays at {after.ratios['score']:.2f} (bound {score:.3g})"),
         (
-            after.ratios[whole] <= joint or share <= DOMINANT,
+            after.ratios[whole] <= max(joint, rest * before.ratios[whole]) or share <= DOMINANT,
             f"{whole} stays at {after.ratios[whole]:.2f} of its bound",
         ),
     )
