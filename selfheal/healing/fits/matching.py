@@ -26,7 +26,7 @@ that moved too, may still bring it down. The whole proposal is held to the bound
 AS_GOOD = (1.25, 0.01)
 """A map leaves as little as another if it leaves at most so much more: a line of two parameters also fits the noise."""
 
-ANY_SIZE = 4.0
+ANY_SIZE = 10.0
 """Times by which the factors of conversions that fit alike may differ, if the values tell any of them."""
 
 TIE = 0.03
