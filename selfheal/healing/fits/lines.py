@@ -21,7 +21,7 @@ from selfheal.drift.grid import Grid
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
 from selfheal.healing.fits import atoms
-from selfheal.healing.fits.matching import Maps
+from selfheal.healing.fits.known import Maps
 
 Form = Literal["line", "offset", "factor"]
 Lines = dict[int, tuple[float, float]]

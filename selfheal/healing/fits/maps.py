@@ -21,7 +21,7 @@ from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
-from selfheal.healing.fits.known import stepped
+from selfheal.healing.fits.known import Maps, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
@@ -77,12 +77,12 @@ SKILL = 1 / 3
 worse in 3 of 12 cases of one world with 18 %, and in one of another with 30 %; other worlds had 51 % and more."""
 
 
-def expected(case: Case, maps: matching.Maps) -> set[str]:
+def expected(case: Case, maps: Maps) -> set[str]:
     """Mapped columns that are declared as measurement."""
     return set(maps) & set(case.model.policy.declare.measurement)
 
 
-def starts(case: Case, known: matching.Maps) -> list[matching.Maps]:
+def starts(case: Case, known: Maps) -> list[Maps]:
     """Maps beside which others are fitted: the known ones, and without those of declared columns.
 
     Any conversion near the truth explains a declared column that has merely shifted; then the fit does so better.
@@ -102,7 +102,7 @@ def simplest(tried: list[Finding]) -> Finding | None:
 
 def finding(
     case: Case,
-    columns: matching.Maps,
+    columns: Maps,
     proven: Collection[str] = (),
     *,
     beside_drift: bool = False,
@@ -130,7 +130,7 @@ def finding(
     free = {c for c, m in columns.items() if not m.words} - sure
     expect = set(case.model.policy.declare.measurement)
     undeclared = free - expect
-    others = _others(case, columns, sure)
+    others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
     misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > room[c]}
@@ -157,6 +157,7 @@ def finding(
     }
     told = "; ".join(maps.describe())
     told += "".join(f"; {', '.join(sorted(which))}: {why}" for why, which in doubts.items() if which)
+    told += "".join(f"; {c}: {_either(maps)} fits as well, and answers alike" for c, maps in alike.items() if maps)
     return Finding(
         "measurement", "sensor", not failed, "distance left", share, LEFT, told + "".join(f"; {why}" for why in failed),
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)),
@@ -188,8 +189,10 @@ def _as_ever(case: Case, column: str, one: ColumnMap) -> float:
     return as_ever(values, pool) if moved >= BY_FAR else 0.0
 
 
-def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[str, list[ColumnMap]]:
-    """Per column, known conversions that fit as well and would answer otherwise.
+def _others(
+    case: Case, columns: Maps, sure: Collection[str]
+) -> tuple[dict[str, list[ColumnMap]], dict[str, list[ColumnMap]]]:
+    """Per column, known conversions that fit as well: those that would answer otherwise, and those that answer alike.
 
     Not where another column, which could have been through one alone, says which it was.
     """
@@ -198,11 +201,11 @@ def _others(case: Case, columns: matching.Maps, sure: Collection[str]) -> dict[s
         for c, m in columns.items()
     }
     told = {m.words for c, m in columns.items() if m.words and not found[c]}
+    found = {c: [] if columns[c].words in told else rivals for c, rivals in found.items()}
     proba = case.base.proba_of_units(InputMap(columns).apply(case.raw))
-    return {
-        c: [] if columns[c].words in told else [m for m in maps if _matters(case, {**columns, c: m}, proba)]
-        for c, maps in found.items()
-    }
+    others = {c: [m for m in rivals if _matters(case, {**columns, c: m}, proba)] for c, rivals in found.items()}
+    alike = {c: [m for m in rivals if m not in others[c]] for c, rivals in found.items() if not _tens(columns[c])}
+    return others, alike
 
 
 def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[ColumnMap]) -> list[ColumnMap]:
@@ -223,7 +226,7 @@ def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[Colu
     return [one for one in others if odds(chosen) - odds(one) < SURE]
 
 
-def _matters(case: Case, columns: matching.Maps, proba: Floats) -> bool:
+def _matters(case: Case, columns: Maps, proba: Floats) -> bool:
     """Whether maps give other predictions than those [n, k]: 1000 and 1024 do not."""
     other = case.base.proba_of_units(InputMap(columns).apply(case.raw))
     nats = float((proba * (np.log(np.maximum(proba, 1e-12)) - np.log(np.maximum(other, 1e-12)))).sum(axis=1).mean())

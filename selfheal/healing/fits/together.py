@@ -11,6 +11,7 @@ from dataclasses import replace
 from selfheal.adapter import Adapter, InputMap
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.fits import lines, maps, matching
+from selfheal.healing.fits.known import Maps
 from selfheal.healing.fits.shares import Shift, believed, estimate, offset, pool_weights
 from selfheal.healing.outcome import Finding
 
@@ -34,7 +35,7 @@ def finding(case: Case) -> Finding | None:
     return _unless_a_map_alone(case, known, found) if found and found.explained and found.trusted else found
 
 
-def _unless_a_map_alone(case: Case, known: matching.Maps, found: Finding) -> Finding:
+def _unless_a_map_alone(case: Case, known: Maps, found: Finding) -> Finding:
     """The finding, and a doubt where a line of one more column explains the window without any other shares.
 
     A sensor that moved beside a listed conversion once passed for class shares in five of ten worlds, and cost six
@@ -50,7 +51,7 @@ def _unless_a_map_alone(case: Case, known: matching.Maps, found: Finding) -> Fin
     return found
 
 
-def _finding(case: Case, columns: matching.Maps) -> Finding:
+def _finding(case: Case, columns: Maps) -> Finding:
     """The finding for a proposed map, once map and prior have settled."""
     shifted, shift, adapter = _settled(case, case, columns)
     alone = maps.finding(shifted, dict(adapter.input_map.columns))
@@ -64,7 +65,7 @@ def _finding(case: Case, columns: matching.Maps) -> Finding:
     )  # fmt: skip
 
 
-def _settled(case: Case, part: Case, columns: matching.Maps) -> tuple[Case, Shift, Adapter]:
+def _settled(case: Case, part: Case, columns: Maps) -> tuple[Case, Shift, Adapter]:
     """Map and prior of some of the rows, in turns; with them the case against the pool under that prior."""
     input_map = InputMap(columns)
     for _ in range(ROUNDS):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from selfheal.adapter import InputMap
 from selfheal.healing.case import Case
 from selfheal.healing.fits import lines, maps, matching, recorded, together
+from selfheal.healing.fits.known import Maps
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
@@ -74,7 +75,7 @@ def _likely(case: Case) -> Finding | None:
     return _listed_first(case, known, maps.simplest(tried))
 
 
-def _neighbours(case: Case, known: matching.Maps) -> list[Finding]:
+def _neighbours(case: Case, known: Maps) -> list[Finding]:
     """The first conversion of one column beside the likeliest that explains the window: 2.20 where 2.24 is near it.
 
     By itself a column may not tell them; beside a column that it nearly determines, the model's score does.
@@ -87,7 +88,7 @@ def _neighbours(case: Case, known: matching.Maps) -> list[Finding]:
     return []
 
 
-def _listed_first(case: Case, known: matching.Maps, found: Finding | None) -> Finding | None:
+def _listed_first(case: Case, known: Maps, found: Finding | None) -> Finding | None:
     """The finding; or a known conversion that would be it but for its place, with the line as another answer.
 
     Who is asked knows units, and no lines of six digits.
