@@ -7,7 +7,7 @@ held against are rows of the same context.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,10 @@ STILL = 0.5
 STRAY = 0.02
 """Share of rows without such a value that is overlooked, as hygiene drops so many without a word (guards)."""
 
+ROAMS = 6.0
+"""Effective number of values (Simpson 1949) in every healthy window from which a column places none of them, whatever
+it is called: the years in which houses were built."""
+
 LEAST_ROWS = 2
 """Windows' worth of reference rows that a context must leave; it is widened until it does."""
 
@@ -49,6 +53,16 @@ def calendar(model: MonitoredModel) -> frozenset[str]:
     Features that only sound so, such as ``hours_per_week`` with 99 of them, are none.
     """
     return frozenset(c for c in model.features if of_the_calendar(c, model.reference[c]))
+
+
+def placing(model: MonitoredModel, healthy: Sequence[pd.DataFrame]) -> frozenset[str]:
+    """Those that may stand still in a window: not what was never still in windows of which all is well."""
+    return frozenset(c for c in calendar(model) if not healthy or not all(_roams(w[c]) for w in healthy if c in w))
+
+
+def _roams(values: pd.Series) -> bool:
+    shares = values.value_counts(normalize=True)
+    return len(shares) > 0 and 1.0 / float((shares**2).sum()) >= ROAMS
 
 
 def of_the_calendar(name: str, values: pd.Series) -> bool:
@@ -72,14 +86,14 @@ def _calendar_values(name: str, values: pd.Series) -> float:
     return max(float(part.mean()) for part in within)
 
 
-def still(model: MonitoredModel, units: pd.DataFrame) -> tuple[str, ...]:
+def still(model: MonitoredModel, units: pd.DataFrame, healthy: Sequence[pd.DataFrame] = ()) -> tuple[str, ...]:
     """Context columns of a window in model units: the declared ones, and calendar columns that it hardly moves in.
 
     One that no longer holds parts of a date, an hour of 1013 or of 7.46, is a column like any other.
     """
     declared = model.policy.declare.context
-    placing = {c for c in calendar(model) if c not in units or _places(c, units[c], model.reference[c])}
-    return tuple(c for c in model.features if c in declared or c in placing)
+    of_date = {c for c in placing(model, healthy) if c not in units or _places(c, units[c], model.reference[c])}
+    return tuple(c for c in model.features if c in declared or c in of_date)
 
 
 def _places(name: str, values: pd.Series, usual: pd.Series) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from selfheal.drift.context import calendar
+from selfheal.drift.context import placing
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -75,14 +75,14 @@ def problems(
     found = _too_few(frame, model.policy.monitor.min_rows)
     if frame.empty:
         return found
-    placing = {*calendar(model), *model.policy.declare.context}
+    may_stand = placing(model, recent) | {*model.policy.declare.context}
     for name in model.features:
         if name not in frame:
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
             found.append(Problem("missing column", name, text))
             continue
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
-        found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in placing)
+        found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
     return found
 
 

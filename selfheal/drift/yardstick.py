@@ -158,7 +158,7 @@ class Yardstick:
         window: pd.DataFrame | None = None,
     ) -> None:
         self.model, self.seed, self.n = model, seed, n
-        self.context = () if window is None else context.still(model, window)
+        self.context = () if window is None else context.still(model, window, windows(recent, n))
         self.reference = model.reference if window is None else self._in_context(model.reference, window)
         reference = model.reference
         self._levels = {

@@ -47,6 +47,14 @@ def test_a_window_of_one_hour_is_no_fault_and_a_stuck_column_is(model: Monitored
     assert [p.column for p in stuck] == ["amount"]
 
 
+def test_what_never_stood_still_is_stuck_whatever_it_is_called(model: MonitoredModel) -> None:
+    """Years in which houses were built: an hour of the day among the windows of whole days."""
+    healthy = [model.reference.sample(300, random_state=k).assign(month_name="Feb") for k in range(2, 5)]
+    assert [p.column for p in problems(window(model), model, healthy)] == ["hour", "Day_Of_Week"]
+    assert still(model, window(model), healthy) == ("month_name",)
+    assert problems(window(model), model, [*healthy, window(model)]) == []
+
+
 def test_what_stands_still_places_the_window(model: MonitoredModel) -> None:
     assert still(model, window(model)) == ("hour", "Day_Of_Week", "month_name")
     assert still(model, model.reference) == ()
