@@ -316,13 +316,13 @@ def _too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bo
     """Whether so many rows cannot tell a conversion from a line near it.
 
     Two columns that went through the same one are not two lines that look like it by chance; nor is a scale and an
-    offset that are both as listed. But of factors alone the listed ones lie so close that any from 1.5 to 2.7 is near
-    one.
+    offset that are both as listed, or one factor that is right for the width and for a place far from zero. But of
+    other factors the listed ones lie so close that any from 1.5 to 2.7 is near one.
     """
     one = columns[column]  # a sign alone is like no line near it
     if one.scale < 0 or abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
         return False
-    return where.width > (TOLD if one.offset else FACTOR)
+    return where.width > (TOLD if one.offset or where.factor <= TOLD else FACTOR)
 
 
 def _own(case: Case, judged: Judgement, maps: InputMap) -> float:

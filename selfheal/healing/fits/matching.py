@@ -47,15 +47,15 @@ def conversions(case: Case) -> Maps:
 
 
 def alternatives(case: Case, columns: Maps, column: str) -> list[ColumnMap]:
-    """Other known conversions of a column that leave the window as near to the healthy ones as the chosen one does."""
+    """Other known conversions of a column that leave the window as near to the healthy ones as the chosen one does.
+
+    Or make it one of them: where healthy windows differ much, which of two is nearer to them says little.
+    """
     chosen = columns[column]
-    left = case.stick.total(InputMap(columns).apply(case.raw))
-    others = [fit.conversion.map for fit in _candidates(case).get(column, ())]
-    return [
-        one for one in dict.fromkeys(others)
-        if not same(one, chosen)
-        and case.stick.total(InputMap({**columns, column: one}).apply(case.raw)) <= AS_GOOD[0] * left + AS_GOOD[1]
-    ]  # fmt: skip
+    left = AS_GOOD[0] * case.stick.total(InputMap(columns).apply(case.raw)) + AS_GOOD[1]
+    others = [f.conversion.map for f in _candidates(case).get(column, ()) if not same(f.conversion.map, chosen)]
+    judged = {one: case.stick.judge(InputMap({**columns, column: one}).apply(case.raw)) for one in others}
+    return [one for one, found in judged.items() if found.distance.total <= left or found.explained]
 
 
 @once_a_case
@@ -71,7 +71,8 @@ def _candidates(case: Case) -> dict[str, list[_Fit]]:
             found = sorted(_fits(case, x[:, j], j), key=lambda f: f.cost)
             enough = min(HALVED * cost, NEARLY * bounds.marginal[j] + 2 * bounds.outside[j])
             tie = max(TIE, 0.5 * bounds.marginal[j])
-            good = [f for f in found if f.cost <= min(enough, found[0].cost + tie)]
+            natural = bounds.marginal[j] + 2 * bounds.outside[j]
+            good = [f for f in found if f.cost <= enough and f.cost <= max(found[0].cost + tie, natural)]
             if column in sure:
                 good = [f for f in found if same(f.conversion.map, sure[column])]
             if good and _one_size(good):
