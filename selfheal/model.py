@@ -22,6 +22,7 @@ from selfheal.parts import columns as kinds
 from selfheal.parts import network
 from selfheal.parts.content import feed
 from selfheal.parts.cut import check_dropped, take
+from selfheal.parts.inputs import join
 from selfheal.parts.preprocessing import check_preprocessing
 from selfheal.policy import Policy, check_name
 
@@ -56,6 +57,10 @@ class MonitoredModel:
     module
         In place of two modules: one, which is cut where its part ``head`` begins (-1: its last layer). That the parts
         answer as the module does is tried on the reference.
+    inputs
+        In place of ``preprocess``, for a network of several inputs: argument of its ``forward()`` → a fitted
+        transformer, or a list of numeric columns; or a list of these in its order. ``forward()`` gets each as
+        [n, columns] float32, int64 where it takes whole numbers alone (embeddings), [n] where it takes one column so.
     classes
         All labels that the head knows, sorted, where the reference lacks some.
     in_memory
@@ -106,6 +111,7 @@ class MonitoredModel:
         adapter: Adapter | None = None,
         *,
         module: nn.Module | None = None,
+        inputs: Mapping[str, Any] | Sequence[Any] | None = None,
         classes: Sequence[Any] | NDArray[Any] | None = None,
         in_memory: bool = False,
         as_stored: bool = False,
@@ -131,6 +137,9 @@ class MonitoredModel:
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
         self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.policy.check(self.features, self.classes_.tolist())
+        if inputs is not None:
+            rows = kinds.as_fitted(self.check_rows(self.reference), self.nulls)
+            preprocess, module, backbone = join(inputs, preprocess, module, backbone, rows)
         self.preprocess = preprocess
         entered = self._entered(2 if as_stored else network.ROWS)
         with network.said():

@@ -26,6 +26,7 @@ from selfheal.parts.network import (
     shape_of,
 )
 from selfheal.parts.program import AGREEMENT
+from selfheal.parts.several import Several
 
 _PROBABILITIES = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
 _PASSES = (nn.Identity, nn.Dropout, nn.Flatten)
@@ -52,8 +53,9 @@ class Cut:
     dropped: str = ""
 
     def __str__(self) -> str:
+        inputs = f"inputs {', '.join(map(str, self.backbone.forms))}" if isinstance(self.backbone, Several) else ""
         where = f"cut before {self.name!r}" if self.name else ""
-        return ", ".join(part for part in (where, f"{self.dropped} left out" if self.dropped else "") if part)
+        return ", ".join(part for part in (inputs, where, f"{self.dropped} left out" if self.dropped else "") if part)
 
 
 def take(module: object, backbone: object, head: object, rows: Tensor, *, as_stored: bool = False) -> Cut:
@@ -111,18 +113,20 @@ def cut(module: nn.Module, head: object, rows: Tensor) -> Cut:
     whole = prepared(module, "module")
     if whole is not module:
         check_narrowed([module], [whole], rows)
-    seen = _seen(whole, rows)
+    inner = whole.network if isinstance(whole, Several) else whole  # whose parts have the names that people know
+    seen = _seen(whole, inner, rows)
     refuse_chance(whole, seen.output, rows)
     refuse_squeezed(whole, rows)
-    name = _last(whole, seen) if head == -1 and not isinstance(head, bool) else _named(whole, head)
+    name = _last(inner, seen) if head == -1 and not isinstance(head, bool) else _named(inner, head)
     hidden = seen.hidden(name)
     after = seen.after(name)
     for follower in after:
-        if not _is_last(part := whole.get_submodule(follower)) and not isinstance(part, _PASSES):
+        if not _is_last(part := inner.get_submodule(follower)) and not isinstance(part, _PASSES):
             raise InputError(f"head={head!r}: {follower!r} is computed after it; name the last part, {_YOURSELF}")
-    logits, dropped = without_probabilities(whole.get_submodule(name))
-    endings = [type(whole.get_submodule(a)).__name__ for a in after if _is_last(whole.get_submodule(a))]
-    backbone = _replaced(whole, dict.fromkeys([name, *after], nn.Identity()))
+    logits, dropped = without_probabilities(inner.get_submodule(name))
+    endings = [type(inner.get_submodule(a)).__name__ for a in after if _is_last(inner.get_submodule(a))]
+    backbone = _replaced(inner, dict.fromkeys([name, *after], nn.Identity()))
+    backbone = backbone if inner is whole else _replaced(whole, {"network": backbone})
     made = Cut(backbone, logits, name, dropped or next(iter(endings), ""))
     _prove(made, seen.output, rows, hidden)
     return made
@@ -187,10 +191,10 @@ class _Seen:
         return self.order[self.ended[name] :]
 
 
-def _seen(module: nn.Module, rows: Tensor) -> _Seen:
+def _seen(module: nn.Module, inner: nn.Module, rows: Tensor) -> _Seen:
     seen = _Seen()
     handles = []
-    for name, part in module.named_modules():
+    for name, part in inner.named_modules():
         if name:
             handles.append(part.register_forward_hook(_noting(seen, name, leaf=not list(part.children()))))
     try:

@@ -62,7 +62,7 @@ def _ends(graph: fx.Graph) -> tuple[fx.Node, fx.Node]:
     if len(inputs) != 1 or len(results) != 1:
         raise InputError(
             f"the program takes {len(inputs)} tensors and gives {len(results)}, where one [n, d] and one of logits are "
-            f"wanted; {_YOURSELF}"
+            f"wanted; {_YOURSELF}, and inputs= where it takes several"
         )
     return inputs[0], results[0]
 

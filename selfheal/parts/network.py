@@ -33,7 +33,7 @@ PREPROCESS = (
 """What a transformer must be."""
 NETWORK = (
     "backbone takes float32 [n, d_in] (what preprocess makes of the feature columns), head takes the backbone's "
-    "output; a network of several inputs takes one and cuts it up in forward()"
+    "output; a network of several inputs is given inputs= in place of preprocess="
 )
 """What a network must be."""
 
@@ -72,17 +72,28 @@ def prepared(module: nn.Module, what: str) -> nn.Module:
     InputError
         It is no module.
     """
+    module = evaluating(unwrapped(module, what))
+    held = [*module.parameters(), *module.buffers()]
+    if all(t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32) for t in held):
+        return module
+    return copy.deepcopy(module).to("cpu").float()
+
+
+def unwrapped(module: nn.Module, what: str) -> nn.Module:
+    """The module inside of what compiles or spreads it, if it is of a kind that can be taken.
+
+    Raises
+    ------
+    InputError
+        It is no module, TorchScript or quantised.
+    """
     if not isinstance(module, nn.Module):
         raise InputError(f"{what} is {type(module).__name__}, not a torch.nn.Module")
     for wrapper in ("_orig_mod", "module"):  # torch.compile, DataParallel
         if type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
             module = getattr(module, wrapper, module)
     _refuse_kinds(module, what)
-    evaluating(module)
-    held = [*module.parameters(), *module.buffers()]
-    if all(t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32) for t in held):
-        return module
-    return copy.deepcopy(module).to("cpu").float()
+    return module
 
 
 def _refuse_kinds(module: nn.Module, what: str) -> None:

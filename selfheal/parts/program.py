@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from selfheal.errors import ArtifactError, InputError
 from selfheal.parts.chain import read_chain
+from selfheal.parts.several import Several
 
 AGREEMENT = 1e-5
 """Largest difference between a module and its stored form, absolute or relative to the module's value: about
@@ -185,7 +186,10 @@ def check_agreement(module: nn.Module, stored: nn.Module, rows: Tensor, *, what:
             try:
                 found = stored(batch)
             except Exception as error:
-                raise InputError(f"{what}: its stored form fails on {size} rows: {_first_line(error)}") from error
+                raise InputError(
+                    f"{what}: its stored form fails on {size} rows: {_first_line(error)}. A number of rows may have "
+                    "become part of it: write x.shape[0] in place of len(x) in forward()"
+                ) from error
         if expected.shape != found.shape:
             raise InputError(
                 f"{what}: its stored form answers {tuple(found.shape)} for {size} rows, not {tuple(expected.shape)}"
@@ -320,7 +324,7 @@ def _json(text: bytes, what: str) -> dict[str, Any]:
 
 
 def _name(module: nn.Module) -> str:
-    return type(module).__name__
+    return type(module.network if isinstance(module, Several) else module).__name__
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,9 +13,11 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from selfheal.errors import ArtifactError, InputError
+from selfheal.parts.several import Several
 
 BUILDER = "selfheal_builder"
 """Attribute of a module that names its builder, ``"package.module:function"``, which takes no argument."""
+_TENSORS = "Remedy: write forward() with tensor operators only"
 
 
 def builder_path(module: nn.Module) -> str:
@@ -79,13 +81,15 @@ def store(module: nn.Module, rows: torch.Tensor, *, what: str, because: InputErr
     # Imported here: program.py is the larger part and needs nothing of this one.
     from selfheal.parts.program import check_agreement
 
+    if isinstance(module, Several):
+        raise InputError(f"{what}: a network of several inputs is stored as a program only, and {because}. {_TENSORS}")
     path, weights = builder_path(module), save_weights(module)
     try:
         stored = build(path, weights, what=what)
         check_agreement(module, stored, rows, what=what)
     except (ArtifactError, InputError) as error:
         raise InputError(
-            f"{what} cannot be stored. {because} And {error}. Remedy: write forward() with tensor operators only, "
+            f"{what} cannot be stored. {because} And {error}. {_TENSORS}, "
             f"or set {BUILDER} = 'package.module:function' on it, an importable function without arguments"
         ) from error
     warnings.warn(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from selfheal.model import MonitoredModel
 from selfheal.parts.columns import as_fitted
+from selfheal.parts.inputs import picks
 
 Floats = NDArray[np.float64]
 Texts = Sequence[Sequence[str | None]]
@@ -47,10 +48,15 @@ def _blocks(made: Any, model: MonitoredModel, numeric: list[str], texts: list[st
             continue
         if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
             return None
-        block = _block(step, columns, model, numeric, texts)
-        if block is None:
+        step = step.estimator if type(step).__name__ == "FrozenEstimator" else step
+        if picks(step):
+            found = _blocks(step, model, numeric, texts)
+        else:
+            block = _block(step, columns, model, numeric, texts)
+            found = None if block is None else (block,)
+        if found is None:
             return None
-        blocks.append(block)
+        blocks += found
     return tuple(blocks) or None
 
 

@@ -37,13 +37,13 @@ from sklearn.preprocessing import (
 from torch import nn
 
 from tests.registry.networks import (
+    Apart,
     Attention,
     BySign,
     ByWhere,
     Classifier,
     Committee,
     Convolution,
-    CutUp,
     Drawing,
     Embedded,
     Filling,
@@ -56,6 +56,7 @@ from tests.registry.networks import (
     SoftmaxInside,
     Squeezed,
     Tabular,
+    Tokens,
     TwoInputs,
     batch_statistics,
     in_64_bits,
@@ -82,6 +83,7 @@ from tests.registry.tables import (
     numbers,
     one_kind,
     two_kinds,
+    with_city,
 )
 
 # ---------------------------------------------------------------------- preprocessing
@@ -117,6 +119,17 @@ def codes() -> ColumnTransformer:
 def one_code() -> ColumnTransformer:
     ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     return ColumnTransformer([("t", ordinal, ["city"]), ("n", StandardScaler(), NUMBERS)])
+
+
+def counted() -> Any:
+    """Codes from 1 on; 0 is what was never met."""
+    ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return make_pipeline(ordinal, FunctionTransformer(np.digitize, kw_args={"bins": list(range(100))}))
+
+
+def scaled() -> Any:
+    """Fitted to the whole frame, of which it takes the numbers."""
+    return make_pipeline(ColumnTransformer([("n", SimpleImputer(), NUMBERS)]), StandardScaler())
 
 
 def logs(function: Any) -> ColumnTransformer:
@@ -188,7 +201,9 @@ def built(network: Callable[[int], Parts], preprocess: Any, rows: Rows, n: int =
     frame = rows() if n == FEW else rows(n)
     x, y = frame.drop(columns="stayed"), pd.factorize(frame["stayed"])[0]
     width = x.shape[1]
-    if preprocess is not None:
+    if isinstance(preprocess, dict | list):
+        more, preprocess = more | {"inputs": fitted(preprocess, x)}, None
+    elif preprocess is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that two rounds of imputing do not converge
             preprocess = preprocess.fit(x, y)
@@ -197,6 +212,16 @@ def built(network: Callable[[int], Parts], preprocess: Any, rows: Rows, n: int =
         torch.manual_seed(0)
         parts = network(width)
     return parts | {"reference": frame, "target": "stayed", "preprocess": preprocess} | more
+
+
+def fitted(inputs: Any, x: pd.DataFrame) -> Any:
+    """Inputs, each fitted to its own columns where it names them."""
+    if isinstance(inputs, dict):
+        return dict(zip(inputs, fitted(list(inputs.values()), x), strict=True))
+    return [
+        one[0].fit(x[one[1]]) if isinstance(one, tuple) else one.fit(x) if hasattr(one, "fit") else one
+        for one in inputs
+    ]
 
 
 @dataclass(frozen=True)
@@ -292,6 +317,12 @@ CASES = [
           make_union(make_pipeline(SimpleImputer(), StandardScaler()), MissingIndicator()), gappy_numbers),
     later(TWO, "`LinearDiscriminantAnalysis`", two,
           make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()), numbers),
+    taken("two inputs, embeddings and BatchNorm, as fastai has them", "`inputs=` by name", whole(Apart, -1),
+          {"x_cat": (counted(), TEXTS), "x_cont": (StandardScaler(), NUMBERS)}, customers),
+    later("two inputs, a token a column, as FT-Transformer has them", "`inputs=` by name", whole(Tokens, "head"),
+          {"x_num": scaled(), "x_cat": (OrdinalEncoder(dtype=np.int64), TEXTS)}, customers),
+    later("two inputs, one of them a code a row", "`inputs=` in order", whole(TwoInputs, "out"),
+          [(counted(), ["city"]), (StandardScaler(), NUMBERS)], with_city),
     refused(TWO, "a lambda", r"<lambda>.*in place of a lambda", "name a function: `FunctionTransformer(np.log1p)`",
             (two, logs(lambda x: np.log1p(x)), numbers), (two, logs(np.log1p), numbers)),
     refused(TWO, "a function of one's own", r"ratio.*before selfheal",
@@ -320,9 +351,9 @@ CASES = [
             (whole(Skip), StandardScaler(), numbers), (whole(Joined, "head"), StandardScaler(), numbers)),
     refused("BatchNorm without running statistics", "none", r"rows beside it", "`track_running_stats=True`",
             (batch_statistics(kept=False), None, numbers), (batch_statistics(kept=True), None, numbers)),
-    refused("two inputs", "`OrdinalEncoder`", r"one and cuts it up", "one input, cut up in `forward()`",
-            (whole(TwoInputs, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"])),
-            (whole(CutUp, "out"), one_code(), lambda: customers(columns=[*NUMBERS, "city"]))),
+    refused("two inputs", "`OrdinalEncoder`", r"is given inputs= in place of", "`inputs=`, one for each",
+            (whole(TwoInputs, "out"), one_code(), with_city),
+            (whole(TwoInputs, "out"), [(counted(), ["city"]), (StandardScaler(), NUMBERS)], with_city)),
     refused("`.squeeze()` at the end", "`StandardScaler`", r"\[\] for one row and \[2\] for two.*squeeze\(1\)",
             "`.squeeze(1)`",
             (whole(Squeezed, -1), StandardScaler(), numbers),

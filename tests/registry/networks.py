@@ -240,11 +240,39 @@ class TwoInputs(nn.Module):
         return found
 
 
-class CutUp(TwoInputs):
-    """The same with one input, cut up in forward()."""
+class Apart(nn.Module):
+    """fastai's TabularModel: embeddings of codes, BatchNorm of numbers, then blocks of layers."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(x[:, 0].long() + 1, x[:, 1:])
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embeds = nn.ModuleList([nn.Embedding(4, 3), nn.Embedding(3, 2)])
+        self.emb_drop, self.bn_cont = nn.Dropout(0.1), nn.BatchNorm1d(width - 2)
+        block = [nn.Linear(width + 3, 16), nn.ReLU(), nn.BatchNorm1d(16), nn.Dropout(0.2)]
+        self.layers = nn.Sequential(*block, nn.Linear(16, 2))
+
+    def forward(self, x_cat: Tensor, x_cont: Tensor) -> Tensor:
+        joined = torch.cat([one(x_cat[:, place]) for place, one in enumerate(self.embeds)], dim=1)
+        found: Tensor = self.layers(torch.cat([self.emb_drop(joined), self.bn_cont(x_cont)], dim=1))
+        return found
+
+
+class Tokens(nn.Module):
+    """FT-Transformer: a token a column, numbers and codes, and one before them that the head reads."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(width - 2, 8)), nn.Parameter(torch.zeros(width - 2, 8))
+        self.categories = nn.ModuleList([nn.Embedding(3, 8), nn.Embedding(2, 8)])
+        self.first = nn.Parameter(torch.randn(1, 1, 8))
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, 0.1, "gelu", batch_first=True)
+        self.head = nn.Sequential(nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2))
+
+    def forward(self, x_num: Tensor, x_cat: Tensor | None = None) -> Tensor:
+        tokens = [self.first.expand(x_num.shape[0], 1, 8), x_num[:, :, None] * self.weight + self.bias]
+        if x_cat is not None:
+            tokens.append(torch.stack([one(x_cat[:, place]) for place, one in enumerate(self.categories)], dim=1))
+        found: Tensor = self.head(self.block(torch.cat(tokens, dim=1))[:, 0])
+        return found
 
 
 class BySign(nn.Linear):

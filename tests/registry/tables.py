@@ -46,6 +46,10 @@ def gappy_numbers(n: int = FEW, seed: int = 0) -> pd.DataFrame:
     return customers(n, seed, columns=NUMBERS, gaps=True)
 
 
+def with_city(n: int = FEW, seed: int = 0) -> pd.DataFrame:
+    return customers(n, seed, columns=[*NUMBERS, "city"])
+
+
 def nullable(n: int = FEW, seed: int = 0) -> pd.DataFrame:
     """pandas' own kinds of columns."""
     frame = customers(n, seed, gaps=True)

@@ -76,7 +76,8 @@ def test_a_model_is_adopted_or_refused_with_a_remedy_that_works(case: Case, home
 def trained(parts: dict[str, Any]) -> None:
     """Fit a network to its reference: a hundred steps on all of it."""
     asked = MonitoredModel(**parts, in_memory=True)
-    net = parts["module"] if "module" in parts else nn.Sequential(parts["backbone"], parts["head"])
+    apart = "module" not in parts or "inputs" in parts  # a network of several inputs is trained as it is served
+    net = nn.Sequential(asked.backbone, asked.head) if apart else parts["module"]
     kind = next(net.parameters()).dtype
     entered = torch.from_numpy(asked.network_input(asked.check_rows(asked.reference))).to(kind)
     y = torch.from_numpy(np.searchsorted(asked.classes_, asked.reference_labels.to_numpy()))
@@ -99,8 +100,8 @@ def _loss(last: nn.Module, out: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 ADOPTED = [case for case in CASES if not case.says]
-SAMPLE = 2, 13
-"""Of those, what is healed in every run: the usual preprocessing, and every kind of column."""
+SAMPLE = 2, 13, 34
+"""Of those, what is healed in every run: the usual preprocessing, every kind of column, and several inputs."""
 
 
 @pytest.mark.parametrize(
