@@ -19,7 +19,7 @@ from torch import nn
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, nearest
 from selfheal.parts import columns as kinds
-from selfheal.parts import network
+from selfheal.parts import network, words
 from selfheal.parts.content import feed
 from selfheal.parts.cut import check_dropped, take
 from selfheal.parts.inputs import join
@@ -229,6 +229,11 @@ class MonitoredModel:
         return np.ascontiguousarray(dense, dtype=np.float32)
 
     # ------------------------------------------------------------------ rows
+
+    def refused_words(self, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+        """Per column of words, the rows [n] whose word preprocessing refuses; columns that it takes whole left out."""
+        columns = () if self.preprocess is None else (c for c in self.features if self.dtypes[c] == "str")
+        return words.refused(self.network_input, self.reference, frame, columns)
 
     def check_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The feature columns of ``frame`` in order, numbers as numbers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +41,9 @@ NATURAL = 1.3
 SLIGHT = (0.02, 4.0)
 """... or be this share, and so many standard errors: then nothing is said of them."""
 
+
+RECODED = 0.2
+"""Share of rows with words that preprocessing refuses from which a column speaks another code (as in broken)."""
 
 ONE_VALUE = 0.5
 """Share of the rows left out that one value must have: noise does not repeat itself."""
@@ -103,7 +106,10 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
     frame = _typed(model, window)
-    read = _finite(model, frame)
+    strange = model.refused_words(frame)
+    if recoded := _strange(frame, strange, RECODED):
+        return Cleaned(window.iloc[:0], 0.0, recoded)
+    read = _finite(model, frame) & ~_any(strange, len(frame))
     wild = _wild(model, frame) & read
     spare, copied = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
     kept = np.flatnonzero(read & ~wild & ~spare)
@@ -117,14 +123,14 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         *parts,
         copied[kept],
         frame[wild & ~spare],
-        _unread(model, frame, read),
+        _unread(model, frame, strange),
     )
 
 
 def usable(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
     """The features of the rows whose every number is finite where the reference's are."""
     typed = _typed(model, frame)
-    return typed[_finite(model, typed)]
+    return typed[_finite(model, typed) & ~_any(model.refused_words(typed), len(typed))]
 
 
 def _typed(model: MonitoredModel, frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,11 +158,28 @@ def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(~np.isinf(values).any(axis=1) & np.isfinite(strict).all(axis=1))
 
 
-def _unread(model: MonitoredModel, frame: pd.DataFrame, read: NDArray[np.bool_]) -> str:
-    if (~read).mean() <= SLIGHT[0]:
-        return ""
-    columns = [c for c in _numeric(model) if not np.isfinite(frame[c][~read].to_numpy(dtype=np.float64)).all()]
-    return f"left out: {(~read).mean():.0%} of rows have no number in {', '.join(columns)}"
+def _any(marked: Mapping[str, NDArray[np.bool_]], n: int) -> NDArray[np.bool_]:
+    """Rows [n] that are marked in some column."""
+    return np.logical_or.reduce([np.zeros(n, dtype=bool), *marked.values()])
+
+
+def _unread(model: MonitoredModel, frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]]) -> str:
+    """Rows without a number, and with words that preprocessing refuses, where they are more than a few."""
+    empty = ~_finite(model, frame)
+    columns = [c for c in _numeric(model) if not np.isfinite(frame[c][empty].to_numpy(dtype=np.float64)).all()]
+    told = [f"{empty.mean():.0%} of rows have no number in {', '.join(columns)}"] if empty.mean() > SLIGHT[0] else []
+    told += _strange(frame, strange, SLIGHT[0])
+    return "left out: " + "; ".join(told) if told else ""
+
+
+def _strange(frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]], least: float) -> list[str]:
+    """Of which columns more than that share of the rows hold words that preprocessing refuses, in words."""
+    return [
+        f"{rows.mean():.0%} of rows hold a word in {column!r} that preprocessing refuses, such as "
+        f"{str(frame[column][rows].iloc[0])[:40]!r}: a new value, or another spelling?"
+        for column, rows in strange.items()
+        if rows.mean() > least
+    ]
 
 
 def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:

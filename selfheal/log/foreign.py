@@ -90,6 +90,8 @@ class Foreign:
         Where the log is, and what its columns hold.
     labels, keeper
         Labels, what answered where the log does not say, and who is told how it stands.
+    refused_words
+        See :meth:`selfheal.model.MonitoredModel.refused_words`.
     """
 
     table: InferenceTable
@@ -98,6 +100,7 @@ class Foreign:
     layout: Layout
     labels: Labels
     keeper: Keeper
+    refused_words: Callable[[pd.DataFrame], dict[str, npt.NDArray[np.bool_]]]
 
     says = "of the log cannot be used"
 
@@ -257,6 +260,10 @@ class Foreign:
                 refused.append(Refusal("repeated", "", len(good) - len(single)))
             if len(single) > len(kept):
                 refused.append(Refusal("one id for several predictions", self.layout.raw[ID], len(single) - len(kept)))
+        strange = self.refused_words(self._frame(kept))
+        refused += [Refusal("a word that preprocessing refuses", c, int(of.sum())) for c, of in strange.items()]
+        if strange:
+            kept = kept.filter(~pl.Series(np.logical_or.reduce([*strange.values()])))
         kept = kept.with_columns(pl.col(VERSION).fill_null(pl.Series(self._versions(kept), dtype=pl.Int64)))
         if not self.layout.probabilities:
             kept = self._scored(kept)

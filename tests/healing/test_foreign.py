@@ -224,12 +224,12 @@ def test_nonsense_is_seen_by_fractions_too_where_numbers_are_whole() -> None:
     assert outcome.adapter.input_map.columns["ill"].offset == pytest.approx(4)
 
 
-def spelled(change: Callable[[pd.Series], pd.Series]) -> Outcome:
+def spelled(change: Callable[[pd.Series], pd.Series], unknown: str = "ignore") -> Outcome:
     """Two hundred codes and what they cost, of which the spelling changes."""
     rng = np.random.default_rng(3)
     rows = pd.DataFrame({"code": [f"A{k:03d}" for k in rng.integers(200, size=6000)], "cost": rng.gamma(3, 20, 6000)})
     rows = rows.assign(y=((rows["code"].str[-1].astype(int) > 4) ^ (rng.random(6000) < 0.1)).astype(int))
-    words = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    words = OneHotEncoder(handle_unknown=unknown, sparse_output=False)
     parts = ColumnTransformer([("words", words, ["code"]), ("rest", "passthrough", ["cost"])])
     x = parts.fit_transform(rows.drop(columns="y")[:2000])
     body, head = nn.Sequential(nn.Linear(x.shape[1], 8), nn.ReLU()), nn.Linear(8, 2)
@@ -242,6 +242,14 @@ def test_codes_that_are_spelled_anew_are_named_however_many_there_are() -> None:
     outcome = spelled(lambda code: code.str.lower())
     assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault")
     assert "'code' spells its words anew in 100% of rows, such as 'a" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(("each", "decision"), [(10, "keep"), (4, "refuse")])
+def test_words_that_preprocessing_refuses_are_said(each: int, decision: str) -> None:
+    """The encoder as it is, which raises at a word that it never met."""
+    outcome = spelled(lambda code: code.where(np.arange(len(code)) % each > 0, "new"), "error")
+    assert outcome.decision == decision, outcome.reasons
+    assert any("of rows hold a word in 'code' that preprocessing refuses, such as 'new'" in r for r in outcome.reasons)
 
 
 def test_rows_without_a_number_are_said() -> None:
