@@ -18,7 +18,8 @@ from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import Conversion, same
-from selfheal.healing.fits.known import FINER, Maps, plausible, rounding
+from selfheal.healing.fits.known import FINER, Maps, plausible, rounding, stepped
+from selfheal.healing.fits.placed import placed
 
 LEFT_GRID = 0.5
 """Share of the rows that are not zero, with values that the column can not have had, from which it was converted."""
@@ -148,9 +149,12 @@ def _back(case: Case, conversion: Conversion, values: Floats, step: float, j: in
     grid = support.grids[j]
     if support.codes[j] is not None or grid.step <= 0:
         return True
-    # Decimals land on decimals; an odd grid, whole tenths of °C in °F, is hit by the true conversion alone.
+    # Decimals land on decimals; an odd grid, whole tenths of °C in °F, is hit by the true conversion alone. Of decimals
+    # the ratio of the steps tells, where the column is in its place again: what is rounded to thousands is not.
     if any(np.isclose(grid.step, d) for d in DECIMALS) and abs(conversion.map.scale) * step > FINER * grid.step:
-        return False
+        column = case.model.features[j]
+        if not stepped(case, column, conversion.map) or placed(case, column, mapped).ratio > 1:
+            return False
     marks, usual = (np.round((v - grid.origin) / grid.step) for v in (known, case.stick.pool[:, j]))
     whole = all(_one_rest(usual, m) > 1 - BACK or _one_rest(marks, m) <= 1 - BACK for m in COARSE)
     return whole and len(np.unique(marks)) >= FEWEST_VALUES
