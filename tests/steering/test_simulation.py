@@ -88,6 +88,10 @@ def what_is_open_stays_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconciler, "stand_of", lambda *args: replace(stand_of(*args), open=()))
 
 
+def what_is_half_registered_stays_so(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("selfheal.steering.stand.Stand.half_registered", [])
+
+
 def acts_come_before_intents(patch: pytest.MonkeyPatch) -> None:
     carry_out = stages.carry_out
 
@@ -139,6 +143,7 @@ BREAKS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], str], ...] = (
     (a_flow_may_do_anything, "a pin holds"),
     (nobody_approves, "approvals are asked for"),
     (what_is_open_stays_open, "the journal is complete"),
+    (what_is_half_registered_stays_so, "what is registered is staged"),
     (acts_come_before_intents, "the journal is complete"),
     (links_hang_on_nothing, "the journal is chained"),
     (the_pointer_stays, "the pointer names it"),
