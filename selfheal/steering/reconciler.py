@@ -234,6 +234,7 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
     to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=replaced)
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
     pin = to == settled and _pinned(stand, look, to)
+    awaited = None if awaited == to else awaited
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
 
 

@@ -74,6 +74,8 @@ def _undo(
     moved = {v: stage for v, stage in change.moves(before) if stages.get(v) == stage != before.stages.get(v)}
     if moved.pop(change.to, None) is None:
         return held | moved
+    if before.settled not in moved and PRODUCTION not in {stage for v, stage in stages.items() if v != change.to}:
+        return held | moved | {change.to: PRODUCTION}  # it goes once the next look has found what comes in
     if not any("undo" in act for act in entry.acts):
         lease.ws.table.journal_act(entry.id, {"undo": why}, under=lease.claim)
     old = before.settled

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from selfheal.errors import BusyError, RefusedError
+from selfheal.errors import BusyError, RefusedError, UnavailableError
 from selfheal.loop import settle_stages
-from selfheal.steering import archive, promote, reconcile, recover, release, rollback
+from selfheal.steering import archive, promote, reconcile, reconciler, recover, release, rollback
 from selfheal.steering.leases import stages_lease
 from selfheal.steering.look import last_look
 from selfheal.steering.workspace import Workspace
@@ -169,6 +169,30 @@ def test_what_was_awaited_and_is_deleted_is_awaited_no_more(ws: Workspace) -> No
     assert recover(ws, NAME).version == 1 and last_look(ws, NAME).awaited is None
     assert "version 4 is gone" in ws.table.journal(NAME)[-1].intent["change"]["reason"]
     assert reconcile(ws, NAME).kind == ""
+
+
+def test_what_comes_back_is_awaited_no_more(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be read when it was asked for, and can be a moment later."""
+    promote(ws, NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 2, "Staging")
+    wish(ws, 1, "stage")
+    away_for_now = iter([UnavailableError("the files are away")] * 2)
+    monkeypatch.setattr(reconciler, "cannot_load", lambda *_: next(away_for_now, None))
+    assert reconcile(ws, NAME).kind == "restore" and ws.registry.production(NAME) == [1]
+    assert last_look(ws, NAME).awaited is None
+
+
+def test_what_a_person_takes_out_while_it_is_replaced_leaves_no_hole(ws: Workspace) -> None:
+    reconcile(ws, NAME)
+    with pytest.raises(CrashError):
+        promote(crashing(ws, 2)[0], NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 1, "Staging")
+    seen: list[list[int]] = []
+    looking = replace(ws, checkpoint=lambda _: seen.append(ws.registry.production(NAME)))
+    with away(ws, 2):
+        recover(looking, NAME)
+    assert [] not in seen and ws.registry.production(NAME) == [1]
+    assert stages(ws)[2] == "Archived" and last_look(ws, NAME).vetoed == frozenset()
 
 
 def test_what_an_undone_change_has_archived_comes_back(ws: Workspace) -> None:

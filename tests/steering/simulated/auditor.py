@@ -219,7 +219,8 @@ class Auditor:
         mine = [o for o in self.orders if o.version == look["settled"]]
         fresh = [o for o in mine if not o.taken]
         by_person = change["kind"] == "manual" and change["to"] != entry.intent["before"]["settled"]
-        if by_person and (entry.outcome or {})["result"] == "done":
+        done = (entry.outcome or {})["result"] == "done"
+        if by_person and done:
             self.asked("nobody's move")
             if not fresh:
                 self.fail(
@@ -228,8 +229,8 @@ class Auditor:
         for order in fresh:
             order.taken = True
         looked, named = self._read.get(row.id, (0, 0))
-        self.orders.lose(change["reason"], looked, named)
-        if (entry.outcome or {})["result"] == "done" and change["actor"] not in PROGRAMS:
+        self.orders.lose(change["reason"], looked, named, done=done)
+        if done and change["actor"] not in PROGRAMS:
             self.orders.command(change, min(looked, named))
 
     # ------------------------------------------------------------------ what people say
@@ -240,7 +241,7 @@ class Auditor:
         look = self.look()
         known = version == look["settled"] or (kind == "stage" and look["stages"].get(str(version)) == "Production")
         known = known or self.world.mlflow.unreadable.get(version) == "changed"
-        known = known or (kind == "alias" and self._is_being_named(version))
+        known = known or (self._is_being_named(version) if kind == "alias" else self._is_being_put_in(version))
         self.orders.append(Order(version, kind, self.world.steps, excused=known))
         self._lift(version)
 
@@ -250,6 +251,14 @@ class Auditor:
         return bool(database.pointer and database.pointer.version == version) and any(
             row.entry().intent.get("change", {}).get("to") == version for row in database.open()
         )
+
+    def _is_being_put_in(self, version: int) -> bool:
+        """Whether an open entry has it in Production, as far as it has said: it was taken out and back since."""
+        for entry in (row.entry() for row in self.world.database.open() if "before" in row.entry().intent):
+            acts = {str(act["version"]): act["stage"] for act in entry.acts if "version" in act}
+            if (entry.intent["before"]["stages"] | acts).get(str(version)) == "Production":
+                return True
+        return False
 
     def withdraw(self, version: int, kind: str = "stage") -> None:
         """A person does not want it there any more, as far as its stage or its alias said so."""

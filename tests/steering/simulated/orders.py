@@ -51,11 +51,15 @@ class Orders(list[Order]):
         for order in self:
             order.excused = order.excused or (order.version in change["archive"] and order.step <= step)
 
-    def lose(self, reason: str, looked: int, named: int) -> None:
-        """The journal names those that lost, of what could be seen when it was looked and when aliases were read."""
+    def lose(self, reason: str, looked: int, named: int, *, done: bool) -> None:
+        """The journal names those that lost, of what could be seen when it was looked and when aliases were read.
+
+        Of a change that was undone they may win at the next look.
+        """
         parts = (*reason.split("wins over the stage of ")[1:], *reason.split("(and ")[1:])
         lost = {word for part in parts for word in part.partition("]")[0].replace("[", "").split(", ")}
         for order in self:
             seen = named if order.kind == "alias" else looked
-            order.taken = order.taken or (order.step <= seen and str(order.version) in lost)
-            order.excused = order.excused or f"version {order.version} can't be read now: " in reason
+            loses = order.step <= seen and str(order.version) in lost
+            order.taken = order.taken or (loses and done)
+            order.excused = order.excused or loses or f"version {order.version} can't be read now: " in reason
