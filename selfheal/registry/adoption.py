@@ -96,6 +96,8 @@ def adopt_model(
         if pointer is not None:
             _forget(name, table)
         registry.store.set_alias(name, registry.settings.champion, registry.production(name)[-1])
+    elif existing and existing[0].is_half_registered:
+        registry.transition(name, version, "Staging")  # whoever registered it died before that
     stage = registry.version(name, version).stage
     words = _words(name, version, stage, base_version, not existing) + ("; its policy was renewed" if renewed else "")
     return Adoption(name, version, stage, base_version, model.digest, not existing, words)

@@ -257,7 +257,8 @@ class Registry:
                 path.write_bytes(contents[path.name])
             text = description or "; ".join(adapter.describe())
             version = self._create_version(name, name, "adapters", files, refs, manifest, tags, run_id, text)
-        self.transition(name, version, "Staging")
+        if self.version(name, version).is_half_registered:  # else a look has finished that already
+            self.transition(name, version, "Staging")
         return version
 
     # ------------------------------------------------------------------ bases

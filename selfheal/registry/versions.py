@@ -71,6 +71,14 @@ class VersionInfo:
         return self.tags.get(PIN, "").strip().lower() not in ("", "false", "no", "off", "0")
 
     @property
+    def is_half_registered(self) -> bool:
+        """Whether it is ours and nobody has put it into a stage yet, nor out of one: that would have left a time or a
+        tag.
+        """
+        untouched = self.stage == "None" and self.updated == self.created and STAGE not in self.tags
+        return untouched and self.base_version is not None
+
+    @property
     def lineage(self) -> Lineage:
         """Where it comes from; the rest of it is in a file, see :meth:`Registry.lineage`."""
         return Lineage.of(self.tags)

@@ -160,7 +160,7 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     """
     ws = lease.ws
     change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
-    stages = _move(lease, entry, change, before)
+    stages = _move(lease, entry, change, before, stand.stages)
     look = change.settled(before, stages, entry.id, stand.names)
     look = replace(look, others=of_other_bases(stand.versions, look.settled))
     if pointer != stand.pointer:
@@ -177,12 +177,16 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     return look
 
 
-def _move(lease: StagesLease, entry: JournalEntry, change: Change, before: Look) -> dict[int, str]:
+def _move(
+    lease: StagesLease, entry: JournalEntry, change: Change, before: Look, now: Mapping[int, str]
+) -> dict[int, str]:
     """Move the stages; the result holds our own moves only, so that the next look finds anybody else's."""
     ws, stages = lease.ws, dict(before.stages)
     for version, stage in change.moves(before):
         act = {"version": version, "stage": stage}
         if stages.get(version) != stage and act not in entry.acts:
+            if version != change.to and now.get(version, stage) not in (stage, stages.get(version)):
+                continue  # somebody moved it after whoever began this had died: the later word holds
             try:
                 _transition(lease, version, stage, change.to, before)
             except NotFoundError:

@@ -8,10 +8,11 @@ one that an alias was moved to wins over it: moves of aliases have no time.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from selfheal.errors import ArtifactError, BusyError, FormatError, SelfhealError
+from selfheal.errors import ArtifactError, BusyError, FormatError, NotFoundError, SelfhealError
 from selfheal.registry.versions import STAGE, VersionInfo
 from selfheal.steering.actors import PERSON, RECONCILER
 from selfheal.steering.approvals import lacking
@@ -100,9 +101,13 @@ def settle(lease: StagesLease, entering: int | None = None) -> Settled:
     stand = stand_of(ws, name)
     while stand.open:
         stand = finish_open(lease, stand)
-    if stand.unsaid:
+    if stand.unsaid or stand.half_registered:
         for version in stand.unsaid:
             ws.registry.set_tag(name, version, STAGE, stand.stages[version])
+        for version in stand.half_registered:
+            with suppress(NotFoundError):  # deleted meanwhile
+                lease.renew()
+                ws.registry.transition(name, version, STAGING)
         stand = stand_of(ws, name)
     change = foreseen(ws, stand)
     if change is None:
@@ -160,9 +165,10 @@ def _difference(stand: Stand, look: Look, fault_of: Fault) -> Change | None:
     """What to do about stages, aliases and pins that somebody else changed since ``look``; None when nobody did."""
     moves, stages = moves_since(stand, look), stand.stages
     asked = moves.promoted
-    waits = [v for v in (look.awaited,) if v is not None and not asked and stages.get(v) == look.stages.get(v)]
+    awaited = () if look.awaited is None else (look.awaited,)
+    waits = [v for v in awaited if not asked and v in stages and stages[v] == look.stages.get(v)]
     faults = {v: fault_of(stand.version(v)) for v in asked or waits}
-    if look.stages == stages and stand.is_named(look) and None not in faults.values():
+    if stand.is_as(look) and None not in faults.values() and stages.keys() >= set(awaited):
         return None
     change = _obeyed(stand, look, moves, faults) or _kept(stand, look, moves, faults, fault_of)
     return _with_challenger(change, stand, moves)
@@ -179,7 +185,7 @@ def _obeyed(stand: Stand, look: Look, moves: Moves, faults: Faults) -> Change | 
     said = "; ".join([_said(to, awaited, sound, moves), *moves.said()])
     if awaited is not None:
         said += f"; version {awaited} can't be {_how(awaited, condemned, awaited)}: {faults[awaited]}"
-    vetoed, lifted = _vetoed(look, stand.stages, replaced=bool(moves.promoted)), stand.twins(to)
+    vetoed, lifted = _vetoed(look, stand, replaced=bool(moves.promoted)), stand.twins(to)
     return Change(
         "manual", to, PERSON, said, _pinned(stand, look, to), vetoed=vetoed - lifted,
         quarantined=(look.quarantined | condemned) - lifted, awaited=awaited,
@@ -207,7 +213,7 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
     """What serves goes on, or comes back: nobody asked for a version that can be served."""
     stages, settled = stand.stages, look.settled
     condemned = frozenset(v for v, fault in faults.items() if _condemns(fault))
-    vetoed, quarantined = _vetoed(look, stages, replaced=bool(moves.promoted)), look.quarantined | condemned
+    vetoed, quarantined = _vetoed(look, stand, replaced=bool(moves.promoted)), look.quarantined | condemned
     unread = faults.keys() - condemned
     awaited = _first_of(unread, stand, moves) if unread else None
     words = "; ".join(f"version {v} can't be {_how(v, condemned, awaited)}: {faults[v]}" for v in sorted(faults))
@@ -223,9 +229,12 @@ def _kept(stand: Stand, look: Look, moves: Moves, faults: Faults, fault_of: Faul
         reason = "; ".join(said) or "the aliases are written as the stages say"
         actor = PERSON if moved else RECONCILER
         return Change(kind, settled, actor, reason, pin, (), vetoed, quarantined, awaited=awaited)
-    to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=bool(moves.promoted))
+    # It left because another came: moved by somebody's hand, or by a change that was undone since.
+    replaced = bool(moves.promoted) or (settled is not None and look.stages.get(settled) != PRODUCTION)
+    to = _comes_back(stand, look, vetoed | quarantined, fault_of, replaced=replaced)
     reason = f"{words or _emptied(settled, stages)}; version {to} comes back to Production"
     pin = to == settled and _pinned(stand, look, to)
+    awaited = None if awaited == to else awaited
     return Change("restore", to, RECONCILER, reason, pin, (), vetoed - {to}, quarantined - {to}, True, awaited=awaited)
 
 
@@ -255,15 +264,22 @@ def _condemns(fault: Exception | None) -> bool:
     return isinstance(fault, ArtifactError) and not isinstance(fault, FormatError)
 
 
-def _vetoed(look: Look, stages: Mapping[int, str], *, replaced: bool) -> frozenset[int]:
+def _vetoed(look: Look, stand: Stand, *, replaced: bool) -> frozenset[int]:
     """Versions that a person withdrew; leaving Production because another came in is no veto."""
+    stages = stand.stages
     out, back = (ARCHIVED, NONE), {v for v, stage in stages.items() if stage not in (ARCHIVED, NONE)}
     withdrawn = {v for v, stage in look.stages.items() if stage not in out and stages.get(v) in out}
     if replaced:
         withdrawn -= look.production
     # Whatever is registered goes to Staging: somebody was faster than this look.
-    withdrawn |= {v for v, stage in stages.items() if v not in look.stages and stage == ARCHIVED}
+    withdrawn |= {v for v in stages.keys() - look.stages.keys() if _was_taken_out(stand.version(v))}
     return frozenset((look.vetoed | withdrawn) - back) & frozenset(stages)
+
+
+def _was_taken_out(info: VersionInfo) -> bool:
+    """Whether somebody took a version out of a stage that nobody has seen it in."""
+    ours = info.base_version is not None and not info.is_half_registered
+    return info.stage == ARCHIVED or (info.stage == NONE and ours)
 
 
 def _latest(newcomers: Sequence[VersionInfo]) -> int:
@@ -304,4 +320,5 @@ def _registered(stand: Stand, look: Look) -> list[int]:
 
 def _changes(look: Look, stages: Mapping[int, str]) -> list[str]:
     moved = [f"version {v} is {stages[v]}" for v in sorted(stages) if look.stages.get(v) != stages[v]]
-    return moved + [f"version {v} is gone" for v in sorted(look.stages.keys() - stages.keys())]
+    gone = {*look.stages, *(() if look.awaited is None else (look.awaited,))} - stages.keys()
+    return moved + [f"version {v} is gone" for v in sorted(gone)]

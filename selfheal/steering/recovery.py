@@ -56,7 +56,9 @@ def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
         if begun and stand.stages.get(change.to) != PRODUCTION:
             left[change.to] = PRODUCTION  # from where somebody took it
         aliases = _named(change.settled(before, left, entry.id, stand.names), stand.look, stand)
-        outcome["look"] = replace(stand.look, stages=left, aliases=aliases).to_json()
+        # What could not be read then is still wanted, though its stage or alias may say so no more.
+        awaited = stand.look.awaited if change.awaited is None else change.awaited
+        outcome["look"] = replace(stand.look, stages=left, aliases=aliases, awaited=awaited).to_json()
     lease.ws.table.journal_done(entry.id, outcome, under=lease.claim)
 
 
@@ -72,6 +74,8 @@ def _undo(
     moved = {v: stage for v, stage in change.moves(before) if stages.get(v) == stage != before.stages.get(v)}
     if moved.pop(change.to, None) is None:
         return held | moved
+    if before.settled not in moved and PRODUCTION not in {stage for v, stage in stages.items() if v != change.to}:
+        return held | moved | {change.to: PRODUCTION}  # it goes once the next look has found what comes in
     if not any("undo" in act for act in entry.acts):
         lease.ws.table.journal_act(entry.id, {"undo": why}, under=lease.claim)
     old = before.settled

@@ -70,8 +70,8 @@ def promote(
             if kind == "promote" and not reason.startswith(PROVEN):
                 _no_like_of_rolled_back(ws, stand, look, info)
         pin = pin or (version != look.settled and info.pins)
-        if look.settled == version and (look.pinned == pin or is_loop(actor)):
-            return look  # whether it is pinned is for people to say
+        if look.settled == version and (is_loop(actor) or (look.pinned == pin and look.awaited is None)):
+            return look  # whether it is pinned, and whether another one is still wanted, is for people to say
         lack = _lack(ws, name, look, info, actor)
         if is_loop(actor) and (later := not_now(ws, name, policy_of_record(ws, name).policy.release)):
             raise HeldError(later)
@@ -156,7 +156,7 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
 
 def _awaited(look: Look, version: int, actor: str) -> int | None:
     """What a person wants in Production once it can be read: until a person says otherwise, whatever the loop does."""
-    return None if is_person(actor) or version == look.awaited else look.awaited
+    return look.awaited if is_loop(actor) and version != look.awaited else None
 
 
 def _lack(ws: Workspace, name: str, look: Look, info: VersionInfo, actor: str) -> str:

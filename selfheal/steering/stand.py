@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from selfheal.errors import NotFoundError
 from selfheal.registry.versions import STAGE, VersionInfo
-from selfheal.steering.look import NONE, STAGING, Look, last_look
+from selfheal.steering.look import NONE, PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
 
@@ -63,9 +63,14 @@ class Stand:
             and pointer.version == look.settled in self.versions
             and pointer.pinned == look.pinned
             and means(pointer, self.versions[pointer.version])
-            and look.stages == self.stages
-            and self.is_named(look)
+            and self.is_as(look)
         )
+
+    @property
+    def half_registered(self) -> list[int]:
+        """Versions that came since the look and were never staged: who registered one died, or is about to stage it."""
+        known = self.versions if self.look is None else self.look.stages
+        return [v for v, info in sorted(self.versions.items()) if v not in known and info.is_half_registered]
 
     def is_named(self, look: Look) -> bool:
         """Whether aliases and the tag ``selfheal.pin`` are as a look left them, and say what it settled."""
@@ -76,6 +81,11 @@ class Stand:
             and look.settled in self.versions
             and self.versions[look.settled].pins == look.pinned
         )
+
+    def is_as(self, look: Look) -> bool:
+        """Whether all is as a look left it, and what it settled is in Production: an undone change may leave it out."""
+        settled = None if look.settled is None else look.stages.get(look.settled)
+        return look.stages == self.stages and settled == PRODUCTION and self.is_named(look)
 
     def has_only_gained(self, entering: int | None, look: Look) -> bool:
         """Whether nothing differs from a look but a version in Staging that there was not."""

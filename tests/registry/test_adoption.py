@@ -75,6 +75,27 @@ def test_an_adoption_that_was_cut_short_is_finished_by_the_next(
     assert table.pointer("rain") is not None
 
 
+def test_a_new_base_whose_adoption_was_cut_short_waits_in_staging(
+    settings: Settings, model: MonitoredModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selfheal.adopt("rain", model, settings)
+    new = monitored(seed=5)
+
+    class KilledError(Exception): ...
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Registry, "transition", killed)
+        selfheal.adopt("rain", new, settings)
+    registry = Registry(settings)
+    assert registry.version("rain", 2).stage == "None"
+    assert selfheal.adopt("rain", new, settings).stage == "Staging"
+    registry.transition("rain", 2, "None")
+    assert selfheal.adopt("rain", new, settings).stage == "None", "where a person put it"
+
+
 @pytest.mark.parametrize("bad", ["", "a b", "../x", "rain/1", "ä", "x" * 61, "rain-base"])
 def test_a_bad_name_is_refused_before_anything_is_stored(bad: str, settings: Settings, model: MonitoredModel) -> None:
     with pytest.raises(InputError):

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from selfheal.errors import BusyError, RefusedError
+from selfheal.errors import BusyError, RefusedError, UnavailableError
 from selfheal.loop import settle_stages
-from selfheal.steering import archive, promote, reconcile, recover, release, rollback
+from selfheal.steering import archive, promote, reconcile, reconciler, recover, release, rollback
 from selfheal.steering.leases import stages_lease
 from selfheal.steering.look import last_look
 from selfheal.steering.workspace import Workspace
@@ -86,8 +86,8 @@ def test_a_promotion_of_the_loop_that_cannot_be_finished_is_taken_back(ws: Works
     assert (look.awaited, look.vetoed, reconcile(ws, NAME).kind) == (None, frozenset(), "")
 
 
-@pytest.mark.parametrize("by", ["alias", "stage"])
-def test_of_wishes_the_one_that_wins_is_awaited(ws: Workspace, by: str) -> None:
+@pytest.mark.parametrize(("by", "actor"), [("alias", "flow"), ("stage", "audit")])
+def test_of_wishes_the_one_that_wins_is_awaited(ws: Workspace, by: str, actor: str) -> None:
     reconcile(ws, NAME)
     wish(ws, 4, "stage")
     wish(ws, 3, by)
@@ -96,7 +96,7 @@ def test_of_wishes_the_one_that_wins_is_awaited(ws: Workspace, by: str) -> None:
         assert reconcile(ws, NAME).version == 4, "meanwhile"
         assert last_look(ws, NAME).awaited == 3
         archive(ws, NAME, 2, "ann")
-        promote(ws, NAME, 1, "flow", over=4, kind="recall")
+        promote(ws, NAME, 1, actor, over=4, kind="recall")
         assert last_look(ws, NAME).awaited == 3, "nobody has said otherwise"
     assert reconcile(ws, NAME).version == 3
 
@@ -129,3 +129,102 @@ def test_what_a_person_takes_out_just_before_it_goes_in_stays_out(ws: Workspace)
         promote(dying, NAME, 2, "flow", over=1)
     assert recover(ws, NAME).version == 1
     assert last_look(ws, NAME).vetoed == {2} and ws.registry.production(NAME) == [1]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_what_a_person_moves_after_a_command_died_is_not_moved_over(ws: Workspace, at: int) -> None:
+    reconcile(ws, NAME)
+    with pytest.raises(CrashError):
+        archive(crashing(ws, at)[0], NAME, 4, "ann")
+    ws.registry.transition(NAME, 4, "Production")
+    assert recover(ws, NAME).version == 4 and ws.registry.production(NAME) == [4]
+    assert last_look(ws, NAME).vetoed == frozenset()
+
+
+def test_who_promotes_what_serves_wants_nothing_else_any_more(ws: Workspace) -> None:
+    reconcile(ws, NAME)
+    wish(ws, 4, "stage")
+    with away(ws, 4):
+        assert reconcile(ws, NAME).version == 1 and last_look(ws, NAME).awaited == 4
+        promote(ws, NAME, 1, "ann")
+    assert reconcile(ws, NAME).version == 1 and kinds(ws)[-1] == "promote"
+
+
+def test_a_wish_is_awaited_though_the_change_that_put_it_off_is_undone(ws: Workspace) -> None:
+    reconcile(ws, NAME)
+    wish(ws, 4, "stage")
+    with away(ws, 4), pytest.raises(CrashError):
+        reconcile(crashing(ws, 1)[0], NAME)  # it has archived version 4
+    ws.registry.transition(NAME, 1, "Archived")
+    assert recover(ws, NAME).version == 4 and ws.registry.production(NAME) == [4]
+
+
+def test_what_was_awaited_and_is_deleted_is_awaited_no_more(ws: Workspace) -> None:
+    reconcile(ws, NAME)
+    wish(ws, 4, "stage")
+    with away(ws, 4), pytest.raises(CrashError):
+        reconcile(crashing(ws, 0)[0], NAME)
+    with ws.registry._door.asked("delete") as client:
+        client.delete_model_version(NAME, "4")
+    assert recover(ws, NAME).version == 1 and last_look(ws, NAME).awaited is None
+    assert "version 4 is gone" in ws.table.journal(NAME)[-1].intent["change"]["reason"]
+    assert reconcile(ws, NAME).kind == ""
+
+
+def test_what_comes_back_is_awaited_no_more(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could not be read when it was asked for, and can be a moment later."""
+    promote(ws, NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 2, "Staging")
+    wish(ws, 1, "stage")
+    away_for_now = iter([UnavailableError("the files are away")] * 2)
+    monkeypatch.setattr(reconciler, "cannot_load", lambda *_: next(away_for_now, None))
+    assert reconcile(ws, NAME).kind == "restore" and ws.registry.production(NAME) == [1]
+    assert last_look(ws, NAME).awaited is None
+
+
+def test_what_a_person_takes_out_while_it_is_replaced_leaves_no_hole(ws: Workspace) -> None:
+    reconcile(ws, NAME)
+    with pytest.raises(CrashError):
+        promote(crashing(ws, 2)[0], NAME, 2, "flow", over=1)
+    ws.registry.transition(NAME, 1, "Staging")
+    seen: list[list[int]] = []
+    looking = replace(ws, checkpoint=lambda _: seen.append(ws.registry.production(NAME)))
+    with away(ws, 2):
+        recover(looking, NAME)
+    assert [] not in seen and ws.registry.production(NAME) == [1]
+    assert stages(ws)[2] == "Archived" and last_look(ws, NAME).vetoed == frozenset()
+
+
+def test_what_an_undone_change_has_archived_comes_back(ws: Workspace) -> None:
+    promote(ws, NAME, 3, "ann")
+    wish(ws, 2, "stage")
+    with pytest.raises(CrashError):
+        reconcile(crashing(ws, 1)[0], NAME)  # it has archived version 3
+    ws.registry.transition(NAME, 2, "Staging")
+    assert recover(ws, NAME).version == 3 and ws.registry.production(NAME) == [3]
+    assert kinds(ws)[-1] == "restore" and reconcile(ws, NAME).kind == ""
+
+
+def test_a_version_whose_registration_died_is_staged_by_the_next_look(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconcile(ws, NAME)
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(type(ws.registry), "transition", crash)
+        twin_of_2(ws)
+    with monkeypatch.context() as patch, pytest.raises(CrashError):
+        patch.setattr(type(ws.registry), "transition", crash)
+        twin_of_2(ws)
+    ws.registry.transition(NAME, 6, "Archived")
+    ws.registry.transition(NAME, 6, "None")
+    assert stages(ws)[5] == "None"
+    assert reconcile(ws, NAME).reason == "version 6 is None; version 5 was registered in Staging"
+    assert last_look(ws, NAME).vetoed == {6}, "nobody but a person moves one there"
+    assert stages(ws)[5] == "Staging" and ws.registry.aliases(NAME)["challenger"] == 5
+    ws.registry.transition(NAME, 5, "None")
+    reconcile(ws, NAME)
+    assert stages(ws)[5] == "None", "where a person put it"
+
+
+def crash(*_: object) -> None:
+    raise CrashError

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from selfheal.steering import change, reconciler, stages
+from selfheal.steering import change, promote, reconciler, stages
 from selfheal.steering.change import Change
 from selfheal.steering.look import PRODUCTION
 from tests.steering.simulated import database
-from tests.steering.simulated.episodes import Told, sweep, walk
-from tests.steering.simulated.world import BrokenError, Odds
+from tests.steering.simulated.episodes import Episode, Told, sweep, walk
+from tests.steering.simulated.world import NAME, SECOND, BrokenError, Died, Odds
 
 SAMPLE = 120
 STOPPED = Odds(stalls=0.05)
@@ -35,6 +35,26 @@ def test_a_fault_at_every_nth_call() -> None:
 
 def test_a_seed_replays() -> None:
     assert walk(11) == walk(11) != walk(12)
+
+
+def test_a_command_that_another_process_finishes_is_the_newer_word() -> None:
+    """Seed 4189: the auditor heard of a command only from the process that began it, which had died."""
+
+    def dies(step: str) -> None:
+        raise Died
+
+    episode = Episode(0)
+    world, auditor = episode.world, episode.auditor
+    world.mlflow.unreadable[3] = "away"
+    world.act("person", "move 3 to Production", lambda: world.mlflow.move(NAME, 3, "Production", False))
+    auditor.order(3, "stage")
+    episode._settle()
+    assert auditor.look()["awaited"] == 3
+    command = world.start("command", lambda process: promote(replace(process.ws, checkpoint=dies), NAME, 2, "ann"))
+    world.run(lambda: command.dead, SECOND)
+    world.mlflow.unreadable.clear()
+    episode._settle()
+    assert world.mlflow.production == [2] and [o.kind for o in auditor.orders] == ["stage", "command"]
 
 
 # ------------------------------------------------------------------ broken on purpose
@@ -88,6 +108,10 @@ def what_is_open_stays_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconciler, "stand_of", lambda *args: replace(stand_of(*args), open=()))
 
 
+def what_is_half_registered_stays_so(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("selfheal.steering.stand.Stand.half_registered", [])
+
+
 def acts_come_before_intents(patch: pytest.MonkeyPatch) -> None:
     carry_out = stages.carry_out
 
@@ -139,6 +163,7 @@ BREAKS: tuple[tuple[Callable[[pytest.MonkeyPatch], None], str], ...] = (
     (a_flow_may_do_anything, "a pin holds"),
     (nobody_approves, "approvals are asked for"),
     (what_is_open_stays_open, "the journal is complete"),
+    (what_is_half_registered_stays_so, "what is registered is staged"),
     (acts_come_before_intents, "the journal is complete"),
     (links_hang_on_nothing, "the journal is chained"),
     (the_pointer_stays, "the pointer names it"),

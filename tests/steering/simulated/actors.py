@@ -66,24 +66,19 @@ def command(auditor: Auditor) -> Callable[[Process], None]:
         ws, random = process.ws, process.world.random
         versions = sorted(process.world.mlflow.versions)
         version, who = random.choice(versions), random.choice(("ann", "bob"))
+        auditor.talked = version
         deeds = ("promote", "promote", "rollback", "archive", "approve", "freeze", "freeze", "unfreeze", "unfreeze")
         deed = random.choice(deeds)
         if deed == "promote":
-            look = promote(ws, NAME, version, who, pin=random.random() < 0.2)
-            auditor.order(look.settled or 0, "command")
+            promote(ws, NAME, version, who, pin=random.random() < 0.2)
         elif deed == "rollback":
-            look = rollback(ws, NAME, who)
-            auditor.order(look.settled or 0, "command")
+            rollback(ws, NAME, who)
         elif deed == "archive":
             archive(ws, NAME, version, who)
             if process.world.mlflow.versions.get(version) and process.world.mlflow.stage(version) == "Archived":
                 auditor.veto(version)
-            for kind in ("stage", "alias"):
-                auditor.withdraw(version, kind)
         elif deed == "approve":
-            done = approve(ws, NAME, version, who)
-            if done.promoted and not done.before:
-                auditor.order(version, "command")
+            approve(ws, NAME, version, who)
         elif deed == "freeze":
             until = ws.clock() + timedelta(seconds=random.uniform(1, 20)) if random.random() < 0.5 else None
             frozen = freeze(ws, NAME, who, "an incident", until)
@@ -99,6 +94,8 @@ def person(world: World, auditor: Auditor) -> None:
     """An act of a person on MLflow's pages."""
     mlflow, random = world.mlflow, world.random
     version = random.choice(sorted(mlflow.versions))
+    if auditor.talked in mlflow.versions and random.random() < 0.3:
+        version = auditor.talked
     deeds = {"stage": 8, "alias": 4, "challenger": 2, "drop": 1, "pin": 2, "delete": 1, "spoil": 1, "mend": 1}
     deed = random.choices(list(deeds), list(deeds.values()))[0]
     if deed == "stage":
@@ -147,6 +144,7 @@ def _move(world: World, auditor: Auditor, version: int) -> None:
     others = world.settings.stages and stage == "Production" and random.random() < 0.4
     was = mlflow.stage(version)
     gone = [v for v in mlflow.production if v != version] if others else []
+    auditor.made.pop(version, None)
     words = f"move {version} to {stage}{', archiving others' if others else ''}"
     if world.settings.stages:
         world.act("person", words, lambda: mlflow.move(NAME, version, stage, others))
@@ -166,7 +164,7 @@ def _move(world: World, auditor: Auditor, version: int) -> None:
         return
     # As far as a look can see it: what nobody saw yet is archived by a person only.
     seen = auditor.look()["stages"].get(str(version), f"new, {stage}")
-    if was == "Staging" and seen in ("Staging", "new, Archived"):
+    if was == "Staging" and seen in ("Staging", "new, Archived", "new, None"):
         auditor.veto(version)
 
 

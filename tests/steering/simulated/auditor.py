@@ -6,35 +6,21 @@ It reads what the stores hold and nothing that steering says of itself, but for 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from selfheal.table import JournalEntry
 from selfheal.table.chain import broken, hash_of
 from tests.steering.simulated.database import Row
 from tests.steering.simulated.mlflow import LIKE
+from tests.steering.simulated.orders import Order, Orders
 from tests.steering.simulated.world import NAME, SECOND, BrokenError, Process, World
 
 LOOP = ("flow", "watch", "audit")
+PROGRAMS = (*LOOP, "reconciler", "person (MLflow)")
+"""Who is journaled where nobody typed a command."""
 PATIENCE = 20 * SECOND
 """Production may be empty so long after a person emptied it, or a call met a fault: a lease of a dead process, and a
 look."""
-
-
-@dataclass
-class Order:
-    """A version that a person wants in Production."""
-
-    version: int
-    kind: str
-    """``stage``, ``alias``, or ``command`` where our own programs have answered already."""
-    step: int
-    taken: bool = False
-    """Whether a look settled it."""
-    dropped: bool = False
-    """Whether a person has taken it back since."""
-    excused: bool = False
-    """Whether it can't be carried out, or met a process of ours between its look and its act."""
 
 
 class Auditor:
@@ -42,16 +28,20 @@ class Auditor:
 
     def __init__(self, world: World, *, budget: tuple[int, int] | None = None, approvers: int = 1) -> None:
         self.world, self.budget, self.approvers = world, budget, approvers
-        self.orders: list[Order] = []
+        self.orders = Orders()
         self.spoken = 0
         """The step of the last act of a person in MLflow."""
+        self.talked = 0
+        """The version of the last command: what people look at next."""
         self.withdrawn: dict[int, int] = {}
         """Versions that a person took out of Staging, by step."""
+        self.made: dict[int, Process] = {}
+        """Versions that were registered and not staged yet, and by whom."""
         self.frozen = False
         """Whether a freeze has returned with nothing left open."""
         self._empty: int | None = None
-        self._looked: dict[int, int] = {}
-        """By entry: the step at which the versions were read for it."""
+        self._read: dict[int, tuple[int, int]] = {}
+        """By entry: the steps at which versions and aliases were read for it."""
         self._begun = self._closed = 0
         self.checked: dict[str, int] = {}
         """How often each law was asked in a case where it could have been broken."""
@@ -106,6 +96,8 @@ class Auditor:
         words = what.split()
         if words[0] == "alias":
             self._over_an_alias(process, words[1], int(words[2]))
+        if words[0] == "create":
+            self.made[self.world.mlflow.made] = process
         if words[0] == "move":
             version, stage = int(words[1]), words[3]
         elif words[0] == "tag" and words[2] == "selfheal.stage":
@@ -113,6 +105,8 @@ class Auditor:
         else:
             return
         self._unseen(process, version, stage)
+        if self.made.get(version) is process:
+            del self.made[version]
         if stage in ("Staging", "None"):
             return  # a heal is registered so
         self.asked("intent before act")
@@ -135,7 +129,7 @@ class Auditor:
 
     def _over_an_alias(self, process: Process, alias: str, version: int) -> None:
         """Somebody's alias was written over."""
-        last = self._standing()
+        last = self.orders.standing
         if alias == "champion" and last and last.kind == "alias" and last.version != version and not last.taken:
             if last.step <= process.named:
                 return  # it was seen; whether it is obeyed, the next settled world shows
@@ -147,10 +141,12 @@ class Auditor:
         if "change" not in intent:
             return
         change, before = intent["change"], intent["before"]
-        self._looked[row.id] = 0 if process is None else process.looked
+        self._read[row.id] = (0, 0) if process is None else (process.looked, process.named)
         if len([r for r in self.world.database.open() if "change" in r.entry().intent]) > 1:
             self.fail("the journal is complete", f"entry {row.id} was begun while another was open")
-        if change["actor"] not in ("flow", "watch") and change["to"] != before["settled"]:
+        if change["actor"] not in ("flow", "watch") and (
+            change["to"] != before["settled"] or change["kind"] == "promote"
+        ):
             self._lift(change["to"])
         if not _of_loop(change):
             return
@@ -223,7 +219,8 @@ class Auditor:
         mine = [o for o in self.orders if o.version == look["settled"]]
         fresh = [o for o in mine if not o.taken]
         by_person = change["kind"] == "manual" and change["to"] != entry.intent["before"]["settled"]
-        if by_person and (entry.outcome or {})["result"] == "done":
+        done = (entry.outcome or {})["result"] == "done"
+        if by_person and done:
             self.asked("nobody's move")
             if not fresh:
                 self.fail(
@@ -231,17 +228,10 @@ class Auditor:
                 )
         for order in fresh:
             order.taken = True
-        self._lost(change["reason"], self._looked.get(row.id, 0))
-
-    def _lost(self, reason: str, looked: int) -> None:
-        """Orders that the journal names as those that lost."""
-        for order in self.orders:
-            if order.step <= looked and any(
-                str(order.version) in part.partition("]")[0].replace("[", "").split(", ")
-                for part in (*reason.split("wins over the stage of ")[1:], *reason.split("(and ")[1:])
-            ):
-                order.taken = True
-            order.excused = order.excused or f"version {order.version} can't be read now: " in reason
+        looked, named = self._read.get(row.id, (0, 0))
+        self.orders.lose(change["reason"], looked, named, done=done)
+        if done and change["actor"] not in PROGRAMS:
+            self.orders.command(change, min(looked, named))
 
     # ------------------------------------------------------------------ what people say
 
@@ -251,21 +241,32 @@ class Auditor:
         look = self.look()
         known = version == look["settled"] or (kind == "stage" and look["stages"].get(str(version)) == "Production")
         known = known or self.world.mlflow.unreadable.get(version) == "changed"
-        self.orders.append(Order(version, kind, self.world.steps, taken=kind == "command", excused=known))
+        known = known or (self._is_being_named(version) if kind == "alias" else self._is_being_put_in(version))
+        self.orders.append(Order(version, kind, self.world.steps, excused=known))
         self._lift(version)
+
+    def _is_being_named(self, version: int) -> bool:
+        """Whether an open entry has come to where it names this version itself: by whom it was named, nothing tells."""
+        database = self.world.database
+        return bool(database.pointer and database.pointer.version == version) and any(
+            row.entry().intent.get("change", {}).get("to") == version for row in database.open()
+        )
+
+    def _is_being_put_in(self, version: int) -> bool:
+        """Whether an open entry has it in Production, as far as it has said: it was taken out and back since."""
+        for entry in (row.entry() for row in self.world.database.open() if "before" in row.entry().intent):
+            acts = {str(act["version"]): act["stage"] for act in entry.acts if "version" in act}
+            if (entry.intent["before"]["stages"] | acts).get(str(version)) == "Production":
+                return True
+        return False
 
     def withdraw(self, version: int, kind: str = "stage") -> None:
         """A person does not want it there any more, as far as its stage or its alias said so."""
-        awaited = self.look()["awaited"] == version
-        for order in self.orders:
-            if order.version == version:
-                order.dropped = order.dropped or order.kind == kind or awaited
-                order.excused = True  # it may be awaited by a look that is just being journaled
+        self.orders.withdraw(version, kind, awaited=self.look()["awaited"] == version)
 
     def unname(self) -> None:
         """The alias says something else by now."""
-        for order in self.orders:
-            order.dropped = order.dropped or order.kind == "alias"
+        self.orders.unname()
 
     def veto(self, version: int) -> None:
         """A person took a version out of Staging; one that was named challenger since the last look goes back there."""
@@ -284,9 +285,6 @@ class Auditor:
         twins = [v for v in self.withdrawn if v in mlflow.versions and mlflow.digest(v) == digest]
         for twin in (*twins, version):
             self.withdrawn.pop(twin, None)
-
-    def _standing(self) -> Order | None:
-        return self.orders[-1] if self.orders else None
 
     # ------------------------------------------------------------------ once everybody has come to rest
 
@@ -307,14 +305,24 @@ class Auditor:
         named = mlflow.aliases.get("challenger")
         if (named is None) != (not staged) or (named is not None and named not in staged):
             self.fail("alias and stage agree", f"{staged} are in Staging, the challenger is {named}")
+        self._registered()
         self._whole()
-        last = self._standing()
+        last = self.orders.standing
         if last is not None:
             self.asked("newcomer")
             readable = last.version in mlflow.versions and last.version not in mlflow.unreadable
             if not (last.taken or last.dropped or last.excused) and readable:
                 words = f"version {last.version} was wanted by its {last.kind}, {serves} serves"
                 self.fail("the newcomer is obeyed", words)
+
+    def _registered(self) -> None:
+        """What a process registered and did not stage, another one staged, unless a person was faster."""
+        mlflow = self.world.mlflow
+        for version in self.made.keys() & mlflow.versions.keys():
+            self.asked("registered")
+            if mlflow.stage(version) == "None":
+                self.fail("what is registered is staged", f"version {version} is in no stage")
+        self.made.clear()
 
     def _whole(self) -> None:
         """The journal: nothing is open, everything in the chain, every intent done or undone."""
@@ -353,4 +361,4 @@ def _moves(entry: JournalEntry, version: int, stage: str) -> bool:
     )
 
 
-__all__ = ["NAME", "Auditor", "Order"]
+__all__ = ["NAME", "Auditor"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfheal.registry.pointing import pointer_of
@@ -215,12 +215,14 @@ def silently() -> Iterator[None]:
 
 
 TROUBLED = Odds(refused=0.004, lost=0.004, dies=0.006, stalls=0.003)
+MORTAL = replace(TROUBLED, dies=0.03)
+"""So that of several processes in a row each dies before it has done what it, or another one, began."""
 
 
 def walk(seed: int, odds: Odds | None = None) -> Told:
     """An episode in which any call may meet a fault, every second seed; or as often as these odds have it."""
     with silently():
-        return Episode(seed, odds=odds or (TROUBLED if seed % 2 else Odds())).play()
+        return Episode(seed, odds=odds or (Odds(), TROUBLED, Odds(), MORTAL)[seed % 4]).play()
 
 
 def sweep(seed: int, rounds: int = 1, every: int = 1) -> Told:

@@ -278,5 +278,6 @@ class SimulatedRegistry(Registry):
     def heal(self, name: str, adapter: Adapter, manifest: str, **tags: Any) -> int:
         """Register a version in Staging, in the calls that the registry makes for it."""
         version: int = self._gate("mlflow", "create", lambda: self._simulated.create(adapter, manifest, **tags))
-        self.transition(name, version, "Staging")
+        if self.version(name, version).is_half_registered:
+            self.transition(name, version, "Staging")
         return version
