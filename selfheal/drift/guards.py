@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.drift.context import calendar
+from selfheal.input_map import BEYOND
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -132,9 +133,12 @@ def _column(
         text = f"column {name!r} holds {example!r} in {unread.sum()} of {len(values)} rows where a number belongs"
         return [Problem("not a number", name, text)]
     found = _nulls(name, numbers, natural, slack)
-    infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
+    infinite = np.abs(numbers.to_numpy(dtype=float, na_value=np.nan)) > BEYOND
     if infinite.mean() > slack:
-        text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {slack:.1%}); a division by zero?"
+        text = (
+            f"column {name!r} is infinite, or beyond {BEYOND:g}, in {infinite.mean():.1%} of rows (bound {slack:.1%}); "
+            "a division by zero?"
+        )
         found.append(Problem("non-finite", name, text))
     return found if may_stand else found + _stuck(name, numbers[~infinite].dropna(), natural)
 

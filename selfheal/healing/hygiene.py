@@ -13,6 +13,7 @@ from selfheal.drift.guards import problems
 from selfheal.drift.stats import ks, ks_chance
 from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
+from selfheal.input_map import BEYOND, bounded
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -102,11 +103,13 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
-    frame = _typed(model, window)
-    read = _finite(model, frame)
+    sent = _typed(model, window)
+    frame = bounded(_known(sent))
+    read = _finite(model, sent)
     wild = _wild(model, frame) & read
+    read &= wild | ~_beyond(model, sent)
     spare, copied = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
-    kept = np.flatnonzero(read & ~wild & ~spare)
+    kept = np.flatnonzero(read & ~wild & ~spare)  # what is beyond any quantity is wild, or not read
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
     parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
@@ -117,7 +120,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         *parts,
         copied[kept],
         frame[wild & ~spare],
-        _unread(model, frame, read),
+        _unread(model, sent, read),
     )
 
 
@@ -152,10 +155,22 @@ def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(~np.isinf(values).any(axis=1) & np.isfinite(strict).all(axis=1))
 
 
+def _beyond(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows with a number that no quantity is."""
+    return np.asarray((np.abs(frame[_numeric(model)].to_numpy(dtype=np.float64)) > BEYOND).any(axis=1))
+
+
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with infinities as missing values."""
+    numbers = frame.select_dtypes("floating")
+    infinite = np.isinf(numbers)
+    return frame.assign(**numbers.mask(infinite)) if infinite.to_numpy().any() else frame
+
+
 def _unread(model: MonitoredModel, frame: pd.DataFrame, read: NDArray[np.bool_]) -> str:
     if (~read).mean() <= SLIGHT[0]:
         return ""
-    columns = [c for c in _numeric(model) if not np.isfinite(frame[c][~read].to_numpy(dtype=np.float64)).all()]
+    columns = [c for c in _numeric(model) if not (frame[c][~read].abs() <= BEYOND).all()]
     return f"left out: {(~read).mean():.0%} of rows have no number in {', '.join(columns)}"
 
 
