@@ -30,9 +30,14 @@ counts as the second: 32-bit floats end at 3e38, squares of 64-bit ones at 1e154
 other rows. It is logged as it was sent."""
 
 
+def fractional(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of floats: others hold nothing so large, and nothing infinite."""
+    return frame[[name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]]
+
+
 def bounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with every number that is :data:`BEYOND` any quantity at :data:`LARGEST`; what is missing stays so."""
-    numbers = frame.select_dtypes("floating")
+    numbers = fractional(frame)
     broken = np.abs(numbers.to_numpy(dtype=np.float64, na_value=np.nan)) > BEYOND
     if not broken.any():
         return frame

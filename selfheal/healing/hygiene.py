@@ -13,7 +13,7 @@ from selfheal.drift.guards import problems
 from selfheal.drift.stats import ks, ks_chance
 from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
-from selfheal.input_map import BEYOND, bounded
+from selfheal.input_map import BEYOND, bounded, fractional
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -162,8 +162,8 @@ def _beyond(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _known(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with infinities as missing values."""
-    numbers = frame.select_dtypes("floating")
-    infinite = np.isinf(numbers)
+    numbers = fractional(frame)
+    infinite = numbers.abs() == np.inf
     return frame.assign(**numbers.mask(infinite)) if infinite.to_numpy().any() else frame
 
 
