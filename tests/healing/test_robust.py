@@ -20,7 +20,7 @@ from torch import nn
 import selfheal
 from selfheal import MonitoredModel
 from selfheal.drift.signals import signals
-from selfheal.healing.hygiene import MAX_ROWS
+from selfheal.healing.hygiene import MAX_ROWS, clean
 from tests.healing.worlds import linear
 
 COLUMNS = ["a", "b", "c", "kind"]
@@ -265,3 +265,15 @@ def test_healthy_windows_of_few_rows_warn_of_nothing(few: int) -> None:
     assert selfheal.heal(three_classes(), window, recent=[window.iloc[:few]] * 3).decision in ("keep", "refuse")
     data, _ = signals(three_classes(), window.iloc[:few])
     assert np.isfinite(data.value)
+
+
+def test_a_flag_that_is_set_in_a_quarter_of_the_rows_is_no_wild_value() -> None:
+    rng = np.random.default_rng(0)
+    usual = pd.DataFrame((rng.random((800, 3)) < 0.2).astype(float), columns=["f", "g", "h"]).assign(
+        y=rng.integers(0, 2, 800)
+    )
+    model = MonitoredModel(nn.Linear(3, 4), nn.Linear(4, 2), usual, target="y")
+    # 29 of 116: the upper quartile lies between the last 0 and the first 1.
+    window = pd.DataFrame({c: rng.permutation(np.r_[np.ones(29), np.zeros(87)]) for c in ("f", "g", "h")})
+    assert clean(model, window).parts == ()
+    assert len(clean(model, window).rows) >= 100
