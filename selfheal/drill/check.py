@@ -154,8 +154,10 @@ def claims(model: MonitoredModel, seed: int = 0) -> Iterator[Fate]:
 
     The loop would ask it only about those that alarm; a person may ask about any.
     """
-    held = Held(model) if len(model.reference) >= LEAST else None
-    for each in range(seed, seed + ONSETS) if held else ():
+    if len(model.reference) < LEAST:
+        return
+    held = Held(model)
+    for each in range(seed, seed + ONSETS):
         trial = held.trial(each, right(KEEP), lambda frame, _: frame, Adapter())
         outcome = heal(trial.model, trial.window, recent=trial.recent, seed=each)
         what = "named as a fault of the data" if outcome.diagnosis == "data_fault" else CLAIMS.get(outcome.decision)

@@ -10,7 +10,16 @@ import numpy as np
 from selfheal.adapter import ColumnMap, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, implausible, same
+from selfheal.healing.conversions import (
+    CODE_SHIFTS,
+    CONVERSIONS,
+    HOUR_SHIFTS,
+    Conversion,
+    declared,
+    implausible,
+    of_unit,
+    same,
+)
 from selfheal.healing.fits.placed import placed
 
 Maps = dict[str, ColumnMap]
@@ -119,7 +128,8 @@ def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
     """
     column = case.model.features[j]
     ruled_out = case.answered(column, False)
-    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
+    units = case.model.policy.declare.units.get(column, {})
+    known = of_unit(units) if isinstance(units, str) else (*declared(units), *_of_kind(case, j))
     return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
 
 
