@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -107,6 +108,7 @@ MEASURED = 0.2
 1 is asked about all the same unless the rows tell it."""
 
 
+@cache
 def of_unit(unit: str) -> tuple[Conversion, ...]:
     """Conversions into a declared unit: from the others of its family, by powers of ten, and of the sign.
 

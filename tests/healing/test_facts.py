@@ -150,6 +150,28 @@ def test_a_declared_unit_brings_its_family_and_an_undeclared_column_no_new_neigh
     assert "creatinine" not in str(selfheal.heal(world.with_policy(), rows).reasons)
 
 
+@pytest.mark.parametrize(("rows", "column", "factor", "measured"), [(200, "x0", 0.2, True), (500, "x0", 2.5, False)])
+def test_a_declared_conversion_wins_over_a_line_and_a_listed_one_that_rows_cannot_tell_from_it(
+    world: World, rows: int, column: str, factor: float, measured: bool
+) -> None:
+    window = world.draw(rows, {200: 1202, 500: 1500}[rows], 0.3)  # other class shares bend every fit
+    window = window.assign(**{column: window[column] * factor})
+    declare = {"units": {column: {"mine": 1.0, "theirs": factor}}, "measurement": [column] if measured else []}
+    outcome = selfheal.heal(world.with_policy(declare=declare), window)
+    assert outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.describe()[0] == f"{column}: theirs → mine", outcome.reasons
+
+
+def test_a_gain_that_is_not_the_declared_one_is_no_conversion(world: World) -> None:
+    window = world.draw(2000, 1202)
+    window = window.assign(x0=window["x0"] * 0.2 * 1.15)
+    declare = {"units": {"x0": {"mine": 1.0, "theirs": 0.2}}, "measurement": ["x0"]}
+    outcome = selfheal.heal(world.with_policy(declare=declare), window)
+    assert outcome.adapter is not None, outcome.reasons
+    (told,) = outcome.adapter.input_map.columns.values()
+    assert (told.words, told.scale) == ("", pytest.approx(1 / 0.23, rel=0.03))
+
+
 def test_a_unit_that_is_not_listed_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"units.x1: 'mmhg' is no unit that is listed; did you mean 'mmHg'\?"):
         Policy.load({"declare": {"units": {"x1": "mmhg"}}})
