@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.drift.context import calendar
+from selfheal.drift.recoded import recoded
 from selfheal.input_map import BEYOND
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ NEVER = 1e-6
 RUN = 3
 """... and when it has shown it for this many times the longest run that a healthy stretch has of any value."""
 
-Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused"]
+Kind = Literal[
+    "missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused", "codes"
+]
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def problems(
     found = _too_few(frame, model.policy.monitor.min_rows)
     if frame.empty:
         return found
-    placing = {*calendar(model), *model.policy.declare.context}
+    placing, maps = {*calendar(model), *model.policy.declare.context}, model.adapter.input_map.columns
     for name in model.features:
         if name not in frame:
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
@@ -84,6 +87,8 @@ def problems(
             continue
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in placing)
+        if model.dtypes[name] != "str" and name not in {*placing, *maps, *(p.column for p in found)}:
+            found += _codes(name, frame[name], natural)
     return found
 
 
@@ -176,6 +181,13 @@ def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
     shown = str(values.iloc[0])
     text = f"column {name!r} is {shown!r} in all {len(values)} rows and never was constant before; is it stuck?"
     return [Problem("constant", name, text)]
+
+
+def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+    """Codes that were renumbered."""
+    told = recoded(pd.to_numeric(values, errors="coerce"), natural)
+    text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
+    return [Problem("codes", name, text)] if told else []
 
 
 def _longest_run(values: pd.Series) -> int:
