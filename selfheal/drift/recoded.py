@@ -33,7 +33,7 @@ numbers are names: 1 where neighbours have nothing in common, near 0 of an age. 
 two together, every four, down to so many; of twelve in any order one in thirty lies below it."""
 
 KNOWN = 0.9
-"""Share of rows that hold codes seen before; where fewer do, codes are new and not renumbered."""
+"""Share of rows that another numbering of the known codes can hold; where it holds fewer, codes are new."""
 
 OFF, BACK = 8.0, 4.0
 """Standard errors of the log-likelihood: beyond the first the shares are not those of the codes as they are, within the
@@ -56,7 +56,7 @@ def recoded(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int
     """
     past = [_whole(one) for one in natural]
     now = _whole(values)
-    if now is None or past[0] is None or not len(now):
+    if now is None or past[0] is None or not len(now) or not len(past[0]):
         return ""
     known = np.concatenate([one for one in past if one is not None])
     low, levels = int(known.min()), int(np.ptp(known)) + 1
@@ -79,7 +79,7 @@ def _whole(values: pd.Series[Any]) -> NDArray[np.int64] | None:
     found = found[np.isfinite(found)]
     if (np.abs(found) > 1e9).any() or (found % 1 != 0).any():
         return None
-    return found.astype(np.int64)
+    return np.asarray(found, dtype=np.int64)
 
 
 def _names(counts: Floats) -> bool:

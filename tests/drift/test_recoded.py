@@ -57,6 +57,11 @@ def test_numbers_with_an_order_are_a_population_that_moves() -> None:
         assert recoded(pd.Series(values[:4000] + step), [pd.Series(values[4000:])]) == ""
 
 
+def test_without_a_number_to_compare_nothing_is_said() -> None:
+    gone, now = pd.Series([np.nan] * 500), regions(500, 2)
+    assert recoded(now, [gone]) == recoded(gone, [now]) == recoded(now[:0], [now]) == ""
+
+
 def test_the_guard_names_the_column_and_the_healer_refuses_unless_it_is_mapped() -> None:
     torch.manual_seed(0)
     frame = pd.DataFrame({"region": regions(4000, 1).astype(float), "x": np.random.default_rng(2).normal(size=4000)})
