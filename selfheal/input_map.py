@@ -24,6 +24,26 @@ DECIMALS = 9
 """Mapped values are rounded to 1e-9, so that 32 °F comes back from 0 °C as 32 and not as 31.999999999999996: ties
 in the data stay ties, which rank statistics and rules such as ``temp <= 32`` need."""
 
+BEYOND, LARGEST = 1e30, 1e12
+"""No quantity is larger than the first; what is, infinities too, is a broken number. Scored, compared and reported it
+counts as the second: 32-bit floats end at 3e38, squares of 64-bit ones at 1e154, and one odd value must not spoil the
+other rows. It is logged as it was sent."""
+
+
+def fractional(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of floats: others hold nothing so large, and nothing infinite."""
+    return frame[[name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]]
+
+
+def bounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with every number that is :data:`BEYOND` any quantity at :data:`LARGEST`; what is missing stays so."""
+    numbers = fractional(frame)
+    broken = np.abs(numbers.to_numpy(dtype=np.float64, na_value=np.nan)) > BEYOND
+    if not broken.any():
+        return frame
+    odd = numbers.loc[:, broken.any(axis=0)]
+    return frame.assign(**odd.mask(odd > BEYOND, LARGEST).mask(odd < -BEYOND, -LARGEST))
+
 
 @dataclass(frozen=True)
 class ColumnMap:
@@ -41,10 +61,11 @@ class ColumnMap:
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map float [n] → float [n], rounded to 1e-9; NaN stays NaN."""
-        mapped = values * self.scale + self.offset if self.knots is None else _through(values, *self.knots)
-        if self.modulo is not None:
-            mapped = np.mod(mapped, self.modulo)
-        return np.round(mapped, DECIMALS)
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is beyond any quantity: see `bounded`
+            mapped = values * self.scale + self.offset if self.knots is None else _through(values, *self.knots)
+            if self.modulo is not None:
+                mapped = np.mod(mapped, self.modulo)
+            return np.round(mapped, DECIMALS)
 
     def describe(self) -> str:
         """In words if they are known, else as a formula."""

@@ -18,6 +18,7 @@ from torch import nn
 
 from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, nearest
+from selfheal.input_map import bounded
 from selfheal.parts import columns as kinds
 from selfheal.parts import network, words
 from selfheal.parts.content import feed
@@ -188,7 +189,7 @@ class MonitoredModel:
 
     def model_units(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Raw rows as the serving input map leaves them; what rules, signals and reports compare. No row is refused."""
-        return self.adapter.input_map.apply(frame[list(self.features)])
+        return bounded(self.adapter.input_map.apply(frame[list(self.features)]))
 
     def proba_of_units(self, units: pd.DataFrame) -> Floats:
         """Probabilities float64 [n, k] for rows in model units (ReflexiveLayer and logit offset applied)."""
@@ -221,12 +222,13 @@ class MonitoredModel:
 
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
-        columns = units[list(self.features)]
+        columns = bounded(units[list(self.features)])
         if self.preprocess is None:
             return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
-        made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
-        dense = made.toarray() if hasattr(made, "toarray") else made
-        return np.ascontiguousarray(dense, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and the network's answer says so
+            made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
+            dense = made.toarray() if hasattr(made, "toarray") else made
+            return np.ascontiguousarray(dense, dtype=np.float32)
 
     # ------------------------------------------------------------------ rows
 

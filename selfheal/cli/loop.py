@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,10 @@ from selfheal.errors import InputError
 
 if TYPE_CHECKING:
     from selfheal.steering import Workspace
+
+
+TOLD = 32
+"""Windows among which the last one with enough rows is looked for."""
 
 
 class Instant(click.ParamType[datetime]):
@@ -45,9 +50,9 @@ def monitor(
     """Handle every closed window once: report, signals, decision, and a heal where it is asked for.
 
     With PREFECT_API_URL it runs as a flow on that server, otherwise in this process. Exit status 1 when the last
-    window is not healthy.
+    window with enough rows to say so is not healthy.
     """
-    from flows.wording import healthy, line
+    from flows.wording import line
 
     moment = until or datetime.now(UTC)
     if dry:
@@ -61,7 +66,7 @@ def monitor(
     if not records:
         click.echo(f"{name}: no window closed since the last look; {_awaited(name)}")
     write_json(json_file, {"model": name, "until": moment, "cycles": records})
-    if records and not healthy(records[-1]):
+    if records and _unwell(name, records):
         ctx.exit(1)
 
 
@@ -89,7 +94,7 @@ def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | No
 
 def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...], json_file: Path | None) -> None:
     """Say what a run would do; in this process, for a flow leaves its own traces."""
-    from flows.wording import healthy, line
+    from flows.wording import line
     from selfheal import loop, steering
 
     if clear:
@@ -107,8 +112,24 @@ def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...],
     if not any(each.would for each in found):
         click.echo(f"{name}: nothing that serves or waits would change")
     write_json(json_file, {"model": name, "until": until, "dry": True, "foreseen": found})
-    if windows and not healthy(windows[-1]):
+    if windows and _unwell(name, windows):
         ctx.exit(1)
+
+
+def _unwell(name: str, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the newest window that says how the model does is not healthy; too few rows leave what stood before."""
+    from flows.wording import healthy
+    from selfheal import steering
+    from selfheal.loop.decide import telling
+    from selfheal.steering.look import last_look
+
+    said = [r for r in records if r["decision"] != "too_few"]
+    if not said:
+        ws = steering.open_workspace()
+        look = last_look(ws, name)
+        last = telling(ws.table.cycles(name, last=TOLD), look.swap if look else None)
+        said = [last] if last else []
+    return bool(said) and not healthy(said[-1])
 
 
 def _clear(name: str, windows: tuple[int, ...]) -> None:

@@ -76,7 +76,7 @@ def check(ctx: click.Context, name: str, factory: str | None, json_file: Path | 
 
     What adopt would refuse is refused. Then ten healthy windows are watched, and every fault that the columns allow is
     injected into held-back rows: what will be healed, what is asked and what is not. Exit status 1 when patience would
-    confirm an alarm on healthy windows, or a heal made something worse.
+    confirm an alarm on healthy windows, something is claimed of a window that nothing was done to, or a heal harmed.
     """
     from selfheal.cli.factory import build
     from selfheal.drill import check as drill

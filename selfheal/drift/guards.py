@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from selfheal.drift.context import placing
+from selfheal.drift.recoded import recoded
+from selfheal.input_map import BEYOND
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -36,7 +38,9 @@ NEVER = 1e-6
 RUN = 3
 """... and when it has shown it for this many times the longest run that a healthy stretch has of any value."""
 
-Kind = Literal["missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused"]
+Kind = Literal[
+    "missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused", "codes"
+]
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def problems(
     if frame.empty:
         return found
     may_stand = placing(model, recent) | {*model.policy.declare.context}
+    maps = model.adapter.input_map.columns
     for name in model.features:
         if name not in frame:
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
@@ -83,6 +88,8 @@ def problems(
             continue
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
+        if model.dtypes[name] != "str" and name not in {*may_stand, *maps, *(p.column for p in found)}:
+            found += _codes(name, frame[name], natural)
     return found
 
 
@@ -132,9 +139,12 @@ def _column(
         text = f"column {name!r} holds {example!r} in {unread.sum()} of {len(values)} rows where a number belongs"
         return [Problem("not a number", name, text)]
     found = _nulls(name, numbers, natural, slack)
-    infinite = np.isinf(numbers.to_numpy(dtype=float, na_value=np.nan))
+    infinite = np.abs(numbers.to_numpy(dtype=float, na_value=np.nan)) > BEYOND
     if infinite.mean() > slack:
-        text = f"column {name!r} is infinite in {infinite.mean():.1%} of rows (bound {slack:.1%}); a division by zero?"
+        text = (
+            f"column {name!r} is infinite, or beyond {BEYOND:g}, in {infinite.mean():.1%} of rows (bound {slack:.1%}); "
+            "a division by zero?"
+        )
         found.append(Problem("non-finite", name, text))
     return found if may_stand else found + _stuck(name, numbers[~infinite].dropna(), natural)
 
@@ -172,6 +182,13 @@ def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
     shown = str(values.iloc[0])
     text = f"column {name!r} is {shown!r} in all {len(values)} rows and never was constant before; is it stuck?"
     return [Problem("constant", name, text)]
+
+
+def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+    """Codes that were renumbered."""
+    told = recoded(pd.to_numeric(values, errors="coerce"), natural)
+    text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
+    return [Problem("codes", name, text)] if told else []
 
 
 def _longest_run(values: pd.Series) -> int:

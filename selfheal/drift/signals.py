@@ -81,9 +81,12 @@ class Signal:
     details: dict[str, float] = field(default_factory=dict)
 
 
+JOINT = "the joint distribution"
+"""What a signal calls the measure whose bound falls with the rows, and not with their root."""
+
 _WORDS = {
     "score": "the model's score",
-    "joint": "the joint distribution",
+    "joint": JOINT,
     "outside": "values never seen before",
     "auc": "a classifier between window and pool",
     "share": "the expected class shares",

@@ -174,7 +174,8 @@ def _away(z: Floats, mean: Floats, precision: Floats) -> Floats:
 def _usual(away: Floats, farthest: float) -> Floats:
     """Weights [n] that leave odd rows out, where they are few; all ones where they are not."""
     odd = away > farthest
-    return np.where(odd, 0.0, 1.0) if odd.sum() <= max(1, ODD_ROWS * len(odd)) else np.ones(len(away))
+    few = odd.sum() <= max(1, ODD_ROWS * len(odd)) and not odd.all()
+    return np.where(odd, 0.0, 1.0) if few else np.ones(len(away))
 
 
 RIDGE = 1e-3

@@ -289,7 +289,7 @@ class Yardstick:
         n, m, d = self.n, len(self.pool), len(self.model.features)
         noise = np.sqrt((n + m) / (n * m))
         # KS: Bonferroni p = 1e-3 over the columns, asymptotic two-sample law.
-        column = np.sqrt(-np.log(1e-3 / d / 2) / 2) * noise
+        column = np.full(d, np.sqrt(-np.log(1e-3 / d / 2) / 2) * noise)
         score = np.sqrt(-np.log(1e-3 / 2) / 2) * noise
         auc = 0.5 + max(3 * np.sqrt((n + m + 1) / (12 * n * m)), 0.045)  # z < 3, or AUC < .545 (docs/notes.md)
         joint = 1.5 * (d + 3) / 4 * (1 / n + 1 / m) * 2
@@ -297,7 +297,7 @@ class Yardstick:
         return Distance(
             marginal=_bound([s.marginal for s in seen], column),
             residual=_bound([s.residual for s in seen], column),
-            outside=_bound([s.outside for s in seen], 0.02),
+            outside=_bound([s.outside for s in seen], np.full(d, 0.02)),
             joint=float(_bound([np.array(s.joint) for s in seen], joint)),
             score=float(_bound([np.array(s.score) for s in seen], score)),
             auc=0.5 + float(_bound([np.array(s.auc - 0.5) for s in seen], auc - 0.5)),

@@ -14,9 +14,11 @@ from threadpoolctl import threadpool_limits
 from selfheal.adapter import Adapter
 from selfheal.board.course import Board, Options, Say
 from selfheal.board.score import Row
+from selfheal.board.synthetic import KEEP, right
 from selfheal.board.triggers import WARM, Watched, watch
 from selfheal.drill.course import fire_drill
-from selfheal.drill.own import LEAST, WINDOW, Held
+from selfheal.drill.own import CLEAN, LEAST, WINDOW, Held
+from selfheal.healing.heal import heal
 from selfheal.model import MonitoredModel
 
 WINDOWS = 10
@@ -28,10 +30,17 @@ SMALL = 400
 SLIGHT = 0.01
 """Accuracy that a change may cost without being worth a heal."""
 
+CLAIMS = {"promote": "healed", "recall": "healed", "audit": "asked about"}
+"""Decisions of a heal that say that something happened."""
+
 SHOWN = 150
 """Letters of a reason on a terminal; ``--json`` has all of them."""
 
+ONSETS = 5
+"""Windows of the reference, as they are and in time order, of which the healer is asked what happened to them."""
+
 KINDS = {
+    "false": "said of rows to which nothing had happened",
     "heals": "undone without asking",
     "asks": "found, and you are asked before anything changes",
     "names": "named as a fault of the data; nothing is healed on it",
@@ -39,7 +48,7 @@ KINDS = {
     "misses": "not healed",
     "harms": "made worse by the heal",
 }
-"""What may become of a fault, best first."""
+"""What may become of a fault, best first; before them what is claimed where there is none."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,8 @@ class Check:
 
     @property
     def fit(self) -> bool:
-        """Whether the loop can be trusted with it: no healthy window is healed, and no heal harms."""
-        return not self.confirmed and not self.harmful
+        """Whether the loop can be trusted with it: of no healthy window anything is claimed, and no heal harms."""
+        return not self.confirmed and not self.harmful and not any(f.kind == "false" for f in self.fates)
 
 
 def check(model: MonitoredModel, say: Say = lambda _: None, seed: int = 0) -> Check:
@@ -117,8 +126,10 @@ def check(model: MonitoredModel, say: Say = lambda _: None, seed: int = 0) -> Ch
     base = model.with_adapter(Adapter())
     with threadpool_limits(1):
         window, seen = calm(base, seed)
+        claimed = list(claims(base, seed))
     board = fire_drill(base, Options(seeds=(seed,), quick=True), say) if len(base.reference) >= LEAST else None
-    fates = () if board is None else tuple(fate(row) for row in board.rows)
+    broken = [] if board is None else [fate(row) for row in board.rows if row["scenario"] != CLEAN]
+    fates = (*claimed, *broken)
     labels = base.reference_labels
     accuracy = float((base.predict(base.reference) == labels.to_numpy()).mean())
     constant = float(labels.value_counts(normalize=True).iloc[0])
@@ -136,6 +147,23 @@ def check(model: MonitoredModel, say: Say = lambda _: None, seed: int = 0) -> Ch
         harmful=_harmful(board),
         notes=tuple(_notes(base, window, fates, accuracy - constant)),
     )
+
+
+def claims(model: MonitoredModel, seed: int = 0) -> Iterator[Fate]:
+    """What the healer says of :data:`ONSETS` windows of the reference's newer half to which nothing was done.
+
+    The loop would ask it only about those that alarm; a person may ask about any.
+    """
+    if len(model.reference) < LEAST:
+        return
+    held = Held(model)
+    for each in range(seed, seed + ONSETS):
+        trial = held.trial(each, right(KEEP), lambda frame, _: frame, Adapter())
+        outcome = heal(trial.model, trial.window, recent=trial.recent, seed=each)
+        what = "named as a fault of the data" if outcome.diagnosis == "data_fault" else CLAIMS.get(outcome.decision)
+        if what:
+            first, last = trial.window.index[[0, -1]]
+            yield Fate("false", f"rows {first} to {last} of the reference", f"{what}; {outcome.reasons[0]}")
 
 
 def calm(model: MonitoredModel, seed: int = 0) -> tuple[int, Watched]:
@@ -199,6 +227,11 @@ def _notes(model: MonitoredModel, window: int, fates: Sequence[Fate], gain: floa
         yield (
             f"the reference has {rows} rows, and a drill needs {LEAST}: nothing was broken, and the healthy windows "
             "were drawn from all of it; give a longer reference"
+        )
+    if any(f.kind == "false" for f in fates):
+        yield (
+            f"something is claimed of windows of {window} rows that nothing was done to: look at those rows, for the "
+            "reference may hold a fault; if they are sound, longer windows claim less, and so does a longer reference"
         )
     if gain <= 0:
         yield "on its reference the model is no better than its most frequent answer: is it the right preprocessing?"

@@ -30,6 +30,9 @@ WINDOW, RECENT = 1000, 6
 MOST_COLUMNS = 4
 """Columns that are broken, those that the model leans on most first."""
 
+CLEAN = "clean"
+"""The scenario in which nothing happens."""
+
 UNITS = {"× 1000": (1000.0, 0.0), "÷ 10": (0.1, 0.0), "°F → °C": (1 / 1.8, -32 / 1.8)}
 SHARES = {"halved": 0.5, "doubled": 2.0}
 
@@ -103,7 +106,7 @@ Entry = tuple[str, str, Callable[[int], Trial]]
 
 
 def _applicable(held: Held) -> Iterator[Entry]:
-    yield "clean", "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
+    yield CLEAN, "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
     columns = held.leaning()[:MOST_COLUMNS]
     for i, column in enumerate(columns):
         name, (scale, step) = list(UNITS.items())[i % len(UNITS)]

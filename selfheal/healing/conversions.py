@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from selfheal.adapter import ColumnMap
 from selfheal.drift.stats import Floats
+from selfheal.policy.units import ZEROS, family, plain
 
 SMALLEST_LOG_FACTOR = 0.4
 
@@ -101,6 +103,35 @@ def declared(units: Mapping[str, float]) -> tuple[Conversion, ...]:
     )
 
 
+MEASURED = 0.2
+"""The same of units of one family, where the model's is declared: mmHg and hPa are 1.33, bar and atm 1.01. What is near
+1 is asked about all the same unless the rows tell it."""
+
+
+@cache
+def of_unit(unit: str) -> tuple[Conversion, ...]:
+    """Conversions into a declared unit: from the others of its family, by powers of ten, and of the sign.
+
+    Nobody reads a pressure as miles by mistake, so no other listed one is tried.
+
+    >>> [c.map.words for c in of_unit("mg/dl glucose")][:2]
+    ['mmol/l glucose → mg/dl glucose', '×10']
+    """
+    name, worths = plain(unit), family(unit)
+    found: list[Conversion] = []
+    for other in worths:
+        scale = worths[other] / worths[name]
+        one = ColumnMap(scale, (ZEROS.get(other, 0.0) - ZEROS.get(name, 0.0)) / worths[name], f"{other} → {unit}")
+        known = next((k for k, c in enumerate(found) if same(c.map, one)), None)
+        if known is not None:  # hPa and mbar
+            both = found[known].map.words.replace(" → ", f" or {other} → ")
+            found[known] = replace(found[known], map=replace(one, words=both))
+        elif one.offset or abs(math.log(scale)) >= MEASURED:
+            found.append(Conversion(one, 0))
+    general = [c for c in CONVERSIONS if c.rank == 0 and not any(same(c.map, one.map) for one in found)]
+    return (*found, *general)
+
+
 def same(one: ColumnMap, other: ColumnMap) -> bool:
     """Whether two maps do the same, under whatever names: minutes to hours, seconds to minutes."""
     return bool(np.isclose(one.scale, other.scale) and np.isclose(one.offset, other.offset)) and (
@@ -136,6 +167,8 @@ def implausible(one: ColumnMap, column: str, raw: Floats, usual: Floats) -> bool
     True
     """
     units = one.words.split(" → ")
+    if len(AIR.keys() & units) == 1:  # of a family that was declared
+        return False
     given = zip(units, (raw, usual), strict=True) if len(units) == 2 else ()
     return any(_no_such(unit, column, values) for unit, values in given if len(values))
 

@@ -26,6 +26,7 @@ from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.segments import FEWEST
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.healing.weights import fair_draw
+from selfheal.input_map import bounded
 from selfheal.model import MonitoredModel
 from selfheal.parts.columns import numpy_only
 
@@ -319,8 +320,8 @@ def _in_numpy(
     model: MonitoredModel, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
 ) -> pd.DataFrame | Sequence[pd.DataFrame] | None:
     if recent is None or isinstance(recent, pd.DataFrame):
-        return None if recent is None else numpy_only(recent, model.features)
-    return [numpy_only(past, model.features) for past in recent]
+        return None if recent is None else bounded(numpy_only(recent, model.features))
+    return [bounded(numpy_only(past, model.features)) for past in recent]
 
 
 def _refuse_empty(model: MonitoredModel, words: str, past: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ from selfheal.drift.guards import problems
 from selfheal.drift.stats import ks, ks_chance
 from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
+from selfheal.input_map import BEYOND, bounded, fractional
 from selfheal.model import MonitoredModel
 
 MIN_ROWS = 100
@@ -105,14 +106,16 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
-    frame = _typed(model, window)
-    strange = model.refused_words(frame)
-    if recoded := _strange(frame, strange, RECODED):
+    sent = _typed(model, window)
+    strange = model.refused_words(sent)
+    if recoded := _strange(sent, strange, RECODED):
         return Cleaned(window.iloc[:0], 0.0, recoded)
-    read = _finite(model, frame) & ~_any(strange, len(frame))
+    frame = bounded(_known(sent))
+    read = _finite(model, sent) & ~_any(strange, len(sent))
     wild = _wild(model, frame) & read
+    read &= wild | ~_beyond(model, sent)
     spare, copied = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
-    kept = np.flatnonzero(read & ~wild & ~spare)
+    kept = np.flatnonzero(read & ~wild & ~spare)  # what is beyond any quantity is wild, or not read
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
     parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
@@ -123,7 +126,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         *parts,
         copied[kept],
         frame[wild & ~spare],
-        _unread(model, frame, strange),
+        _unread(model, sent, read, strange),
     )
 
 
@@ -160,13 +163,27 @@ def _finite(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _any(marked: Mapping[str, NDArray[np.bool_]], n: int) -> NDArray[np.bool_]:
     """Rows [n] that are marked in some column."""
-    return np.logical_or.reduce([np.zeros(n, dtype=bool), *marked.values()])
+    return np.asarray(np.logical_or.reduce([np.zeros(n, dtype=bool), *marked.values()]))
 
 
-def _unread(model: MonitoredModel, frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]]) -> str:
+def _beyond(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows with a number that no quantity is."""
+    return np.asarray((np.abs(frame[_numeric(model)].to_numpy(dtype=np.float64)) > BEYOND).any(axis=1))
+
+
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with infinities as missing values."""
+    numbers = fractional(frame)
+    infinite = numbers.abs() == np.inf
+    return frame.assign(**numbers.mask(infinite)) if infinite.to_numpy().any() else frame
+
+
+def _unread(
+    model: MonitoredModel, frame: pd.DataFrame, read: NDArray[np.bool_], strange: Mapping[str, NDArray[np.bool_]]
+) -> str:
     """Rows without a number, and with words that preprocessing refuses, where they are more than a few."""
-    empty = ~_finite(model, frame)
-    columns = [c for c in _numeric(model) if not np.isfinite(frame[c][empty].to_numpy(dtype=np.float64)).all()]
+    empty = ~read & ~_any(strange, len(frame))
+    columns = [c for c in _numeric(model) if not (frame[c][empty].abs() <= BEYOND).all()]
     told = [f"{empty.mean():.0%} of rows have no number in {', '.join(columns)}"] if empty.mean() > SLIGHT[0] else []
     told += _strange(frame, strange, SLIGHT[0])
     return "left out: " + "; ".join(told) if told else ""
@@ -209,7 +226,10 @@ def _far(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.float64]:
     known = np.where(np.isfinite(values), values, np.nan)
     far = np.zeros(known.shape)
     there = np.isfinite(known).any(axis=0)
-    middle, low, high = np.nanquantile(known[:, there], (0.5, 0.25, 0.75), axis=0)
+    middle = np.nanquantile(known[:, there], 0.5, axis=0)
+    # Values that are there, not some between them: of a flag that is set in a quarter of the rows a hair's breadth.
+    low = np.nanquantile(known[:, there], 0.25, axis=0, method="lower")
+    high = np.nanquantile(known[:, there], 0.75, axis=0, method="higher")
     wide = np.where(high > low, high - low, np.inf)
     far[:, there] = np.nan_to_num(np.abs(known[:, there] - middle) / wide)
     return far

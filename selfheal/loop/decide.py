@@ -12,9 +12,14 @@ from selfheal.loop.records import Decision, Inspection, Kind
 from selfheal.policy import Policy
 from selfheal.steering.actors import is_person
 from selfheal.steering.look import Look
+from selfheal.table import WindowRef
 
 NOT_COMPARED = frozenset({"data_fault", "too_few", "failed"})
 """Decisions about windows that say nothing about drift."""
+
+FEWER, FEW = 4, 100
+"""A window of so many times fewer rows may lack the power to say that what was wrong is over; of a column at fault
+(missing in a twentieth of the rows, say) fewer rows than these do (a heal asks for as many)."""
 
 WIDELY = 0.5
 """Share of columns away from the reference from which a quiet window is still reported as drift (Evidently's own)."""
@@ -39,6 +44,8 @@ def decided(ctx: Context) -> Decision:
         if seen.strange:
             text += f"; another base answered {seen.strange} more, before the base was changed"
         return Decision("too_few", (text,), needed=need, of=of)
+    if not seen.alarm and (stands := unrefuted(ctx)):
+        return Decision("too_few", (stands,), needed=need, of=of)
     near = counted(ctx)
     at_hand = {"index": ref.index, "alarm": seen.alarm}
     count = sum(any(c["alarm"] for c in one) for one in nominal([*near, at_hand])[-of:])
@@ -51,6 +58,47 @@ def decided(ctx: Context) -> Decision:
     held = _held(ctx)
     kind: Kind = "alarm" if held else "heal"
     return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
+
+
+def telling(cycles: Sequence[Mapping[str, Any]], swap: int | None) -> Mapping[str, Any] | None:
+    """The newest cycle that says how the version that serves since a swap does: one of enough rows."""
+    said = [c for c in cycles if c["swap"] == swap and c["decision"] not in ("too_few", "failed")]
+    return said[-1] if said else None
+
+
+def unrefuted(ctx: Context) -> str:
+    """Why a quiet window says nothing: what was wrong in the one before would not show in so few rows. Else empty.
+
+    The bounds of a window's figures are chance's for its rows: that of the joint distribution grows as rows get fewer,
+    the others with the root. What is missing, or stands still, of a hundred rows shows in fewer of them by chance only.
+    """
+    from selfheal.drift.signals import JOINT
+
+    last, rows = telling(ctx.cycles, ctx.look.swap), ctx.ref.rows
+    if last is None or FEWER * rows > last.get("rows", 0) or last["health"] == "cleared":
+        return ""
+    fault = last.get("data_fault") or last.get("failed_heal")
+    if last["confirmed"] and not fault:
+        share = rows / last["rows"]
+        found = [s for s in last["signals"] if s["alarm"]]
+        left = max((s["value"] * share ** (1.0 if s["measure"] == JOINT else 0.5) for s in found), default=0.0)
+        if left > 1.0:
+            return ""
+    elif not fault or rows >= FEW:
+        return ""
+    return (
+        f"{rows} rows say nothing against what was wrong in window {last['index']} with {last['rows']}: "
+        "it would not show in so few, and stands"
+    )
+
+
+def may_heal(refs: Sequence[WindowRef]) -> WindowRef:
+    """Which of the windows that have closed may heal: the newest, or the one before a few rows that could not."""
+    found = refs[-1]
+    for before in reversed(refs[:-1]):
+        if (found.too_few or found.rows < FEW) and not before.too_few and before.rows >= FEWER * found.rows:
+            found = before
+    return found
 
 
 def nominal(cycles: Sequence[Mapping[str, Any]], before: int | None = None) -> list[list[Mapping[str, Any]]]:

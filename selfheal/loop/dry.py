@@ -13,7 +13,7 @@ from typing import Any
 from selfheal.errors import SelfhealError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
-from selfheal.loop.decide import decided
+from selfheal.loop.decide import decided, may_heal
 from selfheal.loop.heal import outcome
 from selfheal.loop.health import health_of
 from selfheal.loop.inspect import inspect
@@ -87,7 +87,7 @@ def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
         return
     refs = pending(ws, name, until, serving.policy)
     for ref in refs:
-        found, serving = _window(serving.at(ref, newest=ref == refs[-1]), serving)
+        found, serving = _window(serving.at(ref, newest=ref == may_heal(refs)), serving)
         yield found
         if found.record["watch"]["rolled_back"]:
             return

@@ -13,6 +13,7 @@ from selfheal.loop.asked import tell_accuracy
 from selfheal.loop.backtest import back_test
 from selfheal.loop.confirm import look_after
 from selfheal.loop.context import Context, Serving, load
+from selfheal.loop.decide import may_heal
 from selfheal.loop.harm import judge_heals
 from selfheal.loop.idle import mark_settled
 from selfheal.loop.judgement import judge_decisions
@@ -157,7 +158,7 @@ def passes(
         if place:
             judge_heals(serving)
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
-        ctx = serving.at(ref, newest=ref == refs[-1])
+        ctx = serving.at(ref, newest=ref == may_heal(refs))
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
     lease.renew()
     judge_heals(serving)

@@ -60,8 +60,12 @@ def _most_moved(healthy: pd.DataFrame, before: pd.DataFrame) -> list[str]:
     """Columns by how far their median moved, in the healthy rows' interquartile ranges."""
     moved = {}
     for name in before.columns:
-        low, mid, high = np.nanquantile(healthy[name].to_numpy(dtype=float), [0.25, 0.5, 0.75])
-        moved[str(name)] = abs(float(np.nanmedian(before[name].to_numpy(dtype=float))) - mid) / max(high - low, 1e-12)
+        usual, now = healthy[name].dropna(), before[name].dropna()
+        if usual.empty or now.empty:  # of a sensor that was off the whole time there is nothing to compare
+            moved[str(name)] = 0.0
+            continue
+        low, mid, high = np.quantile(usual.to_numpy(dtype=float), [0.25, 0.5, 0.75])
+        moved[str(name)] = abs(float(np.median(now.to_numpy(dtype=float))) - mid) / max(high - low, 1e-12)
     return sorted(moved, key=lambda name: -moved[name])
 
 

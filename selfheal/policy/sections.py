@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from selfheal.errors import InputError
+from selfheal.errors import InputError, nearest
 from selfheal.policy.hours import Hours, Zone
+from selfheal.policy.units import NAMES, family, plain
 from selfheal.policy.values import Duration, Share, Window, WindowSpec
 from selfheal.rules import Probation, Rule, parse
 
@@ -82,13 +83,22 @@ class Declare(Section):
     context: tuple[str, ...] = Field(
         (), description="columns that place a window and hardly vary within it; calendar columns need not be named"
     )
-    units: Mapping[str, Mapping[str, float]] = Field(
-        default_factory=dict, description="per column, the same amount in units of your own, such as `{ct: 1, g: 0.2}`"
+    units: Mapping[str, str | Mapping[str, float]] = Field(
+        default_factory=dict,
+        description="per column, the model's unit, such as `mmHg`, or the same amount in units of your own, such as "
+        "`{ct: 1, g: 0.2}`",
     )
 
     @model_validator(mode="after")
     def _worth(self) -> Declare:
         for column, worth in self.units.items():
+            if isinstance(worth, str):
+                if not family(worth):
+                    raise ValueError(
+                        f"units.{column}: {worth!r} is no unit that is listed{nearest(plain(worth), NAMES)}; name one "
+                        "of docs/policy.md, or write what the same amount is in two units: {mine: 1, theirs: 0.2}"
+                    )
+                continue
             bad = [unit for unit, value in worth.items() if not (math.isfinite(value) and value > 0)]
             if bad:
                 raise ValueError(f"units.{column}: {bad[0]!r} is worth {worth[bad[0]]}; write a finite number above 0")

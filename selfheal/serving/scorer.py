@@ -11,15 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError
+from selfheal.input_map import LARGEST
 from selfheal.model import MonitoredModel
 from selfheal.serving.compiled import CompiledPath, compile_path
 from selfheal.table import Pointer
 
 Floats = NDArray[np.float64]
-
-LARGEST = 1e12
-"""Where a value is so large that the network's 32-bit floats overflow, its row is scored as if it were this: one odd
-value must not refuse the other rows of a request. It is logged as it was sent."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from selfheal.policy import Cost, Log, LogLabels, Policy, RuleEntry, UntilConfirmed
+from selfheal.policy.units import FAMILIES
 from selfheal.settings import Settings
 from tests.docs.markdown import ROOT, headings
 
@@ -61,6 +62,12 @@ def test_every_policy_key_is_documented_with_its_default() -> None:
     assert not missing, "docs/policy.md lacks these rows:\n" + "\n".join(missing)
     known = {key for key, *_ in keys()}
     assert not set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)) - known
+
+
+def test_every_unit_that_can_be_declared_is_documented() -> None:
+    page = (DOCS / "policy.md").read_text()
+    for name, units in FAMILIES.items():
+        assert f"| {name} | {', '.join(f'`{unit}`' for unit in units)} |" in page
 
 
 def group() -> click.Group:

@@ -130,3 +130,12 @@ def test_the_page_stands_alone_and_traffic_cannot_script_it(tmp_path: Path) -> N
     assert "script>alert(1)" not in page
     assert 'src="http' not in page
     assert "Drift in column" in page
+
+
+@pytest.mark.parametrize("odd", ["constant", "one row"])
+def test_a_page_is_drawn_of_a_constant_column_and_of_one_row_without_a_warning(tmp_path: Path, odd: str) -> None:
+    usual = rows(200, 1)
+    window = usual.assign(**{usual.columns[0]: 7.0}) if odd == "constant" else usual.iloc[:1]
+    assert report(usual, window).html(tmp_path / "page.html"), (
+        "a warning is an error here, and the page is then not drawn"
+    )

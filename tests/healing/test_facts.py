@@ -13,8 +13,9 @@ import pytest
 import selfheal
 from selfheal import InputError
 from selfheal.adapter import ColumnMap
-from selfheal.healing.conversions import declared
+from selfheal.healing.conversions import CONVERSIONS, declared, of_unit
 from selfheal.healing.facts import Fact, about_units
+from selfheal.policy import Policy
 from tests.healing.worlds import World, linear
 
 
@@ -124,6 +125,56 @@ def test_units_of_the_owner_are_known_conversions(world: World) -> None:
     assert outcome.adapter is not None, outcome.reasons
     assert outcome.adapter.describe() == ["x1: g → ct"]
     assert {c.map.words for c in declared({"a": 1.0, "b": 2.0})} == {"a → b", "b → a"}
+
+
+def test_a_declared_unit_brings_its_family_and_an_undeclared_column_no_new_neighbours(world: World) -> None:
+    with_unit, without = ({c.map.words for c in found} for found in (of_unit("mmHg"), CONVERSIONS))
+    assert {"kPa → mmHg", "hPa or mbar → mmHg", "inHg → mmHg", "psi → mmHg", "bar → mmHg"} <= with_unit
+    assert not any("mmHg" in words or "glucose" in words for words in without)
+    assert not {"miles → kilometres", "°C → °F", "feet → metres"} & with_unit
+    told = {c.map.words: c.map for c in (*of_unit("°C"), *of_unit("mg/dL glucose"), *of_unit("umol/l creatinine"))}
+    assert (told["°F → °C"].scale, told["°F → °C"].offset) == (pytest.approx(1 / 1.8), pytest.approx(-32 / 1.8))
+    assert told["mmol/l glucose → mg/dL glucose"].scale == pytest.approx(18.016)
+    assert told["mg/dl creatinine → umol/l creatinine"].scale == pytest.approx(88.4)
+    (percent,) = (c.map for c in of_unit("% HbA1c") if "HbA1c" in c.map.words)
+    assert percent.apply(np.array([53.0])) == pytest.approx(7.0, abs=0.01)
+
+    rows = world.draw(1000, 5)
+    # From umol/l of which nobody had thought: undeclared it is a line, declared a name.
+    rows = rows.assign(x1=rows["x1"] * 88.4)
+    outcome = selfheal.heal(world.with_policy(declare={"units": {"x1": "mg/dl creatinine"}}), rows)
+    assert outcome.adapter is not None, outcome.reasons
+    assert (outcome.decision, outcome.adapter.describe()) == (
+        "promote", ["x1: umol/l creatinine → mg/dl creatinine"],
+    ), outcome.reasons  # fmt: skip
+    assert "creatinine" not in str(selfheal.heal(world.with_policy(), rows).reasons)
+
+
+@pytest.mark.parametrize(("rows", "column", "factor", "measured"), [(200, "x0", 0.2, True), (500, "x0", 2.5, False)])
+def test_a_declared_conversion_wins_over_a_line_and_a_listed_one_that_rows_cannot_tell_from_it(
+    world: World, rows: int, column: str, factor: float, measured: bool
+) -> None:
+    window = world.draw(rows, {200: 1202, 500: 1500}[rows], 0.3)  # other class shares bend every fit
+    window = window.assign(**{column: window[column] * factor})
+    declare = {"units": {column: {"mine": 1.0, "theirs": factor}}, "measurement": [column] if measured else []}
+    outcome = selfheal.heal(world.with_policy(declare=declare), window)
+    assert outcome.adapter is not None, outcome.reasons
+    assert outcome.adapter.describe()[0] == f"{column}: theirs → mine", outcome.reasons
+
+
+def test_a_gain_that_is_not_the_declared_one_is_no_conversion(world: World) -> None:
+    window = world.draw(2000, 1202)
+    window = window.assign(x0=window["x0"] * 0.2 * 1.15)
+    declare = {"units": {"x0": {"mine": 1.0, "theirs": 0.2}}, "measurement": ["x0"]}
+    outcome = selfheal.heal(world.with_policy(declare=declare), window)
+    assert outcome.adapter is not None, outcome.reasons
+    (told,) = outcome.adapter.input_map.columns.values()
+    assert (told.words, told.scale) == ("", pytest.approx(1 / 0.23, rel=0.03))
+
+
+def test_a_unit_that_is_not_listed_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"units.x1: 'mmhg' is no unit that is listed; did you mean 'mmHg'\?"):
+        Policy.load({"declare": {"units": {"x1": "mmhg"}}})
 
 
 def test_a_conversion_denied_is_not_proposed(world: World) -> None:

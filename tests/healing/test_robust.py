@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch import nn
 
 import selfheal
 from selfheal import MonitoredModel
-from selfheal.healing.hygiene import MAX_ROWS
+from selfheal.drift.signals import signals
+from selfheal.healing.hygiene import MAX_ROWS, clean
 from tests.healing.worlds import linear
 
 COLUMNS = ["a", "b", "c", "kind"]
@@ -227,3 +229,51 @@ def test_a_new_rule_that_the_reference_contradicts_waits_for_labels() -> None:
     window.loc[hit, "x7"] = high + np.abs(np.random.default_rng(4).normal(size=int(hit.sum())))
     outcome = selfheal.heal(model, window)
     assert outcome.decision != "promote", outcome.reasons
+
+
+HUGE = 1e308
+ODD: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "all huge": lambda x: x * 0 + HUGE,
+    "huge of both signs": lambda x: x.where(x.index % 2 == 0, -HUGE).mask(x.index % 2 == 0, HUGE),
+    "half huge": lambda x: x.mask(x.index % 2 == 0, HUGE),
+    "a tenth huge": lambda x: x.mask(x.index % 10 == 0, HUGE),
+    "one huge": lambda x: x.mask(x.index == 0, HUGE),
+    "times 1e160": lambda x: x * 1e160,
+}
+
+
+@pytest.mark.parametrize("how", ODD)
+def test_numbers_beyond_any_quantity_warn_of_nothing_and_are_named(how: str) -> None:
+    model, window = three_classes(), rows(400, 9).drop(columns="y")
+    odd = window.assign(a=ODD[how](window["a"]))
+    outcome = selfheal.heal(model, odd)
+    assert outcome.decision in ("keep", "refuse"), outcome.reasons
+    if how != "one huge":
+        assert outcome.diagnosis == "data_fault", outcome.reasons
+        assert "'a'" in " ".join(outcome.reasons) or " a" in " ".join(outcome.reasons), outcome.reasons
+    # So they do beside healthy windows of such rows, in the watch, and in an answer.
+    assert selfheal.heal(model, window, recent=[odd, odd, odd]).reasons
+    assert np.isfinite(model.predict_proba(odd)).all()
+    data, _ = signals(model, odd)
+    assert np.isfinite(data.value)
+    assert data.alarm == (how != "one huge"), data
+
+
+@pytest.mark.parametrize("few", [1, 3])
+def test_healthy_windows_of_few_rows_warn_of_nothing(few: int) -> None:
+    window = rows(400, 9).drop(columns="y")
+    assert selfheal.heal(three_classes(), window, recent=[window.iloc[:few]] * 3).decision in ("keep", "refuse")
+    data, _ = signals(three_classes(), window.iloc[:few])
+    assert np.isfinite(data.value)
+
+
+def test_a_flag_that_is_set_in_a_quarter_of_the_rows_is_no_wild_value() -> None:
+    rng = np.random.default_rng(0)
+    usual = pd.DataFrame((rng.random((800, 3)) < 0.2).astype(float), columns=["f", "g", "h"]).assign(
+        y=rng.integers(0, 2, 800)
+    )
+    model = MonitoredModel(nn.Linear(3, 4), nn.Linear(4, 2), usual, target="y")
+    # 29 of 116: the upper quartile lies between the last 0 and the first 1.
+    window = pd.DataFrame({c: rng.permutation(np.r_[np.ones(29), np.zeros(87)]) for c in ("f", "g", "h")})
+    assert clean(model, window).parts == ()
+    assert len(clean(model, window).rows) >= 100

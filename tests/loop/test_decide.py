@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfheal.drift.signals import Signal
+from selfheal.drift.signals import JOINT, Signal
 from selfheal.loop.context import YARDSTICK_WINDOWS, Context
 from selfheal.loop.decide import bakes, decided, nominal
 from selfheal.loop.health import CLEARED_AT_MOST, health_of, released
@@ -106,6 +107,39 @@ def test_alarms_long_ago_in_event_time_do_not_count():
 def test_windows_at_fault_or_too_small_are_passed_over():
     between = [cycle(1, False, decision="data_fault"), cycle(2, False, decision="too_few")]
     assert decided(looked(3, True, [cycle(0, True), *between])).kind == "heal"
+
+
+CONFIRMED = {"confirmed": True, "health": "unhealthy", "decision": "heal", "rows": 600}
+
+
+def loud(value: float, measure: str = "the model's score") -> dict[str, Any]:
+    return {**CONFIRMED, "signals": [{"alarm": True, "value": value, "measure": measure}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "rows", "kind"),
+    [
+        (cycle(1, True, **loud(3.0)), 26, "too_few"),
+        (cycle(1, True, **loud(6.0)), 26, "stable"),
+        (cycle(1, True, **loud(6.0, JOINT)), 26, "too_few"),
+        (cycle(1, True, **loud(3.0)), 151, "stable"),
+        (cycle(1, True, **(loud(3.0) | {"health": "cleared"})), 26, "stable"),
+        (cycle(1, True, **loud(3.0), swap=3), 26, "stable"),
+        (cycle(1, False, **(CONFIRMED | {"confirmed": False, "data_fault": ["x"]})), 26, "too_few"),
+        (cycle(1, False, **(CONFIRMED | {"confirmed": False, "data_fault": ["x"]})), 120, "stable"),
+        (cycle(1, False, rows=600), 26, "stable"),
+    ],
+)
+def test_so_few_rows_that_what_was_wrong_would_not_show_change_nothing(before, rows, kind):
+    few = looked(2, False, [cycle(0, True), before])
+    few = replace(few, ref=replace(few.ref, rows=rows))
+    found = decided(few)
+    assert found.kind == kind
+    assert health_of(found, None, few.cycles, off=False) == ("none" if kind == "too_few" else "healthy")
+    if kind == "too_few":
+        assert f"{rows} rows say nothing against what was wrong in window 1 with 600" in found.reasons[0]
+        again = replace(few, cycles=(*few.cycles, cycle(2, False, decision="too_few", health="none", rows=rows)))
+        assert decided(again).kind == kind, "nor does another"
 
 
 def test_only_the_newest_window_heals():

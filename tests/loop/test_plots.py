@@ -36,3 +36,11 @@ def test_what_moved_is_drawn_where_it_lies() -> None:
     healthy, before, after = (tops(drawn, c)[1] for c in ("#8a97a5", "#d1495b", "#2a7de1"))
     assert healthy < 150 < 250 < before
     assert abs(after - healthy) < 60
+
+
+def test_a_column_without_a_number_is_drawn_last_and_warns_of_nothing() -> None:
+    off = [sample(seed, moved).assign(off=np.nan) for seed, moved in ((0, 0.0), (1, 6.0), (2, 0.0))]
+    drawn = ElementTree.fromstring(before_after(*off, "a sensor was off"))
+    names = [t.text for t in drawn.iter(f"{SVG}text") if t.get("font-weight") == "600"]
+    assert "<far>" in names
+    assert "off" not in names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from evidently import DataDefinition, Dataset, Report
 from evidently.core.metric_types import (
@@ -110,13 +111,15 @@ def distances(columns: Sequence[Column]) -> list[float]:
 
 
 def page(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Snapshot:
-    """The whole report, drawn."""
+    """The whole report, drawn; of a single row the signals alone."""
     metrics: list[Any] = [_signal(s) for s in signals]
     if skipped:
         metrics.append(SkippedColumns(columns={plain(k): plain(v) for k, v in skipped.items()}))
-    if any(c.name != SCORE for c in columns):
+    if any(c.name != SCORE and len(c.current) > 1 for c in columns):
         metrics += _drift(columns)
-    return Report(metrics).run(_dataset(columns, "current"), _dataset(columns, "reference"))
+    # Evidently correlates all columns, which is shown nowhere here, and divides by the spread of a constant one.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Report(metrics).run(_dataset(columns, "current"), _dataset(columns, "reference"))
 
 
 def _signal(signal: Signal) -> SelfhealSignal:

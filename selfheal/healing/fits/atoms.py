@@ -17,6 +17,7 @@ from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN
 from selfheal.healing.case import Case, once_a_case
+from selfheal.input_map import BEYOND
 
 SHARE = 0.05
 """Share of rows on one number from which it stands out."""
@@ -113,7 +114,7 @@ def _in_step(atoms: Floats, healthy: Sequence[Levels], now: Levels, n: int) -> d
         for number in atoms:
             step = float(to - number)
             ways = [(np.round(atoms + step, 9), np.round(atoms - step, 9))]
-            if to * number > 0:
+            if to * number > 0 and max(abs(to), abs(number)) < BEYOND * min(abs(to), abs(number)):
                 ways.append((np.round(atoms * (to / number), 9), np.round(atoms * (number / to), 9)))
             for places, there in ways:
                 left, fits = off(places, atoms)

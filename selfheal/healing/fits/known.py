@@ -7,7 +7,7 @@ import numpy as np
 from selfheal.adapter import ColumnMap
 from selfheal.drift.grid import written
 from selfheal.healing.case import Case
-from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, same
+from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, of_unit, same
 
 Maps = dict[str, ColumnMap]
 
@@ -23,8 +23,16 @@ def plausible(case: Case, j: int) -> tuple[Conversion, ...]:
     """
     column = case.model.features[j]
     ruled_out = case.answered(column, False)
-    known = (*declared(case.model.policy.declare.units.get(column, {})), *_of_kind(case, j))
+    units = case.model.policy.declare.units.get(column, {})
+    known = of_unit(units) if isinstance(units, str) else (*declared(units), *_of_kind(case, j))
     return tuple(c for c in known if not any(same(c.map, one) for one in ruled_out))
+
+
+def by_declaration(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a map is between units that the column's owner has declared."""
+    units = case.model.policy.declare.units.get(column, {})
+    known = of_unit(units) if isinstance(units, str) else declared(units)
+    return any(c.map == one and (isinstance(units, dict) or " → " in one.words) for c in known)
 
 
 def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:

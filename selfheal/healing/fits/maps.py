@@ -7,7 +7,7 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -21,7 +21,7 @@ from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
-from selfheal.healing.fits.known import Maps, stepped
+from selfheal.healing.fits.known import Maps, by_declaration, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
@@ -98,6 +98,24 @@ def simplest(tried: list[Finding]) -> Finding | None:
         return min(tried, key=lambda f: f.value, default=None)
     least = min(f.value for f in explained)
     return next(f for f in explained if f.value <= AS_GOOD[0] * least + AS_GOOD[1])
+
+
+def named(case: Case, found: Finding | None, again: Callable[[Maps], Finding]) -> Finding | None:
+    """A finding by conversions between declared units instead of maps near them, where that explains the window too.
+
+    Their owner has said which units there are: where the rows cannot tell such a conversion from a line, it is none.
+
+    Parameters
+    ----------
+    again
+        Makes the finding of maps.
+    """
+    if found is None or not found.explained or found.adapter is None:
+        return found
+    told = dict(found.adapter.input_map.columns)
+    instead = matching.in_declared_units(case, told)
+    by_name = again(instead) if instead != told else found
+    return by_name if by_name.explained and (by_name.trusted or not found.trusted) else found
 
 
 def finding(
@@ -220,6 +238,7 @@ def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[Colu
 
     def odds(one: ColumnMap) -> float:
         before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
+        before = SURE if by_declaration(case, column, one) else before
         off = 2.3 * placed(case, column, one.apply(values)).ratio
         return float(before - 3 * np.log1p(off**2 / 5))
 

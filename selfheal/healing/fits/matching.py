@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.conversions import Conversion, implausible, same
 from selfheal.healing.fits import recorded
-from selfheal.healing.fits.known import Maps, plausible, rounding
+from selfheal.healing.fits.known import Maps, by_declaration, plausible, rounding
 from selfheal.healing.fits.placed import placed
 
 HALVED = 0.5
@@ -32,6 +34,11 @@ ANY_SIZE = 10.0
 TIE = 0.03
 """Conversions whose fit differs by less than this, or than half a natural bound, fit alike: what other columns use
 decides, then simplicity."""
+
+
+NEARBY = 0.3
+"""Standard deviations of a column by which a fitted map, or a listed conversion, may miss a declared one and be looked
+at as that one: beside other class shares a factor of 5 was fitted as 4.73. Whether it explains the window is asked."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +115,11 @@ def _best(case: Case) -> Maps:
     fits = _candidates(case)
     used = Counter(f.conversion.map.words for good in fits.values() for f in good)
 
-    def order(fit: _Fit) -> tuple[int, int, float]:
-        return -used[fit.conversion.map.words], fit.conversion.rank, fit.cost
+    def order(column: str, fit: _Fit) -> tuple[bool, int, int, float]:
+        one = fit.conversion.map
+        return not by_declaration(case, column, one), -used[one.words], fit.conversion.rank, fit.cost
 
-    chosen = {c: min(_likeliest(case, c, good), key=order).conversion.map for c, good in fits.items()}
+    chosen = {c: min(_likeliest(case, c, good), key=partial(order, c)).conversion.map for c, good in fits.items()}
     answered = {column: maps[-1] for column in case.numeric if (maps := case.answered(column, True))}
     return _signs(case, {**chosen, **answered})
 
@@ -140,6 +148,28 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
         cost = case.stick.ks(mapped, j) + 2 * case.stick.support.outside_column(mapped, j)
         found.append(_Fit(conversion, cost))
     return found
+
+
+def in_declared_units(case: Case, columns: Mapping[str, ColumnMap]) -> Maps:
+    """The maps, and instead of one that is near a conversion between declared units that conversion."""
+    return {c: _declared_near(case, c, m) or m for c, m in columns.items()}
+
+
+def _declared_near(case: Case, column: str, one: ColumnMap) -> ColumnMap | None:
+    """The declared conversion that does nearly what a map does to a column's rows, if there is one."""
+    if column not in case.model.policy.declare.units or by_declaration(case, column, one):
+        return None
+    values, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
+    if not len(values) or not len(usual):
+        return None
+    middle = np.quantile(values, np.linspace(0.05, 0.95, 19))
+
+    def apart(other: ColumnMap) -> float:
+        return float(np.sqrt(((other.apply(middle) - one.apply(middle)) ** 2).mean()))
+
+    known = [c.map for c in plausible(case, case.model.features.index(column)) if by_declaration(case, column, c.map)]
+    nearest = min(known, key=apart, default=None)
+    return nearest if nearest is not None and apart(nearest) <= NEARBY * float(usual.std()) else None
 
 
 def _signs(case: Case, chosen: Maps) -> Maps:

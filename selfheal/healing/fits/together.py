@@ -7,6 +7,7 @@ the prior is estimated on the mapped window, in turns.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from selfheal.adapter import Adapter, InputMap
 from selfheal.healing.case import Case, once_a_case
@@ -31,7 +32,7 @@ def finding(case: Case) -> Finding | None:
             if tried and tried[-1].explained:
                 break
             tried.append(_finding(case, proposal))
-    found = maps.simplest(tried)
+    found = maps.named(case, maps.simplest(tried), partial(_finding, case))
     return _unless_a_map_alone(case, known, found) if found and found.explained and found.trusted else found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from selfheal.adapter import InputMap
+from selfheal.adapter import ColumnMap, InputMap
 from selfheal.healing.case import Case
 from selfheal.healing.fits import lines, maps, matching, recorded, together
-from selfheal.healing.fits.known import Maps
+from selfheal.healing.fits.known import Maps, by_declaration
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 
@@ -17,7 +18,7 @@ NEIGHBOURS = 4
 
 def explain(case: Case) -> Finding | None:
     """What a map alone explains; or a map of fewer columns with a prior shift, which many small lines can imitate."""
-    alone = _alone(case)
+    alone = maps.named(case, _alone(case), partial(maps.finding, case))
     if alone is None or not alone.explained or _fitted(alone) < 2 or not UNUSUAL_AS_SENT.met(case):
         return alone
     both = together.finding(case)
@@ -96,10 +97,16 @@ def _listed_first(case: Case, known: Maps, found: Finding | None) -> Finding | N
     if found is None or not found.explained or found.trusted or found.adapter is None:
         return found
     fitted = found.adapter.input_map.columns
-    if not known or known.keys() != fitted.keys() or not all(maps.far(m) or m.offset for m in known.values()):
+    known = matching.in_declared_units(case, known)
+    if not known or known.keys() != fitted.keys() or not all(_stands_out(case, c, m) for c, m in known.items()):
         return found
     listed = maps.finding(case, known, beside_drift=True, rival={c: m for c, m in fitted.items() if not m.words})
     return listed if listed.explained else found
+
+
+def _stands_out(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a conversion is likelier than a line near it, wherever the column then lies."""
+    return maps.far(one) or bool(one.offset) or by_declaration(case, column, one)
 
 
 MECHANISM = Mechanism("measurement", rank=50, explain=explain, foretold=True)

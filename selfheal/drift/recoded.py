@@ -1,0 +1,140 @@
+"""Codes that do not mean what they meant: a look-up was renumbered, so that region 12 is now another region.
+
+Every value is a known one and comes within its range, so no distance of distributions shows it, while the model reads
+each row as another's. What shows it is how often each code comes: as they are the shares are off by far, and under
+another numbering they are the ones that they were. Numbers with an order (ages, counts, hours) are left alone: there it
+is a population that moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selfheal.drift.stats import FEW_LEVELS, Floats
+
+FEWEST, MOST = 20, 2_000
+"""Levels from which a numbering can be told, and to which a column has codes at all."""
+
+ROWS = 5_000
+"""Rows of each side that are counted: every share of a percent is settled by then."""
+
+PER_LEVEL = 4
+"""Rows that known windows must have for each level on average: else most shares are chance."""
+
+ROUGH, BLOCKS = 0.5, 12
+"""Mean squared step between neighbouring codes' shares, over what it is in any order (von Neumann 1941), from which the
+numbers are names: 1 where neighbours have nothing in common, near 0 of an age. It is asked of single codes, of every
+two together, every four, down to so many; of twelve in any order one in thirty lies below it."""
+
+KNOWN = 0.9
+"""Share of rows that another numbering of the known codes can hold; where it holds fewer, codes are new."""
+
+OFF, BACK = 8.0, 4.0
+"""Standard errors of the log-likelihood: beyond the first the shares are not those of the codes as they are, within the
+second they are those of another numbering. Each holds for a hundred columns of a thousand windows by chance."""
+
+DRAWS, NATURAL = 50, 1.1
+"""Windows, and known windows, that are drawn from the known shares, to see how far (in total variation) they lie apart
+by chance, and how much farther this one may."""
+
+
+def recoded(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int = 0) -> str:
+    """How the codes of a numeric column were renumbered, in words; empty where they are what they were.
+
+    Parameters
+    ----------
+    values
+        The window's [n].
+    natural
+        The reference, and recent healthy windows.
+    """
+    past = [_whole(one) for one in natural]
+    now = _whole(values)
+    if now is None or past[0] is None or not len(now) or not len(past[0]):
+        return ""
+    known = np.concatenate([one for one in past if one is not None])
+    low, levels = int(known.min()), int(np.ptp(known)) + 1
+    if not FEWEST <= levels <= MOST or len(known) < PER_LEVEL * levels:
+        return ""
+    if not _names(_counted(past[0] - low, levels)):
+        return ""
+    held = now[(now >= low - levels) & (now < low + 2 * levels)] - low
+    known_as = _Shares.of(_counted(known - low, levels))
+    off = known_as.off(_counted(held, levels))
+    usual = max((known_as.off(_counted(one - low, levels)) for one in past[1:] if one is not None), default=0.0)
+    if len(held) < KNOWN * len(now) or off < max(OFF, 2 * usual):
+        return ""
+    return _shifted(held, known_as, off, seed)
+
+
+def _whole(values: pd.Series[Any]) -> NDArray[np.int64] | None:
+    """At most :data:`ROWS` of the whole numbers, evenly spread; None where some are none."""
+    found = values.iloc[:: max(1, len(values) // ROWS)].to_numpy(dtype=np.float64, na_value=np.nan)
+    found = found[np.isfinite(found)]
+    if (np.abs(found) > 1e9).any() or (found % 1 != 0).any():
+        return None
+    return np.asarray(found, dtype=np.int64)
+
+
+def _names(counts: Floats) -> bool:
+    """Whether neighbouring numbers have nothing in common, so that they are names; and shares that tell them apart.
+
+    Nor have neighbouring tens: a measurement that is converted and rounded has gaps, but lies high and low as any.
+    """
+    if counts.var() < 2 * counts.mean():  # hardly more than the chance of a count
+        return False
+    while len(counts) >= BLOCKS:
+        if 0.5 * (np.diff(counts) ** 2).mean() < ROUGH * counts.var():
+            return False
+        counts = counts[: len(counts) // 2 * 2].reshape(-1, 2).sum(axis=1)
+    return True
+
+
+def _counted(held: NDArray[np.int64], levels: int) -> Floats:
+    """How often each known code comes [levels]."""
+    return np.bincount(held[(held >= 0) & (held < levels)], minlength=levels).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """How often each code comes [levels], as so many rows told."""
+
+    share: Floats
+    rows: float
+
+    @classmethod
+    def of(cls, counts: Floats) -> _Shares:
+        return cls((counts + 0.5) / (counts + 0.5).sum(), float(counts.sum()))
+
+    def off(self, counts: Floats) -> float:
+        """By how many standard errors rows are less likely under these shares than a draw of them is."""
+        n, logs = counts.sum(), np.log(self.share)
+        mean = float(self.share @ logs)
+        # Shares that were told by so many rows lie off by themselves, half a nat a level.
+        expected = mean - 0.5 * len(counts) / self.rows
+        return float((n * expected - counts @ logs) / np.sqrt(max(n, 1.0) * (self.share @ (logs - mean) ** 2)))
+
+
+def _shifted(held: NDArray[np.int64], known: _Shares, off: float, seed: int) -> str:
+    """By which number all codes went on, around the end or beyond it, if under just that they are what they were."""
+    levels = len(known.share)
+    counts = np.bincount(held % levels, minlength=levels).astype(np.float64)
+    tried = np.array([off, *(known.off(np.roll(counts, -k)) for k in range(1, levels))])
+    best = int(np.abs(tried).argmin())
+    if best == 0 or abs(tried[best]) > BACK or np.delete(tried, best).min() < OFF / 2:
+        return ""
+    rng = np.random.default_rng(seed)
+    drawn, told = (rng.multinomial(int(n), known.share, DRAWS) / n for n in (counts.sum(), known.rows))
+    by_chance = np.abs(drawn - told).sum(axis=1).max()
+    if np.abs(np.roll(counts, -best) / counts.sum() - known.share).sum() > NATURAL * by_chance:
+        return ""
+    if best in (1, levels - 1) and levels <= FEW_LEVELS:
+        return ""  # counting from 0 instead of 1 is undone
+    by = best if best <= levels // 2 else best - levels
+    return f"its codes lie {abs(by)} too {'high' if by > 0 else 'low'}: under that they come as often as ever"

@@ -1,0 +1,90 @@
+"""Units by name, in families: what one of each is worth in the first of its family.
+
+A column whose unit is declared may have been sent in another one of its family and in no other. So a family may hold
+what would be one name too many for every column that nobody has said anything of: mmHg and kPa, mg/dl and mmol/l.
+
+Factors are exact by definition (BIPM, NIST SP 811) but for those of medicine, which are by molar mass: glucose 180.16
+g/mol, cholesterol 386.7, triglycerides 885.7, creatinine 113.1, urea 60.06, its nitrogen 28.01, bilirubin 584.7, uric
+acid 168.1, calcium 40.08, lactate 90.08, iron 55.85, vitamin D 400.6, haemoglobin 16,114 (the monomer); HbA1c by the
+master equation of IFCC and NGSP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+FAMILIES: Mapping[str, Mapping[str, float]] = MappingProxyType({
+    "temperature": {"K": 1.0, "°C": 1.0, "°F": 1 / 1.8},
+    "pressure": {
+        "Pa": 1.0, "hPa": 100.0, "mbar": 100.0, "kPa": 1e3, "bar": 1e5, "MPa": 1e6, "mmHg": 133.322387415,
+        "inHg": 3386.388640341, "cmH2O": 98.0665, "inH2O": 249.08891, "psi": 6894.757293168, "atm": 101325.0,
+    },
+    "length": {
+        "m": 1.0, "mm": 1e-3, "cm": 0.01, "km": 1e3, "in": 0.0254, "ft": 0.3048, "yd": 0.9144, "mi": 1609.344,
+        "nmi": 1852.0,
+    },
+    "area": {"m2": 1.0, "cm2": 1e-4, "ha": 1e4, "km2": 1e6, "ft2": 0.09290304, "acre": 4046.8564224},
+    "volume": {
+        "l": 1.0, "ml": 1e-3, "m3": 1e3, "gal": 3.785411784, "gal (UK)": 4.54609, "fl oz": 0.0295735295625,
+        "ft3": 28.316846592, "bbl": 158.987294928,
+    },
+    "mass": {
+        "kg": 1.0, "g": 1e-3, "mg": 1e-6, "t": 1e3, "lb": 0.45359237, "oz": 0.028349523125, "st": 6.35029318,
+        "ton (US)": 907.18474, "ct": 2e-4,
+    },
+    "time": {
+        "s": 1.0, "ms": 1e-3, "min": 60.0, "h": 3600.0, "d": 86400.0, "weeks": 604800.0, "months": 2629800.0,
+        "years": 31557600.0,
+    },
+    "speed": {"m/s": 1.0, "km/h": 1 / 3.6, "mph": 0.44704, "kn": 1852 / 3600, "ft/s": 0.3048, "ft/min": 0.00508},
+    "flow": {
+        "l/s": 1.0, "l/min": 1 / 60, "l/h": 1 / 3600, "m3/s": 1e3, "m3/h": 1 / 3.6, "gpm": 3.785411784 / 60,
+        "cfm": 28.316846592 / 60,
+    },
+    "force": {"N": 1.0, "kN": 1e3, "kgf": 9.80665, "lbf": 4.4482216152605},
+    "torque": {"N m": 1.0, "kgf m": 9.80665, "lbf ft": 1.3558179483314, "lbf in": 0.1129848290276},
+    "energy": {
+        "J": 1.0, "kJ": 1e3, "MJ": 1e6, "Wh": 3600.0, "kWh": 3.6e6, "MWh": 3.6e9, "cal": 4.184, "kcal": 4184.0,
+        "BTU": 1055.05585262, "therm": 105505585.262,
+    },
+    "power": {"W": 1.0, "kW": 1e3, "MW": 1e6, "hp": 745.6998715822702, "BTU/h": 0.2930710701722},
+    "turns": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "rpm": 1 / 60},
+    "angle": {"rad": 1.0, "deg": 0.017453292519943295},
+    "memory": {"bytes": 1.0, "bits": 0.125, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1048576.0},
+    "share": {"1": 1.0, "%": 0.01, "ppm": 1e-6},
+    "glucose": {"mmol/l glucose": 1.0, "mg/dl glucose": 1 / 18.016},
+    "cholesterol": {"mmol/l cholesterol": 1.0, "mg/dl cholesterol": 1 / 38.67},
+    "triglycerides": {"mmol/l triglycerides": 1.0, "mg/dl triglycerides": 1 / 88.57},
+    "creatinine": {"umol/l creatinine": 1.0, "mg/dl creatinine": 88.4},
+    "urea": {"mmol/l urea": 1.0, "mg/dl urea": 1 / 6.006, "mg/dl BUN": 1 / 2.801},
+    "bilirubin": {"umol/l bilirubin": 1.0, "mg/dl bilirubin": 17.1},
+    "uric acid": {"umol/l uric acid": 1.0, "mg/dl uric acid": 59.48},
+    "calcium": {"mmol/l calcium": 1.0, "mg/dl calcium": 1 / 4.008},
+    "lactate": {"mmol/l lactate": 1.0, "mg/dl lactate": 1 / 9.008},
+    "iron": {"umol/l iron": 1.0, "ug/dl iron": 1 / 5.585},
+    "vitamin D": {"nmol/l vitamin D": 1.0, "ng/ml vitamin D": 2.496},
+    "haemoglobin": {"g/l haemoglobin": 1.0, "g/dl haemoglobin": 10.0, "mmol/l haemoglobin": 16.114},
+    "HbA1c": {"mmol/mol HbA1c": 1.0, "% HbA1c": 1 / 0.09148},
+})  # fmt: skip
+"""Family → unit → what one of it is worth. A unit is in one family."""
+
+ZEROS: Mapping[str, float] = MappingProxyType({"°C": 273.15, "°F": 459.67 / 1.8, "% HbA1c": -2.152 / 0.09148})
+"""Where the zero of a unit lies in the first of its family, if elsewhere."""
+
+NAMES = tuple(unit for family in FAMILIES.values() for unit in family)
+"""Every unit that can be declared."""
+
+
+def plain(unit: str) -> str:
+    """A unit's name as it is listed, however its litre and its micro are written.
+
+    >>> plain("mg/dL glucose"), plain("µmol/L creatinine")
+    ('mg/dl glucose', 'umol/l creatinine')
+    """
+    return unit.replace("L", "l").replace("µ", "u").replace("μ", "u").strip()
+
+
+def family(unit: str) -> Mapping[str, float]:
+    """Worths of the units of a unit's family; empty for one that is not listed."""
+    return next((units for units in FAMILIES.values() if plain(unit) in units), {})
