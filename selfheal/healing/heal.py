@@ -12,11 +12,12 @@ from scipy.stats import rankdata
 from threadpoolctl import threadpool_limits
 
 from selfheal.drift.yardstick import Yardstick, windows
-from selfheal.errors import InputError, nearest, shown
+from selfheal.errors import InputError
 from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.facts import Fact, next_question
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
+from selfheal.healing.given import in_numpy, refuse_unlike
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
@@ -26,7 +27,6 @@ from selfheal.healing.outcome import Diagnosis, Finding, Outcome
 from selfheal.healing.segments import FEWEST
 from selfheal.healing.unexplained import describe, lost_rules
 from selfheal.healing.weights import fair_draw
-from selfheal.input_map import bounded
 from selfheal.model import MonitoredModel
 from selfheal.parts.columns import numpy_only
 
@@ -93,8 +93,8 @@ def heal(
         If labels or weights are not on the window's index, labels name an unknown class, weights are not above zero; if
         the window is no frame, a recent one lacks a feature, or a fact is none.
     """
-    _refuse_unlike(model, window, recent, facts)
-    window, recent = numpy_only(window, model.features), _in_numpy(model, recent)
+    refuse_unlike(model, window, recent, facts)
+    window, recent = numpy_only(window, model.features), in_numpy(model, recent)
     truth = _label_indices(model, window, labels)
     if weights is not None:
         window = window.iloc[fair_draw(window, weights, seed)]
@@ -286,55 +286,6 @@ def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:
         )
         return Outcome("refuse", "unknown", [told], table)
     return None
-
-
-def _refuse_unlike(
-    model: MonitoredModel, window: object, recent: pd.DataFrame | Sequence[pd.DataFrame] | None, facts: Sequence[Fact]
-) -> None:
-    """Refuse what is not of the kind that is asked for, by name. Columns that the window lacks are a data fault."""
-    given: list[object] = [recent] if isinstance(recent, pd.DataFrame) else list(() if recent is None else recent)
-    for words, frame in [("window", window), *((f"recent, window {n}", past) for n, past in enumerate(given))]:
-        if not isinstance(frame, pd.DataFrame):
-            raise InputError(f"{words} is of type {type(frame).__name__}; give a DataFrame with the model's columns")
-        if twice := [c for c in model.features if (frame.columns == c).sum() > 1]:
-            raise InputError(f"{words}: column {twice[0]!r} is there twice; give each feature once", column=twice[0])
-        lacking = [c for c in model.features if c not in frame.columns]
-        if lacking and frame is not window:
-            raise InputError(
-                f"{words}: column {lacking[0]!r} is missing{nearest(lacking[0], frame.columns)}; give healthy windows "
-                "with every feature, as model.model_units(rows) leaves them",
-                reason="missing column",
-                column=lacking[0],
-            )
-        if frame is not window:
-            _refuse_empty(model, words, frame)
-    for fact in facts if isinstance(facts, list | tuple) else [facts]:
-        if not isinstance(fact, Fact):
-            raise InputError(
-                f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
-                "outcome: facts=outcome.answers['yes']"
-            )
-
-
-def _in_numpy(
-    model: MonitoredModel, recent: pd.DataFrame | Sequence[pd.DataFrame] | None
-) -> pd.DataFrame | Sequence[pd.DataFrame] | None:
-    if recent is None or isinstance(recent, pd.DataFrame):
-        return None if recent is None else bounded(numpy_only(recent, model.features))
-    return [bounded(numpy_only(past, model.features)) for past in recent]
-
-
-def _refuse_empty(model: MonitoredModel, words: str, past: pd.DataFrame) -> None:
-    """Refuse a healthy window in which a column has no value at all, where the reference has no gaps."""
-    suspects = [] if past.empty else [c for c in model.features if c not in model.nullable and pd.isna(past[c].iat[0])]
-    for column in suspects:
-        if past[column].isna().all():
-            raise InputError(
-                f"{words}: column {column!r} has no value in any of {len(past)} rows, and the reference has no gaps "
-                "there: such a window is not healthy; leave it out",
-                reason="null",
-                column=column,
-            )
 
 
 def _label_indices(model: MonitoredModel, window: pd.DataFrame, labels: pd.Series | None) -> pd.Series | None:

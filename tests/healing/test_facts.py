@@ -81,6 +81,9 @@ def test_what_is_of_another_kind_is_refused_by_name(world: World) -> None:
     for words, given in {
         "recent, window 1: column 'x5' is missing; did you mean 'x_5'": {"recent": healthy},
         "recent, window 0 is of type ndarray": {"recent": [rows.to_numpy()]},
+        "recent, window 0: column 'x5' holds 'high' in 1 of 400 rows where a number belongs": {
+            "recent": rows.iloc[:400].assign(x5=["high", *rows["x5"].iloc[1:400]])
+        },
         "facts: 'yes' is of type str, and no answer": {"facts": ["yes"]},
         "facts: {'x5': 'yes'} is of type dict": {"facts": {"x5": "yes"}},
         "labels are of type list; give a Series": {"labels": [0, 1]},
