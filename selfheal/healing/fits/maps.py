@@ -68,6 +68,9 @@ and of one that reads values as what a column hardly holds (a mass below zero)."
 SURE = float(np.log(100))
 """Log odds from which a conversion is not asked about because of another: one wrong in a hundred such pairs."""
 
+NEAR_PLACE = 0.05
+"""Share of a place far from zero within which a column is back beside drift: listed factors lie farther apart."""
+
 PROVEN = 10.0
 """Natural bounds within which a window must lie once a conversion is undone that its values prove: the day may be
 unlike the days before. A wrong one that landed on the grid lay at 94."""
@@ -151,7 +154,8 @@ def finding(
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
-    misplaced = {c: p.ratio for c, p in places.items() if c not in answered and p.ratio > room[c]}
+    known_by_place = {c for c, p in places.items() if beside_drift and far(columns[c]) and p.near <= NEAR_PLACE}
+    misplaced = {c: p.ratio for c, p in places.items() if c not in answered | known_by_place and p.ratio > room[c]}
     if misplaced and not beside_drift:
         failed.append(
             "not back in place and width: " + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in misplaced.items())

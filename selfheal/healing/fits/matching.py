@@ -135,15 +135,17 @@ def _likeliest(case: Case, column: str, good: list[_Fit]) -> list[_Fit]:
 
 def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
     """Every conversion's cost on one column: marginal KS plus twice the share of values never seen."""
-    pool_low, pool_high = np.quantile(case.stick.pool[:, j], [0.02, 0.98])
+    name = case.model.features[j]
+    healthy = [case.present(rows, name) for rows in (case.stick.pool_frame, *case.stick.blocks)]
+    ranges = np.array([np.quantile(rows, [0.02, 0.98]) for rows in healthy if len(rows)])
     found = []
     # A missing value was filled in the model's unit already.
-    missing = case.raw[case.model.features[j]].isna().to_numpy()
+    missing = case.raw[name].isna().to_numpy()
     for conversion in plausible(case, j):
         mapped = np.where(missing, values, conversion.map.apply(values))
-        # The middle half has to meet the pool's range at all: most conversions fail here, for nothing.
+        # The middle half has to meet a healthy range at all: most conversions fail here, for nothing.
         low, high = np.quantile(mapped, [0.25, 0.75])
-        if not (low <= pool_high and high >= pool_low):
+        if not len(ranges) or low > ranges[:, 1].max() or high < ranges[:, 0].min():
             continue
         cost = case.stick.ks(mapped, j) + 2 * case.stick.support.outside_column(mapped, j)
         found.append(_Fit(conversion, cost))

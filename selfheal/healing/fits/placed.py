@@ -54,11 +54,14 @@ class Placed:
         Within which share so many rows tell its width.
     factor
         The same of a factor by its place: 281 kelvin ± 9 know one to a few percent. Infinite around zero.
+    near
+        Within which share of the usual place it lies, seen from zero: 244 volts for 241 are within 2 %.
     """
 
     ratio: float = 0.0
     width: float = 0.0
     factor: float = np.inf
+    near: float = np.inf
 
 
 def placed(case: Case, column: str, mapped: Floats) -> Placed:
@@ -71,9 +74,11 @@ def placed(case: Case, column: str, mapped: Floats) -> Placed:
     usual = _usual(case)(column, len(mapped))
     if usual is None:
         return Placed()
-    ratio = float((np.abs(_line(mapped, usual.levels)) / np.maximum(usual.bound, 1e-9)).max())
-    spreads = abs(usual.levels.mean()) / usual.levels.std()
-    return Placed(ratio, usual.width, float(usual.bound[1] / spreads) if spreads >= AWAY else np.inf)
+    off = np.abs(_line(mapped, usual.levels))
+    ratio, spreads = float((off / np.maximum(usual.bound, 1e-9)).max()), abs(usual.levels.mean()) / usual.levels.std()
+    if spreads < AWAY:
+        return Placed(ratio, usual.width)
+    return Placed(ratio, usual.width, float(usual.bound[1] / spreads), float(off[1] / spreads))
 
 
 @dataclass(frozen=True)
