@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.preprocessing import OneHotEncoder
+from torch import nn
 
+from selfheal import MonitoredModel
 from selfheal.errors import UnavailableError
 from selfheal.log.foreign import Keeper, Standing
 from selfheal.log.opening import open_log
@@ -108,6 +114,25 @@ def test_a_partition_may_be_a_feature(tmp_path, model) -> None:
     window, tally = only(here)
     assert window.frame["site"].tolist() == ["007", "007", "012", "012"]
     assert window.frame["depth"].tolist() == [3, 3, 12, 12] and tally.refused == ()
+    table.close()
+
+
+def test_words_that_the_models_encoder_refuses_are_counted_and_left_out(tmp_path) -> None:
+    """A probability was logged for them all the same: another service answers what it does not know."""
+    sites = ["a", "b"] * 100
+    rows = pd.DataFrame({"site": sites, "dew": np.arange(200.0), "y": [0, 1] * 100})
+    encoder = ColumnTransformer([("w", OneHotEncoder(sparse_output=False), ["site"]), ("n", "passthrough", ["dew"])])
+    encoder.fit(rows)
+    other = MonitoredModel(nn.Linear(3, 2), nn.Linear(2, 2), rows, target="y", preprocess=encoder)
+    table = InferenceTable(f"sqlite:///{tmp_path}/other.db")
+    table.create(NAME, other.dtypes, [0, 1])
+    held = frame(5)[["request", "ts"]].assign(p=0.5, site=["a", "new", "b", "new", "a"], dew=1.0)
+    parquet(held, tmp_path / "log", "a")
+    log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE | {"probabilities": ["p"]}})
+    here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), predict(other), print, print), END)
+    window, tally = only(here)
+    assert window.frame["site"].tolist() == ["a", "b", "a"]
+    assert [str(r) for r in tally.refused] == ["2 rows: a word that preprocessing refuses 'site'"]
     table.close()
 
 
