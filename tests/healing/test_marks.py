@@ -84,3 +84,23 @@ def test_steps_tell_a_power_of_ten_where_the_season_hides_it() -> None:
     assert outcome.decision == "promote", outcome.reasons
     assert outcome.adapter is not None
     assert outcome.adapter.input_map.describe() == ["temp: ×1000"]
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "decision"),
+    [("kelvin", 0.6213712, "promote"), ("pulse", 1.852, "audit"), ("volts", 100.0, "promote")],
+)
+def test_far_from_zero_the_place_tells_a_factor(column: str, factor: float, decision: str) -> None:
+    """Not where a population may live as far away: the pulse of infants."""
+    rng = np.random.default_rng(9)
+    n = 12_000
+    rows = pd.DataFrame({
+        "kelvin": rng.normal(285, 9, n), "pulse": rng.normal(75, 12, n), "volts": rng.normal(241, 2.5, n),
+    })  # fmt: skip
+    z = (rows.kelvin - 285) / 9 + (rows.pulse - 75) / 12 + (rows.volts - 241) / 2.5
+    rows["y"] = (rng.random(n) < 1 / (1 + np.exp(-2 * z))).astype(int)
+    made = trained(rows[:4000], rows[4000:6000], "y", seed=0, epochs=4)
+    x = rows.drop(columns="y")
+    sent = x[11_000:].assign(**{column: x[column][11_000:] * factor})
+    outcome = selfheal.heal(made, sent, recent=x[6000:11_000], seed=0)
+    assert outcome.decision == decision, outcome.reasons

@@ -38,8 +38,9 @@ FACTOR = 0.015
 and their inverses fifteen had gone out at 1,000 rows under the name of a unit that was not theirs."""
 
 
-AWAY = 5.0
-"""Spreads from zero at which a factor moves a column to where no recalibration and no population goes."""
+AWAY = 10.0
+"""Spreads from zero at which a factor moves a column to where no recalibration and no population goes: volts, kelvin,
+years. Pulses lie at six, and those of infants at 1.9 times them."""
 
 
 @dataclass(frozen=True)
