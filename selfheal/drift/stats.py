@@ -26,6 +26,9 @@ decide a mean or a covariance of a thousand."""
 FEW_LEVELS = 60
 """A column with at most this many values is taken as a code, and a value off its levels as never seen."""
 
+MISSED = 0.01
+"""Part of the smallest gap between codes by which a value may miss one: what was converted, written and undone."""
+
 ORDERED = 10
 """Codes from which whole numbers without a gap are taken as counted or rounded."""
 
@@ -234,7 +237,7 @@ class Support:
         codes = self.codes[j]
         if codes is not None:
             # A finer recorder writes what lies between.
-            return np.isin(np.round(values, 0 if self.counted(j) else 6), codes)
+            return np.isin(np.round(to_codes(values, codes), 0 if self.counted(j) else 6), codes)
         return np.asarray((values >= self.low[j]) & (values <= self.high[j]))
 
     def counted(self, j: int) -> bool:
@@ -249,6 +252,25 @@ class Support:
     def unrecorded(self, values: Floats, j: int, slack: float = 0.0) -> float:
         """Share of values [n] that are none of :meth:`recorded`."""
         return float(1.0 - self.recorded(values, j, slack).mean()) if len(values) else 0.0
+
+
+def sparse(x: Floats) -> dict[int, Floats]:
+    """Per column of rows [n, d] that is a code with gaps (incomes in thousands, the sizes of thirty car parks): it."""
+    codes = {j: _codes(x[:, j]) for j in range(x.shape[1]) if len(np.unique(x[: 2 * FEW_LEVELS, j])) <= FEW_LEVELS}
+    return {j: found for j, found in codes.items() if found is not None and _gap(found) >= 2}
+
+
+def to_codes(values: Floats, codes: Floats) -> Floats:
+    """Values [n], those that miss a code with gaps by a rounding as that code: 20000.09 is 20000."""
+    gap = _gap(codes)
+    if gap < 2:
+        return values
+    near = codes[np.searchsorted((codes[1:] + codes[:-1]) / 2, values)]
+    return np.where(np.abs(values - near) <= MISSED * gap, near, values)
+
+
+def _gap(codes: Floats) -> float:
+    return float(np.diff(codes).min()) if len(codes) > 1 else 0.0
 
 
 def _codes(values: Floats) -> Floats | None:

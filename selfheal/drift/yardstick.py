@@ -169,6 +169,7 @@ class Yardstick:
         numeric = [c for c in model.features if model.dtypes[c] != "str"]
         medians = reference[numeric].median() if numeric else pd.Series(dtype=float)
         self._fill = {c: float(medians[c]) if np.isfinite(medians[c]) else 0.0 for c in numeric}
+        self._sparse = stats.sparse(stats.encode(reference[list(model.features)], self._levels, self._fill))
         self.blocks, self.from_reference = self._cut(recent)
         chosen = self.blocks if self.from_reference else self.blocks[-POOL_WINDOWS:]
         joined = pd.concat(chosen)
@@ -183,6 +184,8 @@ class Yardstick:
     def encode(self, units: pd.DataFrame) -> Floats:
         """Rows in model units as float [n, d]."""
         x = stats.encode(units[list(self.model.features)], self._levels, self._fill)
+        for j, codes in self._sparse.items():
+            x[:, j] = stats.to_codes(x[:, j], codes)
         x[:, [j for j, c in enumerate(self.model.features) if c in self.context]] = 0.0
         return x
 

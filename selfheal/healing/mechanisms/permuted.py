@@ -13,7 +13,7 @@ from selfheal.adapter import InputMap
 from selfheal.drift import stats
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case
-from selfheal.healing.fits import matching
+from selfheal.healing.fits import matching, recorded
 from selfheal.healing.fits.columns import marginals
 from selfheal.healing.fits.maps import DOMINANT, column_ratio
 from selfheal.healing.fits.matching import NEARLY
@@ -69,7 +69,13 @@ def explain(case: Case) -> Finding | None:
 
 
 def _converted(case: Case, left: float) -> bool:
-    """Whether known conversions leave less than another order does: two columns in °F may look like each other."""
+    """Whether known conversions leave less than another order does: two columns in °F may look like each other.
+
+    Or a recorder's marks prove one, which no other column's values bear.
+    """
+    sure = recorded.recovered(case)
+    if sure and not recorded.refused(case, sure):
+        return True
     maps = matching.conversions(case)
     return bool(maps) and case.stick.total(InputMap(maps).apply(case.raw)) < left
 

@@ -17,7 +17,7 @@ from selfheal.drift import stats
 from selfheal.drift.context import calendar
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.fits import known
+from selfheal.healing.fits import known, matching
 from selfheal.healing.mechanism import UNUSUAL_AS_SENT, Mechanism
 from selfheal.healing.outcome import Finding
 from selfheal.healing.segments import levels, where
@@ -37,6 +37,9 @@ is dry in one week and damp in the next."""
 
 WITNESSES = 3
 """Healthy windows that must have had such rows to say how far they may move."""
+
+MOST = 0.5
+"""Share of the rows up to which it is a segment where a conversion of all rows would do: the others may be too few."""
 
 ALIKE = 0.3
 """Of what is natural: conversions that leave so much more than the best one fit alike, and the simplest is named."""
@@ -114,6 +117,8 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
         if not odd or len(odd) == len(known):
             continue
         held, before = (np.logical_or.reduce([of[level] for level in odd]) for of in (now, usual))
+        if held.mean() > MOST and column in matching.conversions(case):
+            continue
         one = _conversion(case, case.model.features.index(column), (x, held), (y, before))
         if one is not None and _unnatural(case, by, odd, column, stats.ks(*_telling(x[held], y[before]))):
             found.setdefault(odd, {})[column] = one
