@@ -69,10 +69,10 @@ def watched(drawn: Stream, seed: int) -> dict[str, Any]:
 
 def real() -> dict[str, Stream]:
     folders = [course.SHIPPED, *([Path(os.environ[DATA])] if DATA in os.environ else [])]
-    paths = {of: folder / of.file for folder in folders for of in streams.SETS if (folder / of.file).is_file()}
+    there = {of.name: (of, path) for folder in folders for of in streams.SETS if (path := folder / of.file).is_file()}
     return {
         f"{of.name} {number}": partial(natural, path, of, number)
-        for of, path in paths.items()
+        for of, path in there.values()
         for number in range(STRETCHES)
     }
 
