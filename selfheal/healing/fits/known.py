@@ -11,6 +11,9 @@ from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, 
 
 Maps = dict[str, ColumnMap]
 
+HALVED = 0.5
+"""A conversion is worth a look when it takes away half of the column's distance."""
+
 FINER = 0.25
 """A recorder's own step, converted, must be at most this part of the healthy step to say anything: what was written in
 steps of ten lies on a grid of ones under ×0.1, ×1 and ×10 alike, and one value in four on any grid four times finer."""

@@ -15,11 +15,8 @@ from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.conversions import Conversion, implausible, same
 from selfheal.healing.fits import recorded
-from selfheal.healing.fits.known import Maps, by_declaration, plausible, rounding
+from selfheal.healing.fits.known import HALVED, Maps, by_declaration, plausible, rounding
 from selfheal.healing.fits.placed import placed
-
-HALVED = 0.5
-"""A conversion is worth a look when it takes away half of the column's distance."""
 
 NEARLY = 1.5
 """A conversion is proposed while the column's KS is below this many natural bounds: other columns' maps, or a prior

@@ -18,7 +18,7 @@ from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Distance
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import Conversion, same
-from selfheal.healing.fits.known import FINER, Maps, plausible, rounding, stepped
+from selfheal.healing.fits.known import FINER, HALVED, Maps, plausible, rounding, stepped
 from selfheal.healing.fits.placed import placed
 
 LEFT_GRID = 0.5
@@ -39,9 +39,6 @@ FEWEST_TELLING = 20
 COARSE = (2, 3, 5)
 """A true conversion uses the whole grid. One that only ever hits each second, third or fifth mark of it, as 3.6 does
 with whole °F in °C, would fit any column that is recorded so."""
-
-HALVED = 0.5
-"""A neighbour's conversion is worth a look when it takes away half of the column's distance."""
 
 FEWEST_ROWS = 3
 """Rows with values never seen from which a column asks for its neighbours' conversion: a pixel that is mostly dark."""
