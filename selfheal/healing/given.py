@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from selfheal.healing.facts import Fact
 from selfheal.input_map import bounded
 from selfheal.model import MonitoredModel
 from selfheal.parts.columns import numpy_only
+from selfheal.parts.within import Within
 
 
 def refuse_unlike(
@@ -46,6 +48,13 @@ def refuse_unlike(
                 f"facts: {shown(fact)} is of type {type(fact).__name__}, and no answer; give those of an earlier "
                 "outcome: facts=outcome.answers['yes']"
             )
+
+
+def lenient(model: MonitoredModel) -> MonitoredModel:
+    """The model for rows that nobody has sent, as tried conversions make them: it scores them all."""
+    other = copy(model)
+    other.preprocess = None if model.preprocess is None else Within(model.preprocess, model.reference)
+    return other
 
 
 def in_numpy(

@@ -17,7 +17,7 @@ from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.facts import Fact, next_question
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
-from selfheal.healing.given import in_numpy, refuse_unlike
+from selfheal.healing.given import in_numpy, lenient, refuse_unlike
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
@@ -94,6 +94,7 @@ def heal(
         the window is no frame, a recent one lacks a feature, or a fact is none.
     """
     refuse_unlike(model, window, recent, facts)
+    model = lenient(model)
     window, recent = numpy_only(window, model.features), in_numpy(model, recent)
     truth = _label_indices(model, window, labels)
     if weights is not None:

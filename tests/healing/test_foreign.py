@@ -9,8 +9,10 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from torch import nn
 
 import selfheal
@@ -262,3 +264,22 @@ def test_rows_without_a_number_are_said() -> None:
 def test_a_counter_that_moved_accuses_no_other_column() -> None:
     window = visits(1000, 61).assign(region=lambda f: 4 - f["region"])
     assert "segment" not in treat(window).reasons[0]
+
+
+def test_preprocessing_that_takes_no_number_below_zero_stops_no_heal() -> None:
+    """A logarithm as practitioners write it: half of the maps that are tried lead below zero, a flipped sign first."""
+    rng = np.random.default_rng(0)
+    n = 8000
+    want = rng.normal(0, 1, n)
+    rows = pd.DataFrame({"visits": rng.poisson(np.exp(want)), "want": want, "age": rng.normal(40, 9, n)})
+    z = np.log1p(rows.visits) - 0.8 + 0.5 * rows.want + (rows.age - 40) / 20
+    rows["y"] = (rng.random(n) < 1 / (1 + np.exp(-2 * z))).astype(int)
+    logs = make_pipeline(FunctionTransformer(np.log1p), StandardScaler())
+    parts = ColumnTransformer([("log", logs, ["visits"]), ("rest", StandardScaler(), ["want", "age"])])
+    x = torch.tensor(parts.fit_transform(rows[:3000]), dtype=torch.float32)
+    body, head = nn.Sequential(nn.Linear(x.shape[1], 16), nn.ReLU()), nn.Linear(16, 2)
+    made = MonitoredModel(body, head, rows[:3000], target="y", preprocess=parts)
+    sent, healthy = rows[7000:].drop(columns="y"), rows[3000:7000].drop(columns="y")
+    outcome = selfheal.heal(made, sent.assign(want=rng.permutation(sent["want"])), recent=healthy)
+    assert outcome.decision in ("keep", "refuse"), outcome.reasons
+    assert selfheal.heal(made, sent, recent=healthy).diagnosis == "stable"
