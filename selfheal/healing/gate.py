@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.adapter import Adapter
+from selfheal.adapter import Adapter, InputMap
 from selfheal.drift.stats import Floats
 from selfheal.healing import checks
 from selfheal.healing.case import Case
@@ -112,7 +112,7 @@ def _policy(candidate: Candidate) -> tuple[Decision, list[str]]:
     told = None if finding.labels is None else candidate.evidence.trial(model)
     # A version that has served before was held to the cap when it was new.
     free = finding.recall is not None or restores(candidate.case, finding)
-    beyond = "" if free else too_much(model.policy, candidate.changed, told)
+    beyond = "" if free else too_much(model.policy, _beyond_answer(candidate), told)
     if beyond:
         return "audit", [f"{beyond}: a person decides" + ("" if told is None else ", or later labels do")]
     if finding.labels is not None and not (finding.labels.proof and told is not None and told.says == "better"):
@@ -121,6 +121,20 @@ def _policy(candidate: Candidate) -> tuple[Decision, list[str]]:
         ambiguous = model.policy.release.ambiguous
         return ambiguous, [f"data cannot tell this from another mechanism; the policy says {ambiguous}"]
     return finding.decision, []
+
+
+def _beyond_answer(candidate: Candidate) -> float:
+    """The share of predictions that a candidate changes beyond what the owner of the data has said is so.
+
+    Whoever was asked whether a unit changed need not decide once more that undoing it changes predictions; what class
+    shares change beside it is held to the cap.
+    """
+    case, finding = candidate.case, candidate.finding
+    if not finding.answered or finding.adapter is None or finding.adapter.reflexive is not None:
+        return candidate.changed
+    told = {c: one for c, one in finding.adapter.input_map.columns.items() if case.answered(c, True)}
+    undone = case.base.with_adapter(Adapter(input_map=InputMap(told)))
+    return differing(case, candidate.proba, undone.predict_proba(case.raw))
 
 
 def _of_labels(case: Case, finding: Finding) -> dict[str, float]:

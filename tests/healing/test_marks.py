@@ -71,19 +71,14 @@ def test_what_any_factor_would_fit_is_not_taken_along() -> None:
     assert outcome.adapter.input_map.describe() == ["age: ÷1000"]
 
 
-def test_steps_tell_a_power_of_ten_where_the_season_hides_it() -> None:
-    """Degrees around zero in thousandths: nearer to zero than any healthy week, and within what weeks differ by."""
-    rng = np.random.default_rng(8)
-    warm = np.repeat(rng.normal(8, 12, 40), 400)
-    rows = pd.DataFrame({"temp": (warm + rng.normal(0, 4, 16_000)).round(), "wind": rng.gamma(3, 2, 16_000).round(1)})
-    rows["y"] = (rng.random(16_000) < 1 / (1 + np.exp(-(rows.temp - 8) / 6 - (rows.wind - 6) / 3))).astype(int)
-    weather = trained(rows[:6000], rows[6000:9000], "y", seed=0, epochs=4)
-    x = rows.drop(columns="y")
-    sent = x[15_000:].assign(temp=lambda f: (f["temp"] / 1000).round(3))
-    outcome = selfheal.heal(weather, sent, recent=x[9000:15_000], seed=0)
-    assert outcome.decision == "promote", outcome.reasons
-    assert outcome.adapter is not None
-    assert outcome.adapter.input_map.describe() == ["temp: ×1000"]
+def test_decimals_of_smaller_values_prove_no_power_of_ten() -> None:
+    """Rain in inches with two decimals, which in millimetres had one."""
+    rows = seasons().assign(rain=lambda f: (f["rain"] + 1) * (f["rain"] > 0))
+    x = rows[COLUMNS]
+    made = trained(rows[:6000], rows[6000:9000], "y", seed=0, epochs=4)
+    sent = x[15_000:].assign(rain=lambda f: (f["rain"] / 25.4).round(2))
+    outcome = selfheal.heal(made, sent, recent=x[9000:15_000], seed=0)
+    assert outcome.adapter is None or outcome.adapter.input_map.describe() != ["rain: ×10"], outcome.reasons
 
 
 @pytest.mark.parametrize(("factor", "digits"), [(2.236936, 0), (1 / 25.4, 2), (0.6213712, 2)])

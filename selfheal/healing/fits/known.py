@@ -58,7 +58,12 @@ def rounding(case: Case, one: ColumnMap, step: float, j: int) -> float:
 
 
 def stepped(case: Case, column: str, one: ColumnMap) -> bool:
-    """Whether a factor is the very ratio of the steps in which a column is written now and was written before."""
+    """Whether a factor is the very ratio of the steps in which a column is written now and was written before.
+
+    Of values that grew, and end in zeros. How many decimals a smaller one has is its writer's habit: rain in inches
+    with two of them is no tenth of what it was in millimetres with one.
+    """
     grid, values = case.stick.support.grids[case.model.features.index(column)], case.present(case.raw, column)
     step = written(values[values != 0])
-    return bool(grid.step > 0 and one.offset == 0 and np.isclose(step * abs(one.scale), grid.step))
+    shrinks = abs(one.scale) < 1 and one.offset == 0
+    return bool(shrinks and grid.step > 0 and np.isclose(step * abs(one.scale), grid.step))

@@ -63,6 +63,7 @@ def _finding(case: Case, columns: Maps) -> Finding:
         f"{alone.reason}; class shares → {shares}" + "".join(f"; {why}" for why in failed),
         adapter=adapter, teacher=case.base.with_adapter(adapter).predict_proba(case.raw), trusted=alone.trusted,
         refit=lambda rows: _settled(case, case.part(rows), dict(adapter.input_map.columns))[2], question=alone.question,
+        answered=alone.answered,
     )  # fmt: skip
 
 
