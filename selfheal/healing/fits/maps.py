@@ -154,7 +154,7 @@ def finding(
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
-    known_by_place = {c for c, p in places.items() if beside_drift and far(columns[c]) and p.near <= NEAR_PLACE}
+    known_by_place = {c for c, p in places.items() if beside_drift and p.near <= NEAR_PLACE}
     misplaced = {c: p.ratio for c, p in places.items() if c not in answered | known_by_place and p.ratio > room[c]}
     if misplaced and not beside_drift:
         failed.append(
@@ -333,6 +333,13 @@ def _tens(one: ColumnMap) -> bool:
 def far(one: ColumnMap) -> bool:
     """Whether a factor is beyond what a recalibration, or nature, could have made of a column."""
     return bool(one.words) and one.scale > 0 and bool(abs(np.log(one.scale)) >= NEAR)
+
+
+def beyond(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether nothing else could have made a column so: by its factor, or by the place far from zero that is back."""
+    if far(one) or not one.words or one.offset or one.scale <= 0:
+        return far(one)
+    return placed(case, column, one.apply(case.present(case.raw, column))).near <= NEAR_PLACE
 
 
 def _too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bool:

@@ -1,4 +1,4 @@
-"""A known conversion by a factor that nothing else could have made, beside drift that was there without it.
+"""A known conversion that nothing else could have made of a column, beside drift that was there without it.
 
 The rest of the window is natural drift, which stays as it is; it may not keep a column a thousand times too large in
 service. Asked after all that could explain the rest too; also where a fault has broken other columns, for that one is
@@ -26,7 +26,7 @@ def explain(case: Case) -> Finding | None:
     All of them, or the plainest one that leaves no doubt: it need not wait for an answer about another.
     """
     moved = {c: maps.column_ratio(case, case.judged_raw, c) for c in case.numeric}
-    known = {c: m for c, m in matching.conversions(case).items() if maps.far(m) and moved[c] >= maps.STRONG}
+    known = {c: m for c, m in matching.conversions(case).items() if moved[c] >= maps.STRONG and maps.beyond(case, c, m)}
     plainest = sorted(known, key=lambda c: -moved[c])[:MOST] if len(known) > 1 else []
     tried = []
     for columns in filter(None, [known, *({c: known[c]} for c in plainest)]):
