@@ -120,7 +120,7 @@ def test_a_column_that_moved_as_a_whole_is_not_as_ever(step: float) -> None:
     [
         (0.4, "humidity", 100.0, "humidity: ÷100"),
         (0.7, "humidity", 100.0, "humidity: ÷100"),
-        (0.7, "pressure", 0.6213712, "pressure: miles → kilometres"),  # absurd, and a thousand from zero no other
+        (0.4, "pressure", 0.6213712, "pressure: miles → kilometres"),  # absurd, and a thousand from zero no other
     ],
 )
 def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(
@@ -130,7 +130,7 @@ def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(
     rows = stream(0)[COLUMNS]
     window = rows[20_000:21_000].round(3)
     lost = np.random.default_rng(0).random(len(window)) < share
-    piled, value = ("wind", 7.77) if column == "pressure" else ("pressure", 1013.25)
+    piled, value = ("wind", -99.0) if column == "pressure" else ("pressure", 1013.25)
     faulty = window.assign(**{piled: window[piled].where(~lost, value)})
     both = faulty.assign(**{column: window[column] * factor})
     alone, outcome = (selfheal.heal(model(0), w, recent=rows[14_000:20_000].round(3), seed=0) for w in (faulty, both))
@@ -138,4 +138,4 @@ def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(
     assert outcome.decision == "promote", outcome.reasons
     assert outcome.adapter is not None
     assert outcome.adapter.input_map.describe() == [says]
-    assert f"'{piled}' is {value}" in " ".join(outcome.reasons)
+    assert f"'{piled}' is {value:g}" in " ".join(outcome.reasons)
