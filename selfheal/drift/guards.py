@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from selfheal.drift.context import placing
+from selfheal.drift.put_in import put_in
 from selfheal.drift.recoded import recoded
+from selfheal.drift.stats import Floats
 from selfheal.input_map import BEYOND
 
 if TYPE_CHECKING:
@@ -39,7 +41,15 @@ RUN = 3
 """... and when it has shown it for this many times the longest run that a healthy stretch has of any value."""
 
 Kind = Literal[
-    "missing column", "too few rows", "not a number", "null rate", "non-finite", "constant", "refused", "codes"
+    "missing column",
+    "too few rows",
+    "not a number",
+    "null rate",
+    "non-finite",
+    "constant",
+    "refused",
+    "codes",
+    "put in",
 ]
 
 
@@ -89,7 +99,7 @@ def problems(
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
         if model.dtypes[name] != "str" and name not in {*may_stand, *maps, *(p.column for p in found)}:
-            found += _codes(name, frame[name], natural)
+            found += _codes(name, frame[name], natural) or _put_in(name, frame[name], natural)
     return found
 
 
@@ -189,6 +199,24 @@ def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
     told = recoded(pd.to_numeric(values, errors="coerce"), natural)
     text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
     return [Problem("codes", name, text)] if told else []
+
+
+def _put_in(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
+    """Rows here and there on one value that few ever had."""
+    blocks = [block for past in natural for block in _blocks(past, len(values))]
+    pile = put_in(_numbers(values), [_numbers(block) for block in blocks])
+    if pile is None:
+        return []
+    text = (
+        f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "
+        "a default, or a value put in?"
+    )
+    return [Problem("put in", name, text)]
+
+
+def _numbers(values: pd.Series) -> Floats:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(numbers[np.isfinite(numbers)])
 
 
 def _longest_run(values: pd.Series) -> int:

@@ -257,6 +257,8 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
 def _beside(case: Case, cleaned: Cleaned, outcome: Outcome) -> Outcome:
     """The outcome with what was left out: rows that cannot be read are evidence, and a fault where the rest is fine."""
     outcome = replace(outcome, reasons=[*outcome.reasons, *([cleaned.unread] if cleaned.unread else [])])
+    if cleaned.put_in and outcome.decision == "keep":
+        return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[*cleaned.put_in, *outcome.reasons])
     part = _of_a_part(case) if outcome.decision == "keep" and len(cleaned.wild) >= FEWEST else ""
     if part:
         return replace(outcome, decision="refuse", diagnosis="data_fault", reasons=[part, *outcome.reasons])

@@ -81,6 +81,8 @@ class Cleaned:
         Those of the rows left out that can be read.
     unread
         How many cannot be, and by which columns, in words; empty where few.
+    put_in
+        Columns in which one value stands here and there on many rows, in words: a fault, beside which others are asked.
     """
 
     rows: pd.DataFrame
@@ -91,6 +93,7 @@ class Cleaned:
     sent_again: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     wild: pd.DataFrame = field(default_factory=pd.DataFrame)
     unread: str = ""
+    put_in: tuple[str, ...] = ()
 
 
 def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.DataFrame] = (), seed: int = 0) -> Cleaned:
@@ -103,7 +106,9 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     healthy
         Healthy windows in model units: what has been frozen or missing there is no fault (a dry week has no rain).
     """
-    faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
+    told = problems(window, model, healthy, slack=SLACK)
+    faults = [p.text for p in told if p.kind not in ("too few rows", "put in")]
+    put_in = tuple(p.text for p in told if p.kind == "put in")
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
     sent = _typed(model, window)
@@ -127,6 +132,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         copied[kept],
         frame[wild & ~spare],
         _unread(model, sent, read, strange),
+        put_in,
     )
 
 

@@ -139,3 +139,15 @@ def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(
     assert outcome.adapter is not None
     assert outcome.adapter.input_map.describe() == [says]
     assert f"'{piled}' is {value:g}" in " ".join(outcome.reasons)
+
+
+def test_a_value_put_in_is_named_though_the_season_hides_it() -> None:
+    """By its distribution such a window is as natural as any; in service it is a fault, and no drift."""
+    rows = stream(0)[COLUMNS].round(3)
+    window = rows[20_000:21_000]
+    lost = np.random.default_rng(0).random(len(window)) < 0.4
+    outcome = selfheal.heal(
+        model(0), window.assign(wind=window["wind"].where(~lost, 7.77)), recent=rows[14_000:20_000], seed=0
+    )
+    assert (outcome.decision, outcome.diagnosis) == ("refuse", "data_fault"), outcome.reasons
+    assert "'wind' is 7.77 in" in outcome.reasons[0]
