@@ -224,7 +224,7 @@ NETWORKS: dict[str, tuple[nn.Module, nn.Module, str]] = {
         r"depends on the rows beside it: a BatchNorm",
     ),
     "weights that are no numbers": (poisoned(), nn.Linear(8, 3), r"row 0 of the reference no finite logits.*weights"),
-    "two inputs": (TwoInputs(4, 8), nn.Linear(8, 3), r"several inputs takes one and cuts it up"),
+    "two inputs": (TwoInputs(4, 8), nn.Linear(8, 3), r"several inputs is given inputs="),
     "a hidden state of three axes": (nn.Unflatten(1, (2, 2)), nn.Linear(2, 3), r"float32 \[60, 2, 2\].*flatten"),
     "too few outputs": (nn.Linear(4, 8), nn.Linear(8, 2), r"2 logits.*3 classes.*classes="),
 }  # fmt: skip
