@@ -49,7 +49,6 @@ Kind = Literal[
     "constant",
     "refused",
     "codes",
-    "put in",
 ]
 
 
@@ -67,8 +66,7 @@ class Problem:
 
 def guards(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> list[str]:
     """The problems of :func:`problems` in words."""
-    # A value put in is left to a heal: columns in another order put one another's values in, and it can say so.
-    return [p.text for p in problems(frame, model, recent) if p.kind != "put in"]
+    return [p.text for p in problems(frame, model, recent)]
 
 
 def problems(
@@ -100,8 +98,26 @@ def problems(
         natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
         if model.dtypes[name] != "str" and name not in {*may_stand, *maps, *(p.column for p in found)}:
-            found += _codes(name, frame[name], natural) or _put_in(name, frame[name], natural)
+            found += _codes(name, frame[name], natural)
     return found
+
+
+def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> tuple[str, ...]:
+    """Columns with rows here and there on one value that few ever had, in words.
+
+    A heal asks, and no guard: columns in another order put one another's values in, and a heal can say so.
+    """
+    passed_over = {*placing(model, recent), *model.policy.declare.context, *model.adapter.input_map.columns}
+    told = []
+    for name in (c for c in model.features if model.dtypes[c] != "str" and c not in passed_over):
+        natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
+        blocks = [_numbers(block) for past in natural for block in _blocks(past, len(frame))]
+        if pile := put_in(_numbers(frame[name]), blocks):
+            told.append(
+                f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "
+                "a default, or a value put in?"
+            )
+    return tuple(told)
 
 
 def refused_rows(refused: Sequence[Refusal], served: int, says: str = "were refused by the service") -> list[Problem]:
@@ -200,19 +216,6 @@ def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
     told = recoded(pd.to_numeric(values, errors="coerce"), natural)
     text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
     return [Problem("codes", name, text)] if told else []
-
-
-def _put_in(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
-    """Rows here and there on one value that few ever had."""
-    blocks = [block for past in natural for block in _blocks(past, len(values))]
-    pile = put_in(_numbers(values), [_numbers(block) for block in blocks])
-    if pile is None:
-        return []
-    text = (
-        f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "
-        "a default, or a value put in?"
-    )
-    return [Problem("put in", name, text)]
 
 
 def _numbers(values: pd.Series) -> Floats:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from selfheal.drift.levels import Levels, lasting, levels
 from selfheal.drift.stats import Floats
 
 LEAST = 0.15
@@ -19,20 +20,12 @@ LEAST = 0.15
 GROWTH = 3.0
 """Times the largest share that any value has had which comes and goes, and that this window has on any other."""
 
-OUTSTANDING = 0.05
-"""Share of rows on one number from which it stands out ..."""
-
-LASTING = 0.5
-"""... and, in every healthy window by at least this part of the largest share there, from which it is no news."""
-
 SCATTERED = 0.7
 """Part of the runs that as many rows at random places make, in the mean."""
 
 MOVED = (0.1, 0.05)
 """Difference of shares up to which a value may be a lasting one that went through another unit, and what of that one's
 share may be left at its old place."""
-
-Levels = tuple[Floats, Floats]
 
 
 def put_in(values: Floats, healthy: Sequence[Floats]) -> tuple[float, float] | None:
@@ -45,39 +38,24 @@ def put_in(values: Floats, healthy: Sequence[Floats]) -> tuple[float, float] | N
     healthy
         The same of healthy stretches, about as long.
     """
-    levels, shares = _levels(values)
-    if len(levels) < 3 or float(shares.max(initial=0.0)) < LEAST:
+    at, shares = levels(values)
+    if len(at) < 3 or float(shares.max(initial=0.0)) < LEAST:
         return None
-    past = [_levels(block) for block in healthy if len(block)]
+    past = [levels(block) for block in healthy if len(block)]
     if not past:
         return None
-    lasting = _lasting(past)
-    order = np.argsort(shares)
-    value, share = float(levels[order[-1]]), float(shares[order[-1]])
-    usual = max(float(s[~np.isin(at, lasting)].max(initial=0.0)) for at, s in past)
-    other = float(shares[~np.isin(levels, [*lasting, value])].max(initial=0.0))
-    if value in lasting or share < GROWTH * max(usual, other) or _came_from(lasting, past, (levels, shares), share):
+    always = lasting(past)
+    value, share = float(at[shares.argmax()]), float(shares.max())
+    usual = max(float(s[~np.isin(known, always)].max(initial=0.0)) for known, s in past)
+    other = float(shares[~np.isin(at, [*always, value])].max(initial=0.0))
+    if value in always or share < GROWTH * max(usual, other) or _came_from(always, past, (at, shares), share):
         return None
     return (value, share) if _scattered(values == value) else None
 
 
-def _levels(values: Floats) -> Levels:
-    found, counts = np.unique(values, return_counts=True)
-    return found, counts / max(len(values), 1)
-
-
-def _lasting(past: Sequence[Levels]) -> Floats:
-    """Numbers that stand out in every healthy stretch: the zeros of rain."""
-    found = [at[shares >= max(OUTSTANDING, LASTING * shares.max(initial=0.0))] for at, shares in past]
-    common = found[0]
-    for numbers in found[1:]:
-        common = np.intersect1d(common, numbers)
-    return np.asarray(common)
-
-
-def _came_from(lasting: Floats, past: Sequence[Levels], now: Levels, share: float) -> bool:
+def _came_from(always: Floats, past: Sequence[Levels], now: Levels, share: float) -> bool:
     """Whether a pile may be a lasting one that is gone from its place: the column is in another unit."""
-    for number in lasting:
+    for number in always:
         before = float(np.mean([shares[at == number].sum() for at, shares in past]))
         left = float(now[1][now[0] == number].sum())
         if abs(share - before) <= MOVED[0] and left <= MOVED[1] * before:
@@ -89,4 +67,4 @@ def _scattered(on: NDArray[np.bool_]) -> bool:
     """Whether rows (bool [n]) lie here and there, by the number of their runs (Wald and Wolfowitz 1940)."""
     share = float(on.mean())
     runs = 1 + int((on[1:] != on[:-1]).sum())
-    return runs >= SCATTERED * (1 + 2 * len(on) * share * (1 - share)) or share > 1 - 1.0 / max(len(on), 1)
+    return runs >= SCATTERED * (1 + 2 * len(on) * share * (1 - share))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.drift.guards import problems
+from selfheal.drift.guards import problems, values_put_in
 from selfheal.drift.stats import ks, ks_chance
 from selfheal.healing.conversions import CONVERSIONS
 from selfheal.healing.segments import named
@@ -106,9 +106,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
     healthy
         Healthy windows in model units: what has been frozen or missing there is no fault (a dry week has no rain).
     """
-    told = problems(window, model, healthy, slack=SLACK)
-    faults = [p.text for p in told if p.kind not in ("too few rows", "put in")]
-    put_in = tuple(p.text for p in told if p.kind == "put in")
+    faults = [p.text for p in problems(window, model, healthy, slack=SLACK) if p.kind != "too few rows"]
     if faults or not len(window):
         return Cleaned(window.iloc[:0], 0.0, faults)
     sent = _typed(model, window)
@@ -132,7 +130,7 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         copied[kept],
         frame[wild & ~spare],
         _unread(model, sent, read, strange),
-        put_in,
+        values_put_in(window, model, healthy),
     )
 
 

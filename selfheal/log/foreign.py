@@ -260,7 +260,7 @@ class Foreign:
                 refused.append(Refusal("repeated", "", len(good) - len(single)))
             if len(single) > len(kept):
                 refused.append(Refusal("one id for several predictions", self.layout.raw[ID], len(single) - len(kept)))
-        strange = self.refused_words(self._frame(kept))
+        strange = self.refused_words(self._frame(kept)) if "str" in self.layout.dtypes.values() else {}
         refused += [Refusal("a word that preprocessing refuses", c, int(of.sum())) for c, of in strange.items()]
         if strange:
             kept = kept.filter(~pl.Series(np.logical_or.reduce([*strange.values()])))

@@ -14,16 +14,11 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
 from selfheal.drift import stats
+from selfheal.drift.levels import SHARE, Levels, lasting, levels
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN
 from selfheal.healing.case import Case, once_a_case
 from selfheal.input_map import BEYOND
-
-SHARE = 0.05
-"""Share of rows on one number from which it stands out."""
-
-LASTING = 0.5
-"""What stands out in every healthy window, by at least this part of the largest share there, does not come and go."""
 
 SIGMAS = 4.0
 """Standard errors by which an atom's share may differ by chance, like a null rate (guards)."""
@@ -40,27 +35,10 @@ HALF = 0.5
 DOUBLED = 2.0
 """Times the largest share of a healthy window."""
 
-Levels = tuple[Floats, Floats]
-
-
-def levels(values: Floats) -> Levels:
-    """Distinct numbers [l] in order, and the share of the values [n] on each [l]."""
-    found, counts = np.unique(values, return_counts=True)
-    return found, counts / max(len(values), 1)
-
 
 def seen(case: Case, column: str) -> tuple[list[Levels], Levels]:
     """The levels of a column in every healthy window, and in this one."""
     return [levels(case.present(block, column)) for block in case.stick.blocks], levels(case.present(case.raw, column))
-
-
-def lasting(healthy: Sequence[Levels]) -> Floats:
-    """Numbers that stand out in every healthy window: the zeros of rain."""
-    outstanding = [at[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for at, shares in healthy]
-    found = outstanding[0] if outstanding else np.empty(0)
-    for numbers in outstanding[1:]:
-        found = np.intersect1d(found, numbers)
-    return found
 
 
 def usual(healthy: Sequence[Levels], number: float) -> Floats:

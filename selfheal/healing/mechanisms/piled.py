@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from selfheal.drift.levels import SHARE, lasting, levels
 from selfheal.healing.case import Case
 from selfheal.healing.fits import atoms
 from selfheal.healing.fits.columns import cut_off
@@ -51,20 +52,20 @@ def explain(case: Case) -> Finding | None:
 
 def _pile(case: Case, column: str) -> tuple[float, float] | None:
     """The value on which a column piles up, and the share of rows there; None if it does not."""
-    healthy, (levels, shares) = atoms.seen(case, column)
-    if len(levels) < 3:
+    healthy, (at, shares) = atoms.seen(case, column)
+    if len(at) < 3:
         return None
     order = np.argsort(shares)[::-1]
-    value, share = float(levels[order[0]]), float(shares[order[0]])
-    if share < atoms.SHARE:
+    value, share = float(at[order[0]]), float(shares[order[0]])
+    if share < SHARE:
         return None
-    lasting = atoms.lasting(healthy)
-    for at in order[:2]:
-        value, share = float(levels[at]), float(shares[at])
+    always = lasting(healthy)
+    for k in order[:2]:
+        value, share = float(at[k]), float(shares[k])
         usual = max((float(s[lv == value].sum()) for lv, s in healthy), default=0.0)
-        fleeting = max((float(s[~np.isin(lv, lasting)].max(initial=0.0)) for lv, s in healthy), default=0.0)
-        other = float(shares[~np.isin(levels, [*lasting, value])].max(initial=0.0))
-        if share - usual >= atoms.SHARE and share >= GROWTH * max(usual, fleeting, other):
+        fleeting = max((float(s[~np.isin(lv, always)].max(initial=0.0)) for lv, s in healthy), default=0.0)
+        other = float(shares[~np.isin(at, [*always, value])].max(initial=0.0))
+        if share - usual >= SHARE and share >= GROWTH * max(usual, fleeting, other):
             return None if value in atoms.moved(case, column).values() else (value, share)
     return atoms.invaded(case, column)
 
@@ -72,7 +73,7 @@ def _pile(case: Case, column: str) -> tuple[float, float] | None:
 def _before(case: Case, column: str, value: float) -> str:
     """How many rows stood on a value, in words."""
     usual = max(float((case.present(block, column) == value).mean()) for block in case.stick.blocks)
-    return f"where at most {usual:.0%} were" if usual >= atoms.SHARE else "which few ever were"
+    return f"where at most {usual:.0%} were" if usual >= SHARE else "which few ever were"
 
 
 def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> bool:
@@ -84,7 +85,7 @@ def _one_reading(case: Case, part: NDArray[np.bool_], others: Sequence[str]) -> 
 
 def _variety(case: Case, column: str, part: NDArray[np.bool_]) -> float:
     """Effective number of different values in some rows (Simpson 1949)."""
-    shares = atoms.levels(case.present(case.raw[part], column))[1]
+    shares = levels(case.present(case.raw[part], column))[1]
     return 1.0 / max(float((shares**2).sum()), 1e-12)
 
 
