@@ -32,13 +32,16 @@ other rows. It is logged as it was sent."""
 
 def fractional(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns of floats: others hold nothing so large, and nothing infinite."""
-    return frame[[name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]]
+    kept = [name for name, dtype in frame.dtypes.items() if dtype.kind == "f"]
+    return frame if len(kept) == frame.shape[1] else frame[kept]
 
 
 def bounded(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with every number that is :data:`BEYOND` any quantity at :data:`LARGEST`; what is missing stays so."""
     numbers = fractional(frame)
-    broken = np.abs(numbers.to_numpy(dtype=np.float64, na_value=np.nan)) > BEYOND
+    plain = all(isinstance(dtype, np.dtype) for dtype in numbers.dtypes)  # others have a missing value of their own
+    values = numbers.to_numpy(np.float64) if plain else numbers.to_numpy(np.float64, na_value=np.nan)
+    broken = np.abs(values) > BEYOND
     if not broken.any():
         return frame
     odd = numbers.loc[:, broken.any(axis=0)]

@@ -222,13 +222,12 @@ class MonitoredModel:
 
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
-        columns = bounded(units[list(self.features)])
+        columns = bounded(units if tuple(units.columns) == self.features else units[list(self.features)])
         if self.preprocess is None:
             return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
         with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and the network's answer says so
             made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
-            dense = made.toarray() if hasattr(made, "toarray") else made
-            return np.ascontiguousarray(dense, dtype=np.float32)
+            return np.ascontiguousarray(kinds.dense(made), dtype=np.float32)
 
     # ------------------------------------------------------------------ rows
 

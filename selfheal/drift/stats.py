@@ -73,6 +73,8 @@ class Cells(NamedTuple):
         heavy = np.flatnonzero(
             (np.diff(share) >= HEAVY) & (np.maximum(below, above) > UNEVEN * np.minimum(below, above))
         )
+        if not len(heavy):
+            return cls(borders, share)
         narrow = np.minimum(below, above)[heavy]
         cut = np.where(below[heavy] > above[heavy], levels[heavy] - narrow, levels[heavy] + narrow)
         at = heavy + 1

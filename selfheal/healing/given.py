@@ -53,7 +53,7 @@ def refuse_unlike(
 def lenient(model: MonitoredModel) -> MonitoredModel:
     """The model for rows that nobody has sent, as tried conversions make them: it scores them all."""
     other = copy(model)
-    other.preprocess = None if model.preprocess is None else Within(model.preprocess, model.reference)
+    other.preprocess = None if model.preprocess is None else Within(model)
     return other
 
 

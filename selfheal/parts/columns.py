@@ -106,6 +106,11 @@ def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any]) -> pd.DataFrame:
     return columns.assign(**made) if made else columns
 
 
+def dense(made: Any) -> NDArray[np.float64]:
+    """What a transformer made, sparse or not, as an array [n, d]."""
+    return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
+
+
 def null_kind(value: Any) -> str:
     """``"none"``, ``"nan"`` or ``"NA"``: which of the three a missing text is."""
     return "none" if value is None else "NA" if value is pd.NA else "nan"

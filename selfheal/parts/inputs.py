@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selfheal.errors import InputError, nearest
+from selfheal.parts.columns import dense
 from selfheal.parts.network import PREPROCESS, ROWS, prepared, said, unwrapped
 from selfheal.parts.several import EXACT, Form, Several
 
@@ -66,7 +67,7 @@ class _Input:
 
     def make(self, frame: pd.DataFrame) -> Floats:
         """Its columns, float64 [n, width]."""
-        return _dense(_made(self.step, frame[self.columns]))
+        return dense(_made(self.step, frame[self.columns]))
 
 
 def join(
@@ -135,12 +136,12 @@ def _input(name: str, value: Any, frame: pd.DataFrame) -> _Input:
             raise InputError(f"{what}: column {texts[0]!r} holds text; give a fitted encoder, OrdinalEncoder say")
     with said(f"{what} cannot transform the reference's first rows", PREPROCESS):
         made = _made(step, frame[columns].iloc[:ROWS])
-        dense = _dense(made)
-    if dense.ndim != 2 or not dense.shape[1]:
+        rows = dense(made)
+    if rows.ndim != 2 or not rows.shape[1]:
         raise InputError(
-            f"{what} has no columns: its transformer makes {list(dense.shape)}; leave it out, or give it some"
+            f"{what} has no columns: its transformer makes {list(rows.shape)}; leave it out, or give it some"
         )
-    return _Input(name, step, columns, dense, np.dtype(getattr(made, "dtype", object)).kind in "iu")
+    return _Input(name, step, columns, rows, np.dtype(getattr(made, "dtype", object)).kind in "iu")
 
 
 def _what(name: str) -> str:
@@ -187,10 +188,6 @@ def _made(step: Any, columns: pd.DataFrame) -> Any:
     return made if hasattr(made, "toarray") else np.asarray(made)
 
 
-def _dense(made: Any) -> Floats:
-    return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
-
-
 # ---------------------------------------------------------------------- how the network takes them
 
 
@@ -203,7 +200,7 @@ class _Rows:
 
     def tensor(self, places: Any) -> Tensor:
         """Rows by their places, float32 [n, d_in]."""
-        return torch.from_numpy(np.ascontiguousarray(_dense(self.transform(self.frame.iloc[places])), dtype=np.float32))
+        return torch.from_numpy(np.ascontiguousarray(dense(self.transform(self.frame.iloc[places])), dtype=np.float32))
 
 
 def _around(network: nn.Module, found: list[_Input], by_name: bool, rows: _Rows) -> Several:

@@ -1,6 +1,6 @@
 """A model's scoring path in numpy and torch, without data frames: the same numbers, a twentieth of the time.
 
-Preprocessing is translated block by block (:mod:`selfheal.serving.blocks`), and the path is used only after it has
+Preprocessing is translated block by block (:mod:`selfheal.parts.blocks`), and the path is used only after it has
 agreed with the model's own ``predict_proba`` on reference rows. Everything else is scored through the model itself.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from selfheal.adapter import ColumnMap
 from selfheal.model import MonitoredModel, softmax
-from selfheal.serving.blocks import Block, Floats, Texts, blocks_of
+from selfheal.parts.blocks import Block, Floats, Texts, blocks_of, kinds_of, words_of
 from selfheal.serving.layers import chain
 
 AGREEMENT = 1e-6
@@ -60,9 +60,8 @@ class CompiledPath:
 
 def compile_path(model: MonitoredModel) -> CompiledPath | None:
     """The fast path of a model with its adapter; None where it has none, or where it does not agree with the model."""
-    numeric = [name for name in model.features if model.dtypes[name] != "str"]
-    texts = [name for name in model.features if model.dtypes[name] == "str"]
-    blocks = _translated(model, numeric, texts)
+    numeric, texts = kinds_of(model)
+    blocks = blocks_of(model)
     if blocks is None:
         return None
     maps = tuple((numeric.index(name), column) for name, column in model.adapter.input_map.columns.items())
@@ -70,18 +69,11 @@ def compile_path(model: MonitoredModel) -> CompiledPath | None:
     return path if _agrees(path, model, numeric, texts) else None
 
 
-def _translated(model: MonitoredModel, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
-    try:
-        return blocks_of(model, numeric, texts)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None  # a transformer that cannot be asked so
-
-
 def _agrees(path: CompiledPath, model: MonitoredModel, numeric: list[str], texts: list[str]) -> bool:
     rows = model.check_rows(model.reference.iloc[:: max(1, len(model.reference) // _CHECK_ROWS)])
     for part in (rows, rows.iloc[:SMALL_ROWS], rows.iloc[:1]):
         numbers = part[numeric].to_numpy(dtype=np.float64)
-        words = [[None if value is None or value != value else value for value in part[name]] for name in texts]
+        words = [words_of(part[name]) for name in texts]
         expected = model.predict_proba(part)
         try:
             found = path.proba(numbers, words)

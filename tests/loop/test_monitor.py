@@ -110,6 +110,7 @@ def test_what_waits_for_an_audit_is_not_released_by_its_like(natural):
     assert not monitor(ws, NAME, FAR)[-1].decision.alarm
 
 
+@pytest.mark.draws
 def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, monkeypatch):
     def fails(*_: object, **__: object) -> None:
         raise ValueError("evidently is beside itself")

@@ -2,21 +2,20 @@
 
 Numeric steps are repeated in numpy where that is a line, and else asked themselves, bare of names. Of text a table is
 made by asking the transformer once what it makes of every value that the reference has; other values are asked one by
-one. Nothing here is believed: :mod:`selfheal.serving.compiled` uses a path only after it has agreed with the model.
+one. Nothing here is believed: who uses it does so only after it has agreed with preprocessing itself.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selfheal.model import MonitoredModel
-from selfheal.parts.columns import as_fitted
+from selfheal.parts.columns import as_fitted, dense
 from selfheal.parts.inputs import picks
 
 Floats = NDArray[np.float64]
@@ -28,14 +27,41 @@ CELLS = 1_000_000
 """Largest table of texts, 8 MB; beyond it rows are scored as data frames."""
 
 
-def blocks_of(model: MonitoredModel, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
+class Fitted(Protocol):
+    """What is asked of a model: its preprocessing, and the rows that it was fitted for."""
+
+    preprocess: Any
+    features: tuple[str, ...]
+    dtypes: dict[str, str]
+    reference: pd.DataFrame
+    nulls: dict[str, Any]
+
+
+def kinds_of(model: Fitted) -> tuple[list[str], list[str]]:
+    """The features that hold numbers, and those that hold text, in the model's order."""
+    texts = [name for name in model.features if model.dtypes[name] == "str"]
+    return [name for name in model.features if name not in texts], texts
+
+
+def blocks_of(model: Fitted) -> tuple[Block, ...] | None:
     """A model's preprocessing as blocks, side by side; None where it is not translated."""
+    numeric, texts = kinds_of(model)
     if model.preprocess is None:
         return None if texts else (_as_they_are(list(range(len(numeric)))),)
-    return _blocks(model.preprocess, model, numeric, texts)
+    try:
+        return _blocks(model.preprocess, model, numeric, texts)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None  # a transformer that cannot be asked so
 
 
-def _blocks(made: Any, model: MonitoredModel, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
+def words_of(column: pd.Series[Any]) -> list[Any]:
+    """A column of text as blocks take it: None for a gap."""
+    values = column.to_numpy(dtype=object, copy=True)
+    values[column.isna().to_numpy()] = None
+    return list(values)
+
+
+def _blocks(made: Any, model: Fitted, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
     if type(made).__name__ == "Pipeline" and type(made.steps[0][1]).__name__ in ("ColumnTransformer", "Pipeline"):
         first = _blocks(made.steps[0][1], model, numeric, texts)
         return None if first is None else (_then(first, _chain(_steps(made.steps[1:]))),)
@@ -70,7 +96,7 @@ def _then(first: tuple[Block, ...], rest: Step | None) -> Block:
     return run
 
 
-def _block(step: Any, columns: list[str], model: MonitoredModel, numeric: list[str], texts: list[str]) -> Block | None:
+def _block(step: Any, columns: list[str], model: Fitted, numeric: list[str], texts: list[str]) -> Block | None:
     if all(name in texts for name in columns):
         return None if isinstance(step, str) else _table(step, columns, model, [texts.index(n) for n in columns])
     if not all(name in numeric for name in columns):
@@ -168,7 +194,7 @@ def _bare(step: Any) -> Step:
     vars(asked)["_sklearn_output_config"] = {}
 
     def run(x: Floats) -> Floats:
-        return _dense(asked.transform(x))
+        return dense(asked.transform(x))
 
     return run
 
@@ -186,14 +212,10 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def _dense(made: Any) -> Floats:
-    return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
-
-
 # ---------------------------------------------------------------------- text
 
 
-def _table(step: Any, columns: list[str], model: MonitoredModel, places: list[int]) -> Block | None:
+def _table(step: Any, columns: list[str], model: Fitted, places: list[int]) -> Block | None:
     """What a transformer makes of text, column by column; None where a column's value changes another's output."""
     levels = [_levels(model.reference[name]) for name in columns]
     asked = _Asked(step, columns, model)
@@ -235,10 +257,10 @@ def _levels(column: pd.Series[Any]) -> list[str | None]:
 class _Asked:
     """A transformer of text, asked with data frames."""
 
-    def __init__(self, step: Any, columns: list[str], model: MonitoredModel) -> None:
+    def __init__(self, step: Any, columns: list[str], model: Fitted) -> None:
         self.step, self.columns = step, columns
         self.nulls = {name: null for name, null in model.nulls.items() if name in columns}
 
     def __call__(self, values: dict[str, list[str | None]]) -> Floats:
         frame = pd.DataFrame({name: pd.Series(values[name], dtype=object) for name in self.columns})
-        return _dense(self.step.transform(as_fitted(frame, self.nulls)))
+        return dense(self.step.transform(as_fitted(frame, self.nulls)))
