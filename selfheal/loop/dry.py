@@ -14,10 +14,10 @@ from selfheal.errors import SelfhealError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.decide import decided, may_heal
-from selfheal.loop.heal import outcome
+from selfheal.loop.heals import outcome
 from selfheal.loop.health import health_of
 from selfheal.loop.inspect import inspect
-from selfheal.loop.monitor import pending
+from selfheal.loop.monitoring import pending
 from selfheal.loop.questions import facts
 from selfheal.loop.record import entry_of
 from selfheal.loop.records import FAILED, HealRecord
@@ -55,7 +55,7 @@ class Foreseen:
 
 
 def foresee(ws: Workspace, name: str, until: datetime) -> list[Foreseen]:
-    """What :func:`~selfheal.loop.monitor.monitor` would do now; nothing is changed.
+    """What :func:`~selfheal.loop.monitoring.monitor` would do now; nothing is changed.
 
     Each window is looked at in the light of those before it, and of the yardstick as it is now. What serves is taken to
     stay: after a window that would change it, later ones say nothing, and none is given.

@@ -9,8 +9,8 @@ from typing import Any
 from selfheal.errors import InputError, nearest, shown
 from selfheal.serving.params import PARAMS, now_us
 from selfheal.serving.requests import Columns, Reading, Request, check_columns, check_names, read_message
+from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Scorer
-from selfheal.serving.scoring import Scored
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "str": "BYTES"}
 """What the columns are said to be; any other number is taken for a number."""

@@ -21,11 +21,11 @@ from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
-from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sealed import seal
 from selfheal.loop.sentinels import tell_sentinel
 from selfheal.loop.shadows import compare_shadows
 from selfheal.loop.sources import source_of
+from selfheal.loop.steps import Step, plainly, run
 from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.loop.worth import weigh
