@@ -30,7 +30,7 @@ from selfheal.steering.reconciler import foreseen
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stand import stand_of
 from selfheal.steering.trusts import asks_first, lost_trust
-from selfheal.steering.waits import held, kept_for_people
+from selfheal.steering.waits import kept_for_people, orders
 from selfheal.steering.workspace import Workspace
 from selfheal.table import InferenceTable, Window
 
@@ -86,8 +86,9 @@ def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
     if change is not None and change.to != serving.version:
         return
     refs = pending(ws, name, until, serving.policy)
+    heals = may_heal(refs) if refs else None
     for ref in refs:
-        found, serving = _window(serving.at(ref, newest=ref == may_heal(refs)), serving)
+        found, serving = _window(serving.at(ref, newest=ref == heals), serving)
         yield found
         if found.record["watch"]["rolled_back"]:
             return
@@ -102,7 +103,7 @@ def _of_staging(serving: Serving) -> Iterator[str]:
             yield f"archive version {info.version}: {told.reason}"
         elif told is not None and told.says == "better":
             yield _release(serving, f"promote version {info.version}, by labels ({told.reason})", ())
-    for version in list(held(versions, look))[:1]:
+    for version in list(orders(versions, look))[:1]:
         yield _release(serving, f"promote version {version}, which was held back", ())
 
 

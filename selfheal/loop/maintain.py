@@ -34,7 +34,7 @@ def forgotten(serving: Serving) -> int:
     return 0 if done is None else done.rows
 
 
-def told(before: Serving, after: Serving, rows: int) -> dict[str, Any]:
+def summary(before: Serving, after: Serving, rows: int) -> dict[str, Any]:
     """What came of it, for people; JSON-able.
 
     Returns

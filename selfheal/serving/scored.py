@@ -34,7 +34,7 @@ class Scored(NamedTuple):
     logged: bool = True
     ms: float = 0.0
 
-    def told(self, frame: bool = False) -> dict[str, Any]:
+    def answer(self, frame: bool = False) -> dict[str, Any]:
         """The answer in MLflow's form; with ``frame`` rows by class."""
         rows: Any = self.proba.tolist()
         if frame:

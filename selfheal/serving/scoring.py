@@ -136,7 +136,7 @@ class Scoring:
             proba = scorer.proba(request.numbers, request.words)
             scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
             rows = answered_rows(self._order, request, scorer, proba, scored.ms)
-            return scored, rows, _encode(scored.told())
+            return scored, rows, _encode(scored.answer())
         except Exception:
             return None  # told, counted and written down there
 

@@ -96,3 +96,19 @@ def test_whatever_shadows_a_module_is_seen(text: str, tmp_path: Path) -> None:
     assert shadowed(room, tmp_path) == {"door"}
     (room / "__init__.py").write_text("from room import door")
     assert not shadowed(room, tmp_path)
+
+
+VERBS = {"told", "found", "held"}
+"""Past participles that say of a thing only that it was told, found or held: not what it is."""
+
+
+def test_what_is_defined_bears_a_noun(root: Path) -> None:
+    named = [
+        f"{path.relative_to(root)}:{node.lineno}: {node.name}"
+        for folder in ("selfheal", "flows")
+        for path in (root / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and node.name.strip("_").lower() in VERBS
+    ]
+    assert not named, "\n".join(named)
