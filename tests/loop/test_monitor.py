@@ -92,6 +92,11 @@ def test_the_loop(natural, asked):
     assert found["healthy"], found["health"]
 
 
+def test_asking_for_one_version_asks_for_one(ws, asked):
+    assert ws.registry.version(NAME, 3).version == 3
+    assert +asked.mlflow == {"get_model_version": 1}
+
+
 def test_what_waits_for_an_audit_is_not_released_by_its_like(natural):
     ws = natural  # version 2, in Staging, is the same map and was once judged fit for promotion
     (ws.settings.rules / "toy.yaml").write_text(POLICY.replace("max_changed: 0.9", "max_changed: 0.1"))
