@@ -12,7 +12,7 @@ from flows.runs import BUSY, alone, ended, rename, step, workspace
 from selfheal import loop
 from selfheal.alerts import tell
 from selfheal.errors import BusyError
-from selfheal.loop.maintain import forgotten, look_back, told
+from selfheal.loop.maintain import forgotten, look_back, summary
 
 
 @flow(name="maintain", flow_run_name="{model} maintain")
@@ -22,7 +22,7 @@ def maintain(model: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        See :func:`selfheal.loop.maintain.told`; empty where another run is at work, which does the same.
+        See :func:`selfheal.loop.maintain.summary`; empty where another run is at work, which does the same.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def maintain(model: str) -> dict[str, Any]:
         with alone(ws, model):
             before = loop.load(ws, model)
             after = step(look_back)(ws, model)
-            found = told(before, after, step(forgotten)(after))
+            found = summary(before, after, step(forgotten)(after))
     except BusyError as error:
         return ended(BUSY, str(error), {})
     finally:

@@ -57,13 +57,19 @@ class Condition:
         return Message(kind, self.what, since, self.done, self.next, self.urgency, self.run)
 
 
-def standing(ws: Workspace, name: str, cycles: Sequence[Cycle]) -> dict[str, Condition]:
+def standing(
+    ws: Workspace, name: str, cycles: Sequence[Cycle], ran: tuple[str, datetime] | None, now: datetime
+) -> dict[str, Condition]:
     """Kind → condition, of all that stand now.
 
     Parameters
     ----------
     cycles
         Records of the last windows, oldest first.
+    ran
+        The mark :data:`RAN`, and when it was made; None where no run has finished yet.
+    now
+        The database's clock.
     """
     found = of_windows(name, cycles)
     found |= of_stages(name, ws.table.heartbeats.last(name), cycles)
@@ -72,12 +78,12 @@ def standing(ws: Workspace, name: str, cycles: Sequence[Cycle]) -> dict[str, Con
         if newest and newest[-1].intent["state"] != "read":
             words = f"{kind}: {'; '.join(newest[-1].intent['reasons'])}"
             found[alert] = Condition(words, newest[-1].at, next=f"selfheal status {name}")
-    silent = _silence(ws, name)
+    silent = None if ran is None else _silence(name, *ran, now)
     if silent is not None:
         return found | {"monitor": silent}
     if cycles and "log" not in found:
         handled = datetime.fromisoformat(cycles[-1]["at"])
-        still = quiet(name, ws.table.glance.spans(name, PAUSES), handled, ws.table.outbox.now())
+        still = quiet(name, ws.table.glance.spans(name, PAUSES), handled, now)
         found |= {"log": still} if still else {}
     return found
 
@@ -160,13 +166,9 @@ def of_stages(name: str, beat: Heartbeat | None, cycles: Sequence[Cycle]) -> dic
     return found
 
 
-def _silence(ws: Workspace, name: str) -> Condition | None:
+def _silence(name: str, every: str, ran: datetime, now: datetime) -> Condition | None:
     """Whether no monitor run has finished for too long; nothing is known of one that never ran."""
-    mark = ws.table.outbox.mark(name, RAN)
-    if mark is None:
-        return None
-    bound = MISSED * timedelta(seconds=float(mark[0])) + SLACK
-    return silence(name, mark[1], ws.table.outbox.now(), bound)
+    return silence(name, ran, now, MISSED * timedelta(seconds=float(every)) + SLACK)
 
 
 def quiet(name: str, spans: Sequence[Span], handled: datetime, now: datetime) -> Condition | None:

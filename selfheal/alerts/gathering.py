@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from selfheal.alerts.conditions import Condition, standing
+from selfheal.alerts.conditions import RAN, Condition, standing
 from selfheal.alerts.digest import digest, due
 from selfheal.alerts.journaled import told_by
 from selfheal.alerts.message import Message
@@ -26,7 +26,7 @@ ENTRIES = 500
 
 
 @dataclass(frozen=True)
-class Told:
+class Progress:
     """What the alerts so far were made from.
 
     Attributes
@@ -50,7 +50,7 @@ class Told:
     day: str = ""
 
     @classmethod
-    def read(cls, text: str | None) -> Told:
+    def read(cls, text: str | None) -> Progress:
         """From the mark's value."""
         return cls(**json.loads(text)) if text else cls()
 
@@ -66,16 +66,15 @@ def gather(ws: Workspace, name: str) -> list[Message]:
     UnavailableError
         The database can't be reached; a later call gathers the same.
     """
-    mark = ws.table.outbox.mark(name, TOLD)
-    seen = None if mark is None else mark[0]
-    before = Told.read(seen)
+    now, marks = ws.table.outbox.marks(name)
+    seen = marks[TOLD][0] if TOLD in marks else None
+    before = Progress.read(seen)
     links = ws.table.chain.links(name, after=before.link, last=ENTRIES)
     cycles = ws.table.cycles(name, last=LOOKED_BACK)
-    now = ws.table.outbox.now()
     messages = told_by(name, links, lambda: policy_of_record(ws, name).policy.release.approvers)
     after = replace(before, link=links[-1].link if links else before.link, waits=_waits(messages, before.waits))
     messages, after = _windows(name, cycles, messages, after)
-    messages, after = _conditions(standing(ws, name, cycles), messages, after, now)
+    messages, after = _conditions(standing(ws, name, cycles, marks.get(RAN), now), messages, after, now)
     day = due(ws.settings.alerts_digest, before.day, now)
     if day:
         messages = [*messages, digest(ws, name, now)]
@@ -93,8 +92,8 @@ def _waits(messages: Sequence[Message], before: int | None) -> int | None:
 
 
 def _windows(
-    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], told: Told
-) -> tuple[list[Message], Told]:
+    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], told: Progress
+) -> tuple[list[Message], Progress]:
     """What new windows have to tell: versions that wait; and the run behind a promotion."""
     for cycle in cycles:
         heal = cycle.get("heal") or {}
@@ -119,8 +118,8 @@ def _waiting(name: str, cycle: Mapping[str, Any], heal: Mapping[str, Any]) -> Me
 
 
 def _conditions(
-    now: Mapping[str, Condition], messages: list[Message], told: Told, at: datetime
-) -> tuple[list[Message], Told]:
+    now: Mapping[str, Condition], messages: list[Message], told: Progress, at: datetime
+) -> tuple[list[Message], Progress]:
     """A message for each condition that began, and for each that is over."""
     began = [now[kind].begins(kind) for kind in sorted(now.keys() - told.standing.keys())]
     gone = sorted(told.standing.keys() - now.keys())

@@ -70,8 +70,8 @@ def deliver(ws: Workspace, name: str, channel: Channel) -> None:
 
 def finished(ws: Workspace, name: str) -> None:
     """A monitor run has finished: mark it, and tell the watchdog that ``SELFHEAL_HEARTBEAT_URL`` names."""
-    before, every = ws.table.outbox.mark(name, RAN), policy_of_record(ws, name).policy.monitor.every
-    gap = every if before is None else ws.table.outbox.now() - before[1]  # longer where a schedule of one's own is
+    (now, marks), every = ws.table.outbox.marks(name), policy_of_record(ws, name).policy.monitor.every
+    gap = now - marks[RAN][1] if RAN in marks else every  # longer where a schedule of one's own is
     ws.table.outbox.set_mark(name, RAN, f"{max(gap, every).total_seconds():.0f}")
     url = ws.settings.heartbeat_url
     if not url:

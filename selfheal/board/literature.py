@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
 from selfheal.adapter import ReflexiveLayer
-from selfheal.board.rivals import constant, served
+from selfheal.board.rivals import constant, downhill, served
 from selfheal.board.trial import Floats, Trial
 from selfheal.model import MonitoredModel, softmax
 
@@ -120,9 +120,7 @@ def shot(trial: Trial, steps: int = 100) -> Floats:
         mean = logits.softmax(dim=1).mean(dim=0)
         diverse = (mean * torch.log(mean + 1e-8)).sum()
         loss = _entropies(logits).mean() + diverse + 0.3 * nn.functional.cross_entropy(logits, labels)
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimiser.step()
+        downhill(optimiser, parameters, loss)
     with torch.inference_mode():
         return _softmax(model.head_logits(layer(_hidden(model, trial.unseen))))
 
@@ -167,10 +165,7 @@ def _streamed(trial: Trial, loss: Loss, rate: float = 5e-3) -> Floats:
     parameters = [scale.requires_grad_(), shift.requires_grad_()]
     optimiser = torch.optim.SGD(parameters, lr=rate, momentum=0.9)
     for batch in torch.split(hidden, BATCH):
-        gradients = torch.autograd.grad(loss(model.head_logits(batch * scale + shift)), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        optimiser.step()
+        downhill(optimiser, parameters, loss(model.head_logits(batch * scale + shift)))
     with torch.inference_mode():
         return _softmax(model.head_logits(_hidden(model, trial.unseen) * scale + shift))
 

@@ -17,7 +17,7 @@ from sklearn.datasets import make_classification
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from selfheal.adapter import Adapter, InputMap
-from selfheal.board.random_drifts import BIG_FACTORS, apply, undo
+from selfheal.board.random_drifts import BIG_FACTORS, apply, undo, walked
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, UNSEEN, Change, right
 from selfheal.board.trial import Floats, Right, Scenario, Trial, without
 from selfheal.board.worlds import in_words, trained, under_policy
@@ -194,13 +194,7 @@ def walk(world: Mixed, rng: np.random.Generator) -> _Drift:
     """One class walks away in a random direction."""
     label, columns = int(rng.integers(len(world.shares))), world.columns(*CONTINUOUS)
     step = rng.normal(size=len(columns)) * rng.uniform(0.2, 1.0) * world.rows[columns].std().to_numpy()
-
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
-        moved = rows.copy()
-        moved.loc[rows["y"] == label, columns] += step
-        return moved
-
-    return _Drift(right(HELD, "", "concept", known=False), change)
+    return _Drift(right(HELD, "", "concept", known=False), partial(walked, label, columns, step))
 
 
 def cluster(world: Mixed, rng: np.random.Generator) -> _Drift:

@@ -20,7 +20,7 @@ from selfheal.board.synthetic import (
     prior_offset,
     right,
 )  # fmt: skip
-from selfheal.board.trial import Scenario, Trial
+from selfheal.board.trial import Floats, Scenario, Trial
 from selfheal.board.worlds import COLUMNS, Linear, linear
 
 WORLDS, EACH = 3, 26
@@ -116,13 +116,15 @@ def elsewhere(rng: np.random.Generator, world: Linear, seed: int) -> Trial:
     """A concept that moved: one class walks in a random direction. Nothing identifies it; nothing may be promoted."""
     label = int(rng.integers(2))
     step = rng.normal(size=10) * rng.uniform(0.3, 1.2) * world.spread.to_numpy()
+    walk = partial(walked, label, COLUMNS, step)
+    return changed(world, seed, right(KEEP | REFUSE | AUDIT, "", "concept", known=False), walk)
 
-    def change(f: pd.DataFrame) -> pd.DataFrame:
-        moved = f.copy()
-        moved.loc[f["y"] == label, COLUMNS] += step
-        return moved
 
-    return changed(world, seed, right(KEEP | REFUSE | AUDIT, "", "concept", known=False), change)
+def walked(label: int, columns: list[str], step: Floats, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with one class's rows moved."""
+    moved = frame.copy()
+    moved.loc[frame["y"] == label, columns] += step
+    return moved
 
 
 MENU: tuple[tuple[Callable[..., Trial], float], ...] = (

@@ -6,7 +6,7 @@ fault in its parts cannot hide in theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -53,9 +53,7 @@ def entropy(trial: Trial) -> Floats:
     for _ in range(100):
         log_p = nn.functional.log_softmax(trial.model.head_logits(hidden * scale + shift), dim=1)
         loss = -(log_p.exp() * log_p).sum(dim=1).mean()
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimiser.step()
+        downhill(optimiser, parameters, loss)
     return _answer(trial.model, _hidden(trial, trial.unseen) * scale.detach() + shift.detach())
 
 
@@ -120,6 +118,13 @@ def oracle(trial: Trial) -> Floats | None:
     return _answer(model, layer(_hidden(trial, trial.unseen)))
 
 
+def downhill(optimiser: torch.optim.Optimizer, parameters: Sequence[torch.Tensor], loss: torch.Tensor) -> None:
+    """One step down a loss, by these parameters alone: what is frozen gets no gradient."""
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+
+
 def learned(model: MonitoredModel, hidden: torch.Tensor, wanted: Floats, steps: int = 150) -> ReflexiveLayer:
     """A ReflexiveLayer fitted to class probabilities [n, k] at hidden states [n, d]; AdamW, full batch, cosine."""
     with torch.random.fork_rng(devices=[]):
@@ -130,9 +135,7 @@ def learned(model: MonitoredModel, hidden: torch.Tensor, wanted: Floats, steps: 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         loss = -(goal * nn.functional.log_softmax(model.head_logits(layer(hidden)), dim=1)).sum(dim=1).mean()
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimiser.step()
+        downhill(optimiser, parameters, loss)
         schedule.step()
     return layer.eval().requires_grad_(False)
 

@@ -19,7 +19,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from selfheal.adapter import Adapter, ColumnMap, InputMap
+from selfheal.adapter import Adapter
+from selfheal.board.random_drifts import apply, undo
 from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
 from selfheal.board.trial import Right, Scenario, Trial
 from selfheal.board.worlds import trained
@@ -224,8 +225,7 @@ def case(
 
 def unit(seed: int, place: Place, maps: Maps) -> Trial:
     """Listed conversions hit columns, undeclared."""
-    exact = Adapter(InputMap({c: ColumnMap(1 / s, -o / s) for c, (s, o) in maps.items()}))
-    return case(seed, place, right(PROMOTE, "sensor", "sensor"), partial(_mapped, maps=maps), exact)
+    return case(seed, place, right(PROMOTE, "sensor", "sensor"), partial(apply, maps), undo(maps))
 
 
 def natural(seed: int, place: Place, labelled: int = 0) -> Trial:
@@ -243,10 +243,6 @@ def fault(seed: int, place: Place, kind: str) -> Trial:
 def twin(seed: int, place: Place) -> Trial:
     """The first full window after the rotation of the standardised weather's columns."""
     return case(seed, place, right(REFUSE, "data_fault", "fault"), lambda f: f, Adapter(), at=ROTATED_FROM)
-
-
-def _mapped(frame: pd.DataFrame, maps: Maps) -> pd.DataFrame:
-    return frame.assign(**{c: frame[c] * s + o for c, (s, o) in maps.items()})
 
 
 FAULTS = ("rotated", "swapped", "constant", "missing")

@@ -52,7 +52,7 @@ def freeze(
     for each in done.values():
         click.echo(_frozen(each))
     write_json(json_file, {"frozen": done, "failed": failed})
-    if _told(failed) or any(each.unfinished for each in done.values()):
+    if _complaints(failed) or any(each.unfinished for each in done.values()):
         ctx.exit(1)
 
 
@@ -71,7 +71,7 @@ def unfreeze(ctx: click.Context, name: str | None, everything: bool, actor: str,
     for each, before in done.items():
         click.echo(f"{each}: was not frozen" if before is None else f"{each}: the loop goes on; it was frozen {before}")
     write_json(json_file, {"ended": done, "failed": failed})
-    if _told(failed):
+    if _complaints(failed):
         ctx.exit(1)
 
 
@@ -121,7 +121,7 @@ def _each(names: list[str], act: Callable[[str], Any]) -> tuple[dict[str, Any], 
     return done, failed
 
 
-def _told(failed: dict[str, str]) -> bool:
+def _complaints(failed: dict[str, str]) -> bool:
     for name, why in failed.items():
         click.echo(f"error: {name}: {why}", err=True)
     return bool(failed)

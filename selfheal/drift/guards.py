@@ -95,11 +95,16 @@ def problems(
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
             found.append(Problem("missing column", name, text))
             continue
-        natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
+        natural = _natural(name, model, recent)
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
         if model.dtypes[name] != "str" and name not in {*may_stand, *maps, *(p.column for p in found)}:
             found += _codes(name, frame[name], natural)
     return found
+
+
+def _natural(name: str, model: MonitoredModel, recent: Sequence[pd.DataFrame]) -> list[pd.Series]:
+    """What a column was like: in the reference, and in the recent windows that have it."""
+    return [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
 
 
 def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[pd.DataFrame] = ()) -> tuple[str, ...]:
@@ -110,8 +115,7 @@ def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[p
     passed_over = {*placing(model, recent), *model.policy.declare.context, *model.adapter.input_map.columns}
     told = []
     for name in (c for c in model.features if model.dtypes[c] != "str" and c not in passed_over):
-        natural = [model.reference[name], *(r[name] for r in recent if name in r and len(r))]
-        blocks = [_numbers(block) for past in natural for block in _blocks(past, len(frame))]
+        blocks = [_numbers(block) for past in _natural(name, model, recent) for block in _blocks(past, len(frame))]
         if pile := put_in(_numbers(frame[name]), blocks):
             told.append(
                 f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "

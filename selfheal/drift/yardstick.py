@@ -212,10 +212,10 @@ class Yardstick:
     @property
     def scale(self) -> stats.Scale:
         """Location, spread and covariance of the pool."""
-        return self._held.scale
+        return self._whole.scale
 
     @cached_property
-    def _held(self) -> _Pool:
+    def _whole(self) -> _Pool:
         return _Pool(self.pool, self.pool_margin)
 
     @cached_property
@@ -228,7 +228,7 @@ class Yardstick:
         """The same bounds around a pool that is drawn anew in proportion to ``weights`` [m] (systematic sampling)."""
         other = copy.copy(self)
         other.__dict__.update(bounds=self.bounds, support=self.support)
-        other.__dict__.pop("_held", None)
+        other.__dict__.pop("_whole", None)
         m = len(self.pool)
         steps = (np.arange(m) + 0.5) / m
         rows = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), steps), m - 1)
@@ -239,18 +239,18 @@ class Yardstick:
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
         """How far rows in model units [n, d] lie from the pool, which ``weights`` may reweight."""
-        held = self._held if weights is None else _Pool(self.pool, self.pool_margin, weights)
+        held = self._whole if weights is None else _Pool(self.pool, self.pool_margin, weights)
         return self._distance(self.encode(units), self.margin(units), held, self.support)
 
     def ks(self, values: Floats, j: int) -> float:
         """KS distance of values [n] from the pool's of column j."""
-        return stats.ks(values, self._held.columns[j])
+        return stats.ks(values, self._whole.columns[j])
 
     def total(self, units: pd.DataFrame) -> float:
         """:attr:`Distance.total` of rows in model units, without the figures that it does not need."""
         x = self.encode(units)
         joint = stats.gaussian_kl(self.scale, self.scale.z(x))
-        return total(joint, self.support.outside(x), stats.ks_columns(x, self._held.columns))
+        return total(joint, self.support.outside(x), stats.ks_columns(x, self._whole.columns))
 
     def _distance(self, x: Floats, margin: Floats, pool: _Pool, support: stats.Support) -> Distance:
         z = pool.scale.z(x)
@@ -329,7 +329,7 @@ class Yardstick:
             return {}
         x, bound = self.encode(units), self.bounds
         ratios = np.maximum(
-            stats.ks_columns(x, self._held.columns) / bound.marginal, self.support.outside(x) / bound.outside
+            stats.ks_columns(x, self._whole.columns) / bound.marginal, self.support.outside(x) / bound.outside
         )
         return {c: float(ratios[j]) for c, j in places.items()}
 

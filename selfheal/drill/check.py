@@ -17,7 +17,7 @@ from selfheal.board.score import Row
 from selfheal.board.synthetic import KEEP, right
 from selfheal.board.triggers import WARM, Watched, watch
 from selfheal.drill.course import fire_drill
-from selfheal.drill.own import CLEAN, LEAST, WINDOW, Held
+from selfheal.drill.own import CLEAN, LEAST, WINDOW, Halves
 from selfheal.healing.heal import heal
 from selfheal.model import MonitoredModel
 
@@ -156,7 +156,7 @@ def claims(model: MonitoredModel, seed: int = 0) -> Iterator[Fate]:
     """
     if len(model.reference) < LEAST:
         return
-    held = Held(model)
+    held = Halves(model)
     for each in range(seed, seed + ONSETS):
         trial = held.trial(each, right(KEEP), lambda frame, _: frame, Adapter())
         outcome = heal(trial.model, trial.window, recent=trial.recent, seed=each)
@@ -172,7 +172,7 @@ def calm(model: MonitoredModel, seed: int = 0) -> tuple[int, Watched]:
     The older half is the reference then; one that is too short for two halves is both.
     """
     if len(model.reference) >= LEAST:
-        held = Held(model)
+        held = Halves(model)
         judge, rows, size = held.model, held.unseen[list(model.features)], held.size
     else:
         judge, rows, size = model, model.reference, min(WINDOW, max(len(model.reference) // 2, 1))

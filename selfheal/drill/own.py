@@ -39,7 +39,7 @@ SHARES = {"halved": 0.5, "doubled": 2.0}
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
 
 
-class Held:
+class Halves:
     """The model with the older half of its reference, and the newer half as rows that the healer never saw.
 
     Raises
@@ -98,14 +98,14 @@ class Held:
 
 def scenarios(model: MonitoredModel) -> list[Scenario]:
     """Every scenario that applies to the model's columns and classes."""
-    held = Held(model)
+    held = Halves(model)
     return [Scenario(name, "own", about, build) for name, about, build in _applicable(held)]
 
 
 Entry = tuple[str, str, Callable[[int], Trial]]
 
 
-def _applicable(held: Held) -> Iterator[Entry]:
+def _applicable(held: Halves) -> Iterator[Entry]:
     yield CLEAN, "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
     columns = held.leaning()[:MOST_COLUMNS]
     for i, column in enumerate(columns):
@@ -136,7 +136,7 @@ def _applicable(held: Held) -> Iterator[Entry]:
         yield f"prior: {name}", about, partial(held.trial, answer=answer, change=change, exact=None)
 
 
-def _affine(held: Held, column: str, scale: float, step: float, decisions: frozenset[str]) -> Callable[[int], Trial]:
+def _affine(held: Halves, column: str, scale: float, step: float, decisions: frozenset[str]) -> Callable[[int], Trial]:
     exact = Adapter(InputMap({column: ColumnMap(1 / scale, -step / scale)}))
     answer = right(decisions, "", "sensor", known="promote" in decisions)
     return partial(
@@ -144,11 +144,11 @@ def _affine(held: Held, column: str, scale: float, step: float, decisions: froze
     )
 
 
-def _fault(held: Held, change: Change) -> Callable[[int], Trial]:
+def _fault(held: Halves, change: Change) -> Callable[[int], Trial]:
     return partial(held.trial, answer=right(REFUSE, "data_fault", "fault"), change=change, exact=None)
 
 
-def _poison(held: Held, columns: list[str]) -> Callable[[int], Trial]:
+def _poison(held: Halves, columns: list[str]) -> Callable[[int], Trial]:
     def build(seed: int) -> Trial:
         trial = held.trial(seed, right(KEEP | REFUSE), _same, Adapter())
         rng = np.random.default_rng(seed)

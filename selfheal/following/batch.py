@@ -91,7 +91,7 @@ def score_file(
         raise RefusedError(f"{target} is there already; --force replaces it, or choose another name")
     added = [*(f"p_{label}" for label in model.classes_.tolist()), VERSION]
     done = 0
-    with _told(source, target), _whole(target) as draft, closing(COPIES[kind](source, draft, added)) as copy:
+    with _errors_named(source, target), _whole(target) as draft, closing(COPIES[kind](source, draft, added)) as copy:
         for features, kept in copy.pieces(model.features, PIECE):
             copy.add(kept, _probabilities(model, features, f"{source}, rows from {done:,} on"), version)
             done += len(features)
@@ -141,7 +141,7 @@ def _typed(model: MonitoredModel, features: pl.DataFrame) -> pd.DataFrame:
 
 
 @contextmanager
-def _told(source: Path, target: Path) -> Iterator[None]:
+def _errors_named(source: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:

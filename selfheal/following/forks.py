@@ -10,29 +10,48 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
-
-if TYPE_CHECKING:
-    from selfheal.following.follower import Follower
 
 PATIENCE_S = 1.0
 """How long a fork waits for a thread to hold still: a commit takes up to 0.2 s, a database that hangs is not waited
 for."""
 
-_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+class Connections(Protocol):
+    """What one process has of a follower: threads and connections."""
+
+    @property
+    def busy(self) -> list[threading.Lock]:
+        """Held by its threads while they use a connection."""
+
+    def disconnect(self) -> None:
+        """Leave no connection open; the next use opens one."""
+
+
+class Forked(Protocol):
+    """What is to go on in a child."""
+
+    def here(self) -> Connections | None:
+        """What this process has of it."""
+
+    def inherit(self) -> None:
+        """In the child: its threads are gone. What they had is not used, nor ever closed, here."""
+
+
+_followers: weakref.WeakSet[Forked] = weakref.WeakSet()
 _held: list[Any] = []
 _forking = threading.Lock()
 
 
-def watch(follower: Follower) -> None:
+def watch(follower: Forked) -> None:
     """Take care of it whenever this process forks."""
     _followers.add(follower)
 
 
-def forget(follower: Follower) -> None:
+def forget(follower: Forked) -> None:
     """It is closed."""
     _followers.discard(follower)
 

@@ -137,7 +137,7 @@ class Layout:
         """Reason and column of the first thing that is wrong with a row; null where nothing is."""
         names = self.raw
         identity = text(pl.col(names[ID]), schema[names[ID]])
-        found = [_told(identity.is_null() | ~identity.str.len_chars().is_between(1, LONGEST_ID), "id", names[ID])]
+        found = [_reason(identity.is_null() | ~identity.str.len_chars().is_between(1, LONGEST_ID), "id", names[ID])]
         for feature, dtype in self.dtypes.items():
             found += list(self._feature(feature, dtype, schema))
         shares = self._probabilities(schema)
@@ -145,13 +145,13 @@ class Layout:
             off = (pl.sum_horizontal(shares) - 1).abs() > SUM_SLACK
             for share in shares:
                 off = off | share.is_null() | ~share.is_between(-SUM_SLACK, 1 + SUM_SLACK)
-            found.append(_told(off, "no probabilities", ", ".join(self.log.columns.probabilities)))
+            found.append(_reason(off, "no probabilities", ", ".join(self.log.columns.probabilities)))
         if VERSION in names:
             held = pl.col(names[VERSION]), schema[names[VERSION]]
-            found.append(_told(whole(*held).is_null() & ~nothing(*held), "no version", names[VERSION]))
+            found.append(_reason(whole(*held).is_null() & ~nothing(*held), "no version", names[VERSION]))
         if WEIGHT in names:
             weight = number(pl.col(names[WEIGHT]), schema[names[WEIGHT]], "float")
-            found.append(_told(weight.is_null() | weight.is_infinite() | (weight <= 0), "weight", names[WEIGHT]))
+            found.append(_reason(weight.is_null() | weight.is_infinite() | (weight <= 0), "weight", names[WEIGHT]))
         return pl.coalesce(found)
 
     def _feature(self, feature: str, dtype: str, schema: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
@@ -162,17 +162,17 @@ class Layout:
         column, held = pl.col(theirs), schema[theirs]
         if dtype == "str":
             if feature not in self.nullable:
-                yield _told(column.is_null(), "null", feature)
+                yield _reason(column.is_null(), "null", feature)
             return
         read = number(column, held, dtype)
         if is_text(held) or not can_be_number(held):
-            yield _told(read.is_null() & ~nothing(column, held), "not a number", feature)
+            yield _reason(read.is_null() & ~nothing(column, held), "not a number", feature)
         if feature not in self.nullable:
-            yield _told(read.is_null(), "null", feature)
-        yield _told(read.is_infinite(), "not finite", feature)
+            yield _reason(read.is_null(), "null", feature)
+        yield _reason(read.is_infinite(), "not finite", feature)
 
 
-def _told(wrong: pl.Expr, reason: str, column: str) -> pl.Expr:
+def _reason(wrong: pl.Expr, reason: str, column: str) -> pl.Expr:
     return pl.when(wrong).then(pl.lit(f"{reason}{_APART}{column}"))
 
 

@@ -147,7 +147,7 @@ def _where(connection: sa.Connection, table: sa.TableClause, part: Part, by: Bou
     bounds: list[sa.ColumnElement[bool]] = []
     if part.undated:
         return [sa.or_(*_unplaced(connection, table, by))]
-    time, number = _held(table, by.time), _held(table, by.order)
+    time, number = _column(table, by.time), _column(table, by.order)
     if number is not None:
         bounds += [] if part.after is None else [number > part.after]
         bounds += [] if part.last is None else [number <= part.last]
@@ -158,7 +158,7 @@ def _where(connection: sa.Connection, table: sa.TableClause, part: Part, by: Bou
     return bounds
 
 
-def _held(table: sa.TableClause, name: str | None) -> sa.ColumnClause[Any] | None:
+def _column(table: sa.TableClause, name: str | None) -> sa.ColumnClause[Any] | None:
     """The column of that name, if there is one."""
     return None if name is None else table.columns.get(name)
 
@@ -169,7 +169,7 @@ def _example(connection: sa.Connection, column: sa.ColumnElement[Any]) -> Any:
 
 def _unplaced(connection: sa.Connection, table: sa.TableClause, by: Bounded) -> list[sa.ColumnElement[bool]]:
     """Rows without a time or number; of text all that does not begin as a time does."""
-    time, number = _held(table, by.time), _held(table, by.order)
+    time, number = _column(table, by.time), _column(table, by.order)
     missing: list[sa.ColumnElement[bool]] = [column.is_(None) for column in (time, number) if column is not None]
     if time is not None and isinstance(_example(connection, time), str):
         missing.append(time.not_like("____-__-__%"))

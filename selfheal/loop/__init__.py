@@ -10,15 +10,15 @@ from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.dry import Foreseen, foresee
 from selfheal.loop.events import Event, history
-from selfheal.loop.heal import heal, heal_window
+from selfheal.loop.heals import heal, heal_window
 from selfheal.loop.health import clear
 from selfheal.loop.idle import idle as is_idle
 from selfheal.loop.labels import add_labels
-from selfheal.loop.monitor import monitor, passes, pending, settle_stages
+from selfheal.loop.monitoring import monitor, passes, pending, settle_stages
+from selfheal.loop.overview import status
 from selfheal.loop.questions import OpenQuestion, evidence_place, open_question
 from selfheal.loop.records import Cycle, Decision, HealRecord, Inspection, WatchVerdict
-from selfheal.loop.run import run
-from selfheal.loop.status import status
+from selfheal.loop.steps import run
 from selfheal.loop.watch import watch_again
 
 __all__ = [

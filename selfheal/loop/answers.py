@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selfheal.errors import InputError, RefusedError, nearest
-from selfheal.loop.heal import heal_window
+from selfheal.loop.heals import heal_window
 from selfheal.loop.questions import FACT, OpenQuestion, question_of, unanswered
 from selfheal.loop.records import HealRecord
 from selfheal.steering.actors import FLOW

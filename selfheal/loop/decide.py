@@ -55,7 +55,7 @@ def decided(ctx: Context) -> Decision:
     if count < need:
         unconfirmed = (*reasons, f"not confirmed yet: {count} alarm(s), patience asks for {need} of {of} windows")
         return Decision("drift", unconfirmed, alarm=True, count=count, needed=need, of=of)
-    held = _held(ctx)
+    held = _hindrance(ctx)
     kind: Kind = "alarm" if held else "heal"
     return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
 
@@ -146,7 +146,7 @@ def counted(ctx: Context) -> list[dict[str, Any]]:
     return [c for c in near if ctx.ref.start - datetime.fromisoformat(c["end"]) < reach]
 
 
-def _held(ctx: Context) -> str:
+def _hindrance(ctx: Context) -> str:
     """Why a confirmed alarm does not heal now; empty when it does."""
     if ctx.verdict is not None and ctx.verdict.rolled_back:  # the window says nothing about what serves now
         return "the watch has just rolled back"

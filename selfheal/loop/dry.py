@@ -14,10 +14,10 @@ from selfheal.errors import SelfhealError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.decide import decided, may_heal
-from selfheal.loop.heal import outcome
+from selfheal.loop.heals import outcome
 from selfheal.loop.health import health_of
 from selfheal.loop.inspect import inspect
-from selfheal.loop.monitor import pending
+from selfheal.loop.monitoring import pending
 from selfheal.loop.questions import facts
 from selfheal.loop.record import entry_of
 from selfheal.loop.records import FAILED, HealRecord
@@ -30,7 +30,7 @@ from selfheal.steering.reconciler import foreseen
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stand import stand_of
 from selfheal.steering.trusts import asks_first, lost_trust
-from selfheal.steering.waits import held, kept_for_people
+from selfheal.steering.waits import kept_for_people, orders
 from selfheal.steering.workspace import Workspace
 from selfheal.table import InferenceTable, Window
 
@@ -55,7 +55,7 @@ class Foreseen:
 
 
 def foresee(ws: Workspace, name: str, until: datetime) -> list[Foreseen]:
-    """What :func:`~selfheal.loop.monitor.monitor` would do now; nothing is changed.
+    """What :func:`~selfheal.loop.monitoring.monitor` would do now; nothing is changed.
 
     Each window is looked at in the light of those before it, and of the yardstick as it is now. What serves is taken to
     stay: after a window that would change it, later ones say nothing, and none is given.
@@ -86,8 +86,9 @@ def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
     if change is not None and change.to != serving.version:
         return
     refs = pending(ws, name, until, serving.policy)
+    heals = may_heal(refs) if refs else None
     for ref in refs:
-        found, serving = _window(serving.at(ref, newest=ref == may_heal(refs)), serving)
+        found, serving = _window(serving.at(ref, newest=ref == heals), serving)
         yield found
         if found.record["watch"]["rolled_back"]:
             return
@@ -102,7 +103,7 @@ def _of_staging(serving: Serving) -> Iterator[str]:
             yield f"archive version {info.version}: {told.reason}"
         elif told is not None and told.says == "better":
             yield _release(serving, f"promote version {info.version}, by labels ({told.reason})", ())
-    for version in list(held(versions, look))[:1]:
+    for version in list(orders(versions, look))[:1]:
         yield _release(serving, f"promote version {version}, which was held back", ())
 
 

@@ -58,13 +58,18 @@ class Judgement:
     reasons: tuple[str, ...]
 
 
-def judge_heals(serving: Serving) -> None:
+def judge_heals(serving: Serving, *, anew: bool = False) -> None:
     """Journal what has become known of the last heals; where too many harmed, the loop asks from now on.
 
     A store that is away changes nothing and is logged: a later run asks again.
+
+    Parameters
+    ----------
+    anew
+        A window was handled since what serves was loaded: the look and the cycles are read anew.
     """
     try:
-        if _judged_anew(serving):
+        if _judged_anew(serving, anew):
             told = standing_of_heals(serving.ws, serving.name, serving.policy)
             if told["exceeded"] and not lost_trust(serving.ws, serving.name):
                 _log.error("%s: %s", serving.name, told["reason"])
@@ -97,10 +102,10 @@ def standing_of_heals(ws: Workspace, name: str, policy: Policy) -> dict[str, Any
     return {**asdict(found), "exceeded": found.exceeded, "allowed": str(allowed), "reason": reason}
 
 
-def _judged_anew(serving: Serving) -> bool:
+def _judged_anew(serving: Serving, read: bool) -> bool:
     """Whether something became known of a heal that was not before."""
     ws, name = serving.ws, serving.name
-    heals = [e for kind in BOUND for e in ws.table.journal(name, last=LATEST, kind=kind) if _went_out(e)]
+    heals = [e for e in ws.table.journal(name, last=LATEST, kind=BOUND) if _went_out(e)]
     if not heals:
         return False
     known = {e.intent["heal"]: e.intent["harmful"] for e in ws.table.journal(name, last=4 * LATEST, kind=JUDGED)}
@@ -108,7 +113,10 @@ def _judged_anew(serving: Serving) -> bool:
     if not open_heals:
         return False
     backs = ws.table.journal(name, last=LATEST, kind="rollback")
-    look, cycles = last_look(ws, name) or Look(), ws.table.cycles(name, last=HISTORY)
+    look: Look = serving.look
+    cycles: Cycles = serving.cycles
+    if read:
+        look, cycles = last_look(ws, name) or Look(), ws.table.cycles(name, last=HISTORY)
     anew = False
     for heal in open_heals:
         back = next((b for b in backs if b.intent["before"]["swap"] == heal.id and _done(b)), None)

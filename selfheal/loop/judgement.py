@@ -115,10 +115,10 @@ def realised(serving: Serving) -> Serving:
         right = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
         found[cycle["index"]] = {"accuracy": right, "labelled": counts[cycle["index"]]}
         serving.ws.table.amend_cycle(serving.name, cycle["index"], realised=found[cycle["index"]])
-    return _told(serving, "realised", found)
+    return _joined(serving, "realised", found)
 
 
-def _told(serving: Serving, key: str, found: Mapping[int, Mapping[str, Any]]) -> Serving:
+def _joined(serving: Serving, key: str, found: Mapping[int, Mapping[str, Any]]) -> Serving:
     cycles = ({**c, key: found[c["index"]]} if c["index"] in found else c for c in serving.cycles)
     return replace(serving, cycles=tuple(cycles)) if found else serving
 
@@ -140,7 +140,7 @@ def judged(serving: Serving) -> Serving:
             serving.ws.table.amend_cycle(serving.name, cycle["index"], judged=found[cycle["index"]])
     if not found:
         return serving
-    return _logged(_told(serving, "judged", found))
+    return _logged(_joined(serving, "judged", found))
 
 
 def score(cycles: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfheal.loop.context import Serving
 from selfheal.loop.logged import note_late
-from selfheal.loop.monitor import settle_stages
+from selfheal.loop.monitoring import settle_stages
 from selfheal.loop.retention import forget_old
 from selfheal.loop.sources import source_of
 from selfheal.steering.policies import policy_of_record
@@ -15,7 +15,7 @@ from selfheal.steering.workspace import Workspace
 
 
 def look_back(ws: Workspace, name: str, until: datetime | None = None) -> Serving:
-    """Count the rows that came after their window, then :func:`~selfheal.loop.monitor.settle_stages`.
+    """Count the rows that came after their window, then :func:`~selfheal.loop.monitoring.settle_stages`.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def forgotten(serving: Serving) -> int:
     return 0 if done is None else done.rows
 
 
-def told(before: Serving, after: Serving, rows: int) -> dict[str, Any]:
+def summary(before: Serving, after: Serving, rows: int) -> dict[str, Any]:
     """What came of it, for people; JSON-able.
 
     Returns

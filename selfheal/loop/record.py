@@ -149,7 +149,7 @@ def _to_evidently(ctx: Context, decision: Decision) -> str:
     place, report, ref = ctx.ws.settings.evidently, ctx.seen.report, ctx.ref
     if not place or report is None:
         return ""
-    from selfheal.drift.report import WindowRun
+    from selfheal.drift.report.runs import WindowRun
 
     known = {"version": str(ctx.version), "window": str(ref.index)}
     run = WindowRun(ctx.name, ref.index, f"window {ref.index}: {decision.kind}", ref.end, (decision.kind,), known)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from selfheal.errors import SelfhealError
 from selfheal.registry.versions import VersionInfo
+from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Head
 
@@ -19,16 +20,23 @@ SEALED = "sealed"
 _log = logging.getLogger("selfheal.loop")
 
 
-def seal(ws: Workspace, name: str) -> None:
+def seal(ws: Workspace, name: str, stand: Stand | None = None) -> None:
     """Tag the version that serves with the head, where it has changed since. MLflow being away is logged.
 
     Where MLflow was told of an entry that the journal does not have, nothing is written: the tag is the evidence.
+
+    Parameters
+    ----------
+    stand
+        Where the stages stand, if that was read just now.
     """
-    head, mark, pointer = ws.table.chain.head(name), ws.table.outbox.mark(name, SEALED), ws.table.pointer(name)
+    head, mark = ws.table.chain.head(name), ws.table.outbox.mark(name, SEALED)
+    pointer = ws.table.pointer(name) if stand is None else stand.pointer
     if head is None or pointer is None or (mark is not None and mark[0] == str(head)):
         return
     try:
-        told = list(heads(ws.registry.versions(name)).values())
+        versions = ws.registry.versions(name) if stand is None else list(stand.versions.values())
+        told = list(heads(versions).values())
         wrong = disowned(ws.table.chain.hashes(name, [each.link for each in told]), told)
         if wrong:
             _log.error("%s: the journal was rewritten, or restored from a backup: %s", name, "; ".join(wrong))

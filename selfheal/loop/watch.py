@@ -98,7 +98,7 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     silent = WatchVerdict(look.settled, look.previous, ctx.ref.index, "none")
     rule, before = ctx.policy.release, watched(look, ctx.cycles)
     # What a freeze kept from acting does not use the watch up: after it the version is asked again.
-    spent = sum(any(not _held(c) for c in one) for one in nominal(before, ctx.ref.index))
+    spent = sum(any(not _frozen(c) for c in one) for one in nominal(before, ctx.ref.index))
     # A window at fault says nothing about a version.
     if ctx.ref.too_few or ctx.seen.problems or spent >= rule.watch_windows + LATE_WINDOWS:
         return silent, None
@@ -133,7 +133,7 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     return verdict, healed and _turned_back(speak, old, new, recent)
 
 
-def _held(cycle: Mapping[str, Any]) -> bool:
+def _frozen(cycle: Mapping[str, Any]) -> bool:
     return bool((cycle.get("watch") or {}).get("held"))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from typing import Any
 
 from selfheal.alerts.conditions import ills
 from selfheal.errors import SelfhealError
@@ -16,17 +18,22 @@ WORTHLESS = "worthless"
 _log = logging.getLogger("selfheal.loop")
 
 
-def weigh(serving: Serving) -> None:
+def weigh(serving: Serving, cycles: Sequence[Mapping[str, Any]] | None = None) -> None:
     """Hold what serves against a constant on the labels since drift stands that nothing has undone.
 
     The newest window's record has what came of it, so that it is said as long as the drift stands. A store that is away
     changes nothing and is logged: a later run asks again.
+
+    Parameters
+    ----------
+    cycles
+        Records of the last windows, oldest first; by default those that are known of what serves.
     """
     ws, name = serving.ws, serving.name
     try:
         told = [
             c
-            for c in ws.table.cycles(name, last=2 * READ)
+            for c in (serving.cycles if cycles is None else cycles)[-2 * READ :]
             if c["decision"] not in ("too_few", "failed") and c.get("version") not in serving.others
         ]
         row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(told)))

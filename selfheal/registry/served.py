@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError
 from selfheal.model import MonitoredModel
+from selfheal.registry.adapters import checked_adapter
 from selfheal.registry.archive import load_base
 from selfheal.settings import Settings
 
@@ -39,23 +37,6 @@ def open_served(artifacts: Mapping[str, str], config: Mapping[str, Any]) -> Moni
     data = Path(artifacts["adapter"]).read_bytes()
     adapter = checked_adapter(data, str(config["adapter_digest"]), "the adapter of this version")
     return _base(config).with_adapter(adapter)
-
-
-def checked_adapter(data: bytes, digest: str, what: str) -> Adapter:
-    """The adapter in `data`, digest first.
-
-    Raises
-    ------
-    ArtifactError
-        `data` has another SHA-256 than `digest`, or is no adapter.
-    """
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
-        raise ArtifactError(
-            f"{what} was changed: SHA-256 {found[:12]}, registered {digest[:12]}; it was not opened. "
-            "Restore MLflow's artifacts from a backup, or move another version to Production"
-        )
-    return Adapter.from_bytes(data)
 
 
 def _base(config: Mapping[str, Any]) -> MonitoredModel:

@@ -146,7 +146,7 @@ class Registry:
         ------
         NotFoundError, ArtifactError, UnavailableError
         """
-        from selfheal.registry.served import checked_adapter
+        from selfheal.registry.adapters import checked_adapter
 
         info = self._info(name, version)
         of_ours(info, name)

@@ -146,7 +146,7 @@ def _acts(story: Story) -> Iterator[Any]:
         if placed:
             yield go.Scatter(
                 x=[at for at, _ in placed], y=[_height(story, at, e) for at, e in placed], mode="markers", name=what,
-                marker={"symbol": symbol, "size": 12, "color": colour}, text=[_told(e) for _, e in placed],
+                marker={"symbol": symbol, "size": 12, "color": colour}, text=[_words(e) for _, e in placed],
                 hovertemplate="%{text}<extra></extra>",
             )  # fmt: skip
 
@@ -158,7 +158,7 @@ def _height(story: Story, at: datetime, event: Event) -> int:
     return int(served[-1]) if served else 1
 
 
-def _told(event: Event) -> str:
+def _words(event: Event) -> str:
     moved = f" v{event.from_} → v{event.to}" if event.to is not None and event.from_ != event.to else ""
     return f"<b>{_short(event.what)}{moved}</b> by {_short(event.who or '-')}<br>{_short(event.why, 110)}"
 

@@ -11,9 +11,9 @@ from typing import Any
 from selfheal.errors import SelfhealError
 from selfheal.loop.context import HISTORY
 from selfheal.loop.events import Event, history
+from selfheal.loop.overview import status
 from selfheal.loop.plots import ASKED, PLOT
 from selfheal.loop.questions import OpenQuestion, open_question
-from selfheal.loop.status import status
 from selfheal.steering.actors import is_person
 from selfheal.steering.workspace import Workspace
 

@@ -199,7 +199,7 @@ class ScoringApp:
             raise StatusError(415, f"the content type {shown(kind)} is not read; send {_JSON} or text/csv")
         frame = _frame(scope["query_string"])
         scored = await self.scoring.answer(scope, receive, *reader)
-        await answer(send, 200, scored.told(frame))
+        await answer(send, 200, scored.answer(frame))
         self.shadow.offer(scored)
         return 200
 

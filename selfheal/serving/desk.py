@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 
 from selfheal.serving.http import Message
 from selfheal.serving.lines import REQUESTS
-from selfheal.serving.scoring import Scored, Scoring
+from selfheal.serving.scored import Scored
+from selfheal.serving.scoring import Scoring
 from selfheal.serving.spill import Row
 
 GROUP = 16

@@ -9,8 +9,8 @@ from typing import Any
 from selfheal.errors import InputError, nearest, shown
 from selfheal.serving.params import PARAMS, now_us
 from selfheal.serving.requests import Columns, Reading, Request, check_columns, check_names, read_message
+from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Scorer
-from selfheal.serving.scoring import Scored
 
 DATATYPES = {"float": "FP64", "int": "INT64", "bool": "BOOL", "str": "BYTES"}
 """What the columns are said to be; any other number is taken for a number."""
@@ -131,10 +131,10 @@ def _asked(message: Mapping[str, Any]) -> Sequence[str]:
     return [each["name"] for each in asked] or OUTPUTS
 
 
-Held = tuple[list[int], list[Any]]
+Content = tuple[list[int], list[Any]]
 
 
-def _tensor(tensor: Mapping[str, Any]) -> tuple[str, Held]:
+def _tensor(tensor: Mapping[str, Any]) -> tuple[str, Content]:
     """A tensor's name, shape and values in row-major order."""
     name, shape, data = tensor.get("name"), tensor.get("shape"), tensor.get("data")
     _parameters(tensor)
@@ -161,7 +161,7 @@ def _rows(name: str, shape: list[int], data: list[Any], width: int) -> list[list
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
-def _columns(held: Mapping[str, Held], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
+def _columns(held: Mapping[str, Content], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
     model = scorer.model
     if len(held) == 1 and (whole := next(iter(held))) not in model.dtypes:
         shape, data = held[whole]

@@ -64,7 +64,7 @@ class ModelsApp:
             return
         if scope["type"] != "http":
             return
-        app, path = self._found(scope["path"])
+        app, path = self._route(scope["path"])
         if app is not None:
             below = scope["path"][: len(scope["path"]) - len(path)]
             await app({**scope, "path": path, "root_path": below}, receive, send)
@@ -90,7 +90,7 @@ class ModelsApp:
         for app in self.apps.values():
             app.pages.ready = False
 
-    def _found(self, path: str) -> tuple[ScoringApp | None, str]:
+    def _route(self, path: str) -> tuple[ScoringApp | None, str]:
         """Which model's a path is, and what it is called there."""
         name, slash, rest = path.removeprefix(PREFIX).partition("/")
         if path.startswith(PREFIX) and name in self.apps:
@@ -146,7 +146,7 @@ class ModelsApp:
         return 200, {"live": True}
 
     def _health(self) -> tuple[int, Any]:
-        models = {name: app.pages.told() for name, app in self.apps.items()}
+        models = {name: app.pages.condition() for name, app in self.apps.items()}
         reasons = [f"{name}: {words}" for name, told in models.items() for words in told["reasons"]]
         return 200, {"status": "degraded" if reasons else "ok", "reasons": reasons, "models": models}
 

@@ -81,10 +81,10 @@ class Pages:
 
     async def health(self, scope: Message, receive: Receive, send: Send) -> int:
         """Tell whether all is well: 200 either way, for a replica that scores must stay in the balancer's list."""
-        await answer(send, 200, self.told())
+        await answer(send, 200, self.condition())
         return 200
 
-    def told(self) -> dict[str, Any]:
+    def condition(self) -> dict[str, Any]:
         """What /health says."""
         scorer, log = self._source.scorer, self._log.state
         reasons = self.complaints()

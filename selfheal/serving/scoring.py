@@ -6,11 +6,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from selfheal.errors import InputError, UnavailableError
 from selfheal.serving.answered import answered_rows
@@ -19,6 +17,7 @@ from selfheal.serving.http import ROWS, WHOLE_AT, Message, Receive, TurnedAwayEr
 from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
 from selfheal.serving.requests import Reading, Request, parse
+from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
@@ -32,43 +31,6 @@ Body = bytes | bytearray
 Read = Callable[[Body, Scorer, Reading], Request]
 Extent = Callable[[Body, float], tuple[int, int]]
 Got = TypeVar("Got")
-
-
-class Scored(NamedTuple):
-    """What is answered.
-
-    Attributes
-    ----------
-    request
-        The rows, and what was said of them.
-    proba
-        float64 [n, k].
-    scorer
-        The version that answered.
-    logged
-        Whether the rows are in the log, or will be.
-    ms
-        How long it took.
-    """
-
-    request: Request
-    proba: NDArray[np.float64]
-    scorer: Scorer
-    logged: bool = True
-    ms: float = 0.0
-
-    def told(self, frame: bool = False) -> dict[str, Any]:
-        """The answer in MLflow's form; with ``frame`` rows by class."""
-        rows: Any = self.proba.tolist()
-        if frame:
-            classes = [str(label) for label in self.scorer.model.classes_.tolist()]
-            rows = [dict(zip(classes, row, strict=True)) for row in rows]
-        told = {"predictions": rows, "prediction_ids": self.request.ids, "model_version": self.scorer.version}
-        if not self.logged:
-            told["logged"] = False
-        if self.request.ignored:
-            told["ignored"] = self.request.ignored
-        return told
 
 
 class Scoring:
@@ -174,7 +136,7 @@ class Scoring:
             proba = scorer.proba(request.numbers, request.words)
             scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
             rows = answered_rows(self._order, request, scorer, proba, scored.ms)
-            return scored, rows, _encode(scored.told())
+            return scored, rows, _encode(scored.answer())
         except Exception:
             return None  # told, counted and written down there
 

@@ -13,20 +13,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selfheal.adapter import Adapter
 from selfheal.errors import InputError, SelfhealError
 from selfheal.serving.lines import trace
+from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Floats, Scorer
 from selfheal.serving.source import Source
 from selfheal.table import InferenceTable, spread
 from selfheal.table.shadows import Shadowed, ShadowRow
-
-if TYPE_CHECKING:
-    from selfheal.serving.scoring import Scored
 
 QUEUE_ROWS = 10_000
 """Rows that may wait: some 20 MB of the widest models, and a few seconds of a service at its limit."""

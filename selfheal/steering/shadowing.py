@@ -101,17 +101,22 @@ def unshadowed(policy: Policy, info: VersionInfo, look: Look) -> str:
     return f"{wanted} windows of shadow answers that agree with the gate (release.shadow_windows): {said}"
 
 
-def tell_shadows(ws: Workspace, stand: Stand) -> None:
+def tell_shadows(ws: Workspace, stand: Stand, policy: Policy | None = None) -> None:
     """Tell the services which versions score beside the one that serves; nothing happens where they know.
 
     A version that can't be read now does not score.
+
+    Parameters
+    ----------
+    policy
+        The one of record, if it was read just now.
 
     Raises
     ------
     UnavailableError
         The database is away.
     """
-    policy = policy_of_record(ws, stand.name).policy
+    policy = policy or policy_of_record(ws, stand.name).policy
     wanted = _wanted(stand) if policy.release.shadow else []
     known = ws.table.shadows.versions(stand.name)
     if known == {info.version: info.tags.get("adapter_digest", "") for info in wanted}:

@@ -90,7 +90,7 @@ def kept_for_people(policy: Policy) -> str:
     return "" if approval == "auto" else f"a person: release.approval is {approval}"
 
 
-def held(versions: Iterable[VersionInfo], look: Look) -> dict[int, str]:
+def orders(versions: Iterable[VersionInfo], look: Look) -> dict[int, str]:
     """Versions whose order still stands → what they wait for, newest first."""
     standing = [info for info in versions if (order := order_of(info)) is not None and not _void(info, order, look)]
     return {info.version: info.tags.get(WAITS, "") for info in sorted(standing, key=lambda info: -info.version)}

@@ -214,6 +214,8 @@ class InferenceTable:
 
     def labelled_windows(self, model: str, indexes: Collection[int]) -> dict[int, int]:
         """Of these windows those with labelled rows: index → how many :meth:`labelled` would read."""
+        if not indexes:
+            return {}
         with self._database.read() as connection:
             return cycles.labelled_windows(connection, self.schema(model), indexes, reading.LABELLED_ROWS)
 
@@ -329,8 +331,10 @@ class InferenceTable:
             state.keep(connection, under)
             journal.done(connection, entry, outcome)
 
-    def journal(self, model: str, last: int | None = None, kind: str | None = None) -> list[JournalEntry]:
-        """A model's entries, all or of one kind, oldest first."""
+    def journal(
+        self, model: str, last: int | None = None, kind: str | Sequence[str] | None = None
+    ) -> list[JournalEntry]:
+        """A model's entries, all or of a kind or some, oldest first."""
         with self._database.read() as connection:
             return journal.entries(connection, model, last=last, kind=kind)
 

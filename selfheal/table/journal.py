@@ -92,13 +92,13 @@ def entries(
     model: str,
     *,
     last: int | None = None,
-    kind: str | None = None,
+    kind: str | Sequence[str] | None = None,
     state: str | None = None,
 ) -> list[JournalEntry]:
-    """Entries of a model, oldest first; all, or of one kind or state."""
+    """Entries of a model, oldest first; all, or of a kind, some kinds or one state."""
     query = sa.select(JOURNAL).where(JOURNAL.c.model == model).order_by(JOURNAL.c.id.desc()).limit(last)
     if kind is not None:
-        query = query.where(JOURNAL.c.kind == kind)
+        query = query.where(JOURNAL.c.kind.in_([kind] if isinstance(kind, str) else kind))
     if state is not None:
         query = query.where(JOURNAL.c.state == state)
     chosen = query.subquery()

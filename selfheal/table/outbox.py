@@ -79,12 +79,17 @@ class Outbox:
     def set_mark(self, model: str, name: str, value: str) -> None:
         """Make a mark now; it replaces the one of that name."""
         with self._database.write() as connection:
-            _put(connection, ALERT_MARKS, {"model": model, "mark": name, "at": _now(connection), "value": value})
+            _mark(connection, model, name, value)
 
-    def now(self) -> datetime:
-        """The database's clock."""
+    def marks(self, model: str) -> tuple[datetime, dict[str, tuple[str, datetime]]]:
+        """The database's clock, and each mark of a model by its name: what it says and when it was made."""
+        one = sa.select(sa.literal(1).label("one")).subquery()
         with self._database.read() as connection:
-            return from_us(_now(connection))
+            clock = database_now(connection).label("now")
+            query = sa.select(clock, ALERT_MARKS.c.mark, ALERT_MARKS.c.value, ALERT_MARKS.c.at)
+            rows = connection.execute(query.select_from(one.outerjoin(ALERT_MARKS, _of(ALERT_MARKS, model)))).fetchall()
+        marks = {str(name): (str(value), from_us(at)) for _, name, value, at in rows if name is not None}
+        return from_us(rows[0][0]), marks
 
     def add(self, model: str, records: Sequence[Mapping[str, Any]], name: str, value: str, seen: str | None) -> bool:
         """Write alerts, and in the same transaction the mark that says what they were made from.
@@ -99,11 +104,11 @@ class Outbox:
             query = sa.select(ALERT_MARKS.c.value).where(_of(ALERT_MARKS, model, mark=name))
             if connection.execute(query).scalar() != seen:
                 return False
-            now = _now(connection)
             if records:
+                now = _now(connection)
                 rows = [{"model": model, "at": now, "record": to_json(dict(record))} for record in records]
                 connection.execute(ALERTS.insert(), rows)
-            _put(connection, ALERT_MARKS, {"model": model, "mark": name, "at": now, "value": value})
+            _mark(connection, model, name, value)
             return True
 
     def due(self, model: str, target: str) -> list[AlertRow]:
@@ -173,6 +178,11 @@ def _put(
     keys = [column.name for column in table.primary_key]
     new = {name: insert.excluded[name] for name in values if name not in keys}
     connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=new, where=where))
+
+
+def _mark(connection: sa.Connection, model: str, name: str, value: str) -> None:
+    values = {"model": model, "mark": name, "at": database_now(connection), "value": value}
+    _put(connection, ALERT_MARKS, values)
 
 
 def _of(table: sa.Table, model: str, **more: str) -> sa.ColumnElement[bool]:

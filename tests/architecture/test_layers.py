@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 # Words that say nothing about what a module is for.
@@ -35,6 +37,14 @@ def test_import_contracts_hold(root: Path) -> None:
     ]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_circle_among_modules() -> None:
+    """Within a room too, and for types alone too: what knows each other is one module, or stands on a third."""
+    graph = grimp.build_graph("selfheal", "flows", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(imports) > 300
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle
 
 
 def test_every_module_is_placed_in_a_layer(root: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selfheal.drift.report import SCORE, bounded_sample, plain, report
+from selfheal.drift.report import bounded_sample, report
+from selfheal.drift.report.columns import SCORE, plain
 from selfheal.errors import InputError
 
 NUMBERS = ["a", "b", "c"]

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 from watchdog.utils import BaseThread
 
-from selfheal.drift.report import WindowRun, report
+from selfheal.drift.report import report
+from selfheal.drift.report.runs import WindowRun
 from selfheal.drift.signals import Signal
 from selfheal.errors import UnavailableError
 from tests.drift.test_report import rows

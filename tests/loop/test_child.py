@@ -14,9 +14,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from selfheal.loop import heal_window, pending
+from selfheal.loop import heal_window, load, pending
+from selfheal.loop.child import HealTask, _heal
 from selfheal.loop.forks import NICENESS, SERVER, Branch, ChildFailedError, ForkServer, serve
+from selfheal.loop.heals import given
 from tests.steering.given import NAME, START, rows, send
 
 pytestmark = pytest.mark.xdist_group("loop")
@@ -38,6 +41,22 @@ def fail(task: object) -> None:
 
 def niceness(task: object) -> int:
     return os.nice(0)
+
+
+def stores(task: HealTask) -> tuple[bool, list[str]]:
+    """In the child: whether a heal loads MLflow, and what it asks of a database."""
+    said: list[str] = []
+    sa.event.listen(sa.Engine, "before_cursor_execute", lambda *asked: said.append(asked[2]))
+    assert _heal(task).decision
+    return "mlflow" in sys.modules, said
+
+
+def test_it_asks_no_store(ws):
+    """What a window costs MLflow and the database is what its own process asks."""
+    send(ws, rows(200, 1), 0)
+    (window,) = pending(ws, NAME, START.replace(year=2027))
+    *_, task = given(load(ws, NAME).at(window), (), 0)
+    assert SERVER.call(stores, task, LONG) == (False, [])
 
 
 def test_it_runs_at_low_priority():

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfheal.loop import load, pending, status
-from selfheal.loop.heal import memory
+from selfheal.loop.heals import memory
 from selfheal.registry import archive, store
 from selfheal.registry.versions import VersionStore
 from selfheal.steering.look import Look

@@ -8,17 +8,17 @@ from datetime import timedelta
 import pytest
 
 from selfheal.cli.standing import standing
+from selfheal.drift.report import _evidently
 from selfheal.loop import clear, monitor, status
 from selfheal.serving.gaps import NO_ROOM
 from selfheal.steering import promote
 from selfheal.steering.look import last_look
 from selfheal.table.values import to_us
+from tests.loop.given import FAR, MOST
+from tests.loop.given import WINDOW as N
 from tests.steering.given import NAME, POLICY, START, in_celsius, kinds, rows, send, stages, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")  # Evidently and the fork server are loaded once
-
-N = 200
-FAR = START + timedelta(days=30)
 
 
 def feed(ws, frame, at: int) -> None:
@@ -34,12 +34,18 @@ def natural(ws):
     return ws
 
 
-#: Calls of MLflow in a quiet window, one that is healed, and the first that a new version serves. A look asks for the
-#: versions and the aliases; the rest is the run, its numbers, its files, two stages with their history, and an alias.
-QUIET, HEALED, WATCHED = 3, 20, 9
+def cost(asked, what: str) -> None:
+    """What a window asked is within its bounds.
+
+    A look asks MLflow for the versions and the aliases; the rest is the run, its numbers, its files, two stages with
+    their history, and an alias.
+    """
+    calls, statements = MOST[what]
+    assert asked.mlflow.total() <= calls, (what, asked.mlflow)
+    assert asked.statements["selfheal.db"] <= statements, (what, asked.statements)
 
 
-def test_the_loop(natural, calls):
+def test_the_loop(natural, asked):
     ws = natural
     cycles = monitor(ws, NAME, FAR)
     assert [c.decision.kind in ("stable", "drift") for c in cycles] == [True] * 6
@@ -47,12 +53,12 @@ def test_the_loop(natural, calls):
     assert monitor(ws, NAME, FAR) == [], "a window is processed once"
 
     # The temperatures arrive in °C: one window alarms, the second confirms and heals.
-    for k in (6, 7):
+    for k, what in ((6, "alarm"), (7, "heal")):
         feed(ws, in_celsius(rows(N, 200 + k), "temperature", "dew"), k)
-        calls.clear()
+        asked.clear()
         (cycle,) = monitor(ws, NAME, FAR)
+        cost(asked, what)
     assert cycle.decision.kind == "heal", cycle.record["reasons"]
-    assert calls.total() <= HEALED, calls
     assert cycle.heal.failure == ""
     assert (cycle.heal.decision, cycle.heal.diagnosis) == ("promote", "sensor"), cycle.heal
     assert set(cycle.heal.words) == {"temperature: °C → °F", "dew: °C → °F"}
@@ -65,13 +71,13 @@ def test_the_loop(natural, calls):
     assert told[1].startswith("Archived, promote by flow: sensor: ")
 
     # Seen through the new map nothing alarms, and the watch finds it better.
-    for k, most, process in ((8, WATCHED, ws), (9, QUIET, workspace_at(ws.settings.home))):
+    for k, what, process in ((8, "watch begins", ws), (9, "watch ends", workspace_at(ws.settings.home))):
         feed(ws, in_celsius(rows(N, 292 + k), "temperature", "dew"), k)
-        calls.clear()
+        asked.clear()
         (cycle,) = monitor(process, NAME, FAR)
         assert not cycle.decision.alarm, cycle.record["reasons"]
         assert cycle.watch.verdict == "better"
-        assert calls.total() <= most, calls
+        cost(asked, what)
     process.table.close()
 
     # A watch run that somebody deletes is made anew.
@@ -84,6 +90,11 @@ def test_the_loop(natural, calls):
     found = status(ws, NAME)
     assert found["production"]["version"] == healed
     assert found["healthy"], found["health"]
+
+
+def test_asking_for_one_version_asks_for_one(ws, asked):
+    assert ws.registry.version(NAME, 3).version == 3
+    assert +asked.mlflow == {"get_model_version": 1}
 
 
 def test_what_waits_for_an_audit_is_not_released_by_its_like(natural):
@@ -115,6 +126,7 @@ def test_a_report_that_cannot_be_drawn_is_said_and_the_loop_decides(natural, mon
     def fails(*_: object, **__: object) -> None:
         raise ValueError("evidently is beside itself")
 
+    _evidently()  # by the door that knows its warnings
     for k, part in ((5, "report"), (6, "metrics.page")):  # the numbers, then the page
         with monkeypatch.context() as patched:
             patched.setattr(f"selfheal.drift.report.{part}", fails)

@@ -14,7 +14,7 @@ from torch import nn
 
 from selfheal.errors import InputError
 from selfheal.loop import load, monitor, pending, status
-from selfheal.loop.heal import heal, heal_window, memory
+from selfheal.loop.heals import heal, heal_window, memory
 from selfheal.loop.questions import FACT, facts, open_question
 from selfheal.loop.records import FAILED
 from selfheal.loop.watch import judged

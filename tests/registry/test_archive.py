@@ -27,9 +27,9 @@ from selfheal import MonitoredModel
 from selfheal.errors import ArtifactError, InputError, UnavailableError
 from selfheal.parts.preprocessing import open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program
+from selfheal.registry.adapters import checked_adapter
 from selfheal.registry.archive import identity, load_base, save_base
 from selfheal.registry.folder import MANIFEST, manifest_digest
-from selfheal.registry.served import checked_adapter
 from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
 
 

@@ -21,7 +21,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +31,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import chi2
 
+from selfheal.drift.report.columns import SCORE, Column, plain
+from selfheal.drift.report.runs import WindowRun
 from selfheal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -54,30 +55,6 @@ CATEGORIES = 30
 
 TINY = 0.01
 """Evidently never divides by less than .001: a column that spreads less than this is shown times a power of ten."""
-
-
-@dataclass(frozen=True)
-class WindowRun:
-    """One window's report among the runs of a project.
-
-    Attributes
-    ----------
-    project
-        The model's name.
-    window, name
-        Index of the window, and what the run is called.
-    at
-        Event time at which the window ended, aware.
-    tags, metadata
-        What it can be filtered by.
-    """
-
-    project: str
-    window: int
-    name: str
-    at: datetime
-    tags: tuple[str, ...]
-    metadata: Mapping[str, str]
 
 
 class Pages(NamedTuple):
@@ -127,18 +104,6 @@ class DriftReport:
     def html(self, place: Path) -> bool:
         """Draw the self-contained page (about 4 MB) and write it; whether it could, what went wrong is logged."""
         return self.pages.html(place)
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column as Evidently gets it: ``title`` is the name it is shown by."""
-
-    name: str
-    title: str
-    categorical: bool
-    threshold: float
-    reference: pd.Series
-    current: pd.Series
 
 
 def report(
@@ -199,9 +164,6 @@ def bounded_sample(frame: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-SCORE = "(model score)"
-
-
 def _with_scores(frame: pd.DataFrame, scores: tuple[npt.ArrayLike, npt.ArrayLike] | None, side: int) -> pd.DataFrame:
     return frame if scores is None else frame.assign(**{SCORE: np.asarray(scores[side], dtype=float)})
 
@@ -256,15 +218,6 @@ def _categorical_threshold(left: pd.Series, right: pd.Series) -> float:
 
 
 _log = logging.getLogger("selfheal.drift")
-
-ANGLES = str.maketrans({"<": "\u2039", ">": "\u203a", "\u2028": " ", "\u2029": " "})
-"""Angle brackets become quotation marks that look like them, the two line ends that only scripts know, spaces."""
-
-
-def plain(text: object, longest: int = 60) -> str:
-    """Text that can't become markup: Evidently writes names and categories into a script element as they are."""
-    shown = str(text).translate(ANGLES)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 def _evidently() -> ModuleType:

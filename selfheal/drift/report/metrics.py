@@ -23,7 +23,7 @@ from evidently.legacy.tests.base_test import TestStatus
 from evidently.metrics import DriftedColumnsCount, ValueDrift
 from evidently.tests import lt
 
-from selfheal.drift.report import SCORE, Column, plain
+from selfheal.drift.report.columns import SCORE, Column, plain
 
 if TYPE_CHECKING:
     from selfheal.drift.signals import Signal

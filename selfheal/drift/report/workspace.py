@@ -17,7 +17,7 @@ from evidently.sdk.panels import line_plot_panel
 from evidently.ui.workspace import RemoteWorkspace, Workspace
 from requests import Session
 
-from selfheal.drift.report import WindowRun
+from selfheal.drift.report.runs import WindowRun
 from selfheal.errors import UnavailableError
 
 TIMEOUT_S = 10.0

@@ -46,7 +46,7 @@ def explain(case: Case) -> Finding | None:
         return None
     # Two broken columns tell each other's rows apart, and the owner nothing.
     broken = [mixture.column for mixture in mixtures]
-    told = "; ".join(mixture.told(case.raw, broken) for mixture in mixtures)
+    told = "; ".join(mixture.words(case.raw, broken) for mixture in mixtures)
     return Finding("two senders", "data_fault", True, "columns", len(mixtures), 0.0, told, decision="refuse")
 
 
@@ -61,7 +61,7 @@ class _Mixture:
     telling: NDArray[np.bool_]
     """Rows whose value shows which unit it is in, bool [n]: zeros are zeros in both."""
 
-    def told(self, rows: pd.DataFrame, broken: Collection[str]) -> str:
+    def words(self, rows: pd.DataFrame, broken: Collection[str]) -> str:
         """The mixture, and what tells its two groups of rows apart, in words."""
         where = named(rows[self.telling], self.foreign[self.telling], broken)
         apart = f"they are the rows where {where}" if where else "no column separates these rows from the others"

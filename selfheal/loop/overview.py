@@ -27,7 +27,7 @@ from selfheal.steering.policies import POLICY, policy_of_record
 from selfheal.steering.shadowing import Compared
 from selfheal.steering.troubles import JOURNALED, troubles
 from selfheal.steering.trusts import lost_trust
-from selfheal.steering.waits import WAITS, held
+from selfheal.steering.waits import WAITS, orders
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Freeze, JournalEntry, Pointer
 
@@ -86,7 +86,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         ills["labels"] = f"labels: {log['labels']}"
     if lost := lost_trust(ws, name):
         ills["trust"] = f"heals wait for labels, an audit or a person: {lost} (selfheal trust {name})"
-    waiting = [f"version {v} waits for {why}" for v, why in held(versions, look).items()]
+    waiting = [f"version {v} waits for {why}" for v, why in orders(versions, look).items()]
     health = [*ills.values(), *_ills(newest, pointer.version), *_open(journal), *waiting]
     frozen = ws.table.freezes.find(name)
     served = watched(look, cycles)

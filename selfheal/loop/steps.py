@@ -7,7 +7,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from selfheal.loop.context import Context
 from selfheal.loop.decide import decide
-from selfheal.loop.heal import heal
+from selfheal.loop.heals import heal
 from selfheal.loop.inspect import inspect
 from selfheal.loop.record import record
 from selfheal.loop.records import Cycle

@@ -21,12 +21,12 @@ from selfheal.loop.logged import note_late
 from selfheal.loop.records import Cycle
 from selfheal.loop.retention import forget_old
 from selfheal.loop.revise import revise
-from selfheal.loop.run import Step, plainly, run
 from selfheal.loop.sealed import seal
 from selfheal.loop.sentinels import tell_sentinel
 from selfheal.loop.shadows import compare_shadows
 from selfheal.loop.sources import source_of
-from selfheal.loop.trial import free_waiting, try_waiting
+from selfheal.loop.steps import Step, plainly, run
+from selfheal.loop.trial import READ, free_waiting, try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.loop.worth import weigh
 from selfheal.policy import Policy
@@ -84,11 +84,11 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
     try:
         stand = reconcile(ws, name).stand
         serving = load(ws, name, stand, until=until)
-        tell_shadows(ws, stand)
+        tell_shadows(ws, stand, serving.policy)
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return load(ws, name, until=until)
-    seal(ws, name)
+    seal(ws, name, stand)
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
@@ -127,7 +127,8 @@ def pending(ws: Workspace, name: str, until: datetime, policy: Policy | None = N
     """
     policy = policy or policy_of_record(ws, name).policy
     spec, source = policy.monitor, source_of(ws, name, policy, until)
-    note_late(ws, name, source)
+    if policy.foreign is not None:
+        note_late(ws, name, source)
     return source.closed_windows(spec.window, until=until, lateness=spec.lateness, min_rows=spec.min_rows)
 
 
@@ -153,16 +154,18 @@ def passes(
     passing
         See :func:`attempt`.
     """
+    heals = may_heal(refs) if refs else None
     for place, ref in enumerate(refs):
         lease.renew()
         if place:
-            judge_heals(serving)
+            judge_heals(serving, anew=True)
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
-        ctx = serving.at(ref, newest=ref == may_heal(refs))
+        ctx = serving.at(ref, newest=ref == heals)
         yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
     lease.renew()
-    judge_heals(serving)
-    weigh(serving)
+    if refs:
+        judge_heals(serving, anew=True)
+        weigh(serving, serving.ws.table.cycles(serving.name, last=2 * READ))
     forget_old(serving)
     if serving.policy.monitor.sentinel or serving.ws.table.sentinels.plan(serving.name):
         tell_sentinel(load(serving.ws, serving.name))

@@ -1,0 +1,21 @@
+"""What tests of the loop share beside what those of steering have."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.steering.given import START
+
+WINDOW = 200
+"""Rows."""
+
+FAR = START + timedelta(days=30)
+
+MOST = {
+    "healthy": (3, 50),
+    "alarm": (4, 50),
+    "heal": (20, 84),
+    "watch begins": (8, 59),
+    "watch ends": (3, 68),
+}
+"""What happens in a window → calls of MLflow's client and statements of the state database that it may cost."""
