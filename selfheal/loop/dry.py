@@ -6,6 +6,7 @@ The database is asked through a table that rolls back whatever it is told to wri
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -67,11 +68,15 @@ def foresee(ws: Workspace, name: str, until: datetime) -> list[Foreseen]:
     UnavailableError
         The database or MLflow is away.
     """
-    table = InferenceTable(ws.settings.database_url, rehearses=True)
-    try:
-        return list(_foreseen(replace(ws, table=table), name, until))
-    finally:
-        table.close()
+    with rehearsed(ws) as dry:
+        return list(_foreseen(dry, name, until))
+
+
+@contextmanager
+def rehearsed(ws: Workspace) -> Iterator[Workspace]:
+    """The workspace with a state database that keeps nothing of what it is told."""
+    with closing(InferenceTable(ws.settings.database_url, rehearses=True)) as table:
+        yield replace(ws, table=table)
 
 
 def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
