@@ -169,7 +169,7 @@ def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
 
         with in_process():
             return index, called(flow, name, index).to_json()
-    return index, loop.heal_window(ws, name, ws.table.window(name, index)).to_json()
+    return index, loop.heal_window(ws, name, ws.table.window(name, index), actor=ACTOR).to_json()
 
 
 def _newest(ws: Workspace, name: str) -> int:

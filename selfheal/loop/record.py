@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
-from selfheal.loop.alerts import alert
+from selfheal.loop.alerts import GIVEN_UP, alert
 from selfheal.loop.context import Context
 from selfheal.loop.expected import as_entry, metrics_of
 from selfheal.loop.health import health_of, released
@@ -72,7 +72,7 @@ def record_failed(ctx: Context, reason: str) -> Cycle:
     """
     decision = Decision("failed", (reason,))
     entry = entry_of(ctx, decision)
-    said = alert(ctx, "given up", decision.reasons)
+    said = alert(ctx, GIVEN_UP, decision.reasons)
     entry |= {"health": "unhealthy", "faults": [], "policy": "", "mlflow": said}
     ctx.ws.table.record_cycle(ctx.name, ctx.ref.index, entry)
     return Cycle(ctx.ref, decision, None, None, entry)
