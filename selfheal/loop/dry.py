@@ -16,7 +16,7 @@ from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.decide import decided, may_heal
 from selfheal.loop.heal import outcome
-from selfheal.loop.health import health_of
+from selfheal.loop.health import far, health_of
 from selfheal.loop.inspect import inspect
 from selfheal.loop.monitor import pending
 from selfheal.loop.questions import facts
@@ -128,7 +128,7 @@ def _window(ctx: Context, serving: Serving) -> tuple[Foreseen, Serving]:
         ctx, would = replace(ctx, healed=healed), [*would, *more]
     record = entry_of(ctx, decision)
     off = verdict.rolled_back or verdict.held or bool(ctx.seen.failed)
-    record["health"] = health_of(decision, ctx.healed, ctx.cycles, off=off)
+    record["health"] = health_of(decision, ctx.healed, ctx.cycles, off=off, far=far(ctx.seen))
     ref = ctx.ref
     record |= {"index": ref.index, "start": ref.start.isoformat(), "end": ref.end.isoformat(), "rows": ref.rows}
     return Foreseen(ref.index, record, tuple(would)), replace(serving, cycles=(*serving.cycles, record))

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from selfheal.alerts.conditions import LEFT_ALONE
 from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.input_map import glimpse
@@ -228,7 +229,7 @@ def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
         found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
-    elif newest.get("confirmed") and newest.get("health") != "cleared" and not undone:
+    elif newest.get("confirmed") and newest.get("health") not in LEFT_ALONE and not undone:
         found.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )
