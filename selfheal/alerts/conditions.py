@@ -31,6 +31,9 @@ QUIET_WINDOWS, QUIET_PAUSES = 3, 2.0
 LOGS = {"log": "log", "log labels": "log_labels"}
 """Kinds of the journal's entries about a log that lies elsewhere → kinds of alerts."""
 
+LEFT_ALONE = frozenset({"cleared", "harmless"})
+"""A window's health where drift was confirmed and nobody need look: natural by somebody's word, or found harmless."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -118,7 +121,7 @@ def ills(cycle: Cycle) -> dict[str, str]:
     elif watch.get("held"):
         found["worse"] = f"version {watch['version']} is worse than {watch['against']}: {'; '.join(watch['reasons'])}"
     elif cycle.get("confirmed") and not (
-        cycle.get("health") == "cleared" or heal.get("promoted") or watch.get("rolled_back")
+        cycle.get("health") in LEFT_ALONE or heal.get("promoted") or watch.get("rolled_back")
     ):
         found["alarm"] = f"drift, confirmed and not undone: {'; '.join(cycle['reasons'])}"
         if cycle.get("worthless"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +13,6 @@ from selfheal.errors import InputError
 
 if TYPE_CHECKING:
     from selfheal.steering import Workspace
-
-
-TOLD = 32
-"""Windows among which the last one with enough rows is looked for."""
 
 
 class Instant(click.ParamType[datetime]):
@@ -49,10 +44,11 @@ def monitor(
 ) -> None:
     """Handle every closed window once: report, signals, decision, and a heal where it is asked for.
 
-    With PREFECT_API_URL it runs as a flow on that server, otherwise in this process. Exit status 1 when the last
-    window with enough rows to say so is not healthy.
+    With PREFECT_API_URL it runs as a flow on that server, otherwise in this process. Exit status 1 while
+    somebody must look at the model, as selfheal status says it, whether or not a window closed in this run.
     """
     from flows.wording import line
+    from selfheal import steering
 
     moment = until or datetime.now(UTC)
     if dry:
@@ -66,7 +62,7 @@ def monitor(
     if not records:
         click.echo(f"{name}: no window closed since the last look; {_awaited(name)}")
     write_json(json_file, {"model": name, "until": moment, "cycles": records})
-    if records and _unwell(name, records):
+    if _unwell(steering.open_workspace(), name):
         ctx.exit(1)
 
 
@@ -94,13 +90,14 @@ def heal(ctx: click.Context, name: str, window: int | None, json_file: Path | No
 
 def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...], json_file: Path | None) -> None:
     """Say what a run would do; in this process, for a flow leaves its own traces."""
-    from flows.wording import line
+    from flows.wording import healthy, line
     from selfheal import loop, steering
 
     if clear:
         raise InputError("--dry changes nothing and --clear does; give one of them")
     with progress(f"{name}: looking at what a run would do, without doing it"):
-        found = loop.foresee(steering.open_workspace(), name, until)
+        ws = steering.open_workspace()
+        found = loop.foresee(ws, name, until)
     for each in found:
         if each.index is not None:
             click.echo(line(name, each.record))
@@ -112,24 +109,17 @@ def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...],
     if not any(each.would for each in found):
         click.echo(f"{name}: nothing that serves or waits would change")
     write_json(json_file, {"model": name, "until": until, "dry": True, "foreseen": found})
-    if windows and _unwell(name, windows):
-        ctx.exit(1)
+    said = [record for record in windows if record["decision"] != "too_few"]
+    with loop.rehearsed(ws) as dry:
+        if not healthy(said[-1]) if said else _unwell(dry, name):
+            ctx.exit(1)
 
 
-def _unwell(name: str, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the newest window that says how the model does is not healthy; too few rows leave what stood before."""
-    from flows.wording import healthy
-    from selfheal import steering
-    from selfheal.loop.decide import telling
-    from selfheal.steering.look import last_look
+def _unwell(ws: Workspace, name: str) -> bool:
+    """Whether somebody must look, as ``status`` says it: how the model stands, not what this run found."""
+    from selfheal import loop
 
-    said = [r for r in records if r["decision"] != "too_few"]
-    if not said:
-        ws = steering.open_workspace()
-        look = last_look(ws, name)
-        last = telling(ws.table.cycles(name, last=TOLD), look.swap if look else None)
-        said = [last] if last else []
-    return bool(said) and not healthy(said[-1])
+    return not loop.status(ws, name, last=1)["healthy"]
 
 
 def _clear(name: str, windows: tuple[int, ...]) -> None:
@@ -179,7 +169,7 @@ def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
 
         with in_process():
             return index, called(flow, name, index).to_json()
-    return index, loop.heal_window(ws, name, ws.table.window(name, index)).to_json()
+    return index, loop.heal_window(ws, name, ws.table.window(name, index), actor=ACTOR).to_json()
 
 
 def _newest(ws: Workspace, name: str) -> int:

@@ -8,7 +8,7 @@ from selfheal.loop.answers import Answered, answer_question
 from selfheal.loop.asked import accuracy_told, ask_labels
 from selfheal.loop.audit import Audit, answer, open_audit, waits_for_labels
 from selfheal.loop.context import Context, Serving, load
-from selfheal.loop.dry import Foreseen, foresee
+from selfheal.loop.dry import Foreseen, foresee, rehearsed
 from selfheal.loop.events import Event, history
 from selfheal.loop.heals import heal, heal_window
 from selfheal.loop.health import clear
@@ -52,6 +52,7 @@ __all__ = [
     "open_question",
     "passes",
     "pending",
+    "rehearsed",
     "run",
     "settle_stages",
     "status",

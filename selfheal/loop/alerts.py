@@ -11,6 +11,9 @@ from selfheal.loop.context import Context
 ALERT = "alert"
 """Kind of the journal entries, and key of the tag on the serving version."""
 
+GIVEN_UP = "given up"
+"""What is said of a window that could not be handled in any of its tries."""
+
 _log = logging.getLogger("selfheal.loop")
 
 

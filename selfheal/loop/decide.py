@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from selfheal.alerts.conditions import LEFT_ALONE
 from selfheal.loop.context import Context
 from selfheal.loop.records import Decision, Inspection, Kind
 from selfheal.policy import Policy
@@ -75,7 +76,7 @@ def unrefuted(ctx: Context) -> str:
     from selfheal.drift.signals import JOINT
 
     last, rows = telling(ctx.cycles, ctx.look.swap), ctx.ref.rows
-    if last is None or FEWER * rows > last.get("rows", 0) or last["health"] == "cleared":
+    if last is None or FEWER * rows > last.get("rows", 0) or last["health"] in LEFT_ALONE:
         return ""
     fault = last.get("data_fault") or last.get("failed_heal")
     if last["confirmed"] and not fault:

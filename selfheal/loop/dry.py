@@ -6,6 +6,7 @@ The database is asked through a table that rolls back whatever it is told to wri
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from selfheal.loop.child import LIMIT_SECONDS, HealResult
 from selfheal.loop.context import Context, Serving, load
 from selfheal.loop.decide import decided, may_heal
 from selfheal.loop.heals import outcome
-from selfheal.loop.health import health_of
+from selfheal.loop.health import far, health_of
 from selfheal.loop.inspect import inspect
 from selfheal.loop.monitoring import pending
 from selfheal.loop.questions import facts
@@ -67,11 +68,15 @@ def foresee(ws: Workspace, name: str, until: datetime) -> list[Foreseen]:
     UnavailableError
         The database or MLflow is away.
     """
-    table = InferenceTable(ws.settings.database_url, rehearses=True)
-    try:
-        return list(_foreseen(replace(ws, table=table), name, until))
-    finally:
-        table.close()
+    with rehearsed(ws) as dry:
+        return list(_foreseen(dry, name, until))
+
+
+@contextmanager
+def rehearsed(ws: Workspace) -> Iterator[Workspace]:
+    """The workspace with a state database that keeps nothing of what it is told."""
+    with closing(InferenceTable(ws.settings.database_url, rehearses=True)) as table:
+        yield replace(ws, table=table)
 
 
 def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
@@ -124,7 +129,7 @@ def _window(ctx: Context, serving: Serving) -> tuple[Foreseen, Serving]:
         ctx, would = replace(ctx, healed=healed), [*would, *more]
     record = entry_of(ctx, decision)
     off = verdict.rolled_back or verdict.held or bool(ctx.seen.failed)
-    record["health"] = health_of(decision, ctx.healed, ctx.cycles, off=off)
+    record["health"] = health_of(decision, ctx.healed, ctx.cycles, off=off, far=far(ctx.seen))
     ref = ctx.ref
     record |= {"index": ref.index, "start": ref.start.isoformat(), "end": ref.end.isoformat(), "rows": ref.rows}
     return Foreseen(ref.index, record, tuple(would)), replace(serving, cycles=(*serving.cycles, record))

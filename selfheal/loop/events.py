@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from selfheal.errors import SelfhealError
+from selfheal.loop.alerts import GIVEN_UP
 from selfheal.loop.asked import ASKED
 from selfheal.loop.context import HISTORY
 from selfheal.loop.questions import FACT
+from selfheal.loop.records import HEAL_FAILED
 from selfheal.loop.trial import AUDIT
 from selfheal.registry.versions import VersionInfo
+from selfheal.steering.actors import FLOW
 from selfheal.steering.policies import POLICY
 from selfheal.steering.trusts import TRUST
 from selfheal.steering.workspace import Workspace
@@ -42,6 +45,7 @@ NOTES = {
     "log": "log",
     "log labels": "log of labels",
     "judged": "judged a heal",
+    HEAL_FAILED: HEAL_FAILED,
 }
 STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", ASKED: "labels "}
 """Kinds whose entries are steps: the words before a step's name."""
@@ -145,9 +149,10 @@ def _event(entry: JournalEntry, evidence: Evidence, link: int | None, hashed: st
     outcome = "open" if entry.outcome is None else "done"
     if entry.outcome is not None and entry.outcome.get("result") == "undone":
         outcome = f"undone: {entry.outcome.get('reason', '')}"
+    act = entry.kind not in OBSERVED or _given_up(entry)
     return Event(
         at=entry.at, version=version, window=intent.get("window", window), run=intent.get("run_id", run) or "",
-        outcome=outcome, act=entry.kind not in OBSERVED, entry=entry.id, link=link, hash=hashed, **found,
+        outcome=outcome, act=act, entry=entry.id, link=link, hash=hashed, **found,
     )  # fmt: skip
 
 
@@ -169,11 +174,18 @@ def _note(entry: JournalEntry) -> dict[str, Any]:
     if entry.kind in STEPS:
         what = f"{STEPS[entry.kind]}{intent['step']}"
     words = intent.get("digest", "")[:12] if entry.kind == POLICY else "; ".join(intent.get("reasons", []))
-    told = intent.get("what", "")
+    told, who = intent.get("what", ""), intent.get("actor", "")
+    if _given_up(entry):
+        what, told, who = "gave up a window", "", FLOW
     return {
-        "who": intent.get("actor", ""), "what": what, "from_": None, "to": None, "version": intent.get("version"),
+        "who": who, "what": what, "from_": None, "to": None, "version": intent.get("version"),
         "why": ": ".join(filter(None, (told, words))),
     }  # fmt: skip
+
+
+def _given_up(entry: JournalEntry) -> bool:
+    """Whether an alert says what the loop did: it went on without a window."""
+    return bool(entry.intent.get("what") == GIVEN_UP)
 
 
 def shown(events: Sequence[Event], now: datetime, last: int, text: Callable[[str], str]) -> list[tuple[str, ...]]:

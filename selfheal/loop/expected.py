@@ -69,6 +69,28 @@ def as_entry(found: Expected | None) -> dict[str, Any] | None:
     return {**asdict(found.shown), "judged": found.judged, "labels_say": None, "labelled": 0, "held": None}
 
 
+def of_serving(newest: Mapping[str, Any], serving: int) -> dict[str, Any] | None:
+    """What the newest window says to expect of the version that serves now, as an entry of its cycle's record.
+
+    A window that was judged through the map before says nothing of it but what the heal foretold of these rows.
+    """
+    entry: dict[str, Any] | None = newest.get("estimate")
+    if entry is None or newest["version"] == serving:
+        return entry
+    window, heal = newest["index"], newest.get("heal") or {}
+    numbers = (heal.get("numbers") or {}) if heal.get("version") == serving else {}
+    foretold, error = numbers.get("expected_accuracy_healed"), numbers.get("expected_accuracy_error")
+    unseen = f"version {serving} has answered no window yet"
+    told = entry | {"assumes": "", "accuracy": None, "log_loss": None, "judged": None}
+    if foretold is None or error is None:
+        return told | {"reason": f"{unseen}; window {window} was judged as version {newest['version']} read it"}
+    return told | {
+        "assumes": f"{heal['diagnosis']}, undone in window {window}",
+        "accuracy": (foretold, max(foretold - error, 0.0), min(foretold + error, 1.0)),
+        "reason": f"{unseen}: foretold by its heal of window {window}",
+    }
+
+
 def metrics_of(found: Expected | None) -> dict[str, float]:
     """The numbers of an estimate, by the names that they have in MLflow; none where it is silent."""
     estimate = None if found is None else found.shown

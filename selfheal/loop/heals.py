@@ -15,9 +15,10 @@ from selfheal.loop.context import SAMPLE_ROWS, Context, load
 from selfheal.loop.evidence import begun, ended, log_evidence
 from selfheal.loop.keep import keep
 from selfheal.loop.questions import ask, facts
-from selfheal.loop.records import FAILED, HealRecord
+from selfheal.loop.records import FAILED, HEAL_FAILED, HealRecord
 from selfheal.loop.trial import labels_before
 from selfheal.registry.folder import base_folder
+from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING
 from selfheal.steering.releases import release
 from selfheal.steering.workspace import Workspace
@@ -32,7 +33,9 @@ MEMORY = 20
 _log = logging.getLogger("selfheal.loop")
 
 
-def heal_window(ws: Workspace, name: str, ref: WindowRef, *, limit: float = LIMIT_SECONDS) -> HealRecord:
+def heal_window(
+    ws: Workspace, name: str, ref: WindowRef, *, actor: str = FLOW, limit: float = LIMIT_SECONDS
+) -> HealRecord:
     """Heal a window by hand, whether it alarmed or not, see :func:`heal`.
 
     Raises
@@ -49,19 +52,21 @@ def heal_window(ws: Workspace, name: str, ref: WindowRef, *, limit: float = LIMI
         raise InputError(
             f"window {ref.index} of {name!r} was answered by another base than the one that serves; choose a later one"
         )
-    healed = heal(ctx, limit=limit).healed
+    healed = heal(ctx, actor=actor, limit=limit).healed
     assert healed is not None  # noqa: S101  what heal adds
     return healed
 
 
-def heal(ctx: Context, *, seed: int = 0, limit: float = LIMIT_SECONDS) -> Context:
+def heal(ctx: Context, *, actor: str = FLOW, seed: int = 0, limit: float = LIMIT_SECONDS) -> Context:
     """Heal a window that was confirmed to have drifted.
 
     A child that dies or takes too long, a store that is away, a version that can't be registered: each is a record
-    with its ``failure``, and the next alarmed window tries again.
+    with its ``failure``, journaled, and the next alarmed window tries again.
 
     Parameters
     ----------
+    actor
+        Who asked for it.
     limit
         Seconds given to the child.
     """
@@ -73,6 +78,9 @@ def heal(ctx: Context, *, seed: int = 0, limit: float = LIMIT_SECONDS) -> Contex
     except SelfhealError as error:
         _log.error("%s, window %d: the heal failed: %s", ctx.name, ctx.ref.index, error)
         record = HealRecord(ctx.ref.index, FAILED, failure=f"{type(error).__name__}: {error}")
+        intent = {"window": ctx.ref.index, "actor": actor, "reasons": [record.failure]}
+        with suppress(UnavailableError):  # without a database there is no journal, and this is still what came of it
+            ctx.ws.table.journal_note(ctx.name, HEAL_FAILED, intent, FAILED, ctx.ws.clock())
     return replace(ctx, healed=replace(record, seconds=round(time.perf_counter() - began, 3)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from selfheal.alerts.conditions import LEFT_ALONE
 from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.input_map import glimpse
@@ -14,6 +15,7 @@ from selfheal.loop.ahead import ahead
 from selfheal.loop.asked import last_told
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import nominal, verdict_of, watched
+from selfheal.loop.expected import of_serving
 from selfheal.loop.harm import standing_of_heals
 from selfheal.loop.judgement import score
 from selfheal.loop.logged import LABELS, READ, standing_of
@@ -51,8 +53,8 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         policy, alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without
         MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused, dropped``: rows refused, and rows answered
         that are in no log, since the last window.
-        ``asked``: the accuracy by labels that were asked for. ``score``: how often labels said that a decision was
-        right.
+        ``estimate``: the accuracy to expect of the version that serves. ``asked``: the accuracy by labels that were
+        asked for. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
         ``alerts``: places that could not be told. ``evidently``: of the last windows, why one is in no workspace.
 
@@ -115,7 +117,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "trend": _trend(cycles[-TREND:]),
         "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
-        "estimate": newest.get("estimate"),
+        "estimate": of_serving(newest, pointer.version),
         "asked": last_told(ws, name),
         "score": score(cycles),
         "patience": newest.get("patience", [0, *record.policy.heal.patience]),
@@ -227,7 +229,7 @@ def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
         found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):
         found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
-    elif newest.get("confirmed") and newest.get("health") != "cleared" and not undone:
+    elif newest.get("confirmed") and newest.get("health") not in LEFT_ALONE and not undone:
         found.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )

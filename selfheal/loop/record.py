@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
-from selfheal.loop.alerts import alert
+from selfheal.loop.alerts import GIVEN_UP, alert
 from selfheal.loop.context import Context
 from selfheal.loop.expected import as_entry, metrics_of
-from selfheal.loop.health import health_of, released
+from selfheal.loop.health import far, health_of, released
 from selfheal.loop.records import Cycle, Decision, HealRecord
 from selfheal.registry.versions import VersionInfo
 
@@ -50,7 +50,7 @@ def record(ctx: Context) -> Cycle:
     assert decision is not None  # noqa: S101  a step before this one
     worse = ctx.verdict is not None and (ctx.verdict.rolled_back or ctx.verdict.held)
     entry = entry_of(ctx, decision)
-    entry["health"] = health_of(decision, heal, ctx.cycles, off=worse or bool(ctx.seen.failed))
+    entry["health"] = health_of(decision, heal, ctx.cycles, off=worse or bool(ctx.seen.failed), far=far(ctx.seen))
     entry["faults"] = [ctx.of_record.fault] if ctx.of_record.fault else []
     fault = faults(decision, heal)
     said = alert(ctx, "data fault", fault) if fault else ""
@@ -72,7 +72,7 @@ def record_failed(ctx: Context, reason: str) -> Cycle:
     """
     decision = Decision("failed", (reason,))
     entry = entry_of(ctx, decision)
-    said = alert(ctx, "given up", decision.reasons)
+    said = alert(ctx, GIVEN_UP, decision.reasons)
     entry |= {"health": "unhealthy", "faults": [], "policy": "", "mlflow": said}
     ctx.ws.table.record_cycle(ctx.name, ctx.ref.index, entry)
     return Cycle(ctx.ref, decision, None, None, entry)

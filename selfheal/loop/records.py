@@ -21,6 +21,9 @@ Says = Literal["better", "worse", "undecided", "none"]
 FAILED = "failed"
 """Decision of a heal that came to no outcome."""
 
+HEAL_FAILED = "heal failed"
+"""Kind of the journal entries that say why; a heal by hand has no other record."""
+
 
 @dataclass(frozen=True)
 class Inspection:

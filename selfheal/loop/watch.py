@@ -208,7 +208,7 @@ def _rolled_back(ctx: Context, verdict: WatchVerdict, *, turned: bool) -> WatchV
     except RefusedError as error:
         return replace(verdict, reasons=(*verdict.reasons, str(error)))
     # What was seen through a wrong map is no yardstick.
-    good = ("healthy", "cleared", "waiting")
+    good = ("healthy", "cleared", "harmless", "waiting")
     cycles = ctx.ws.table.cycles(ctx.name, last=HISTORY)  # the window itself among them where it is asked again
     seen = [c["index"] for c in cycles if c["swap"] == ctx.look.swap and c["health"] in good]
     ctx.ws.table.set_health(ctx.name, seen, "unhealthy", was=good)

@@ -60,7 +60,7 @@ DONE = {
     "audit": ("version {version} waits for somebody to decide", "ask"),
     "keep": ("left as it was", ""),
     "refuse": ("refused: nothing was changed", "bad"),
-    "failed": ("the heal failed", "bad"),
+    "failed": ("the heal failed: {failure}", "bad"),
 }
 
 
@@ -181,7 +181,8 @@ def _heal(cycle: Cycle, drawing: str, released: Container[int]) -> str:
     if heal["version"] is None and heal["decision"] in ("promote", "recall", "audit"):
         words, tone = heal["note"] or "nothing was registered", ""
     title = f"Window {cycle['index']}, {_minute(cycle['start'])}: {heal['diagnosis'] or 'no diagnosis'}"
-    what = f"{words.format(version=heal['version'])}{'. ' if heal['words'] else ''}{'; '.join(heal['words'])}"
+    said = words.format(version=heal["version"], failure=heal["failure"])
+    what = f"{said}{'. ' if heal['words'] else ''}{'; '.join(heal['words'])}"
     judged = cycle.get("judged")
     parts = [
         f"<h3>{escape(title.replace('_', ' '))}</h3>", f"<p><b>{escape(_flat(what, 400))}</b></p>",

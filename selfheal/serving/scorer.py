@@ -14,6 +14,7 @@ from selfheal.errors import InputError
 from selfheal.input_map import LARGEST
 from selfheal.model import MonitoredModel
 from selfheal.serving.compiled import CompiledPath, compile_path
+from selfheal.serving.refusals import refusal_of
 from selfheal.table import Pointer
 
 Floats = NDArray[np.float64]
@@ -89,7 +90,7 @@ class Scorer:
         except InputError:
             raise
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"the model's preprocessing refuses these rows: {error}") from error
+            raise refusal_of(self.model, self.frame(numbers, words) if rows is None else rows, error) from error
 
     def frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> pd.DataFrame:
         """The rows as a data frame in the model's column order."""

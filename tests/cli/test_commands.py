@@ -141,6 +141,12 @@ def ask_for_labels(place: Path, tmp_path: Path) -> None:
     assert "give --ask N with it" in invoke(place, "labels", NAME, str(asked), "--window", "1").output
 
 
+def nothing_new_mends_nothing(place: Path) -> None:
+    again, dry = (invoke(place, "monitor", NAME, "--until", UNTIL, *more) for more in ((), ("--dry",)))
+    assert (again.exit_code, "no window closed since" in again.output) == (1, True), again.output
+    assert (dry.exit_code, "no window to look at" in dry.output) == (1, True), dry.output
+
+
 def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> None:
     ws = workspace_at(place / "home")
     quiet = invoke(place, "monitor", NAME, "--until", UNTIL)
@@ -157,10 +163,11 @@ def test_monitor_status_labels_promote_rollback(place: Path, tmp_path: Path) -> 
     broken = invoke(place, "monitor", NAME, "--until", UNTIL)
     assert broken.exit_code == 1, broken.output
     assert "data fault: column 'wind'" in broken.output
+    nothing_new_mends_nothing(place)
 
     ws.table.set_health(NAME, [1], "unhealthy")
     cleared = invoke(place, "monitor", NAME, "--clear", "1", "--until", UNTIL)
-    assert (cleared.exit_code, "toy window 1: counts as healthy" in cleared.output) == (0, True)
+    assert (cleared.exit_code, "toy window 1: counts as healthy" in cleared.output) == (1, True), "2 is at fault still"
     assert len(ws.table.recent(NAME, 9)) == 2
     assert invoke(place, "monitor", NAME, "--clear", "9").exit_code == 2, "not processed yet"
     assert invoke(place, "monitor", NAME, "--clear", "2").exit_code == 2, "a data fault is nobody's yardstick"

@@ -140,3 +140,20 @@ def test_a_page_is_drawn_of_a_constant_column_and_of_one_row_without_a_warning(t
     assert report(usual, window).html(tmp_path / "page.html"), (
         "a warning is an error here, and the page is then not drawn"
     )
+
+
+@pytest.mark.parametrize(("sides", "columns"), [("window", ["a", "b"]), ("reference", ["a", "b"]), ("both", ["a"])])
+def test_a_column_too_fine_for_ten_bins_is_left_off_the_page_and_still_measured(
+    tmp_path, caplog, columns, sides
+) -> None:
+    """Evidently draws ten bins of each side; numpy refuses them where the edges are the same number."""
+    usual, window = (rows(200, seed)[columns] for seed in (1, 2))
+    odd = {"a": 1e30}
+    made = report(
+        usual.assign(**odd) if sides != "window" else usual, window.assign(**odd) if sides != "reference" else window
+    )
+    assert ("a" in made.drifted, made.skipped) == (sides != "both", {})
+    assert made.html(tmp_path / "page.html") and not caplog.records
+    page = (tmp_path / "page.html").read_text()
+    assert "not drawn: no 10 bins fit from 1e+30 to 1e+30" in page
+    assert ("Drift in column 'b'" in page, "Drift in column 'a'" in page) == ("b" in columns, False)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from selfheal.loop import heal_window, load, pending
+from selfheal.cli.history import as_csv, lines
+from selfheal.loop import heal_window, history, load, pending
 from selfheal.loop.child import HealTask, _heal
 from selfheal.loop.forks import NICENESS, SERVER, Branch, ChildFailedError, ForkServer, serve
 from selfheal.loop.heals import given
@@ -75,10 +76,16 @@ def test_its_end_is_said(work, limit, words):
 def test_a_failed_heal_is_a_record(ws):
     send(ws, rows(200, 1), 0)
     (window,) = pending(ws, NAME, START.replace(year=2027))
-    record = heal_window(ws, NAME, window, limit=0.0)
+    record = heal_window(ws, NAME, window, actor="ada", limit=0.0)
     assert record.decision == "failed" and "did not end within 0 s" in record.failure
     assert record.version is None
     assert ws.registry.production(NAME) == [1]
+    (told,) = [event.record() for event in history(ws, NAME) if event.what == "heal failed"]
+    assert (told["who"], told["window"], told["act"]) == ("ada", 0, True)
+    assert "did not end within 0 s" in told["why"] and told["why"] == record.failure
+    assert "did not end" in as_csv(history(ws, NAME))
+    (line,) = [line for line in lines(history(ws, NAME), ws.clock(), 9, 200) if "heal failed" in line]
+    assert line.split()[2:5] == ["ada", "heal", "failed"] and "window 0: ChildFailedError: " in line
 
 
 def lend(said: Connection) -> None:

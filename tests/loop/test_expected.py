@@ -5,6 +5,7 @@ from __future__ import annotations
 from selfheal.cli.standing import standing
 from selfheal.loop import load, monitor, settle_stages, status
 from selfheal.loop.backtest import LEAST, back_test
+from selfheal.steering import promote
 from tests.steering.given import NAME, POLICY, START, in_celsius, rows, send, toy
 
 FAR = START.replace(year=2027)
@@ -39,6 +40,11 @@ def test_expected_shown_logged_and_judged(ws):
     state = status(ws, NAME)
     assert state["estimate"]["accuracy"] is None
     assert any("nothing is said of the accuracy" in line for line in standing(state))
+    assert "version 1" not in state["estimate"]["reason"]
+    promote(ws, NAME, 3, "ann", reason="the sensor was changed")
+    found = status(ws, NAME)["estimate"]
+    assert (found["accuracy"], found["judged"]) == (None, None)
+    assert found["reason"] == "version 3 has answered no window yet; window 1 was judged as version 1 read it"
 
 
 def test_it_is_judged_by_the_decisions_that_the_costs_of_record_make(ws):

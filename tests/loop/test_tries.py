@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfheal.errors import BusyError, UnavailableError
-from selfheal.loop import load, monitor, pending, status
+from selfheal.loop import history, load, monitor, pending, status
 from selfheal.loop.tries import TRIES, attempt
 from tests.steering.given import NAME, POLICY, START, kinds, rows, send, workspace_at
 
@@ -36,6 +36,9 @@ def test_a_window_that_raises_is_given_up_after_three_runs_and_the_loop_goes_on(
     assert "given up" in other.registry.version(NAME, 1).tags["alert"]
     health = status(other, NAME)["health"]
     assert any("window 0 was given up: it raised in 3 runs" in words for words in health)
+    (told,) = [event for event in history(other, NAME) if event.act and event.window == 0]
+    assert (told.who, told.what, told.version) == ("flow", "gave up a window", 1)
+    assert told.why.startswith("it raised in 3 runs, at last ValueError")
     other.table.close()
 
     send(ws, rows(200, 2), 200)

@@ -57,8 +57,9 @@ def lived(ws, folder: Path) -> None:
         "decision": "promote", "diagnosis": "sensor", "windows": [2], "labelled": 200, "without": 0.6, "with": 0.9,
         "level": 0.93, "right": True, "helped": True, "cost": 0,
     }  # fmt: skip
+    broken = heal | {"decision": "failed", "failure": "ChildFailedError: {1}", "words": [], "reasons": []}
     records = [
-        cycle(0, 1, 0.4),
+        cycle(0, 1, 0.4, heal=broken | {"promoted": False, "version": None, "candidates": [], "run_id": ""}),
         cycle(1, 1, 30.0, decision="heal", heal=heal, judged=judged, reasons=[EVIL]),
         cycle(2, 2, 0.5),
         cycle(3, 2, 0.5, decision="data_fault", health="unhealthy", data_fault=[f"column {EVIL} is empty"]),
@@ -88,7 +89,7 @@ def test_the_page_says_what_happened_and_trusts_nothing(ws, tmp_path):
         "Did `dew` change from °F to °C?", "selfheal audit toy [--yes | --no | --unknown] --as NAME",
         "undone, by version 2, which was promoted", "diagnoses: 1 right, 0 wrong, 0 open, of 1 judged by labels",
         "200 labels since: the diagnosis was right; accuracy 0.600 as it was, 0.900 with the version that was made",
-        "data:image/svg+xml;base64,", "Faults in the data", "promoted",
+        "data:image/svg+xml;base64,", "Faults in the data", "promoted", "<b>the heal failed: ChildFailedError: {1}</b>",
     ):  # fmt: skip
         assert words in told, words
     assert "<img src=x" not in text and "<script>document" not in text

@@ -79,12 +79,12 @@ def weather_model(preprocess: str = "scaler") -> MonitoredModel:
     return MonitoredModel(*network(5, 1, 0), reference=rows, target="rain", preprocess=scaler, name="weather")
 
 
-def payments_model() -> MonitoredModel:
+def payments_model(unknown: str = "ignore") -> MonitoredModel:
     rows = payments()
     parts = ColumnTransformer(
         [
             ("numbers", StandardScaler(), ["v1", "amount"]),
-            ("kinds", OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["kind"]),
+            ("kinds", OneHotEncoder(handle_unknown=unknown, sparse_output=False), ["kind"]),
         ]
     ).fit(rows.drop(columns="fraud"))
     return MonitoredModel(*network(5, 3, 1), reference=rows, target="fraud", preprocess=parts, name="payments")

@@ -6,17 +6,22 @@ import http.client
 import json
 import logging
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from selfheal.errors import InputError, UnavailableError
+from selfheal.following.batch import score_file
 from selfheal.serving import refusals
 from selfheal.serving.log import LogWriter
+from selfheal.serving.requests import Reading, parse
 from selfheal.table import InferenceTable, Refusal
 from selfheal.table.database import Database
 from selfheal.table.refusals import Refusals
+from tests.serving.conftest import payments_model
 from tests.serving.test_log import until
+from tests.serving.test_scoring import scorer_of
 
 
 class Away(Refusals):
@@ -320,3 +325,21 @@ def test_feedback_is_stored_pending_or_refused(service):
 def test_malformed_feedback_is_refused_by_name(service, body, words):
     status, answer = service.post("/feedback", body)
     assert status == 400 and words in answer["error"]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_word_that_an_encoder_does_not_know_is_named_with_its_column_its_row_and_the_remedy(fast, tmp_path):
+    model = payments_model("error")
+    scorer = scorer_of(model)
+    assert scorer.path is not None
+    scorer = scorer if fast else replace(scorer, path=None)
+    rows = model.reference.iloc[:70].assign(kind=lambda f: f.kind.where(f.index < 41, "gift_crad"))
+    request = parse(json.dumps({"dataframe_records": rows.to_dict("records")}).encode(), scorer, Reading())
+    with pytest.raises(InputError) as told:
+        scorer.proba(request.numbers, request.words)
+    words = "column 'kind', row 41: 'gift_crad' is a word that the model's encoder does not know and refuses; "
+    assert str(told.value).startswith(words + "a new value, or another spelling? ")
+    assert (told.value.reason, told.value.column) == ("unknown word", "kind")
+    rows.to_csv(tmp_path / "in.csv", index=False)
+    with pytest.raises(InputError, match=f"in.csv, rows from 0 on: {words}"):
+        score_file(model, 1, tmp_path / "in.csv", tmp_path / "out.csv")

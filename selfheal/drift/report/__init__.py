@@ -7,7 +7,8 @@ shows, the signals decide. What Evidently gets wrong silently is set right here,
 * the test is fixed per kind of column (left alone, Evidently changes it with the sample size): the 1-Wasserstein
   distance in reference standard deviations for numbers, the Jensen-Shannon distance for categories;
 * the threshold is a distance, alarming at or above it, and is raised where the sample is too small for it;
-* columns without a value on either side are listed, not computed (Evidently raises), missing categories are a
+* columns without a value on either side are listed, not computed (Evidently raises), and columns of numbers so large
+  that it can draw no bins of them (it raises) are computed and listed as not drawn; missing categories are a
   category of their own, and the share of missing numbers is reported beside the drift (Evidently drops NaN);
 * text that came with the traffic loses its angle brackets (Evidently writes it into a script element).
 
@@ -36,6 +37,8 @@ from selfheal.drift.report.runs import WindowRun
 from selfheal.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:
+    from evidently.core.report import Snapshot
+
     from selfheal.drift.signals import Signal
 
 DISTANCE = 0.1
@@ -55,6 +58,9 @@ CATEGORIES = 30
 
 TINY = 0.01
 """Evidently never divides by less than .001: a column that spreads less than this is shown times a power of ten."""
+
+BINS = 10
+"""Evidently draws so many of each side, between edges that must be different numbers: next to 1e30 is 1e30 + 1e14."""
 
 
 class Pages(NamedTuple):
@@ -229,8 +235,23 @@ def _evidently() -> ModuleType:
     return metrics
 
 
+def _not_drawn(column: Column) -> str:
+    """Why a page cannot have a column that was measured, empty where it can: each side must fit Evidently's bins."""
+    for side in () if column.categorical else (column.reference, column.current):
+        values = side.dropna()
+        try:
+            np.histogram(values, bins=BINS)
+        except ValueError:
+            return f"not drawn: no {BINS} bins fit from {values.min():.4g} to {values.max():.4g}"
+    return ""
+
+
 def _pages(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Pages:
-    drawn = cache(lambda: _evidently().page(columns, signals, skipped))
+    def drawing() -> Snapshot:
+        odd = {column.name: why for column in columns if (why := _not_drawn(column))}
+        return _evidently().page([c for c in columns if c.name not in odd], signals, {**skipped, **odd})
+
+    drawn = cache(drawing)
     text = cache(lambda: drawn().get_html_str(as_iframe=False))  # the window's page, and its heal's
 
     def html(path: Path) -> bool:
