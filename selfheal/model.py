@@ -137,7 +137,7 @@ class MonitoredModel:
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
         self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
-        self.policy.check(self.features, self.classes_.tolist())
+        self.policy.check(self.features, self.classes_.tolist(), kinds=None if as_stored else self.dtypes)
         if inputs is not None:
             rows = kinds.as_fitted(self.check_rows(self.reference), self.nulls)
             preprocess, module, backbone = join(inputs, preprocess, module, backbone, rows)
@@ -290,10 +290,11 @@ class MonitoredModel:
         return other
 
     def with_policy(self, policy: Policy | Mapping[str, Any] | str | Path) -> MonitoredModel:
-        """The same model under another policy, which is held against its columns first."""
+        """The same model under another policy, held against its columns first; a ``Policy`` may be in force already."""
         other = copy.copy(self)
         other.policy = Policy.load(policy)
-        other.policy.check(self.features, self.classes_.tolist())
+        kinds = None if isinstance(policy, Policy) else self.dtypes
+        other.policy.check(self.features, self.classes_.tolist(), kinds=kinds)
         return other
 
     def check_unchanged(self) -> None:

@@ -14,6 +14,7 @@ from selfheal.drift.context import of_the_calendar
 from selfheal.drift.grid import Grid
 from selfheal.errors import InputError, nearest
 from selfheal.parts import columns as kinds
+from selfheal.policy.units import unit, words
 
 BLOCK = 4
 """Columns that are called alike, but for a number, from which they are a block."""
@@ -26,24 +27,6 @@ FEW = 20
 
 SPREAD = 12
 """Distinct values from which a number can be a measurement: fewer are codes or counts."""
-
-_UNITS: Mapping[str, str] = {
-    "fahrenheit": "°F", "degf": "°F", "celsius": "°C", "degc": "°C", "kelvin": "K",
-    "mm": "mm", "cm": "cm", "km": "km", "inch": "in", "inches": "in", "feet": "ft", "ft": "ft", "mile": "mi",
-    "miles": "mi", "meters": "m", "metres": "m", "mg": "mg", "kg": "kg", "grams": "g", "lb": "lb", "lbs": "lb",
-    "pounds": "lb", "ounces": "oz", "mph": "mph", "kmh": "km/h", "kph": "km/h", "knots": "kn", "psi": "psi",
-    "hpa": "hPa", "kpa": "kPa", "mbar": "mbar", "ms": "ms", "msec": "ms", "seconds": "s", "secs": "s", "minutes": "min",
-    "mins": "min", "hours": "h", "days": "d", "weeks": "weeks", "months": "months", "years": "years", "usd": "US$",
-    "eur": "€", "gbp": "£", "dollars": "US$", "euros": "€", "cents": "ct", "percent": "%", "pct": "%", "ppm": "ppm",
-    "ml": "ml", "litres": "l", "liters": "l", "gallons": "gal", "kwh": "kWh", "watts": "W", "volts": "V",
-    "bytes": "bytes", "kb": "kB", "mb": "MB", "db": "dB", "hz": "Hz", "khz": "kHz",
-}  # fmt: skip
-"""Words in a column's name that are a unit."""
-
-_LAST: Mapping[str, str] = {
-    "c": "°C", "f": "°F", "k": "K", "m": "m", "g": "g", "s": "s", "v": "V", "l": "l", "in": "in",
-}  # fmt: skip
-"""Letters that are a unit as the last of several words."""
 
 _QUANTITIES = frozenset({
     "temperature", "temp", "dew", "pressure", "speed", "wind", "visibility", "distance", "height", "width",
@@ -167,7 +150,7 @@ def _column(frame: pd.DataFrame) -> Column:
     number = kind in ("int", "float") and distinct > 2
     calendar = of_the_calendar(name, column)
     said = unit(name)
-    quantity = bool(said) or bool(_QUANTITIES & set(_words(name)))
+    quantity = bool(said) or bool(_QUANTITIES & set(words(name)))
     return Column(
         name, kind, distinct, missing,
         step=Grid.decimal(known.to_numpy(dtype=np.float64)).step if number else 0.0,
@@ -178,24 +161,9 @@ def _column(frame: pd.DataFrame) -> Column:
     )  # fmt: skip
 
 
-def unit(name: str) -> str:
-    """The unit that a column's name says, or empty.
-
-    >>> unit("temp_c"), unit("sepal length (cm)"), unit("AveRooms")
-    ('°C', 'cm', '')
-    """
-    words = _words(name)
-    last = _LAST.get(words[-1], "") if len(words) > 1 else ""
-    return next((_UNITS[word] for word in reversed(words) if word in _UNITS), last)
-
-
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)] or [name.lower()]
-
-
 def _identifies(name: str, kind: str, distinct: int, known: int) -> bool:
     """Whether each row has a value of its own, in a column of words or one that is called an id."""
-    named = bool({"id", "uuid", "guid", "key"} & {_words(name)[0], _words(name)[-1]})
+    named = bool({"id", "uuid", "guid", "key"} & {words(name)[0], words(name)[-1]})
     return distinct == known > FEW and kind in ("str", "int") and (kind == "str" or named)
 
 

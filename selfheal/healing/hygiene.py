@@ -49,6 +49,13 @@ RECODED = 0.2
 ONE_VALUE = 0.5
 """Share of the rows left out that one value must have: noise does not repeat itself."""
 
+GAP = (0.98, 0.05, 2.0)
+"""Values of another unit leave a gap: these quantiles, of the other rows' distances from the middle and of theirs, lie
+apart by this factor. In a tail they lie side by side, however heavy: storms in a month of drizzle."""
+
+BEYOND_HEALTHY = 0.1
+"""Share of them that may lie beyond all healthy values where they are more of a tail that healthy windows have."""
+
 ALL = 0.95
 """Share of them that one value has in every column where they are copies of one row."""
 
@@ -205,7 +212,9 @@ def _strange(frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]], leas
 
 def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Rows with one value that no unit explains, or with odd ones in several columns at once."""
-    far, usual = _far(model, frame), _far(model, model.reference)
+    usual = _far(model, model.reference)
+    # Where half of the healthy values are one, a window's quartiles may be a step apart: that is no width.
+    far = np.where(usual.any(axis=0), _far(model, frame), 0.0)
     tails = np.minimum(np.maximum(TAIL[1] * np.quantile(usual, TAIL[0], axis=0), 1.0), WILD)
     odd = np.sort((usual > tails).sum(axis=1))
     # As many odd columns as one row in a thousand of the reference has are none.
@@ -254,6 +263,8 @@ def _parts(
     odd = [c for c, each in zip(_numeric(model), far.T, strict=True) if (each > WILD).mean() > 0.25] or [
         c for c, each in zip(_numeric(model), far.T, strict=True) if np.median(each) > 1
     ]
+    if natural and not any(_gap(frame, wild, c) or _beyond_healthy(frame[c][wild], c, healthy) for c in odd):
+        return (), False  # healthy windows have such a tail too, and this one has more of it
     telling = wild | (frame[odd] != 0).all(axis=1).to_numpy()  # zeros are zeros in any unit
     where, how = named(frame[telling], wild[telling], odd), _alike(frame, wild, odd)
     if share <= bound and not where:
@@ -274,9 +285,28 @@ def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> 
         if len(theirs) and counts.max() > ONE_VALUE * len(theirs):
             return f"{column} is {levels[counts.argmax()]:g} there"
         chance = ks_chance(len(theirs), len(others))
-        fits = [c.map for c in CONVERSIONS if ks(c.map.apply(theirs), others) < min(chance, FAR)]
+        near = min(chance, FAR) if _gap(frame, wild, column) else 0.0
+        fits = [c.map for c in CONVERSIONS if ks(c.map.apply(theirs), others) < near]
         told += [f"{column} is {fits[0].describe()} there"] if fits else []
     return ", ".join(told) if len(told) == len(odd) else ""
+
+
+def _gap(frame: pd.DataFrame, wild: NDArray[np.bool_], column: str) -> bool:
+    """Whether a column's wild values lie apart from the others."""
+    values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+    away = np.abs(values - np.nanmedian(values))
+    there = np.isfinite(away)
+    if not (there & wild).any() or not (there & ~wild).any():
+        return True
+    of_others, of_theirs, factor = GAP
+    near, far = (np.quantile(away[there & rows], q) for rows, q in ((~wild, of_others), (wild, of_theirs)))
+    return bool(far > factor * near)
+
+
+def _beyond_healthy(theirs: pd.Series, column: str, healthy: Sequence[pd.DataFrame]) -> bool:
+    """Whether more than a tenth of the wild values lie where no healthy one of the column did."""
+    low, high = (getattr(pd.concat([past[column] for past in healthy]), end)() for end in ("min", "max"))
+    return float(((theirs < low) | (theirs > high)).mean()) > BEYOND_HEALTHY
 
 
 def _copies(frame: pd.DataFrame, shift: float | None) -> pd.Series:

@@ -16,6 +16,7 @@ from selfheal.policy.faults import fault_lines
 from selfheal.policy.logs import Log
 from selfheal.policy.sections import FALSE_HEALS, Cost, Declare, Heal, Monitor, Release, RuleEntry, Section, Serve
 from selfheal.policy.text import parsed
+from selfheal.policy.units import contradicts, quantity
 from selfheal.policy.values import check_name
 from selfheal.rules import Rule
 
@@ -147,22 +148,27 @@ class Policy(Section):
         """The policy as a file that :meth:`load` reads back to an equal one."""
         return str(yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True))
 
-    def check(self, columns: Sequence[str], classes: Sequence[Any], where: str = "policy") -> None:
+    def check(
+        self,
+        columns: Sequence[str],
+        classes: Sequence[Any],
+        where: str = "policy",
+        *,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         """Hold the policy against a model's columns and classes.
+
+        Parameters
+        ----------
+        kinds
+            Of a policy that is not in force yet: it is held to :meth:`check_declared` too.
 
         Raises
         ------
         PolicyError
             Naming the rule or declaration, the value and the nearest valid one.
         """
-        for rule in self.rule_set:
-            for column in rule.columns:
-                if column not in columns:
-                    raise PolicyError(
-                        f"{where}: rule {rule.name!r} reads column {column!r}, which the model does not have"
-                        f"{nearest(column, columns)} (columns: {', '.join(columns)})"
-                    )
-            _check_class(rule.vote, classes, f"{where}: rule {rule.name!r} votes for")
+        _check_rules(self.rule_set, columns, classes, where)
         declared = self.declare
         for key, named in (
             ("measurement", declared.measurement),
@@ -184,6 +190,49 @@ class Policy(Section):
             )
         if self.log is not None:
             _check_log(self.log, columns, classes, where)
+        if kinds is not None:
+            self.check_declared(kinds, where)
+
+    def check_declared(self, kinds: Mapping[str, str], where: str = "policy") -> None:
+        """Hold what is declared against what the columns are and are called; of a policy that is new, and no other.
+
+        One that is in force goes on: earlier releases took these without a word.
+
+        Parameters
+        ----------
+        kinds
+            Column → ``"float" | "int" | "bool" | "str"``.
+
+        Raises
+        ------
+        PolicyError
+            A measurement or unit of text, or a unit of another quantity than the column's name says.
+        """
+        for key, named in (("measurement", self.declare.measurement), ("units", self.declare.units)):
+            for column in named:
+                if kinds.get(column) == "str":
+                    raise PolicyError(
+                        f"{where}: declare.{key} names column {column!r}, which holds text, and words have no unit, "
+                        "scale or offset that could change; leave it out, or give the model the numbers that it holds"
+                    )
+        for column, unit in self.declare.units.items():
+            if isinstance(unit, str) and (said := contradicts(column, unit)):
+                raise PolicyError(
+                    f"{where}: declare.units.{column} is {unit!r}, a unit of {quantity(unit)}, and by its name the "
+                    f"column is in {said!r}, a unit of {quantity(said)}; write {said} or leave the line out. Where the "
+                    f"name misleads, write units of your own: {{{unit}: 1, theirs: 2.5}}"
+                )
+
+
+def _check_rules(rules: Sequence[Rule], columns: Sequence[str], classes: Sequence[Any], where: str) -> None:
+    for rule in rules:
+        for column in rule.columns:
+            if column not in columns:
+                raise PolicyError(
+                    f"{where}: rule {rule.name!r} reads column {column!r}, which the model does not have"
+                    f"{nearest(column, columns)} (columns: {', '.join(columns)})"
+                )
+        _check_class(rule.vote, classes, f"{where}: rule {rule.name!r} votes for")
 
 
 def _check_log(log: Log, columns: Sequence[str], classes: Sequence[Any], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Units by name, in families: what one of each is worth in the first of its family.
+"""Units by name, in families: what one of each is worth in the first of its family; and the unit that a name says.
 
 A column whose unit is declared may have been sent in another one of its family and in no other. So a family may hold
 what would be one name too many for every column that nobody has said anything of: mmHg and kPa, mg/dl and mmol/l.
@@ -11,7 +11,9 @@ master equation of IFCC and NGSP.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 
 FAMILIES: Mapping[str, Mapping[str, float]] = MappingProxyType({
@@ -88,3 +90,118 @@ def plain(unit: str) -> str:
 def family(unit: str) -> Mapping[str, float]:
     """Worths of the units of a unit's family; empty for one that is not listed."""
     return next((units for units in FAMILIES.values() if plain(unit) in units), {})
+
+
+def quantity(unit: str) -> str:
+    """What a unit measures, as its family is called; empty for one that is not listed.
+
+    >>> quantity("km"), quantity("US$")
+    ('length', '')
+    """
+    return next((of for of, units in FAMILIES.items() if plain(unit) in units), "")
+
+
+_WORDS: Mapping[str, str] = {
+    "fahrenheit": "°F", "degf": "°F", "celsius": "°C", "degc": "°C", "kelvin": "K",
+    "mm": "mm", "cm": "cm", "km": "km", "inch": "in", "inches": "in", "feet": "ft", "ft": "ft", "mile": "mi",
+    "miles": "mi", "meters": "m", "metres": "m", "mg": "mg", "kg": "kg", "grams": "g", "lb": "lb", "lbs": "lb",
+    "pounds": "lb", "ounces": "oz", "mph": "mph", "kmh": "km/h", "kph": "km/h", "knots": "kn", "psi": "psi",
+    "hpa": "hPa", "kpa": "kPa", "mbar": "mbar", "mmhg": "mmHg", "inhg": "inHg", "ms": "ms", "msec": "ms",
+    "seconds": "s", "secs": "s", "minutes": "min", "mins": "min", "hours": "h", "days": "d", "weeks": "weeks",
+    "months": "months", "years": "years", "usd": "US$", "eur": "€", "gbp": "£", "dollars": "US$", "euros": "€",
+    "cents": "ct", "percent": "%", "pct": "%", "ppm": "ppm", "ml": "ml", "litres": "l", "liters": "l",
+    "gallons": "gal", "kwh": "kWh", "watts": "W", "volts": "V", "bytes": "bytes", "kb": "kB", "mb": "MB",
+    "db": "dB", "hz": "Hz", "khz": "kHz",
+}  # fmt: skip
+"""Words in a column's name that are a unit."""
+
+_LETTERS: Mapping[str, str] = {
+    "c": "°C", "f": "°F", "k": "K", "m": "m", "g": "g", "s": "s", "v": "V", "l": "l", "in": "in",
+}  # fmt: skip
+"""Letters that are a unit as the last of several words."""
+
+_OTHERWISE = frozenset({"ms", "mb", "kb", "db", "ppm", "cents", "ounces", "pounds"})
+"""Words that are as often something else: metres per second, millibars, money, an ounce of fluid."""
+
+_TEMPERATURES = frozenset({"temp", "temperature", "dew", "tmin", "tmax"})
+_LENGTHS = frozenset({
+    "dist", "distance", "height", "width", "length", "depth", "altitude", "elevation", "visibility", "radius",
+    "diameter",
+})  # fmt: skip
+_TOLD: Mapping[str, frozenset[str]] = {
+    "c": _TEMPERATURES, "f": _TEMPERATURES, "k": _TEMPERATURES, "m": _LENGTHS,
+    "in": _LENGTHS | {"rain", "precipitation"}, "g": frozenset({"weight", "mass"}), "l": frozenset({"volume"}),
+    "s": frozenset({"duration", "elapsed", "latency", "delay", "time"}),
+}  # fmt: skip
+"""Words beside which a letter is a unit: alone it may be a count, months or a minimum."""
+
+_PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_POWERS = re.compile(r"(?<![^\W\d_])([cmk]?m|in|ft|mi|feet|met(er|re)s|inch(es)?|miles)[ _^]?[23]\b|²|³", re.I)
+"""Of a length: an area or a volume, or the second column of its kind."""
+
+_OF_SOMETHING = frozenset({
+    "per", "price", "cost", "fee", "rate", "ratio", "density", "pace", "speed", "velocity", "consumption", "sq",
+    "square", "cu", "cubic",
+})  # fmt: skip
+"""Words beside which a unit is a part of the column's own."""
+
+
+def words(name: str) -> list[str]:
+    """The words of a column's name, in small letters.
+
+    >>> words("Sepal Length (cm)"), words("pressure_hPa"), words("speedKmh")
+    (['sepal', 'length', 'cm'], ['pressure', 'hpa'], ['speed', 'kmh'])
+    """
+    found: list[str] = []
+    for part in re.findall(r"[^\W\d_]+", name):
+        found += [part.lower()] if part.lower() in _WORDS else [word.lower() for word in _PARTS.findall(part)]
+    return found or [name.lower()]
+
+
+def unit(name: str) -> str:
+    """The unit that a column's name may say, or empty.
+
+    >>> unit("temp_c"), unit("sepal length (cm)"), unit("AveRooms")
+    ('°C', 'cm', '')
+    """
+    said = words(name)
+    last = _LETTERS.get(said[-1], "") if len(said) > 1 else ""
+    return next((_WORDS[word] for word in reversed(said) if word in _WORDS), last)
+
+
+@cache
+def clear_unit(name: str) -> str:
+    """The listed unit that a column's name says beyond doubt, by its last word; or empty.
+
+    A letter is one only beside what is measured so, and of two units in a row, a rate, only a listed one.
+
+    >>> clear_unit("weight_kg"), clear_unit("wind (km/h)"), clear_unit("temp_f"), clear_unit("wind_m_s")
+    ('kg', 'km/h', '°F', 'm/s')
+    >>> [clear_unit(name) for name in ("min_m", "count_c", "area_km2", "kg_per_km", "wind_ms", "density (kg/m3)")]
+    ['', '', '', '', '', '']
+    """
+    bracketed = re.search(r"[\[(]\s*([^\])]+?)\s*[\])]\s*$", name)
+    if bracketed and plain(bracketed[1]) in NAMES and bracketed[1] != "1":
+        return plain(bracketed[1])
+    said = words(name)
+    *before, last = said
+    if before and (rate := f"{before[-1]}/{last}") in NAMES:
+        return rate
+    found = _WORDS.get(last) or (_LETTERS[last] if _TOLD.get(last, frozenset()) & set(before) else "")
+    others = any(word in _WORDS for word in before) or last in _OTHERWISE
+    part = "/" in name or _POWERS.search(name) or (_OF_SOMETHING & set(said) and quantity(found) != "speed")
+    return "" if others or part or not family(found) else found
+
+
+def contradicts(name: str, declared: str) -> str:
+    """The unit that a name says where it is of another quantity than a declared one; empty where they may agree.
+
+    Who writes the beginning of a unit, mg for mg/dl or mm for mmHg, means the same.
+
+    >>> contradicts("weight_kg", "km"), contradicts("pressure_mm", "mmHg"), contradicts("thrust_lbs", "lbf")
+    ('kg', '', '')
+    """
+    said, other = clear_unit(name), plain(declared)
+    same = quantity(said) == quantity(other) or other == "1"
+    begins = other.startswith(said) and (len(said) > 1 or not other[1:2].isalpha())
+    return "" if not said or same or begins else said

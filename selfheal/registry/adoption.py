@@ -212,7 +212,7 @@ def _check(name: str, model: MonitoredModel) -> None:
         raise InputError(
             f"it carries an adapter ({model.adapter.changed_part}); adopt the base: model.with_adapter(Adapter())"
         )
-    model.policy.check(model.features, model.classes_.tolist())
+    model.policy.check(model.features, model.classes_.tolist(), kinds=model.dtypes)
 
 
 def _versions(registry: Registry, name: str) -> list[VersionInfo]:

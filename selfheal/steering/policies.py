@@ -4,7 +4,7 @@ adoption. Which one held is journaled, with its text, so that a later start know
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,7 +45,8 @@ def policy_of_record(ws: Workspace, name: str, model: MonitoredModel | None = No
         return PolicyOfRecord(_at_adoption(ws, name, model))
     schema = ws.table.schema(name)
     try:
-        policy = _valid(path, tuple(schema.dtypes), schema.classes)
+        policy = _valid(path, schema.dtypes, schema.classes)
+        _refuse_anew(ws, name, policy, schema.dtypes, path, model)
     except PolicyError as error:
         return PolicyOfRecord(_last_valid(ws, name) or _at_adoption(ws, name, model), str(error))
     if policy.digest != _last_digest(ws, name):
@@ -81,22 +82,52 @@ def policy_fault(ws: Workspace, name: str) -> str:
     except OSError as error:
         return f"policy {path} cannot be read: {error.strerror}"
     schema = ws.table.schema(name)
-    return _fault(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), tuple(schema.dtypes), schema.classes)
-
-
-@lru_cache(maxsize=64)
-def _fault(path: Path, stamp: tuple[int, ...], features: tuple[str, ...], classes: tuple[Any, ...]) -> str:
+    found = _read(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), tuple(schema.dtypes.items()), schema.classes)
+    if isinstance(found, str):
+        return found
     try:
-        _valid(path, features, classes)
+        _refuse_anew(ws, name, found, schema.dtypes, path)
     except PolicyError as error:
         return str(error)
     return ""
 
 
-def _valid(path: Path, features: Sequence[str], classes: Sequence[Any]) -> Policy:
+@lru_cache(maxsize=64)
+def _read(
+    path: Path, stamp: tuple[int, ...], dtypes: tuple[tuple[str, str], ...], classes: tuple[Any, ...]
+) -> Policy | str:
+    """What a file holds, or what is wrong with it."""
+    try:
+        return _valid(path, dict(dtypes), classes)
+    except PolicyError as error:
+        return str(error)
+
+
+def _valid(path: Path, dtypes: Mapping[str, str], classes: Sequence[Any]) -> Policy:
     policy = Policy.load(path)
-    policy.check(features, classes, str(path))
+    policy.check(tuple(dtypes), classes, str(path))
     return policy
+
+
+def _refuse_anew(
+    ws: Workspace,
+    name: str,
+    policy: Policy,
+    dtypes: Mapping[str, str],
+    path: Path,
+    model: MonitoredModel | None = None,
+) -> None:
+    """Refuse declarations that cannot be meant, unless they are in force: a release before took them.
+
+    Raises
+    ------
+    PolicyError
+    """
+    try:
+        policy.check_declared(dtypes, str(path))
+    except PolicyError:
+        if policy.digest not in (_last_digest(ws, name), _at_adoption(ws, name, model).digest):
+            raise
 
 
 def _last_digest(ws: Workspace, name: str) -> str | None:

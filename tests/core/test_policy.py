@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import traceback
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -95,6 +96,29 @@ def test_it_is_held_against_the_models_columns_and_classes(tmp_path: Path) -> No
         Policy.load({"declare": {"stable_class": 7}}).check(["v14"], [0, 1])
     with pytest.raises(PolicyError, match="exactly two"):
         Policy.load({"cost": {"false_positive": 1, "false_negative": 1}}).check(["v14"], [0, 1, 2])
+
+
+COLUMNS = {"country": "str", "weight_kg": "float", "pressure_mm": "float", "min_m": "float", "thrust_lbs": "float"}
+
+
+@pytest.mark.parametrize(
+    ("declare", "says"),
+    [
+        ({"measurement": ["country"]}, r"declare\.measurement names column 'country', which holds text.*leave it out"),
+        ({"units": {"country": "kg"}}, r"declare\.units names column 'country', which holds text"),
+        (
+            {"units": {"weight_kg": "km"}},
+            r"weight_kg is 'km', a unit of length, .* in 'kg', a unit of mass; write kg",
+        ),
+        ({"units": {"weight_kg": "lb", "pressure_mm": "mmHg", "min_m": "months", "thrust_lbs": "lbf"}}, ""),
+        ({"units": {"weight_kg": {"mine": 1.0, "theirs": 2.5}}, "measurement": ["weight_kg"]}, ""),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_of_a_policy_that_is_new(declare: dict[str, object], says: str) -> None:
+    policy = Policy.load({"declare": declare})
+    policy.check(list(COLUMNS), [0, 1])
+    with pytest.raises(PolicyError, match=says) if says else nullcontext():
+        policy.check(list(COLUMNS), [0, 1], kinds=COLUMNS)
 
 
 @given(st.integers(0, 10**7))

@@ -277,3 +277,29 @@ def test_a_flag_that_is_set_in_a_quarter_of_the_rows_is_no_wild_value() -> None:
     window = pd.DataFrame({c: rng.permutation(np.r_[np.ones(29), np.zeros(87)]) for c in ("f", "g", "h")})
     assert clean(model, window).parts == ()
     assert len(clean(model, window).rows) >= 100
+
+
+def rainy(n: int, seed: int, shape: float, scale: float = 10.0) -> pd.DataFrame:
+    """Rain in tenths, dry in two rows of five, and a temperature: mostly drizzle, and storms."""
+    rng = np.random.default_rng(seed)
+    rain = np.round(rng.gamma(shape, scale, n), 1) * (rng.random(n) < 0.6)
+    return pd.DataFrame({"rain_mm": rain, "temp": rng.normal(10, 5, n)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "scale", "factor", "says"),
+    [
+        (0.1, 40.0, 1, ""),  # storms, where half of the healthy values are one
+        (0.16, 10.0, 1, ""),  # a tail that healthy windows have too
+        (0.16, 10.0, 1000, "of rows hold values far from all others in rain_mm"),
+    ],
+)
+def test_storms_are_no_rows_in_another_unit(shape: float, scale: float, factor: float, says: str) -> None:
+    usual = rainy(3000, 1, shape)
+    labels = (usual["temp"] > 10).astype(int)
+    model = MonitoredModel(nn.Linear(2, 4), nn.Linear(4, 2), usual.assign(y=labels), target="y", in_memory=True)
+    healthy = [rainy(1000, 50 + i, shape) for i in range(6)]
+    window = rainy(1000, 7, shape, scale)
+    window.loc[::6, "rain_mm"] *= factor
+    parts = clean(model, window, healthy).parts
+    assert says in "".join(parts) and bool(parts) == bool(says)

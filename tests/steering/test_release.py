@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from selfheal.errors import InputError
 from selfheal.loop import add_labels
+from selfheal.model import MonitoredModel
+from selfheal.policy import Policy
+from selfheal.registry.adoption import adopt_model
 from selfheal.steering import archive, promote, reconcile, release, rollback
-from selfheal.steering.policies import policy_of_record
+from selfheal.steering.models import serving_pointer
+from selfheal.steering.policies import policy_fault, policy_of_record
 from selfheal.steering.releases import recall
 from tests.steering.given import HEALS, NAME, POLICY, kinds, rows, send, stages, toy
 
@@ -88,6 +93,33 @@ def test_the_policy_of_record(ws):
     assert "temprature" in kept.fault and "did you mean 'temperature'" in kept.fault
     reconcile(ws, NAME)
     assert kinds(ws).count("policy") == 1
+
+
+def test_a_declaration_that_cannot_be_meant_is_refused_unless_it_is_in_force(ws):
+    ours = {"model": "fahrenheit", "target": "y"}
+    part, frame = toy(), rows(2400, 0).rename(columns={"temperature": "temp_f"})
+    model = MonitoredModel(part.backbone, part.head, frame, policy=ours, name="fahrenheit")
+    wrong = ours | {"declare": {"units": {"temp_f": "km"}}}
+    with pytest.raises(InputError, match=r"temp_f is 'km', a unit of length, .* in '°F'"):
+        model.with_policy(wrong)
+    with pytest.raises(InputError, match="temp_f is 'km'"):
+        adopt_model("fahrenheit", model.with_policy(Policy.load(wrong)), ws.registry, ws.table)
+    adopt_model("fahrenheit", model, ws.registry, ws.table)
+    reconcile(ws, "fahrenheit")
+    path = ws.settings.rules / "fahrenheit.yaml"
+    path.write_text(yaml.safe_dump(wrong))
+    held = policy_of_record(ws, "fahrenheit")
+    assert "temp_f is 'km'" in held.fault and held.policy == model.policy, "the adopted one stays"
+    assert policy_fault(ws, "fahrenheit") == held.fault
+
+    # What an earlier release adopted with it goes on, until the next change of the file.
+    ws.table.keep_policy("fahrenheit", serving_pointer(ws, "fahrenheit").base_manifest, Policy.load(wrong).to_yaml())
+    held = policy_of_record(ws, "fahrenheit")
+    assert (held.fault, policy_fault(ws, "fahrenheit")) == ("", "")
+    assert held.policy.declare.units == {"temp_f": "km"}
+    path.write_text(yaml.safe_dump(wrong | {"monitor": {"min_rows": 100}}))
+    assert "temp_f is 'km'" in policy_fault(ws, "fahrenheit")
+    assert policy_of_record(ws, "fahrenheit").policy == held.policy
 
 
 def test_labels_from_a_file(ws, tmp_path):

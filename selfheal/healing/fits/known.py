@@ -8,6 +8,7 @@ from selfheal.adapter import ColumnMap
 from selfheal.drift.grid import written
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, of_unit, same
+from selfheal.policy.units import clear_unit
 
 Maps = dict[str, ColumnMap]
 
@@ -36,6 +37,16 @@ def by_declaration(case: Case, column: str, one: ColumnMap) -> bool:
     units = case.model.policy.declare.units.get(column, {})
     known = of_unit(units) if isinstance(units, str) else declared(units)
     return any(c.map == one and (isinstance(units, dict) or " → " in one.words) for c in known)
+
+
+def by_name(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a map leads to the unit that the column's name says, from another one of its family.
+
+    Nothing is tried for it that is not tried without, and a declaration counts in its place.
+    """
+    if column in case.model.policy.declare.units or not (said := clear_unit(column)):
+        return False
+    return any(" → " in c.map.words and same(c.map, one) for c in of_unit(said))
 
 
 def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:

@@ -21,7 +21,7 @@ from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
-from selfheal.healing.fits.known import Maps, by_declaration, stepped
+from selfheal.healing.fits.known import Maps, by_declaration, by_name, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
 from selfheal.healing.fits.shares import departure
@@ -64,6 +64,10 @@ the shift of both was right (20 windows each; without the bound one was harmed).
 TENS, ODD = float(np.log(20)), -float(np.log(20))
 """Log odds against any other unit, before a look at what it explains: of a power of ten (percent, milli, kilo, cents),
 and of one that reads values as what a column hardly holds (a mass below zero)."""
+
+NAMED = float(np.log(20))
+"""Log odds for a conversion into the unit that a column's name says: less than SURE, for names lie. Of 20 questions in
+windows of 100 and 200 rows 7 went out right then; of 23 under names that lied towards a neighbour one, wrong."""
 
 SURE = float(np.log(100))
 """Log odds from which a conversion is not asked about because of another: one wrong in a hundred such pairs."""
@@ -242,6 +246,7 @@ def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[Colu
 
     def odds(one: ColumnMap) -> float:
         before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
+        before += NAMED if by_name(case, column, one) else 0.0
         before = SURE if by_declaration(case, column, one) else before
         off = 2.3 * placed(case, column, one.apply(values)).ratio
         return float(before - 3 * np.log1p(off**2 / 5))

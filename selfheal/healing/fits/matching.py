@@ -15,7 +15,7 @@ from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
 from selfheal.healing.conversions import Conversion, implausible, same
 from selfheal.healing.fits import recorded
-from selfheal.healing.fits.known import HALVED, Maps, by_declaration, plausible, rounding
+from selfheal.healing.fits.known import HALVED, Maps, by_declaration, by_name, plausible, rounding
 from selfheal.healing.fits.placed import placed
 
 NEARLY = 1.5
@@ -108,13 +108,14 @@ def _on_grid(case: Case, column: str, good: list[_Fit]) -> list[_Fit]:
 
 
 def _best(case: Case) -> Maps:
-    """The best known conversion of every column that moved; columns prefer what their neighbours use."""
+    """The best known conversion of every column that moved; columns prefer what their names say, or neighbours use."""
     fits = _candidates(case)
     used = Counter(f.conversion.map.words for good in fits.values() for f in good)
 
-    def order(column: str, fit: _Fit) -> tuple[bool, int, int, float]:
+    def order(column: str, fit: _Fit) -> tuple[bool, bool, int, int, float]:
         one = fit.conversion.map
-        return not by_declaration(case, column, one), -used[one.words], fit.conversion.rank, fit.cost
+        told = not by_declaration(case, column, one), not by_name(case, column, one)
+        return *told, -used[one.words], fit.conversion.rank, fit.cost
 
     chosen = {c: min(_likeliest(case, c, good), key=partial(order, c)).conversion.map for c, good in fits.items()}
     answered = {column: maps[-1] for column in case.numeric if (maps := case.answered(column, True))}

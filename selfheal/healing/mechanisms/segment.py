@@ -42,7 +42,8 @@ MOST = 0.5
 """Share of the rows up to which it is a segment where a conversion of all rows would do: the others may be too few."""
 
 ALIKE = 0.3
-"""Of what is natural: conversions that leave so much more than the best one fit alike, and the simplest is named."""
+"""Of what is natural: conversions that leave so much more than the best one fit alike: the one that the column's name
+says is named, or the simplest."""
 
 ZEROS = 0.2
 """Share of zeros from which they hide what happened to the other values."""
@@ -167,7 +168,9 @@ def _conversion(case: Case, j: int, now: Sample, usual: Sample) -> tuple[ColumnM
         return None
     tried = [(c, _far(case, j, c.map.apply(x[held]), y[before])) for c in known.plausible(case, j)]
     least = min(left for _, left in tried)
-    best, left = min(((c, left) for c, left in tried if left <= least + ALIKE), key=lambda one: (one[0].rank, one[1]))
+    alike = [(c, left) for c, left in tried if left <= least + ALIKE]
+    named = [(c, left) for c, left in alike if known.by_name(case, case.model.features[j], c.map)]
+    best, left = min(named or alike, key=lambda one: (one[0].rank, one[1]))
     fits = left <= 1 < _far(case, j, best.map.apply(x[~held]), y[~before])
     return (best.map, left) if fits else None
 
