@@ -58,6 +58,15 @@ def test_a_far_unit_goes_out_though_decisions_swing_as_far_by_themselves(column:
         assert outcome.adapter.input_map.columns[column].scale == pytest.approx(1 / factor)
 
 
+def test_a_far_factor_goes_out_where_the_window_lies_somewhat_elsewhere() -> None:
+    """Its neighbours are ten times as far: 1.0 to 1.6 bounds from its usual place it is none of them."""
+    rows = stream(1)[COLUMNS]
+    window = rows[23_000:23_600].assign(humidity=lambda f: (f["humidity"] * 1000).round(4))
+    outcome = selfheal.heal(model(1), window, recent=rows[17_000:23_000], seed=1)
+    assert outcome.decision == "promote", outcome.reasons
+    assert outcome.reasons[0].startswith("measurement beside drift: humidity: ÷1000")
+
+
 def test_in_a_window_that_is_unlike_the_ones_before_known_units_are_asked_about_first() -> None:
     outcome = asked(2, "temp", 1.8, 32.0)
     assert (outcome.decision, outcome.asks) == ("audit", "fact")

@@ -23,7 +23,7 @@ from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
 from selfheal.healing.fits.known import Maps, by_declaration, by_name, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
-from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, placed
+from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, leeway, placed
 from selfheal.healing.fits.shares import departure
 from selfheal.healing.outcome import Finding
 
@@ -158,8 +158,8 @@ def finding(
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
-    known_by_place = {c for c, p in places.items() if beside_drift and p.near <= NEAR_PLACE}
-    misplaced = {c: p.ratio for c, p in places.items() if c not in answered | known_by_place and p.ratio > room[c]}
+    back = {c for c, p in places.items() if beside_drift and (p.near <= NEAR_PLACE or p.ratio <= leeway(columns[c]))}
+    misplaced = {c: p.ratio for c, p in places.items() if c not in answered | back and p.ratio > room[c]}
     if misplaced and not beside_drift:
         failed.append(
             "not back in place and width: " + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in misplaced.items())

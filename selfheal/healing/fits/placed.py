@@ -12,6 +12,7 @@ from functools import cache
 
 import numpy as np
 
+from selfheal.adapter import ColumnMap
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import MARGIN
 from selfheal.healing.case import Case, once_a_case
@@ -41,6 +42,16 @@ and their inverses fifteen had gone out at 1,000 rows under the name of a unit t
 AWAY = 10.0
 """Spreads from zero at which a factor moves a column to where no recalibration and no population goes: volts, kelvin,
 years. Pulses lie at six, and those of infants at 1.9 times them."""
+
+
+FAR, FAR_ROOM = float(np.log(10)), 2.0
+"""Log of a factor whose neighbours lie so far away that a window unlike the ones before is none of them, and the bounds
+of place and width within which it is back then: right ones by 100 and more were asked about at 1.00 to 1.61."""
+
+
+def leeway(one: ColumnMap) -> float:
+    """Within how many bounds of its place a column is back beside drift."""
+    return FAR_ROOM if not one.offset and abs(np.log(max(abs(one.scale), 1e-300))) >= FAR - 1e-9 else 1.0
 
 
 @dataclass(frozen=True)
