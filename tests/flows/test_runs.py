@@ -164,6 +164,7 @@ def test_a_run_that_was_killed_stops_no_later_one(ws: Workspace, monkeypatch: py
     from flows import runs
     from flows.monitor import monitor
 
+    assert timedelta(minutes=1) >= 2 * runs.MONITOR_TTL, "for so long nobody looks, and then a run is due again"
     monkeypatch.setattr(runs, "MONITOR_TTL", timedelta(seconds=0.3))
     ws.table.acquire(monitor_lease(NAME), "host:1:dead", runs.MONITOR_TTL)
     with get_client(sync_client=True) as client:
