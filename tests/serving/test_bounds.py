@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import urllib.error
 import urllib.request
@@ -252,6 +253,22 @@ def test_a_request_that_does_not_end_is_not_waited_for(place, serve_in_thread, m
     with serve_in_thread(place.config()) as service:
         assert status in raw(service, sent)
         assert service.get("/ping") == "\n"
+
+
+def test_a_request_that_trickles_is_not_waited_for(place, serve_in_thread, monkeypatch):
+    monkeypatch.setattr(protocol, "SEND_S", 0.3)
+    with serve_in_thread(place.config()) as service, socket.create_connection(service.address, timeout=20) as slow:
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nX: ")
+        assert until(lambda: ended(slow, b"y"), 10)
+
+
+def ended(connection: socket.socket, data: bytes) -> bool:
+    """Send something more; whether the other side has answered or closed."""
+    try:
+        connection.sendall(data)
+    except ConnectionError:
+        return True
+    return bool(select.select([connection], [], [], 0.0)[0])
 
 
 def test_a_connection_that_is_kept_is_not_closed_while_it_works(place, serve_in_thread, monkeypatch):
