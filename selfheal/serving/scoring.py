@@ -49,6 +49,8 @@ class Scored(NamedTuple):
         Whether the rows are in the log, or will be.
     ms
         How long it took.
+    size
+        Bytes of its body.
     """
 
     request: Request
@@ -56,6 +58,7 @@ class Scored(NamedTuple):
     scorer: Scorer
     logged: bool = True
     ms: float = 0.0
+    size: int = 0
 
     def told(self, frame: bool = False) -> dict[str, Any]:
         """The answer in MLflow's form; with ``frame`` rows by class."""
@@ -127,7 +130,8 @@ class Scoring:
                 raise
             ms = (time.perf_counter() - began) * 1000
             self._metrics.scored(len(request.ids), ms)
-            return Scored(request, proba, scorer, ms=ms), answered_rows(self._order, request, scorer, proba, ms)
+            scored = Scored(request, proba, scorer, ms=ms, size=len(body))
+            return scored, answered_rows(self._order, request, scorer, proba, ms)
 
         def take() -> tuple[Scored, list[Row], bool]:
             scored, rows = score()
@@ -172,7 +176,7 @@ class Scoring:
             if request.durable:
                 return None
             proba = scorer.proba(request.numbers, request.words)
-            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
+            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000, size=len(body))
             rows = answered_rows(self._order, request, scorer, proba, scored.ms)
             return scored, rows, _encode(scored.told())
         except Exception:
