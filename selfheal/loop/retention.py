@@ -44,18 +44,13 @@ def forget_old(serving: Serving) -> Forgotten | None:
     if keep is None:
         return None
     try:
-        now = serving.until or _now(serving)
+        now = serving.until or serving.ws.now()
         if not _due(serving, now):
             return None
         return _forget(serving, now, now - keep)
     except SelfhealError as error:
         _log.warning("%s: old rows were not deleted: %s", serving.name, error)
         return None
-
-
-def _now(serving: Serving) -> datetime:
-    """The earlier of this machine's clock and the database's: one that is ahead would delete what is young."""
-    return min(serving.ws.clock(), serving.ws.table.outbox.now())
 
 
 def _due(serving: Serving, now: datetime) -> bool:
