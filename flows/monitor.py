@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from prefect import flow, get_run_logger, runtime
@@ -51,7 +51,7 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
         except BusyError as error:
             return ended(BUSY, str(error), [])
         told.enter_context(told_at_the_end(ws, model, [Events()]))
-        clock = until or datetime.now(UTC)
+        clock = until or ws.now()
         if until is None:
             late_ones_are_mine()
         if loop.is_idle(ws, model, clock):

@@ -50,7 +50,7 @@ def monitor(
     from flows.wording import line
     from selfheal import steering
 
-    moment = until or datetime.now(UTC)
+    moment = until or steering.open_workspace().now()
     if dry:
         _dry(ctx, name, moment, clear, json_file)
         return
@@ -175,7 +175,7 @@ def _healed(name: str, window: int | None) -> tuple[int, dict[str, Any]]:
 def _newest(ws: Workspace, name: str) -> int:
     from selfheal import loop
 
-    waiting = loop.pending(ws, name, datetime.now(UTC))
+    waiting = loop.pending(ws, name, ws.now())
     if waiting:
         return waiting[-1].index
     done = ws.table.cycles(name, last=1)

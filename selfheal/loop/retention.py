@@ -41,10 +41,12 @@ def forget_old(serving: Serving) -> Forgotten | None:
         None where nothing was to be done, or a store is away, which is logged: the next run asks again.
     """
     keep = None if serving.policy.log is None else serving.policy.log.keep
-    now = serving.until or serving.ws.clock()
-    if keep is None or not _due(serving, now):
+    if keep is None:
         return None
     try:
+        now = serving.until or serving.ws.now()
+        if not _due(serving, now):
+            return None
         return _forget(serving, now, now - keep)
     except SelfhealError as error:
         _log.warning("%s: old rows were not deleted: %s", serving.name, error)

@@ -18,7 +18,8 @@ from selfheal.serving.http import WHOLE_AT, Message, error_body
 from selfheal.serving.scoring import Scoring
 
 HEADER_BYTES = 64 * 2**10
-"""Largest request line and headers together; other servers take 8 to 64 KiB."""
+"""Largest request line and headers together; other servers take 8 to 64 KiB. It also bounds what comes with a body in
+chunks and is none of it: words beside a chunk's size, headers after the last one."""
 
 SEND_S = 30.0
 """Seconds that a client may take to send one request, headers and body; the largest body needs 1 MiB a second."""
@@ -41,8 +42,8 @@ class Crowded(Protocol):
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on connections (503), headers (431) and how long a request may come (408)."""
 
-    _head: int | None = 0
-    """Bytes of the request that is being read, while its headers are not complete."""
+    _head = 0
+    """Bytes of the request that is being read, since it began or its body went on."""
     _due: float | None = None
     """When the request that is being read must be complete; None between requests."""
 
@@ -72,10 +73,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the headers are too long already."""
-        if self._head is not None:
-            self._head += len(data)
+        self._head += len(data)
         super().data_received(data)
-        if self._head is not None and self._head > HEADER_BYTES and not self.transport.is_closing():
+        if self._head > HEADER_BYTES and not self.transport.is_closing():
             self._refuse(431, b"Request Header Fields Too Large", f"the headers are larger than {HEADER_BYTES} bytes")
 
     def on_message_begin(self) -> None:
@@ -87,7 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """What follows is the body, which has a limit of its own."""
-        self._head, self._fresh = None, False
+        self._head, self._fresh = 0, False
         self._scoring = self._taken()
         if self._scoring is None:
             super().on_headers_complete()
@@ -95,6 +95,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body, or all of it."""
+        self._head = 0
         if self._scoring is None:
             super().on_body(body)
         else:

@@ -42,9 +42,9 @@ def _keys(message: dict[str, Any]) -> int:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"an object of the body has the key {shown(twice)} twice; send each once")
-    return made
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise InputError(f"an object of the body has the key {shown(name)} twice; send each once")
+        seen.add(name)
+    return dict(pairs)

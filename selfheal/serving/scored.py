@@ -26,6 +26,8 @@ class Scored(NamedTuple):
         Whether the rows are in the log, or will be.
     ms
         How long it took.
+    size
+        Bytes of its body.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class Scored(NamedTuple):
     scorer: Scorer
     logged: bool = True
     ms: float = 0.0
+    size: int = 0
 
     def answer(self, frame: bool = False) -> dict[str, Any]:
         """The answer in MLflow's form; with ``frame`` rows by class."""

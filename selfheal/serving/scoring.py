@@ -89,7 +89,8 @@ class Scoring:
                 raise
             ms = (time.perf_counter() - began) * 1000
             self._metrics.scored(len(request.ids), ms)
-            return Scored(request, proba, scorer, ms=ms), answered_rows(self._order, request, scorer, proba, ms)
+            scored = Scored(request, proba, scorer, ms=ms, size=len(body))
+            return scored, answered_rows(self._order, request, scorer, proba, ms)
 
         def take() -> tuple[Scored, list[Row], bool]:
             scored, rows = score()
@@ -134,7 +135,7 @@ class Scoring:
             if request.durable:
                 return None
             proba = scorer.proba(request.numbers, request.words)
-            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000)
+            scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000, size=len(body))
             rows = answered_rows(self._order, request, scorer, proba, scored.ms)
             return scored, rows, _encode(scored.answer())
         except Exception:

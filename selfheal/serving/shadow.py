@@ -27,6 +27,8 @@ from selfheal.table.shadows import Shadowed, ShadowRow
 
 QUEUE_ROWS = 10_000
 """Rows that may wait: some 20 MB of the widest models, and a few seconds of a service at its limit."""
+QUEUE_BYTES = 16 * 2**20
+"""Bytes of bodies at which no more may wait: texts are long, and of a large request all of it waits."""
 GATHER_S = 0.25
 """Between two turns: what came meanwhile is scored as one and written with one commit."""
 REQUEST_ROWS = 1_000
@@ -64,7 +66,8 @@ class Shadow:
         self.scorers: tuple[Scorer, ...] = ()
         self._table, self._model, self._source = table, model, source
         self._queue: deque[Scored] = deque()
-        self._offered = self._taken = 0  # each counted by one thread alone; their difference waits
+        # each counted by one thread alone; their difference waits
+        self._offered = self._taken = self._offered_bytes = self._taken_bytes = 0
         self._chance = random.Random().random
         self._due = 0.0
         self._stop = threading.Event()
@@ -90,10 +93,12 @@ class Shadow:
         if not self.scorers or self._chance() >= self._source.terms.shadow or not scored.logged:
             return
         rows = _rows_of(scored)
-        if self._offered - self._taken + rows > QUEUE_ROWS:
+        full = self._offered_bytes - self._taken_bytes >= QUEUE_BYTES
+        if full or self._offered - self._taken + rows > QUEUE_ROWS:
             self.state.dropped += rows
             return
         self._offered += rows
+        self._offered_bytes += scored.size
         self._queue.append(scored)
 
     def _run(self) -> None:
@@ -137,6 +142,7 @@ class Shadow:
         for _ in range(due):
             scored = _some(self._queue.popleft())
             self._taken += len(scored.request.ids)
+            self._taken_bytes += scored.size
             batch.append(scored)
             rows += len(scored.request.ids)
             if rows >= TURN_ROWS:

@@ -52,6 +52,18 @@ class Workspace:
     pace: Pace = field(default_factory=Pace)
     models: dict[tuple[str, str], MonitoredModel] = field(default_factory=dict, repr=False, compare=False)
 
+    def now(self) -> datetime:
+        """The earlier of this machine's clock and the database's: what windows close by, and how old rows are.
+
+        A machine that is ahead would close windows whose rows are still to come, and delete rows that are young.
+
+        Raises
+        ------
+        NotFoundError, UnavailableError
+            There is no database yet, or it is away.
+        """
+        return min(self.clock(), self.table.outbox.now())
+
 
 def open_workspace(settings: Settings | None = None) -> Workspace:
     """Open the installation that the environment (or ``settings``) names; nothing is connected to before it is used."""

@@ -91,6 +91,11 @@ class Outbox:
         marks = {str(name): (str(value), from_us(at)) for _, name, value, at in rows if name is not None}
         return from_us(rows[0][0]), marks
 
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self._database.read() as connection:
+            return from_us(_now(connection))
+
     def add(self, model: str, records: Sequence[Mapping[str, Any]], name: str, value: str, seen: str | None) -> bool:
         """Write alerts, and in the same transaction the mark that says what they were made from.
 

@@ -158,18 +158,22 @@ def test_one_run_at_a_time_and_model(ws: Workspace, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_run_that_was_killed_stops_no_later_one(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives its lease no sign of life; and what Prefect holds for it nobody asks."""
+    """It gives its lease no sign of life; what Prefect holds for it nobody asks, nor a clock that is ahead."""
     from prefect import get_client
 
     from flows import runs
     from flows.monitor import monitor
 
+    assert timedelta(minutes=1) >= 2 * runs.MONITOR_TTL, "for so long nobody looks, and then a run is due again"
     monkeypatch.setattr(runs, "MONITOR_TTL", timedelta(seconds=0.3))
     ws.table.acquire(monitor_lease(NAME), "host:1:dead", runs.MONITOR_TTL)
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(f"selfheal {NAME}", 1)
         client.increment_concurrency_slots([f"selfheal {NAME}"], slots=1, mode="concurrency")
     log(ws, healthy(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Workspace, "now", lambda self: START)  # by this machine's clock the window has closed
+        assert monitor(NAME) == []
     assert [record["index"] for record in monitor(NAME, UNTIL)] == [0]
 
 

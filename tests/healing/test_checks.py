@@ -9,12 +9,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+import selfheal
+from selfheal import Adapter, Outcome
+from selfheal.adapter import ColumnMap, InputMap
 from selfheal.healing import checks
 from selfheal.healing.check import Candidate, Check, Refusal
 from selfheal.healing.gate import gate
 from selfheal.healing.outcome import Decision
 from tests.healing import check_laws as laws
 from tests.healing.candidates import RIGHT, STOPPED, N, case_of, finding, little_gained, shift, worth
+from tests.healing.worlds import linear
 
 MADE = {**STOPPED, **RIGHT}
 
@@ -45,6 +49,36 @@ def test_only_what_proposes_a_change_is_brought_before_them(monkeypatch: pytest.
         seen.clear()
         gate(case_of(np.zeros(N)), finding(shift(1.0), worth(0.05, 1.0), decision=decision))
         assert len(seen) == times, decision
+
+
+NEVER = Check("never", 0, lambda candidate: Refusal("refuse", "a figure of 2 lies beyond its bound of 1"))
+MOVED = InputMap({"x5": ColumnMap(2.0)})
+
+
+def from_some_row_on() -> Outcome:
+    window = linear(10).draw(1000, 61)
+    window.loc[400:, "x1"] *= 1000
+    return selfheal.heal(linear(10).with_policy(), window)
+
+
+def a_version_from_memory() -> Outcome:
+    serving = linear(10).with_policy().with_adapter(Adapter(MOVED))
+    return selfheal.heal(serving, linear(10).draw(1000, 61), memory=[(1, Adapter(), None)])
+
+
+def labels_alone() -> Outcome:
+    world = linear(3)
+    drawn = [world.draw(200, seed) for seed in (21, 40, 41)]
+    now, *before = [(rows.drop(columns="y"), (1.0 - rows["y"]).where(rows.index < 60)) for rows in drawn]
+    return selfheal.heal(world.with_policy(), now[0], labels=now[1], earlier=before)
+
+
+@pytest.mark.parametrize("way", [from_some_row_on, a_version_from_memory, labels_alone])
+def test_whatever_found_it_nothing_goes_out_but_by_the_gate(way: Callable[[], Outcome], monkeypatch) -> None:
+    monkeypatch.setattr(checks, "every", lambda: (NEVER,))
+    stopped = way()
+    assert "a figure of 2 lies beyond its bound of 1" in stopped.reasons, "it came before the gate"
+    assert stopped.decision in ("keep", "refuse") and (stopped.adapter, stopped.recall) == (None, None)
 
 
 # ------------------------------------------------------------------ what breaks a law

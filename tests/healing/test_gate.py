@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from selfheal import Adapter
+from selfheal.adapter import ColumnMap, InputMap
 from selfheal.healing.case import Case, halved
 from selfheal.healing.evidence import Evidence
+from selfheal.healing.facts import Fact
 from selfheal.healing.gate import Verdict, gate, held_out
 from selfheal.healing.outcome import ByLabels
 from tests.healing.candidates import (
@@ -215,6 +218,17 @@ def test_more_than_max_changed_is_a_persons_decision(count: int, decision: str) 
     assert flips(count, capped).decision == decision
     assert flips(count, capped | {"release": {"ambiguous": "promote"}}, trusted=False).decision == decision
     assert flips(count, capped, decision="recall", recall=1).decision == "recall", "it was held to it when it was new"
+
+
+@pytest.mark.parametrize(("beyond", "decision"), [(300, "promote"), (301, "audit")])
+def test_what_changes_beside_what_was_answered_is_held_to_max_changed(beyond: int, decision: str) -> None:
+    """The owner has said that x lost one; a shift of another one is put on top."""
+    odds, truth = world((500, -0.5, 1), (beyond, -1.5, 1), (N - 600 - beyond, 1.0, 1), (100, -4.0, 0))
+    told = {"x": ColumnMap(1.0, 1.0)}
+    case = replace(case_of(odds, heal={"max_changed": 0.3}), facts=(Fact(told, holds=True),))
+    both = Adapter(input_map=InputMap(told), logit_offset=np.array([-0.5, 0.5]))
+    assert asked(case, both, truth, answered=True).decision == decision
+    assert asked(case, both, truth).decision == "audit", "nobody was asked"
 
 
 @pytest.mark.parametrize("ambiguous", ["audit", "promote", "refuse"])

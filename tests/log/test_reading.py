@@ -202,11 +202,11 @@ def test_rows_without_a_time_or_of_the_future_are_counted(source, tmp_path) -> N
 def test_text_that_is_no_time_is_counted(source, tmp_path) -> None:
     held = frame()
     held["ts"] = held["ts"].astype(str)
-    held.loc[5, "ts"] = "noon"
+    held.loc[[5, 6, 7], "ts"] = ["noon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
     csv(held, tmp_path / "log", "a")
     here = source()
-    assert closed(here)[0].rows == 49
-    assert told(here)[0].undated == 1
+    assert closed(here)[0].rows == 47
+    assert told(here)[0].undated == 3
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from selfheal.steering.look import Look
 from selfheal.steering.models import load_version, serving_model
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.reconciler import reconcile
+from selfheal.steering.stages import promote, rollback
 from selfheal.steering.workspace import Workspace
 from selfheal.table import WindowRef
 from tests.steering.given import NAME, POLICY, START, stages
@@ -65,6 +66,15 @@ def test_what_is_done_to_one_version_does_not_read_all(ws: Workspace, monkeypatc
     ws.registry.transition(NAME, 2, "Archived")
     info = ws.registry.version(NAME, 2)
     assert (info.tags["seen"], info.description, info.stage) == ("yes", "words", "Archived")
+
+
+def test_a_roll_back_opens_what_it_goes_to_and_no_other(ws: Workspace, asked: Counter[str]) -> None:
+    for version in (2, 3, 4):
+        promote(ws, NAME, version, "ann")
+    ws.models.clear()
+    asked.clear()
+    assert rollback(ws, NAME, "ann").settled == 3
+    assert asked == {"adapters": 2, "searches": 1}, "one, before it is chosen and before it is moved"
 
 
 @pytest.mark.parametrize("policy", ["of record", "at adoption"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_old_rows_and_their_labels_go_once_a_day(ws):
     assert labelled == ["never"], "one that waits for its row stays"
     with pytest.raises(InputError, match=r"window 1 of 'toy' holds no rows any more \(log.keep\)"):
         loop.heal_window(ws, NAME, ws.table.window(NAME, 1))
+
+
+def test_a_machine_whose_clock_is_ahead_deletes_nothing_for_that(ws):
+    (ws.settings.rules / f"{NAME}.yaml").write_text(POLICY + "log: {keep: 36500d}\n")
+    ahead = replace(ws, clock=lambda: datetime.now(UTC) + timedelta(days=73_000))
+    assert retention.forget_old(load(ahead, NAME)) == (0, False)
+    assert held(ws) == set(range(7))
 
 
 def test_a_window_that_was_not_handled_stays_and_all_after_it(ws):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
-from selfheal.serving import log_state, protocol
+from selfheal.serving import log_state, protocol, repeats
 from selfheal.serving.log import LogWriter
 from selfheal.serving.requests import Reading, parse
 from selfheal.serving.scorer import Scorer
@@ -26,6 +27,7 @@ from tests.serving.test_log import row, until
 
 ROW = [1.0, 2.0, 3.0, 4, True]
 LONG = "x" * 1_000_000
+CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def scorer_of(model: MonitoredModel) -> Scorer:
@@ -69,6 +71,14 @@ def test_nothing_is_worse_than_linear(scorer, monkeypatch, of, words):
     Counted.compared = 0
     with pytest.raises(InputError, match=words):
         parse(b"", scorer, Reading())
+    assert Counted.compared < 10 * len(names)
+
+
+def test_a_key_that_comes_twice_is_found_in_one_pass():
+    names = [Counted(f"c{i}") for i in range(4_000)]
+    Counted.compared = 0
+    with pytest.raises(InputError, match="the key 'c3999' twice"):
+        repeats._once([(name, 1) for name in [*names, names[-1]]])
     assert Counted.compared < 10 * len(names)
 
 
@@ -225,14 +235,40 @@ def raw(service, data: bytes) -> bytes:
         (b"POST /invocations HTTP/1.1\r\nHost: x\r\ncontent-length: 100\r\n\r\n{", b" 408 "),
         (b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000, b" 431 "),
         (b"GET /" + b"y" * 200_000, b" 431 "),
+        (CHUNKED + b"1\r\n{\r\n0\r\n" + b"X: y\r\n" * 40_000, b" 431 "),
+        (CHUNKED + b"1;x=" + b"y" * 200_000, b" 431 "),
     ],
-    ids=["nothing", "half of the headers", "half of the body", "a long header", "a long path"],
+    ids=[
+        "nothing",
+        "half of the headers",
+        "half of the body",
+        "a long header",
+        "a long path",
+        "headers after the body",
+        "words beside a chunk",
+    ],
 )
 def test_a_request_that_does_not_end_is_not_waited_for(place, serve_in_thread, monkeypatch, sent, status):
     monkeypatch.setattr(protocol, "SEND_S", 0.3)
     with serve_in_thread(place.config()) as service:
         assert status in raw(service, sent)
         assert service.get("/ping") == "\n"
+
+
+def test_a_request_that_trickles_is_not_waited_for(place, serve_in_thread, monkeypatch):
+    monkeypatch.setattr(protocol, "SEND_S", 0.3)
+    with serve_in_thread(place.config()) as service, socket.create_connection(service.address, timeout=20) as slow:
+        slow.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nX: ")
+        assert until(lambda: ended(slow, b"y"), 10)
+
+
+def ended(connection: socket.socket, data: bytes) -> bool:
+    """Send something more; whether the other side has answered or closed."""
+    try:
+        connection.sendall(data)
+    except ConnectionError:
+        return True
+    return bool(select.select([connection], [], [], 0.0)[0])
 
 
 def test_a_connection_that_is_kept_is_not_closed_while_it_works(place, serve_in_thread, monkeypatch):

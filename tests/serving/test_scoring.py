@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 from datetime import UTC, datetime
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_words_and_numbers_that_the_reference_lacks_are_scored_or_refused_as_by_
     numbers, words = asked[list(scorer.numeric)].to_numpy(dtype=np.float64), [asked["kind"].tolist()]
     np.testing.assert_allclose(scorer.proba(numbers, words), scorer.model.predict_proba(asked), rtol=0, atol=1e-6)
     numbers[1, list(scorer.numeric).index("amount")] = -1.0
-    with pytest.raises(InputError, match=r"preprocessing refuses these rows.*strictly positive"):
+    with pytest.raises(InputError, match=r"preprocessing refuses it: .*strictly positive"):
         scorer.proba(numbers, words)
 
 
@@ -199,11 +200,21 @@ def test_text_columns_and_three_classes(adopt_in, tmp_path, serve_in_thread, for
     pd.testing.assert_frame_equal(logged[list(rows.columns)].reset_index(drop=True), rows.reset_index(drop=True))
 
 
-def test_a_large_body_is_answered_beside_the_loop(place, serve_in_thread, forms):
+def test_a_large_body_is_answered_beside_the_loop(place, serve_in_thread, forms, monkeypatch):
+    """Others are answered while it is computed."""
     rows = pd.concat([place.model.reference] * 10, ignore_index=True)
+    proba, meanwhile = Scorer.proba, []
     with serve_in_thread(place.config(inline_bytes=1000)) as service:
+
+        def computed(self, *parts):
+            with socket.create_connection(service.address, timeout=5) as other:
+                other.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+                meanwhile.append(other.recv(12))
+            return proba(self, *parts)
+
+        monkeypatch.setattr(Scorer, "proba", computed)
         status, answer = service.post("/invocations", forms.split(rows))
-    assert status == 200
+    assert (status, meanwhile) == (200, [b"HTTP/1.1 200"])
     np.testing.assert_allclose(answer["predictions"], place.model.predict_proba(rows), rtol=0, atol=1e-6)
 
 

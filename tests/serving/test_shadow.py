@@ -85,9 +85,12 @@ def test_an_answer_is_the_same_bit_for_bit_and_what_the_shadows_said_is_kept_apa
     assert len(place.logged()) == 6, "the log counts what was served alone"
 
 
-def test_what_there_is_no_room_for_or_cannot_be_kept_is_counted_and_delays_nobody(place, told, monkeypatch):
+@pytest.mark.parametrize(("bound", "most"), [("QUEUE_ROWS", 3), ("QUEUE_BYTES", 1)])
+def test_what_there_is_no_room_for_or_cannot_be_kept_is_counted_and_delays_nobody(
+    place, told, monkeypatch, bound: str, most: int
+):
     made, body = told
-    monkeypatch.setattr(shadow, "QUEUE_ROWS", 3)
+    monkeypatch.setattr(shadow, bound, most)
     with made(1.0) as (service, beside):
         for name in "ace":
             answered(service, body(name, name * 2))
@@ -97,6 +100,7 @@ def test_what_there_is_no_room_for_or_cannot_be_kept_is_counted_and_delays_nobod
         beside.turn()
         assert beside.state.dropped == 6 and beside.state.error
         assert json.loads(answered(service, body("g", "h")))["model_version"] == 1
+        assert until(lambda: len(beside._queue) == 1), "there is room again"
 
 
 def test_of_a_large_request_some_rows_are_scored(place, told, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
+import sqlite3
 import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from selfheal.serving import spill as spills
 from selfheal.serving.gaps import NO_ROOM
 from selfheal.serving.log import LogWriter
 from selfheal.serving.spill import FullError, Spill, left_behind, pack, read
+from selfheal.table import database
 from tests.serving.test_log import ALWAYS, flaky, row, until
 
 __all__ = ["flaky"]
@@ -65,6 +68,30 @@ def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_p
     again.close()
     assert ids(flaky) == sorted(["a", *(f"r{i}" for i in range(50))])
     assert not list(folder.glob("*"))
+
+
+def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
+    place, serve_in_thread, forms, tmp_path: Path, monkeypatch, quiet
+):
+    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.05)
+    body, taken = forms.split(place.model.reference.iloc[:1]), []
+    folder = tmp_path / "spill"
+    with contextlib.closing(sqlite3.connect(place.database, isolation_level=None)) as other:
+        with serve_in_thread(place.config(spill=folder)) as service:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(50):
+                status, answer = service.post("/invocations", body)
+                assert status == 200
+                taken += answer["prediction_ids"]
+        other.execute("ROLLBACK")
+    assert place.logged().empty and len(list(folder.glob("*.taken"))) == 1
+    with serve_in_thread(place.config(spill=folder)):
+        assert until(lambda: not list(folder.glob("*.taken")))
+    assert sorted(place.logged().index) == sorted(taken)
+    with serve_in_thread(place.config(spill=folder)):
+        pass
+    assert len(place.logged()) == 50
 
 
 def test_a_process_that_ends_with_everything_logged_leaves_nothing(flaky, tmp_path: Path):

@@ -58,15 +58,16 @@ def delete(ws: Workspace, *names: str) -> None:
             client.delete_registered_model(name)
 
 
-def test_the_same_network_under_a_second_name_has_its_own_columns(ws):
+def test_the_same_network_under_a_second_name_has_its_own_columns_and_classes(ws):
     columns = ["wind", "temperature", "dew", "y"]
-    second = like_toy(reference=rows(300, 3)[columns], policy=None, name="second")
+    worded = rows(300, 3)[columns].assign(y=lambda f: f["y"].map({0: "dry", 1: "wet"}))
+    second = like_toy(reference=worded, policy=None, name="second")
     assert second.digest == toy().digest
     adopt_model("second", second, ws.registry, ws.table)
     frame = rows(20, 4)
     expected = second.predict_proba(frame)
     for found in (serving_model(ws, "second")[0], source(ws, "second").scorer.model, load_version(ws, "second", 1)):
-        assert found.features == second.features
+        assert (found.features, found.classes_.tolist()) == (second.features, ["dry", "wet"])
         assert found.predict_proba(frame) == pytest.approx(expected, abs=1e-6)
     assert serving_model(ws, NAME)[0].features == toy().features
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from selfheal.errors import InputError, NotFoundError
-from selfheal.table import InferenceTable, Pointer
+from selfheal.table import InferenceTable, Pointer, inference, state
 from selfheal.table.schema import LEASES
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,6 +75,26 @@ def test_an_expiry_beyond_the_time_to_live_is_expired(table, ahead):
     age(table, lease, -ahead.total_seconds())
     assert table.acquire(lease, "next", TTL)
     assert not table.renew(lease, "dead", TTL)
+
+
+class Ahead(datetime):
+    """The clock of a client that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(hours=1)
+
+
+def test_a_lease_goes_by_the_databases_clock(table, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    for module in (inference, state):
+        monkeypatch.setattr(module, "datetime", Ahead, raising=False)
+    for held in (table.acquire, table.renew):
+        assert held("here", "ahead", TTL)
+        assert abs(table.lease_holder("here")[1] / 1e6 - TTL.total_seconds() - now) < 600
+    age(table, "here", 11)
+    assert table.acquire("here", "next", TTL)
 
 
 def test_the_journal_keeps_intent_acts_and_outcome(table):
