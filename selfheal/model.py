@@ -222,7 +222,7 @@ class MonitoredModel:
 
     def network_input(self, units: pd.DataFrame) -> NDArray[np.float32]:
         """Rows in model units → float32 [n, d_in], through the frozen preprocessing."""
-        columns = bounded(units if tuple(units.columns) == self.features else units[list(self.features)])
+        columns = bounded(kinds.only(units, self.features))
         if self.preprocess is None:
             return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
         with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and the network's answer says so

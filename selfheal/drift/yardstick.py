@@ -19,6 +19,7 @@ from selfheal.drift import context, stats
 from selfheal.drift.kept import Kept
 from selfheal.drift.stats import Floats
 from selfheal.model import MonitoredModel
+from selfheal.parts.columns import only
 
 MARGIN = 1.3
 """A bound lies 30 % above the largest natural value seen (docs/notes.md): of about four
@@ -183,7 +184,7 @@ class Yardstick:
 
     def encode(self, units: pd.DataFrame) -> Floats:
         """Rows in model units as float [n, d]."""
-        x = stats.encode(units[list(self.model.features)], self._levels, self._fill)
+        x = stats.encode(only(units, self.model.features), self._levels, self._fill)
         for j, codes in self._sparse.items():
             x[:, j] = stats.to_codes(x[:, j], codes)
         x[:, [j for j, c in enumerate(self.model.features) if c in self.context]] = 0.0

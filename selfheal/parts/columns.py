@@ -106,6 +106,11 @@ def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any]) -> pd.DataFrame:
     return columns.assign(**made) if made else columns
 
 
+def only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A frame's columns in this order; itself where it has them so."""
+    return frame if frame.columns.tolist() == list(columns) else frame[list(columns)]
+
+
 def dense(made: Any) -> NDArray[np.float64]:
     """What a transformer made, sparse or not, as an array [n, d]."""
     return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)
