@@ -235,9 +235,17 @@ KINDS: dict[str, Callable[[Ground], Attack]] = {
 }
 
 
-ALIKE = frozenset({"by the model's posterior", "by the model's posterior, wide band", "close to a stable class"})
-"""Rows that are what they imitate: true rows of a class come more often, and a class that is declared to stay is
-believed. No test of rows tells them; what they cost is shown; ``max_changed``, ``prior_band`` and labels bound it."""
+ALIKE = frozenset(
+    {
+        "by the model's posterior",
+        "by the model's posterior, wide band",
+        "close to a stable class",
+        "a new rule's pattern",
+    }
+)
+"""Rows that are what they imitate: true rows of a class come more often, and a class that is declared to stay, or a
+rule that is declared to know something new, is believed. No test of rows tells them; what they cost is shown;
+``max_changed``, ``prior_band``, ``until_confirmed`` and labels bound it."""
 
 
 def trial(seed: int, name: str) -> Trial:
