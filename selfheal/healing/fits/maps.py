@@ -154,7 +154,7 @@ def finding(
     sure = {*proven} | answered
     free = {c for c, m in columns.items() if not m.words} - sure
     expect = set(case.model.policy.declare.measurement)
-    undeclared = free - expect
+    undeclared, natural = free - expect, {c for c, m in columns.items() if not (far(m) or m.offset or m.scale < 0)}
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
@@ -170,7 +170,7 @@ def finding(
     doubts = {
         "no known conversion and not declared as measurement, so the population may have moved instead": undeclared,
         "moved together with other columns as always, so the population may have moved instead": {
-            c for c in free if not _alone(case, c)
+            c for c, m in columns.items() if c in free | (natural - sure - expect) and not _alone(case, c)
         },
         **{f"{share:.0%} of its rows may be as ever: a part moved": {c} for c, share in kept.items() if share >= PART},
         "not back in its place, as if the window were unlike the ones before": set(misplaced)
