@@ -8,7 +8,7 @@ the next), and never lies below what chance alone gives at this sample size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -236,6 +236,15 @@ class Yardstick:
         other.pool, other.pool_margin = self.pool[rows], self.pool_margin[rows]
         other.pool_labels = None if self.pool_labels is None else self.pool_labels[rows]
         other.pool_frame = self.pool_frame.iloc[rows].reset_index(drop=True)
+        return other
+
+    def without(self, columns: Collection[str]) -> Yardstick:
+        """What compares all columns but these, which a fault has broken."""
+        other = copy.copy(self)
+        for kept in ("_held", "support", "natural", "bounds"):
+            other.__dict__.pop(kept, None)
+        other.context = (*self.context, *columns)
+        other.pool = other.encode(self.pool_frame)
         return other
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:

@@ -122,11 +122,12 @@ def heal(
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the mechanisms said of a case, and the one that explains it, if any does."""
+    """What the mechanisms said of a case, and the one that explains it, if any does; all of it, or beside a fault."""
 
     case: Case
     findings: list[Finding]
     winner: Finding | None
+    beside_fault: bool = False
 
 
 def _since(case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None) -> _Asked | None:
@@ -189,18 +190,24 @@ def _ask(case: Case, *, last_resort: bool = False) -> _Asked:
         if finding is not None:
             findings.append(finding)
             if finding.explained and finding.trusted:
-                return _Asked(case, findings, _beside_fault(case, finding) or finding)
+                return _beside_fault(case, findings, finding) or _Asked(case, findings, finding)
     return _Asked(case, findings, next((f for f in findings if f.explained), None))
 
 
-def _beside_fault(case: Case, fault: Finding) -> Finding | None:
-    """What is plain of other columns than those that a fault has broken, and heals them; the fault is told with it."""
-    for mechanism in every() if fault.faulty else ():
-        found = mechanism.ask(case) if mechanism.beside_faults else None
-        if found is None or found.adapter is None or not (found.explained and found.trusted):
-            continue
-        if not fault.faulty & set(found.adapter.input_map.columns):
-            return replace(found, reason=f"{found.reason}; not healed, beside it: {fault.reason}")
+def _beside_fault(case: Case, findings: list[Finding], fault: Finding) -> _Asked | None:
+    """What happened to the columns that a fault has left whole, plainly or as a question; the fault is told with it."""
+    rest = replace(case, stick=case.stick.without(fault.faulty)) if fault.faulty else case
+    if rest is case or rest.judged_raw.explained:
+        return None
+    asked = [(of, m.ask(of)) for of in (case, rest) for m in every() if m.beside_faults]
+    maps = [
+        (of, f)
+        for of, f in asked
+        if f and f.explained and f.adapter and not fault.faulty & {*f.adapter.input_map.columns}
+    ]
+    for of, found in [(of, f) for of, f in maps if f.trusted] or maps:
+        healed = replace(found, reason=f"{found.reason}; not healed, beside it: {fault.reason}")
+        return _Asked(of, [*findings, healed], healed, beside_fault=True)
     return None
 
 
@@ -219,7 +226,8 @@ def _concluded(asked: _Asked, labels: NDArray[np.float64] | None) -> Outcome:
     recall = winner.recall if verdict.decision == "recall" else None
     diagnosis: Diagnosis = "benign" if verdict.decision == "keep" != winner.decision else winner.diagnosis
     outcome = Outcome(verdict.decision, diagnosis, reasons, table, adapter, recall, verdict.numbers)
-    return noted(case, winner, _asking(case, winner, verdict, outcome))
+    outcome = _asking(case, winner, verdict, outcome)
+    return outcome if asked.beside_fault else noted(case, winner, outcome)
 
 
 def _asking(case: Case, winner: Finding, verdict: Verdict, outcome: Outcome) -> Outcome:

@@ -18,7 +18,7 @@ from selfheal.healing.facts import about_units, next_question
 from selfheal.healing.fits.columns import as_ever
 from selfheal.healing.fits.maps import PART
 from selfheal.healing.outcome import Outcome
-from tests.healing.worlds import trained
+from tests.healing.worlds import trained, weather
 
 COLUMNS = ["temp", "wind", "pressure", "humidity"]
 
@@ -148,6 +148,24 @@ def test_a_fault_of_one_column_does_not_keep_another_in_the_wrong_unit(
     assert outcome.adapter is not None
     assert outcome.adapter.input_map.describe() == [says]
     assert f"'{piled}' is {value:g}" in " ".join(outcome.reasons)
+
+
+def test_beside_a_fault_a_unit_that_leaves_a_doubt_is_asked_about() -> None:
+    """The pile is named too, and its owner's answer about the other column is all that a heal waits for."""
+    made, days = weather()
+    rows = days.drop(columns="target")
+    window = rows[9000:9600]
+    lost = np.random.default_rng(0).random(len(window)) < 0.4
+    piled = window.assign(average_wind_speed=window["average_wind_speed"].where(~lost, 30.0))
+    alone, both = (
+        selfheal.heal(made, w, recent=rows[5400:9000])
+        for w in (piled, piled.assign(minimum_temperature=(window["minimum_temperature"] * 1.609344).round(1)))
+    )
+    assert (alone.decision, alone.diagnosis) == ("refuse", "data_fault"), alone.reasons
+    assert (both.decision, both.asks) == ("audit", "fact"), both.reasons
+    assert "minimum_temperature" in both.question
+    assert "'average_wind_speed' is 30 in" in both.reasons[0]
+    assert "expected_accuracy_healed" not in both.numbers, "it would be of unbroken columns"
 
 
 def test_a_value_put_in_is_named_though_the_season_hides_it() -> None:

@@ -1,4 +1,4 @@
-"""A unit in a column's name chooses among conversions that rows cannot tell; alone it proves none and forbids none."""
+"""A unit in a column's name chooses among conversions that rows cannot tell; one of another quantity is asked about."""
 
 from __future__ import annotations
 
@@ -84,10 +84,24 @@ def test_a_name_that_says_nothing_or_no_unit_of_what_fits_changes_nothing(name: 
 
 def test_a_name_makes_no_other_conversion_of_one_that_fits_clearly_better() -> None:
     outcome = healed("height_m", SPEED, n=600, skewed=False)
-    assert (outcome.decision, told(outcome, "height_m")) == ("promote", "m/s → km/h"), outcome.reasons
+    assert (outcome.decision, told(outcome, "height_m")) == ("audit", "m/s → km/h"), outcome.reasons
+    assert "height_m: no unit of what its name says" in outcome.reasons[0]
 
 
 def test_a_converted_part_of_the_rows_is_called_as_the_name_says() -> None:
     unnamed, outcome = (healed(name, GALLONS, seed=1, n=600, site=2) for name in ("x0", "volume_l"))
     assert "'x0' is calories → joules in the rows where site = 2" in unnamed.reasons[0]
     assert "'volume_l' is gallons → litres in the rows where site = 2" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(("column", "scale", "offset"), [("speed_rpm", 1.0, -270.0), ("weight_kg", 33.863889, 0.0)])
+def test_a_population_that_moved_by_a_listed_number_is_asked_about(column: str, scale: float, offset: float) -> None:
+    """An offset of a spread or two is no kelvin, and no unit of mass is the 34th part of another's of pressure."""
+    rng = np.random.default_rng(3)
+    f = pd.DataFrame({"speed_rpm": rng.normal(1500, 180, 9000), "weight_kg": rng.gamma(3.0, 4.0, 9000)})
+    f["load"] = f["speed_rpm"] / 180 + rng.normal(0, 1, 9000)
+    z = (f["speed_rpm"] - 1500) / 180 + (f["weight_kg"] - 12) / 7
+    f["y"] = (rng.random(9000) < 1 / (1 + np.exp(-2 * z))).astype(int)
+    made, window = trained(f[:3000], f[3000:5000], "y", 0, epochs=4), f[8000:].drop(columns="y")
+    outcome = selfheal.heal(made, window.assign(**{column: window[column] * scale + offset}), f[5000:8000])
+    assert outcome.decision != "promote", outcome.reasons

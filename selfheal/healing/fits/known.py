@@ -8,7 +8,7 @@ from selfheal.adapter import ColumnMap
 from selfheal.drift.grid import written
 from selfheal.healing.case import Case
 from selfheal.healing.conversions import CODE_SHIFTS, CONVERSIONS, HOUR_SHIFTS, Conversion, declared, of_unit, same
-from selfheal.policy.units import clear_unit
+from selfheal.policy.units import clear_unit, family
 
 Maps = dict[str, ColumnMap]
 
@@ -47,6 +47,13 @@ def by_name(case: Case, column: str, one: ColumnMap) -> bool:
     if column in case.model.policy.declare.units or not (said := clear_unit(column)):
         return False
     return any(" → " in c.map.words and same(c.map, one) for c in of_unit(said))
+
+
+def against_name(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a map is a conversion of another quantity than that of the unit which the column's name says."""
+    if " → " not in one.words or column in case.model.policy.declare.units or not (said := clear_unit(column)):
+        return False
+    return not any(" → " in c.map.words and same(c.map, one) for unit in family(said) for c in of_unit(unit))
 
 
 def _of_kind(case: Case, j: int) -> tuple[Conversion, ...]:

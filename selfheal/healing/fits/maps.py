@@ -21,9 +21,9 @@ from selfheal.healing.conversions import implausible, same
 from selfheal.healing.facts import about_units
 from selfheal.healing.fits import atoms, lines, matching
 from selfheal.healing.fits.columns import as_ever
-from selfheal.healing.fits.known import Maps, by_declaration, by_name, stepped
+from selfheal.healing.fits.known import Maps, against_name, by_declaration, by_name, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
-from selfheal.healing.fits.placed import FACTOR, NEAR, QUANTILES, TOLD, Placed, leeway, placed
+from selfheal.healing.fits.placed import NEAR, QUANTILES, Placed, leeway, placed, too_few
 from selfheal.healing.fits.shares import departure
 from selfheal.healing.outcome import Finding
 
@@ -164,7 +164,7 @@ def finding(
         failed.append(
             "not back in place and width: " + ", ".join(f"{c} at {z:.1f} of its bound" for c, z in misplaced.items())
         )
-    dim = {c: where.width for c, where in places.items() if c not in sure | expect and _too_few(columns, c, where)}
+    dim = {c: where.width for c, where in places.items() if c not in sure | expect and too_few(columns, c, where)}
     denied = {c for c in columns if case.answered(c, False)} - sure
     kept = {c: _as_ever(case, c, columns[c]) for c in sorted(free)}
     doubts = {
@@ -178,6 +178,7 @@ def finding(
         else set(),
         **_beside_shares(case, maps, free),
         **{f"known to {width:.0%} of its width, so a line near it would not show": {c} for c, width in dim.items()},
+        "no unit of what its name says": {c for c, m in columns.items() if c not in sure and against_name(case, c, m)},
         "its owner denies another conversion that is near": denied,
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
@@ -345,19 +346,6 @@ def beyond(case: Case, column: str, one: ColumnMap) -> bool:
     if far(one) or not one.words or one.offset or one.scale <= 0:
         return far(one)
     return placed(case, column, one.apply(case.present(case.raw, column))).near <= NEAR_PLACE
-
-
-def _too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bool:
-    """Whether so many rows cannot tell a conversion from a line near it.
-
-    Two columns that went through the same one are not two lines that look like it by chance; nor is a scale and an
-    offset that are both as listed, or one factor that is right for the width and for a place far from zero. But of
-    other factors the listed ones lie so close that any from 1.5 to 2.7 is near one.
-    """
-    one = columns[column]  # a sign alone is like no line near it
-    if one.scale < 0 or abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
-        return False
-    return where.width > (TOLD if one.offset or where.factor <= TOLD else FACTOR)
 
 
 def _own(case: Case, judged: Judgement, maps: InputMap) -> float:

@@ -6,7 +6,7 @@ narrow, and `1.4·x + 25` then passes for a known conversion. Place and width th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -41,8 +41,8 @@ and their inverses fifteen had gone out at 1,000 rows under the name of a unit t
 
 AWAY = 10.0
 """Spreads from zero at which a factor moves a column to where no recalibration and no population goes: volts, kelvin,
-years. Pulses lie at six, and those of infants at 1.9 times them."""
-
+years. Pulses lie at six, and those of infants at 1.9 times them. Nor does a population go so far by an offset alone:
+revolutions a minute that fell by 250 to 290 were "°C → K", 1.5 of their spreads."""
 
 FAR, FAR_ROOM = float(np.log(10)), 2.0
 """Log of a factor whose neighbours lie so far away that a window unlike the ones before is none of them, and the bounds
@@ -68,12 +68,15 @@ class Placed:
         The same of a factor by its place: 281 kelvin ± 9 know one to a few percent. Infinite around zero.
     near
         Within which share of the usual place it lies, seen from zero: 244 volts for 241 are within 2 %.
+    spread
+        Standard deviation of its usual values, without the tails.
     """
 
     ratio: float = 0.0
     width: float = 0.0
     factor: float = np.inf
     near: float = np.inf
+    spread: float = 0.0
 
 
 def placed(case: Case, column: str, mapped: Floats) -> Placed:
@@ -87,10 +90,26 @@ def placed(case: Case, column: str, mapped: Floats) -> Placed:
     if usual is None:
         return Placed()
     off = np.abs(_line(mapped, usual.levels))
-    ratio, spreads = float((off / np.maximum(usual.bound, 1e-9)).max()), abs(usual.levels.mean()) / usual.levels.std()
+    ratio, spread = float((off / np.maximum(usual.bound, 1e-9)).max()), float(usual.levels.std())
+    spreads = abs(usual.levels.mean()) / spread
     if spreads < AWAY:
-        return Placed(ratio, usual.width)
-    return Placed(ratio, usual.width, float(usual.bound[1] / spreads), float(off[1] / spreads))
+        return Placed(ratio, usual.width, spread=spread)
+    return Placed(ratio, usual.width, float(usual.bound[1] / spreads), float(off[1] / spreads), spread)
+
+
+def too_few(columns: Mapping[str, ColumnMap], column: str, where: Placed) -> bool:
+    """Whether so many rows cannot tell a conversion from a line near it.
+
+    Two columns that went through the same one are not two lines that look like it by chance; nor is a scale and an
+    offset that are both as listed, or one factor that is right for the width and for a place far from zero. But of
+    other factors the listed ones lie so close that any from 1.5 to 2.7 is near one.
+    """
+    one = columns[column]  # a sign alone is like no line near it
+    if one.scale < 0 or abs(np.log(abs(one.scale))) >= NEAR or sum(m.words == one.words for m in columns.values()) > 1:
+        return False
+    if one.scale == 1 and one.modulo is None and " → " in one.words:
+        return abs(one.offset) < AWAY * where.spread
+    return where.width > (TOLD if one.offset or where.factor <= TOLD else FACTOR)
 
 
 @dataclass(frozen=True)

@@ -109,4 +109,4 @@ def _stands_out(case: Case, column: str, one: ColumnMap) -> bool:
     return maps.far(one) or bool(one.offset) or by_declaration(case, column, one)
 
 
-MECHANISM = Mechanism("measurement", rank=50, explain=explain, foretold=True)
+MECHANISM = Mechanism("measurement", rank=50, explain=explain, foretold=True, beside_faults=True)
