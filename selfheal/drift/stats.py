@@ -334,7 +334,7 @@ def _auc(score: Floats, side: Floats, mass: Floats) -> float:
 def encode(frame: pd.DataFrame, levels: dict[str, dict[str, int]], fill: dict[str, float]) -> Floats:
     """A frame as float [n, d]: numbers as they are, text as the code of its level (unseen: -1), missing as ``fill``."""
     if not levels and all(isinstance(dtype, np.dtype) and dtype.kind in "fiub" for dtype in frame.dtypes):
-        numbers = frame.to_numpy(dtype=np.float64)
+        numbers = np.ascontiguousarray(frame.to_numpy(dtype=np.float64))  # by rows, as below: sums end in the same bit
         return np.where(np.isfinite(numbers), numbers, [fill.get(str(name), 0.0) for name in frame.columns])
     columns = []
     for name in frame.columns:
