@@ -158,6 +158,7 @@ def finding(
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
+    populated = {c for c in columns if c not in places or places[c].near > NEAR_PLACE}  # where a population may live
     back = {c for c, p in places.items() if beside_drift and (p.near <= NEAR_PLACE or p.ratio <= leeway(columns[c]))}
     misplaced = {c: p.ratio for c, p in places.items() if c not in answered | back and p.ratio > room[c]}
     if misplaced and not beside_drift:
@@ -178,7 +179,7 @@ def finding(
         else set(),
         **_beside_shares(case, maps, free),
         **{f"known to {width:.0%} of its width, so a line near it would not show": {c} for c, width in dim.items()},
-        "no unit of what its name says": {c for c, m in columns.items() if c not in sure and against_name(case, c, m)},
+        "no unit of what its name says": {c for c in populated - sure if against_name(case, c, columns[c])},
         "its owner denies another conversion that is near": denied,
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
