@@ -80,10 +80,10 @@ def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
     with contextlib.closing(sqlite3.connect(place.database, isolation_level=None)) as other:
         with serve_in_thread(place.config(spill=folder)) as service:
             other.execute("BEGIN IMMEDIATE")
-            for _ in range(50):
+            while len(taken) < 50:
                 status, answer = service.post("/invocations", body)
-                assert status == 200
-                taken += answer["prediction_ids"]
+                assert status in (200, 429), "a busy machine may be asked again"
+                taken += answer.get("prediction_ids", [])
         other.execute("ROLLBACK")
     assert place.logged().empty and len(list(folder.glob("*.taken"))) == 1
     with serve_in_thread(place.config(spill=folder)):
