@@ -227,9 +227,7 @@ class Yardstick:
 
     def resampled(self, weights: Floats) -> Yardstick:
         """The same bounds around a pool that is drawn anew in proportion to ``weights`` [m] (systematic sampling)."""
-        other = copy.copy(self)
-        other.__dict__.update(bounds=self.bounds, support=self.support)
-        other.__dict__.pop("_whole", None)
+        other = self._anew(bounds=self.bounds, support=self.support)
         m = len(self.pool)
         steps = (np.arange(m) + 0.5) / m
         rows = np.minimum(np.searchsorted(np.cumsum(weights / weights.sum()), steps), m - 1)
@@ -240,11 +238,17 @@ class Yardstick:
 
     def without(self, columns: Collection[str]) -> Yardstick:
         """What compares all columns but these, which a fault has broken."""
-        other = copy.copy(self)
-        for kept in ("_held", "support", "natural", "bounds"):
-            other.__dict__.pop(kept, None)
+        other = self._anew()
         other.context = (*self.context, *columns)
         other.pool = other.encode(self.pool_frame)
+        return other
+
+    def _anew(self, **kept: object) -> Yardstick:
+        """A copy that computes anew what it keeps, but for what is given."""
+        other = copy.copy(self)
+        for name in [name for name, made in vars(Yardstick).items() if isinstance(made, cached_property)]:
+            other.__dict__.pop(name, None)
+        other.__dict__.update(kept)
         return other
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
