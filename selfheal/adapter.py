@@ -15,25 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from torch import nn
 
-from selfheal.errors import ArtifactError, FormatError
+from selfheal.adapter_file import FORMAT, VERSION, AdapterParts, read_adapter
 from selfheal.input_map import ColumnMap, InputMap, changed, column_map, in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["VERSION", "Adapter", "ColumnMap", "InputMap", "ReflexiveLayer", "column_map"]
-
-VERSION = 1
-"""Of the format in which adapters are stored: grows when a reader of the one before would misread a file."""
-
-_FORMAT = "selfheal-adapter/"
-_READ = (VERSION,)
-_HEADER = {"format", "base_digest", "base_version", "input_map", "scale"}
 
 
 class ReflexiveLayer(nn.Module):
@@ -106,6 +97,11 @@ class Adapter:
         return changed(self.input_map, self.reflexive is not None, self.logit_offset)
 
     @property
+    def width(self) -> int | None:
+        """Of the hidden state that it adapts; None for one that adapts none."""
+        return None if self.reflexive is None else self.reflexive.dim
+
+    @property
     def is_identity(self) -> bool:
         """Whether it leaves the base model exactly as it was adopted."""
         return not self.parts
@@ -117,8 +113,7 @@ class Adapter:
 
     def describe(self) -> list[str]:
         """What it does, one line a part or column."""
-        width = None if self.reflexive is None else self.reflexive.dim
-        return in_words(self.input_map, width, self.logit_offset)
+        return in_words(self.input_map, self.width, self.logit_offset)
 
     def belonging_to(self, base_digest: str, base_version: int | None = None) -> Adapter:
         """The same adapter, naming its base."""
@@ -127,7 +122,7 @@ class Adapter:
     def to_bytes(self) -> bytes:
         """As a safetensors file; equal adapters give equal bytes."""
         header: dict[str, Any] = {
-            "format": f"{_FORMAT}{VERSION}",
+            "format": f"{FORMAT}{VERSION}",
             "base_digest": self.base_digest,
             "base_version": self.base_version,
             "input_map": {name: asdict(m) for name, m in self.input_map.columns.items()},
@@ -152,21 +147,8 @@ class Adapter:
         ArtifactError
             If it is not such a file, or its parts do not fit together.
         """
-        try:
-            length = int.from_bytes(data[:8], "little")
-            tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
-            header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
-            _check_version(header)
-            maps = {name: column_map(entry) for name, entry in header["input_map"].items()}
-            return cls(
-                InputMap(maps), _layer(tensors, header), tensors.get("logit_offset"),
-                header["base_digest"], header["base_version"],
-            )  # fmt: skip
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise ArtifactError(
-                f"not an adapter file ({type(error).__name__}: {error}); it was not opened. Adapters are safetensors "
-                "files that selfheal wrote; restore this one from the registry or promote another version"
-            ) from error
+        parts = read_adapter(data)
+        return cls(parts.input_map, _layer(parts), parts.logit_offset, parts.base_digest, parts.base_version)
 
     @property
     def digest(self) -> str:
@@ -174,28 +156,10 @@ class Adapter:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
-def _check_version(header: dict[str, Any]) -> None:
-    """Refuse what this release does not know: of an adapter that says more, a part would be left out in silence."""
-    name, _, number = str(header.get("format", f"{_FORMAT}1")).rpartition("/")  # a file without one is of the first
-    if f"{name}/" != _FORMAT or not number.isdecimal():
-        raise ValueError(f"format {header['format']!r}")
-    if int(number) not in _READ:
-        raise FormatError(
-            f"the adapter is stored in version {int(number)} of its format, and this release of selfheal reads "
-            f"{', '.join(map(str, _READ))}; nothing of it was applied. Another release wrote it: upgrade this process "
-            "(a service, a loop, or what loads the model from MLflow), or promote a version that it reads"
-        )
-    if unknown := header.keys() - _HEADER:
-        raise ValueError(f"version {int(number)} of the format has no {sorted(unknown)[0]!r}")
-
-
-def _layer(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> ReflexiveLayer | None:
-    state = {
-        name.removeprefix("reflexive."): torch.from_numpy(v) for name, v in tensors.items() if name != "logit_offset"
-    }
-    if not state:
+def _layer(parts: AdapterParts) -> ReflexiveLayer | None:
+    if not parts.layer:
         return None
-    width, dim = state["expand.weight"].shape
-    layer = ReflexiveLayer(dim, width, header["scale"])
-    layer.load_state_dict(state)
+    width, dim = parts.layer["expand.weight"].shape
+    layer = ReflexiveLayer(dim, width, parts.scale)
+    layer.load_state_dict({name: torch.from_numpy(held) for name, held in parts.layer.items()})
     return layer.eval().requires_grad_(False)

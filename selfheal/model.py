@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from torch import nn
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, InputError, nearest
+from selfheal.adapter_file import check_fits
+from selfheal.errors import ArtifactError, InputError
 from selfheal.input_map import bounded
 from selfheal.parts import columns as kinds
 from selfheal.parts import network, words
 from selfheal.parts.content import feed
 from selfheal.parts.cut import check_dropped, take
 from selfheal.parts.inputs import join
+from selfheal.parts.path import softmax as softmax
 from selfheal.parts.preprocessing import check_preprocessing
+from selfheal.parts.signature import Signature
 from selfheal.policy import Policy, check_name
 
 Floats = NDArray[np.float64]
-
-LISTED = 20
-"""Columns that a message lists."""
 
 
 class MonitoredModel:
@@ -134,6 +134,8 @@ class MonitoredModel:
         self.reference_labels = labels.reset_index(drop=True)
         self.dtypes: dict[str, str] = {c: kinds.kind(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
+        classes = tuple(self.classes_.tolist())
+        self.signature = Signature(self.features, self.dtypes, self.nullable, self.target, classes)
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
         self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
@@ -237,43 +239,8 @@ class MonitoredModel:
         return words.refused(self.network_input, self.reference, frame, columns)
 
     def check_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The feature columns of ``frame`` in order, numbers as numbers.
-
-        Raises
-        ------
-        InputError
-            Naming column, row and value: a missing column, text in a number, NaN or an infinity in a column that
-            had none in the reference.
-        """
-        return self.checked(frame)[0]
-
-    def checked(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, Floats]:
-        """:meth:`check_rows`, and the numeric features beside them, float64 [n, d] in the model's order."""
-        if not isinstance(frame, pd.DataFrame):
-            raise kinds.no_frame(frame)
-        self.check_columns(frame.columns)
-        columns = frame[list(self.features)]
-        numeric = [c for c in self.features if self.dtypes[c] != "str"]
-        odd = {c: columns[c] for c in self.features if not kinds.is_plain(columns[c], self.dtypes[c])}
-        if odd:
-            made = {c: v.astype(object) if self.dtypes[c] == "str" else kinds.as_numbers(v) for c, v in odd.items()}
-            columns = columns.assign(**made)
-        values = columns[numeric].to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            kinds.refuse_non_finite(values, numeric, self.nullable)
-        return columns, values
-
-    def check_columns(self, names: Collection[str]) -> None:
-        """Refuse columns among which one of the features is missing, naming it."""
-        for column in self.features:
-            if column not in names:
-                others = [c for c in names if c not in self.dtypes]
-                needed = ", ".join(self.features[:LISTED]) + (", …" if len(self.features) > LISTED else "")
-                raise InputError(
-                    f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
-                    reason="missing column",
-                    column=column,
-                )
+        """The feature columns of ``frame`` in order, numbers as numbers; see :meth:`Signature.checked`."""
+        return self.signature.checked(frame)[0]
 
     # ------------------------------------------------------------------ adapters and integrity
 
@@ -318,22 +285,7 @@ class MonitoredModel:
         return int(self.hidden_of_units(self.reference.iloc[:1]).shape[1])
 
     def _fitting(self, adapter: Adapter) -> Adapter:
-        if adapter.base_digest not in ("", self.digest):
-            raise ArtifactError(
-                f"the adapter belongs to base {adapter.base_digest[:12]}, this model is base {self.digest[:12]}; "
-                "an adapter only fits the base that it was made for"
-            )
-        unknown = [c for c in adapter.input_map.columns if self.dtypes.get(c, "str") == "str"]
-        if unknown:
-            raise ArtifactError(f"the adapter maps column {unknown[0]!r}, which is no numeric column of this model")
-        if adapter.reflexive is not None and adapter.reflexive.dim != self.hidden_dim:
-            raise ArtifactError(
-                f"the ReflexiveLayer is {adapter.reflexive.dim} wide, the backbone's output {self.hidden_dim}"
-            )
-        if adapter.logit_offset is not None and np.shape(adapter.logit_offset) != (len(self.classes_),):
-            raise ArtifactError(
-                f"the logit offset has shape {np.shape(adapter.logit_offset)}, the model {len(self.classes_)} classes"
-            )
+        check_fits(adapter, self.digest, self.dtypes, lambda: self.hidden_dim, len(self.classes_))
         return adapter.belonging_to(self.digest, adapter.base_version)
 
     # ------------------------------------------------------------------ what is taken
@@ -387,12 +339,3 @@ class MonitoredModel:
             f"adapter: {self.adapter.changed_part}",
         ]
         return f"MonitoredModel({', '.join(part for part in parts if part)})"
-
-
-def softmax(logits: Floats) -> Floats:
-    """Row-wise softmax of float [n, k]."""
-    if not len(logits):
-        return np.asarray(logits)
-    # The methods max and sum are these, and half a microsecond of Python before each.
-    shifted = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
-    return np.asarray(shifted / np.add.reduce(shifted, axis=1, keepdims=True))

@@ -131,7 +131,7 @@ def _scored(model: MonitoredModel, rows: pd.DataFrame) -> Floats:
 
 def _typed(model: MonitoredModel, features: pl.DataFrame) -> pd.DataFrame:
     """The features as the model's reference has them, whatever the format has lost; read as a log is read."""
-    model.check_columns(features.columns)
+    model.signature.check_columns(features.columns)
     made, wrong = [], []
     for name, kind in model.dtypes.items():
         column, held = pl.col(name), features.schema[name]

@@ -195,7 +195,7 @@ class Follower:
             rows = frame_of(frame)
             request, checked = request_of(rows, scorer, ids, event_times, latest_us=latest)
             if not len(rows):
-                return Answer(np.empty((0, len(scorer.model.classes_))), [], scorer.version)
+                return Answer(np.empty((0, len(scorer.signature.classes))), [], scorer.version)
             proba = scorer.proba(request.numbers, request.words, checked)
         except InputError as error:
             if here.writer is not None:
@@ -217,7 +217,8 @@ class Follower:
     @property
     def classes_(self) -> NDArray[Any]:
         """The class labels [k], sorted: what the columns of probabilities are."""
-        return np.array(self._now().source.scorer.model.classes_)
+        classes = self._now().source.scorer.signature.classes
+        return np.array(classes, dtype=object if isinstance(classes[0], str) else None)
 
     @property
     def trouble(self) -> str:

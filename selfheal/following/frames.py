@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from selfheal.errors import InputError, shown
+from selfheal.serving.checked import checked_words
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import checked_ids, checked_times, now_us
-from selfheal.serving.requests import Request, checked_words
+from selfheal.serving.requests import Request
 from selfheal.serving.scorer import Scorer
 from selfheal.table.values import EARLIEST, LATEST, to_us
 
@@ -56,7 +57,7 @@ def request_of(
         Naming what is wrong, and the remedy.
     """
     n = len(frame)
-    rows, numbers = scorer.model.checked(frame)
+    rows, numbers = scorer.signature.checked(frame)
     words = checked_words({name: _texts(rows[name]) for name in scorer.texts}, scorer) if scorer.texts else []
     names = next_ids(n) if ids is None else checked_ids(_listed(ids), n, "ids")
     times = [now_us()] * n if event_times is None else _times(event_times, n, latest_us)

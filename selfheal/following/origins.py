@@ -108,7 +108,7 @@ class Production(Source):
 
     def _terms(self) -> Terms:
         """By the policy that the base was adopted with: no state database has a later one."""
-        return Terms.of(self.scorer.model.policy)
+        return Terms.of(self.scorer.base.policy)
 
     def _listen(self) -> None:
         """Nobody has anything to say."""

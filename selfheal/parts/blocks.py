@@ -8,6 +8,7 @@ one. Nothing here is believed: who uses it does so only after it has agreed with
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -17,11 +18,29 @@ from numpy.typing import NDArray
 
 from selfheal.parts.columns import as_fitted, dense
 from selfheal.parts.inputs import picks
+from selfheal.parts.steps import (
+    FUNCTIONS,
+    Beside,
+    Block,
+    Chain,
+    Coded,
+    Codes,
+    Filled,
+    Floats,
+    Function,
+    Joined,
+    Levels,
+    Picked,
+    Ranged,
+    Scaled,
+    Step,
+    Table,
+)
 
-Floats = NDArray[np.float64]
-Texts = Sequence[Sequence[str | None]]
-Block = Callable[[Floats, Texts], Floats]
-Step = Callable[[Floats], Floats]
+ENCODERS = ("OneHotEncoder", "OrdinalEncoder", "TargetEncoder")
+"""scikit-learn's, to which all values that they were not fitted to are one, or refused."""
+UNHEARD, _UNHEARD = 1.0, "\x01 never seen"
+"""By how much a code lies above all that are known, and a text, that no encoder was fitted to."""
 
 CELLS = 1_000_000
 """Largest table of texts, 8 MB; beyond it rows are scored as data frames."""
@@ -47,7 +66,7 @@ def blocks_of(model: Fitted) -> tuple[Block, ...] | None:
     """A model's preprocessing as blocks, side by side; None where it is not translated."""
     numeric, texts = kinds_of(model)
     if model.preprocess is None:
-        return None if texts else (_as_they_are(list(range(len(numeric)))),)
+        return None if texts else (Picked(tuple(range(len(numeric)))),)
     try:
         return _blocks(model.preprocess, model, numeric, texts)
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -64,7 +83,7 @@ def words_of(column: pd.Series[Any]) -> list[Any]:
 def _blocks(made: Any, model: Fitted, numeric: list[str], texts: list[str]) -> tuple[Block, ...] | None:
     if type(made).__name__ == "Pipeline" and type(made.steps[0][1]).__name__ in ("ColumnTransformer", "Pipeline"):
         first = _blocks(made.steps[0][1], model, numeric, texts)
-        return None if first is None else (_then(first, _chain(_steps(made.steps[1:]))),)
+        return None if first is None else (Joined(first, _chain(made.steps[1:])),)
     if type(made).__name__ != "ColumnTransformer":
         block = _block(made, list(model.features), model, numeric, texts)
         return None if block is None else (block,)
@@ -86,31 +105,12 @@ def _blocks(made: Any, model: Fitted, numeric: list[str], texts: list[str]) -> t
     return tuple(blocks) or None
 
 
-def _then(first: tuple[Block, ...], rest: Step | None) -> Block:
-    """Blocks side by side, and what follows them."""
-
-    def run(numbers: Floats, texts: Texts) -> Floats:
-        made = np.concatenate([block(numbers, texts) for block in first], axis=1)
-        return made if rest is None else rest(made)
-
-    return run
-
-
 def _block(step: Any, columns: list[str], model: Fitted, numeric: list[str], texts: list[str]) -> Block | None:
     if all(name in texts for name in columns):
         return None if isinstance(step, str) else _table(step, columns, model, [texts.index(n) for n in columns])
     if not all(name in numeric for name in columns):
         return None
-    chosen = _as_they_are([numeric.index(name) for name in columns])
-    done = _step(step)
-    if done is None:
-        return chosen
-    return lambda numbers, words: done(chosen(numbers, words))
-
-
-def _as_they_are(places: list[int]) -> Block:
-    whole = places == list(range(len(places)))
-    return lambda numbers, texts: numbers if whole and numbers.shape[1] == len(places) else numbers[:, places]
+    return Picked(tuple(numeric.index(name) for name in columns), _step(step))
 
 
 # ---------------------------------------------------------------------- numbers
@@ -122,34 +122,22 @@ def _step(step: Any) -> Step | None:
         return None
     kind = type(step).__name__
     if kind == "Pipeline":
-        return _chain(_steps(step.steps))
+        return _chain(step.steps)
     if kind == "FeatureUnion" and not step.transformer_weights:
-        return _beside([_step(one) for _, one in step.transformer_list if not (isinstance(one, str) and one == "drop")])
+        taken = [one for _, one in step.transformer_list if not (isinstance(one, str) and one == "drop")]
+        return Beside(tuple(_step(one) for one in taken))
     if kind == "FunctionTransformer" and step.func is None:
         return None
     return _NATIVE.get(kind, _bare)(step)
 
 
-def _steps(named: list[tuple[str, Any]]) -> list[Step]:
-    return [done for _, one in named if (done := _step(one)) is not None]
-
-
-def _chain(steps: list[Step]) -> Step | None:
-    def run(x: Floats) -> Floats:
-        for one in steps:
-            x = one(x)
-        return x
-
-    return run if steps else None
-
-
-def _beside(steps: list[Step | None]) -> Step:
-    return lambda x: np.concatenate([x if one is None else one(x) for one in steps], axis=1)
+def _chain(named: list[tuple[str, Any]]) -> Step | None:
+    steps = tuple(done for _, one in named if (done := _step(one)) is not None)
+    return Chain(steps) if steps else None
 
 
 def _standard(step: Any) -> Step:
-    mean = step.mean_ if step.with_mean else None
-    return _scaled(mean, step.scale_ if step.with_std else None)
+    return _scaled(step.mean_ if step.with_mean else None, step.scale_ if step.with_std else None)
 
 
 def _robust(step: Any) -> Step:
@@ -157,33 +145,27 @@ def _robust(step: Any) -> Step:
 
 
 def _scaled(centre: Any, scale: Any) -> Step:
-    middle = 0.0 if centre is None else np.asarray(centre, dtype=np.float64)
-    unit = 1.0 if scale is None else np.asarray(scale, dtype=np.float64)
-    return lambda x: (x - middle) / unit
+    return Scaled(*(None if held is None else np.asarray(held, dtype=np.float64) for held in (centre, scale)))
 
 
 def _min_max(step: Any) -> Step:
-    scale, least = np.asarray(step.scale_), np.asarray(step.min_)
     low, high = step.feature_range if step.clip else (-np.inf, np.inf)
-    return lambda x: np.clip(x * scale + least, low, high)
+    return Ranged(np.asarray(step.scale_), np.asarray(step.min_), float(low), float(high))
 
 
 def _imputed(step: Any) -> Step:
     filled = step.statistics_
     if not _is_nan(step.missing_values) or filled.dtype.kind != "f" or np.isnan(filled).any():
         return _bare(step)
-    flags = step.indicator_.features_ if step.add_indicator else None
-
-    def run(x: Floats) -> Floats:
-        gaps = np.isnan(x)
-        made = np.where(gaps, filled, x)
-        return made if flags is None else np.concatenate([made, gaps[:, flags]], axis=1)
-
-    return run
+    flags = np.asarray(step.indicator_.features_, dtype=np.int64) if step.add_indicator else None
+    return Filled(np.asarray(filled, dtype=np.float64), flags)
 
 
 def _function(step: Any) -> Step:
     function, words = step.func, step.kw_args or {}
+    name = getattr(function, "__name__", "")
+    if not words and FUNCTIONS.get(name) is function:
+        return Function(name)
     return lambda x: np.asarray(function(x, **words), dtype=np.float64)
 
 
@@ -199,12 +181,42 @@ def _bare(step: Any) -> Step:
     return run
 
 
+def _coded(step: Any) -> Step:
+    """An encoder of codes as tables: asked once what it makes of each that it knows, and of one that it does not."""
+    asked = _bare(step)
+    if any(held.dtype.kind not in "fiub" for held in step.categories_):
+        return asked
+    known = [np.sort(held.astype(np.float64)) for held in step.categories_]
+    first = np.array([held[0] for held in known])
+    base = asked(first[None, :])[0]
+    if sum(map(len, known)) * len(base) > CELLS:
+        return asked
+    columns, owned = [], np.zeros(len(base), dtype=int)
+    for place, held in enumerate(known):
+        rows = np.repeat(first[None, :], len(held), axis=0)
+        rows[:, place] = held
+        made = asked(rows)
+        rows[0, place] = np.nanmax(held, initial=0.0) + UNHEARD
+        if (unheard := _quietly(asked, rows[:1])) is not None:
+            made = np.concatenate([made, unheard])
+        outputs = _moved(made, base)
+        owned[outputs] += 1
+        columns.append(Codes(held, outputs, made[:, outputs]))
+    return Coded(base, tuple(columns)) if (owned <= 1).all() else asked
+
+
+def _moved(made: Floats, base: Floats) -> NDArray[np.int64]:
+    """Outputs that are not everywhere as in ``base``."""
+    return np.flatnonzero(~((made == base) | (np.isnan(made) & np.isnan(base))).all(axis=0)).astype(np.int64)
+
+
 _NATIVE: dict[str, Callable[[Any], Step]] = {
     "StandardScaler": _standard,
     "RobustScaler": _robust,
     "MinMaxScaler": _min_max,
     "SimpleImputer": _imputed,
     "FunctionTransformer": _function,
+    **dict.fromkeys(ENCODERS, _coded),
 }
 
 
@@ -217,40 +229,27 @@ def _is_nan(value: Any) -> bool:
 
 def _table(step: Any, columns: list[str], model: Fitted, places: list[int]) -> Block | None:
     """What a transformer makes of text, column by column; None where a column's value changes another's output."""
-    levels = [_levels(model.reference[name]) for name in columns]
+    known = _known(step, len(columns))
+    levels = [_levels(model.reference[name], known[at] if known else ()) for at, name in enumerate(columns)]
     asked = _Asked(step, columns, model)
-    first = {name: [held[0]] for name, held in zip(columns, levels, strict=True)}
+    first = [[held[0]] for held in levels]
     base = asked(first)[0]
     if sum(map(len, levels)) * len(base) > CELLS:
         return None
-    parts: list[tuple[dict[str | None, int], NDArray[np.intp], Floats]] = []
-    owned = np.zeros(len(base), dtype=int)
-    for name, held in zip(columns, levels, strict=True):
-        made = asked({**{c: v * len(held) for c, v in first.items()}, name: held})
-        moved = np.flatnonzero(~((made == base) | (np.isnan(made) & np.isnan(base))).all(axis=0))
-        owned[moved] += 1
-        parts.append(({value: i for i, value in enumerate(held)}, moved, made[:, moved]))
-    if (owned > 1).any():
-        return None
-
-    def encode(numbers: Floats, texts: Texts) -> Floats:
-        out = np.repeat(base[None, :], len(numbers), axis=0)
-        strange = np.zeros(len(numbers), dtype=bool)
-        for place, (known, moved, made) in zip(places, parts, strict=True):
-            rows = np.array([known.get(text, -1) for text in texts[place]], dtype=np.intp)
-            out[:, moved] = made[rows]
-            strange |= rows < 0
-        if strange.any():
-            held = np.flatnonzero(strange).tolist()
-            out[held] = asked({c: [texts[p][r] for r in held] for c, p in zip(columns, places, strict=True)})
-        return out
-
-    return encode
+    decided, owned = [], np.zeros(len(base), dtype=int)
+    for place, held, at in zip(places, levels, range(len(columns)), strict=True):
+        made = asked([held if other == at else value * len(held) for other, value in enumerate(first)])
+        if known and (unheard := asked.unheard(first, at)) is not None:
+            made = np.concatenate([made, unheard])
+        outputs = _moved(made, base)
+        owned[outputs] += 1
+        decided.append(Levels(place, tuple(held), outputs, made[:, outputs]))
+    return None if (owned > 1).any() else Table(base, tuple(decided), asked)
 
 
-def _levels(column: pd.Series[Any]) -> list[str | None]:
-    """The values that the reference has, None for a gap."""
-    found: list[str | None] = sorted(set(column[column.notna()].tolist()))
+def _levels(column: pd.Series[Any], known: Sequence[Any]) -> list[str | None]:
+    """The values that the reference has, or an encoder was fitted to; None for a gap."""
+    found: list[str | None] = sorted({*column[column.notna()].tolist(), *(v for v in known if isinstance(v, str))})
     return [*found, None] if column.isna().any() or not found else found
 
 
@@ -261,6 +260,31 @@ class _Asked:
         self.step, self.columns = step, columns
         self.nulls = {name: null for name, null in model.nulls.items() if name in columns}
 
-    def __call__(self, values: dict[str, list[str | None]]) -> Floats:
-        frame = pd.DataFrame({name: pd.Series(values[name], dtype=object) for name in self.columns})
+    def __call__(self, values: Sequence[Sequence[str | None]]) -> Floats:
+        named = zip(self.columns, values, strict=True)
+        frame = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in named})
         return dense(self.step.transform(as_fitted(frame, self.nulls)))
+
+    def unheard(self, first: list[list[str | None]], at: int) -> Floats | None:
+        """What [1, e] an encoder makes of any text in one column that it was not fitted to; None if it refuses it."""
+        return _quietly(self, [[_UNHEARD] if other == at else value for other, value in enumerate(first)])
+
+
+def _known(step: Any, columns: int) -> Sequence[Sequence[Any]]:
+    """What an encoder was fitted to, a sequence a column; empty for what is none, or hangs on each text."""
+    if type(step).__name__ == "Pipeline":
+        *before, step = (one for _, one in step.steps)
+        if any(type(one).__name__ != "SimpleImputer" for one in before):
+            return ()
+    known = list(step.categories_) if type(step).__name__ in ENCODERS else []
+    return known if len(known) == columns else ()
+
+
+def _quietly(asked: Callable[[Any], Floats], values: Any) -> Floats | None:
+    """What is made of values that nobody fitted, of which an encoder may warn; None where it refuses them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return asked(values)
+    except ValueError:
+        return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from selfheal.parts.blocks import Fitted, Floats, blocks_of, kinds_of, words_of
+from selfheal.parts.blocks import Fitted, blocks_of, kinds_of, words_of
 from selfheal.parts.columns import as_fitted, dense
+from selfheal.parts.steps import Floats
 
 _ROWS = 256
 """So many reference rows are asked of both before arrays are believed."""

@@ -6,6 +6,7 @@
 ``preprocess.skops``    where there is preprocessing
 ``reference.parquet``   features and target
 ``policy.yaml``         the policy at adoption, the fall-back of the one in ``SELFHEAL_RULES``
+``scoring.safetensors`` where numpy alone can score it: what a service needs, without torch
 ======================  ============================================================================
 
 A base is named by the SHA-256 of its manifest, for that covers all of it: the same weights under other columns, or with
@@ -29,14 +30,16 @@ import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessi
 import torch
 from torch import nn
 
+from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, InputError, PolicyError
 from selfheal.model import MonitoredModel
 from selfheal.parts import weights
 from selfheal.parts.columns import null_kind, with_nulls
+from selfheal.parts.compiled import stored_path
 from selfheal.parts.preprocessing import function_names, open_preprocessing, save_preprocessing
 from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
-from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, manifest_of, place, read_base
+from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, SCORING, manifest_of, place, read_base
 
 # Rows on which the stored network is compared with the one in memory: enough to meet every branch of a small
 # network, cheap for a large one.
@@ -71,6 +74,8 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         files["preprocess.skops"] = save_preprocessing(model.preprocess)
     files["reference.parquet"] = _parquet(model.reference.assign(**{model.target: model.reference_labels}))
     files[POLICY] = model.policy.to_yaml().encode()
+    if (path := _scoring(model, parts, files)) is not None:
+        files[SCORING] = path
     manifest = {
         "format": FORMAT,
         "name": model.name,
@@ -78,6 +83,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         "features": list(model.features),
         "dtypes": model.dtypes,
         "nulls": {name: null_kind(null) for name, null in model.nulls.items()},
+        "nullable": sorted(model.nullable),
         "target": model.target,
         "classes": np.asarray(model.classes_).tolist(),
         "parts": parts,
@@ -165,6 +171,16 @@ def _network(model: MonitoredModel) -> tuple[dict[str, bytes], dict[str, dict[st
             path, files[f"{part}.safetensors"] = weights.store(module, batch, what=part, because=because)
             parts[part] = {"kind": "weights", "builder": path}
     return files, parts
+
+
+def _scoring(model: MonitoredModel, parts: dict[str, dict[str, str]], files: dict[str, bytes]) -> bytes | None:
+    """What scores the base by numpy alone: its layers, or, of a network with a ``forward()``, those of its program."""
+    base = model.with_adapter(Adapter())
+    path = stored_path(base)
+    if path is not None or any(entry["kind"] != "program" for entry in parts.values()):
+        return path
+    backbone, head = (open_program(files[f"{part}.pt2"], what=f"{part}.pt2") for part in ("backbone", "head"))
+    return stored_path(base, backbone, head)
 
 
 def _open_part(part: str, manifest: dict[str, Any], files: dict[str, bytes]) -> nn.Module:

@@ -18,6 +18,7 @@ from selfheal.errors import ArtifactError, FormatError, UnavailableError
 FORMAT = "selfheal-base-1"
 MANIFEST = "base.json"
 POLICY = "policy.yaml"
+SCORING = "scoring.safetensors"
 _FILES = {
     "backbone.pt2",
     "backbone.safetensors",
@@ -26,6 +27,7 @@ _FILES = {
     "preprocess.skops",
     "reference.parquet",
     POLICY,
+    SCORING,
 }
 
 RESTORE = "it was not opened. Delete the cached copy to fetch it anew, or restore MLflow's artifacts from a backup"

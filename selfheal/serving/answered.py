@@ -29,8 +29,8 @@ def answered_rows(order: Sequence[str], request: Request, scorer: Scorer, proba:
         asked = zip(request.ids, request.times, request.lists, proba.tolist(), strict=True)
         return [(name, at, *row, *scores, *tail) for name, at, row, scores in asked]
     columns: dict[str, Any] = dict(zip(scorer.numeric, request.numbers.T.tolist(), strict=True))
-    if scorer.model.nullable:
-        for name in scorer.model.nullable.intersection(columns):
+    if scorer.signature.nullable:
+        for name in scorer.signature.nullable.intersection(columns):
             columns[name] = [None if math.isnan(value) else value for value in columns[name]]
     columns.update(zip(scorer.texts, request.words, strict=True))
     features = [columns[name] for name in order]

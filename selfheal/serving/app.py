@@ -222,7 +222,7 @@ class ScoringApp:
         return 200
 
     async def _openapi(self, scope: Message, receive: Receive, send: Send) -> int:
-        page = openapi(self.config.model, self.source.scorer.model, self.routes)
+        page = openapi(self.config.model, self.source.scorer.signature, self.routes)
         await answer(send, 200, page | {"servers": [{"url": scope.get("root_path") or "/"}]})
         return 200
 

@@ -23,7 +23,7 @@ def parse_csv(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Requ
     InputError
         Naming what is wrong and the remedy.
     """
-    model = scorer.model
+    model = scorer.signature
     lines = _lines(body)
     names = next(lines, [])
     held = dict.fromkeys(names)

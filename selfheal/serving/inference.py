@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfheal.errors import InputError, nearest, shown
+from selfheal.serving.checked import Columns
 from selfheal.serving.params import PARAMS, now_us
-from selfheal.serving.requests import Columns, Reading, Request, check_columns, check_names, read_message
+from selfheal.serving.requests import Reading, Request, check_columns, check_names, read_message
 from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Scorer
 
@@ -21,7 +22,7 @@ SERVER = {"name": "selfheal", "extensions": []}
 
 def metadata(name: str, scorer: Scorer) -> dict[str, Any]:
     """What a model takes and gives."""
-    model = scorer.model
+    model = scorer.signature
     return {
         "name": name,
         "versions": [str(scorer.version)],
@@ -30,7 +31,7 @@ def metadata(name: str, scorer: Scorer) -> dict[str, Any]:
             {"name": column, "datatype": DATATYPES[model.dtypes[column]], "shape": [-1]} for column in model.features
         ],
         "outputs": [
-            {"name": OUTPUTS[0], "datatype": "FP64", "shape": [-1, len(model.classes_)]},
+            {"name": OUTPUTS[0], "datatype": "FP64", "shape": [-1, len(model.classes)]},
             {"name": OUTPUTS[1], "datatype": "BYTES", "shape": [-1]},
         ],
     }
@@ -91,10 +92,10 @@ def parse_tensors(message: Mapping[str, Any], scorer: Scorer, reading: Reading) 
     if len(held) != len(tensors):
         raise InputError("two inputs have the same name; send each column once")
     for name in ("event_time", "prediction_ids"):
-        if name in held and name not in scorer.model.dtypes:
+        if name in held and name not in scorer.signature.dtypes:
             params[name] = [value for (value,) in _rows(name, *held.pop(name), 1)]
     columns, n = _columns(held, scorer, reading)
-    ignored = [name for name in columns if name not in scorer.model.dtypes]
+    ignored = [name for name in columns if name not in scorer.signature.dtypes]
     return check_columns(columns, n, scorer, params, reading, ignored)
 
 
@@ -162,7 +163,7 @@ def _rows(name: str, shape: list[int], data: list[Any], width: int) -> list[list
 
 
 def _columns(held: Mapping[str, Content], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
-    model = scorer.model
+    model = scorer.signature
     if len(held) == 1 and (whole := next(iter(held))) not in model.dtypes:
         shape, data = held[whole]
         rows = _rows(whole, shape, data, len(model.features))

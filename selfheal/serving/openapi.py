@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-from selfheal.model import MonitoredModel
+from selfheal.parts.signature import Signature
 from selfheal.serving.http import OPEN, Route
 
 Schema = dict[str, Any]
@@ -40,7 +40,7 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def openapi(name: str, model: MonitoredModel, routes: Mapping[str, Route]) -> dict[str, Any]:
+def openapi(name: str, model: Signature, routes: Mapping[str, Route]) -> dict[str, Any]:
     """The page.
 
     Parameters
@@ -120,7 +120,7 @@ def _operation(
     return made
 
 
-def _bodies(model: MonitoredModel) -> dict[str, Schema]:
+def _bodies(model: Signature) -> dict[str, Schema]:
     """What is sent in MLflow's forms."""
     columns = {name: _nullable(_DTYPES[model.dtypes[name]], name in model.nullable) for name in model.features}
     row = record(columns)
@@ -165,7 +165,7 @@ def _answers() -> dict[str, Schema]:
         "rows_torn",
         "spill_bytes",
     )
-    digests = {"base_digest": TEXT, "adapter_digest": TEXT, "heavy_modules": array(TEXT)}
+    digests = {"base_digest": TEXT, "adapter_digest": TEXT, "heavy_modules": array(TEXT), "loaded": array(TEXT)}
     row = {"anyOf": [array(NUMBER), {"type": "object", "additionalProperties": NUMBER}]}
     return {
         "Answer": record(

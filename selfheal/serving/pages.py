@@ -18,6 +18,8 @@ from selfheal.serving.standing import Standing, complaints
 PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 HEAVY = ("mlflow", "evidently", "prefect")
 """What a process that scores must never load; /version names what it did."""
+WHOLE = ("torch", "sklearn", "pandas")
+"""What it loads where a model has no stored path, or is asked for a value of which that knows nothing."""
 
 
 class Pages:
@@ -77,6 +79,7 @@ class Pages:
             "base_digest": pointer.base_digest,
             "adapter_digest": pointer.adapter_digest,
             "heavy_modules": [name for name in HEAVY if name in sys.modules],
+            "loaded": [name for name in WHOLE if name in sys.modules],
         }
 
     async def health(self, scope: Message, receive: Receive, send: Send) -> int:
@@ -96,7 +99,7 @@ class Pages:
             "model_version": scorer.version,
             "settled_at": scorer.pointer.settled_at.isoformat(),
             "pointer_age_s": round(self._source.age, 3),
-            "adapter": scorer.model.adapter.changed_part,
+            "adapter": scorer.changed_part,
             "path": "frame" if scorer.path is None else "compiled",
             "event_clock": self._config.event_clock,
             "log": {

@@ -15,9 +15,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
-import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
-import torch
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from selfheal.errors import NotFoundError, UnavailableError
 from selfheal.registry.folder import MANIFEST, base_folder
@@ -142,7 +141,7 @@ def run(
     """Serve in this process on sockets that are bound, until SIGINT or SIGTERM."""
     if json_logs:
         write_json_lines()
-    torch.set_num_threads(1)  # a request is too small to share; more threads only take time from other replicas
+    threadpool_limits(1)  # a request is too small to share; more threads only take time from other replicas
     app = create_models(configs, reconciler)
     app.connections, telemetry = wire.most, telemetry_of(os.environ)
     app.tell(telemetry)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError, UnavailableError, shown
-from selfheal.model import MonitoredModel
 from selfheal.table import MINUTE_US, InferenceTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfheal.model import MonitoredModel
 
 Key = tuple[str, str]
 

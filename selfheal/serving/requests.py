@@ -14,20 +14,18 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, nearest, shown
-from selfheal.model import LISTED, MonitoredModel
+from selfheal.parts.signature import LISTED, Signature
+from selfheal.serving.checked import NUMBERS, Columns, checked
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
 from selfheal.serving.repeats import refuse_repeats
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.split import Lists, read_split
-from selfheal.table.predictions import storable_text
 
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_NUMBERS = frozenset((int, float, bool))
 _decode = msgspec.json.Decoder().decode
 
 
@@ -42,12 +40,15 @@ class Reading(NamedTuple):
         Whether columns that the model does not have are left out, and not refused.
     rows, text
         The most rows of a request, and characters of a text.
+    waits
+        Whether reading may take as long as opening what judges odd values takes, the first time.
     """
 
     latest_us: float = math.inf
     ignores: bool = False
     rows: int = 200_000
     text: int = 100_000
+    waits: bool = True
 
 
 class Request(NamedTuple):
@@ -106,10 +107,10 @@ def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
     if plain is not None:
         _check_rows(len(plain), reading)
         return requested(plain, [], params, reading, ignored)
-    columns, n = _FORM[form](message[form], scorer.model, reading)
+    columns, n = _FORM[form](message[form], scorer.signature, reading)
     if n == 0:
         raise InputError(f"{form} holds no rows; send at least one")
-    ignored += [name for name in columns if name not in scorer.model.dtypes]
+    ignored += [name for name in columns if name not in scorer.signature.dtypes]
     return check_columns(columns, n, scorer, params, reading, ignored)
 
 
@@ -125,10 +126,10 @@ def check_columns(
     """
     _check_rows(n, reading)
     if not columns:
-        scorer.model.check_columns(())
+        scorer.signature.check_columns(())
     if ignored:
-        columns = {name: columns[name] for name in columns if name in scorer.model.dtypes}
-    numbers, words = _checked(columns, scorer)
+        columns = {name: columns[name] for name in columns if name in scorer.signature.dtypes}
+    numbers, words = checked(columns, scorer, waits=reading.waits)
     for name, column in zip(scorer.texts, words, strict=True):
         if max((len(text) for text in column if text is not None), default=0) > reading.text:
             words_ = f"column {name!r} holds a text of more than {reading.text} characters; cut it"
@@ -211,9 +212,6 @@ def _lenient(body: bytes | bytearray, error: Exception) -> Any:
         raise InputError(f"the body is not JSON: {error}; send UTF-8 JSON, numbers as numbers") from error
 
 
-Columns = Mapping[str, Sequence[Any]]
-
-
 def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
     """Rows of nothing but finite numbers in the model's own order, as most clients send; else None, and no verdict."""
     if scorer.texts or form == "dataframe_records":
@@ -229,7 +227,7 @@ def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
         return None
     width = len(scorer.numeric)
     for row in rows:
-        if type(row) is not list or len(row) != width or not _NUMBERS.issuperset(map(type, row)):
+        if type(row) is not list or len(row) != width or not NUMBERS.issuperset(map(type, row)):
             return None
     try:
         numbers = np.array(rows, dtype=np.float64)
@@ -238,7 +236,7 @@ def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
     return numbers if np.isfinite(numbers).all() else None
 
 
-def check_names(names: Collection[str], model: MonitoredModel, reading: Reading) -> None:
+def check_names(names: Collection[str], model: Signature, reading: Reading) -> None:
     """Refuse unknown and missing columns before anything is done with the values."""
     for name in () if reading.ignores else names:
         if name not in model.dtypes:
@@ -254,7 +252,7 @@ def check_names(names: Collection[str], model: MonitoredModel, reading: Reading)
         model.check_columns(names)
 
 
-def _split(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
+def _split(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
         raise InputError("dataframe_split must be an object with columns and data")
     names = [name if type(name) is str else str(name) for name in value["columns"]]
@@ -265,7 +263,7 @@ def _split(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns
     return _by_rows(names, value.get("data"), "dataframe_split.data")
 
 
-def _records(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
+def _records(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, list) or not all(type(row) is dict for row in value):
         raise InputError("dataframe_records must be a list of objects, one a row")
     if not value:
@@ -295,7 +293,7 @@ def _records(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Colum
     return columns, len(value)
 
 
-def _instances(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
+def _instances(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int]:
     if isinstance(value, dict):
         return _inputs(value, model, reading)  # one object: by column, as MLflow reads it
     if isinstance(value, list) and value and type(value[0]) is dict:
@@ -303,7 +301,7 @@ def _instances(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Col
     return _by_rows(list(model.features), value, "instances")
 
 
-def _inputs(value: Any, model: MonitoredModel, reading: Reading) -> tuple[Columns, int]:
+def _inputs(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, dict):
         return _instances(value, model, reading)
     check_names(value, model, reading)
@@ -328,65 +326,3 @@ def _by_rows(names: list[str], rows: Any, where: str) -> tuple[Columns, int]:
 
 
 _FORM = {"dataframe_split": _split, "dataframe_records": _records, "instances": _instances, "inputs": _inputs}
-
-
-def _checked(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list[Sequence[str | None]]]:
-    numeric = [columns[name] for name in scorer.numeric]
-    if all(_NUMBERS.issuperset(map(type, column)) for column in numeric):
-        try:
-            numbers = np.array(numeric, dtype=np.float64).T if numeric else np.empty((_length(columns), 0))
-        except OverflowError:
-            numbers = np.full((1, 1), np.inf)  # an integer beyond any float: the model's check names it
-        if np.isfinite(numbers).all():
-            return numbers, checked_words(columns, scorer)
-    return _judged(columns, scorer)
-
-
-def _judged(columns: Columns, scorer: Scorer) -> tuple[NDArray[np.float64], list[Sequence[str | None]]]:
-    """The model's own check of the rows: raises, or takes what the quick look could not."""
-    frame = pd.DataFrame({name: pd.Series(list(column), dtype=object) for name, column in columns.items()})
-    try:
-        rows = scorer.model.check_rows(frame)
-        numbers = rows[list(scorer.numeric)].to_numpy(dtype=np.float64)
-    except InputError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        words = f"a numeric column holds a value that is not a number: {error}"
-        raise InputError(words, reason="not a number") from error
-    return numbers, checked_words(columns, scorer)
-
-
-def checked_words(columns: Columns, scorer: Scorer) -> list[Sequence[str | None]]:
-    """The text features in the model's order: text that a database can hold, None where a gap is known.
-
-    Raises
-    ------
-    InputError
-    """
-    words: list[Sequence[str | None]] = []
-    for name in scorer.texts:
-        column = columns[name]
-        if not all(type(value) is str and storable_text(value) for value in column):
-            column = [_word(value, row, name, scorer.model) for row, value in enumerate(column)]
-        words.append(column)
-    return words
-
-
-def _word(value: Any, row: int, name: str, model: MonitoredModel) -> str | None:
-    if type(value) is str:
-        if storable_text(value):
-            return value
-        words = f"column {name!r}, row {row}: the text holds a NUL or a lone surrogate; remove it"
-        raise InputError(words, reason="not text", column=name)
-    null = value is None or value != value
-    if null and name in model.nullable:
-        return None
-    raise InputError(
-        f"column {name!r}, row {row}: {shown(value)} is not text; send a JSON string",
-        reason="null" if null else "not text",
-        column=name,
-    )
-
-
-def _length(columns: Columns) -> int:
-    return len(next(iter(columns.values()), ()))

@@ -41,7 +41,7 @@ class Scored(NamedTuple):
         """The answer in MLflow's form; with ``frame`` rows by class."""
         rows: Any = self.proba.tolist()
         if frame:
-            classes = [str(label) for label in self.scorer.model.classes_.tolist()]
+            classes = [str(label) for label in self.scorer.signature.classes]
             rows = [dict(zip(classes, row, strict=True)) for row in rows]
         told = {"predictions": rows, "prediction_ids": self.request.ids, "model_version": self.scorer.version}
         if not self.logged:

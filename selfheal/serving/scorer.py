@@ -5,19 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from selfheal.adapter_file import check_fits, read_adapter
 from selfheal.errors import InputError
-from selfheal.input_map import LARGEST
-from selfheal.model import MonitoredModel
-from selfheal.serving.compiled import CompiledPath, compile_path
+from selfheal.input_map import LARGEST, InputMap
+from selfheal.parts.path import CompiledPath
+from selfheal.parts.signature import Signature
+from selfheal.parts.steps import UnseenError
+from selfheal.serving.base import Base
 from selfheal.serving.refusals import refusal_of
 from selfheal.table import Pointer
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from selfheal.model import MonitoredModel
+
 Floats = NDArray[np.float64]
+
+
+class NotHereError(Exception):
+    """What is asked needs what is not loaded yet, and takes long; who may wait asks again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,72 +41,138 @@ class Scorer:
     ----------
     pointer
         Which version, as it was settled.
-    model
-        The frozen base with the version's adapter.
+    base
+        The frozen base that it adapts.
     path
         Its fast path, or None: then the model scores data frames.
+    input_map, changed_part
+        Of its adapter.
     numeric, texts
         The features by kind, each in the model's order.
     """
 
     pointer: Pointer
-    model: MonitoredModel
+    base: Base
     path: CompiledPath | None
+    input_map: InputMap
+    changed_part: str
     numeric: tuple[str, ...]
     texts: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: MonitoredModel, pointer: Pointer) -> Scorer:
-        """Compile and warm up; the first request must not be the slow one."""
-        numeric = tuple(name for name in model.features if model.dtypes[name] != "str")
-        texts = tuple(name for name in model.features if model.dtypes[name] == "str")
-        return cls(pointer, model, compile_path(model), numeric, texts)
+    def on(cls, base: Base, pointer: Pointer) -> Scorer:
+        """A settled version on its base, compiled: the first request must not be the slow one.
+
+        Raises
+        ------
+        ArtifactError
+            The adapter is none, or does not fit the base.
+        """
+        adapter, signature, path = read_adapter(pointer.adapter), base.signature, base.path
+        numeric = tuple(name for name in signature.features if signature.dtypes[name] != "str")
+        texts = tuple(name for name in signature.features if signature.dtypes[name] == "str")
+        made = None
+        if path is None:
+            made = _adapted(base, pointer)
+            path = _compiled(made)
+        else:
+            check_fits(adapter, base.digest, signature.dtypes, path.hidden, len(signature.classes))
+            path = path.with_adapter(adapter, numeric)
+        scorer = cls(pointer, base, path, adapter.input_map, adapter.changed_part, numeric, texts)
+        if made is not None:
+            scorer.__dict__["model"] = made
+        return scorer
+
+    @cached_property
+    def model(self) -> MonitoredModel:
+        """The whole model with the version's adapter; opened the first time, see :class:`Base`."""
+        return _adapted(self.base, self.pointer)
+
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives."""
+        return self.base.signature
 
     @property
     def version(self) -> int:
         """The model version."""
         return self.pointer.version
 
-    def proba(self, numbers: Floats, words: Sequence[Sequence[str | None]], rows: pd.DataFrame | None = None) -> Floats:
+    def proba(
+        self,
+        numbers: Floats,
+        words: Sequence[Sequence[str | None]],
+        rows: pd.DataFrame | None = None,
+        *,
+        waits: bool = True,
+    ) -> Floats:
         """Probabilities float64 [n, k] of checked rows: numeric columns [n, d] and text columns.
 
         Parameters
         ----------
         rows
             The same as a frame, where there is one: else it is made for a model without a fast path.
+        waits
+            Whether the caller may be kept for as long as opening the whole model takes.
 
         Raises
         ------
         InputError
             If the model's own preprocessing refuses the rows.
+        NotHereError
+            The whole model is needed, is not here, and the caller can't wait.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            proba = self._raw(numbers, words, rows)
+            proba = self._raw(numbers, words, rows, waits)
             if math.isfinite(np.add.reduce(proba, axis=None)):
                 return proba
             if not np.isfinite(proba).all():
                 odd = np.flatnonzero(~np.isfinite(proba).all(axis=1))
                 near = np.clip(numbers[odd], -LARGEST, LARGEST)
-                proba[odd] = self._raw(near, [[column[row] for row in odd.tolist()] for column in words])
+                proba[odd] = self._raw(near, [[column[row] for row in odd.tolist()] for column in words], None, waits)
         if not np.isfinite(proba).all():
             row = int(np.argmin(np.isfinite(proba).all(axis=1)))
             raise InputError(f"row {row}: the model gives no probability; a value is missing and not filled")
         return proba
 
-    def _raw(self, numbers: Floats, words: Sequence[Sequence[str | None]], rows: pd.DataFrame | None = None) -> Floats:
+    def _raw(
+        self, numbers: Floats, words: Sequence[Sequence[str | None]], rows: pd.DataFrame | None, waits: bool
+    ) -> Floats:
         try:
             if self.path is not None:
-                return self.path.proba(numbers, words)
+                try:
+                    return self.path.proba(numbers, words)
+                except UnseenError:
+                    self._must_be_here(waits)
             if rows is not None:
-                return self.model.proba_of_units(self.model.adapter.input_map.apply(rows))
+                return self.model.proba_of_units(self.input_map.apply(rows))
             return self.model.predict_proba(self.frame(numbers, words))
         except InputError:
             raise
         except (ValueError, TypeError, KeyError) as error:
+            self._must_be_here(waits)
             raise refusal_of(self.model, self.frame(numbers, words) if rows is None else rows, error) from error
+
+    def _must_be_here(self, waits: bool) -> None:
+        if not waits and not self.base.whole:
+            raise NotHereError
 
     def frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> pd.DataFrame:
         """The rows as a data frame in the model's column order."""
+        import pandas as pd
+
         columns: dict[str, object] = dict(zip(self.numeric, numbers.T, strict=True))
         columns |= {name: pd.Series(list(column), dtype=object) for name, column in zip(self.texts, words, strict=True)}
-        return pd.DataFrame(columns, columns=list(self.model.features))
+        return pd.DataFrame(columns, columns=list(self.signature.features))
+
+
+def _adapted(base: Base, pointer: Pointer) -> MonitoredModel:
+    from selfheal.adapter import Adapter
+
+    return base.model.with_adapter(Adapter.from_bytes(pointer.adapter))
+
+
+def _compiled(model: MonitoredModel) -> CompiledPath | None:
+    from selfheal.parts.compiled import compile_path
+
+    return compile_path(model)

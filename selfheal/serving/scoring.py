@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from selfheal.serving.log import LogWriter
 from selfheal.serving.metrics import Metrics
 from selfheal.serving.requests import Reading, Request, parse
 from selfheal.serving.scored import Scored
-from selfheal.serving.scorer import Scorer
+from selfheal.serving.scorer import NotHereError, Scorer
 from selfheal.serving.shadow import Shadow
 from selfheal.serving.source import Source
 from selfheal.serving.spill import Row
@@ -80,10 +81,10 @@ class Scoring:
         sized = len(body) if scorer.texts else 0
         durably = header(scope, b"x-log").lower() == b"durable"
 
-        def score() -> tuple[Scored, list[Row]]:
+        def score(waits: bool) -> tuple[Scored, list[Row]]:
             try:
-                request = read(body, scorer, reading)
-                proba = scorer.proba(request.numbers, request.words)
+                request = read(body, scorer, reading._replace(waits=waits))
+                proba = scorer.proba(request.numbers, request.words, waits=waits)
             except InputError as error:
                 self._log.refuse(error, *extent(body, latest))
                 raise
@@ -92,13 +93,13 @@ class Scoring:
             scored = Scored(request, proba, scorer, ms=ms, size=len(body))
             return scored, answered_rows(self._order, request, scorer, proba, ms)
 
-        def take() -> tuple[Scored, list[Row], bool]:
-            scored, rows = score()
+        def take(waits: bool) -> tuple[Scored, list[Row], bool]:
+            scored, rows = score(waits)
             if durably or scored.request.durable:
                 return scored, rows, False
             return scored, rows, self._log.put(rows, sized, answered=not terms.refuses)
 
-        scored, rows, taken = take() if len(body) <= config.inline_bytes else await self._beside(take)
+        scored, rows, taken = await self._at_once_or_beside(take, len(body))
         scope[ROWS] = len(rows)
         if durably or scored.request.durable:
             await self._commit(rows, sized)
@@ -131,10 +132,10 @@ class Scoring:
                 config.keys.admit(scope, "score")
             if time.monotonic() - at > config.turn_s:
                 return None
-            request = parse(body, scorer, self._reading(terms))
+            request = parse(body, scorer, self._reading(terms)._replace(waits=False))
             if request.durable:
                 return None
-            proba = scorer.proba(request.numbers, request.words)
+            proba = scorer.proba(request.numbers, request.words, waits=False)
             scored = Scored(request, proba, scorer, ms=(time.perf_counter() - began) * 1000, size=len(body))
             rows = answered_rows(self._order, request, scorer, proba, scored.ms)
             return scored, rows, _encode(scored.answer())
@@ -166,6 +167,13 @@ class Scoring:
                 f"({self._log.state.error or 'the log is full or refused them'}); send them again with the same "
                 "prediction ids, or without durable"
             )
+
+    async def _at_once_or_beside(self, work: Callable[[bool], Got], size: int) -> Got:
+        """Do in the event loop what a body of ``size`` bytes asks, if that is soon done; else in a thread, and wait."""
+        if size <= self._config.inline_bytes:
+            with suppress(NotHereError):
+                return work(False)
+        return await self._beside(lambda: work(True))
 
     async def _beside(self, work: Callable[[], Got]) -> Got:
         """Do what takes long in a thread, so that nobody waits behind it; so many at once, and not more."""

@@ -120,17 +120,18 @@ class Sentinel:
 
     def _add(self, tally: Tally, rows: Sequence[Row]) -> None:
         held: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
-        model, d = self._source.scorer.model, len(self._order)
+        scorer, d = self._source.scorer, len(self._order)
+        dtypes = scorer.signature.dtypes
         columns: dict[str, NDArray[Any]] = {}
         for name, values in zip(self._order, held[2 : 2 + d], strict=True):
-            columns[name] = np.array(values, dtype=object if model.dtypes[name] == "str" else np.float64)
-        for name, mapped in model.adapter.input_map.columns.items():
+            columns[name] = np.array(values, dtype=object if dtypes[name] == "str" else np.float64)
+        for name, mapped in scorer.input_map.columns.items():
             columns[name] = mapped.apply(columns[name])
         proba = np.array(held[2 + d : -2], dtype=np.float64).T
         tally.add(columns, proba)
         self._batches += 1
         if tally.plan.rules and self._batches % VOTED == 1:
-            typed = {name: as_declared(each, model.dtypes[name]) for name, each in columns.items()}
+            typed = {name: as_declared(each, dtypes[name]) for name, each in columns.items()}
             tally.add_votes(fired([rule.when for rule in tally.plan.rules], typed), proba)
 
     def _cut(self, plan: Plan, window: int, end: int, words: str) -> bool:

@@ -16,7 +16,6 @@ from dataclasses import replace as changed
 
 import numpy as np
 
-from selfheal.adapter import Adapter
 from selfheal.errors import InputError, SelfhealError
 from selfheal.serving.lines import trace
 from selfheal.serving.scored import Scored
@@ -220,5 +219,5 @@ def _same_base(one: Scorer, other: Scorer) -> bool:
 
 def _scorer(shadow: Shadowed, serving: Scorer) -> Scorer:
     """A shadow on the base that serves; the adapter's own check refuses one that does not fit."""
-    model = serving.model.with_adapter(Adapter.from_bytes(shadow.adapter))
-    return Scorer.of(model, changed(serving.pointer, version=shadow.version, adapter_digest=shadow.adapter_digest))
+    pointer = changed(serving.pointer, version=shadow.version, adapter=shadow.adapter)
+    return Scorer.on(serving.base, changed(pointer, adapter_digest=shadow.adapter_digest))

@@ -8,11 +8,9 @@ import threading
 import time
 from pathlib import Path
 
-from selfheal.adapter import Adapter
 from selfheal.errors import ArtifactError, NotFoundError, SelfhealError, nearest
-from selfheal.model import MonitoredModel
-from selfheal.registry.archive import load_base
 from selfheal.registry.folder import MANIFEST, base_folder
+from selfheal.serving.base import Base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.terms import PolicyFile, Terms
@@ -50,7 +48,7 @@ class Source:
         self._config, self._table = config, table
         self.error = ""
         self.swaps = 0
-        self._base: MonitoredModel | None = None
+        self._base: Base | None = None
         self.scorer = self._scorer(self._first())
         self.read_at = self.beat_at = time.monotonic()
         self.beat: Heartbeat | None = None
@@ -103,8 +101,8 @@ class Source:
             self.error = str(error)
 
     def _terms(self) -> Terms:
-        model = self.scorer.model
-        return self._policy.terms(self._table, self._config.model, model.manifest, model.policy)
+        base = self.scorer.base
+        return self._policy.terms(self._table, self._config.model, base.manifest, base.policy)
 
     def _run(self) -> None:
         while not self._stop.wait(self._config.poll_s):
@@ -158,8 +156,6 @@ class Source:
                 f"the adapter of {pointer.model!r} version {pointer.version} in the pointer has SHA-256 {found[:12]}, "
                 f"settled as {pointer.adapter_digest[:12]}; it was not opened. Promote a version again"
             )
-        adapter = Adapter.from_bytes(pointer.adapter)
         if self._base is None or not pointer.is_of(self._base.digest, self._base.manifest):
-            folder = self._folder(pointer)
-            self._base = load_base(folder, pointer.base_digest, pointer.base_manifest or None)
-        return Scorer.of(self._base.with_adapter(adapter), pointer)
+            self._base = Base(self._folder(pointer), pointer.base_digest, pointer.base_manifest)
+        return Scorer.on(self._base, pointer)

@@ -23,6 +23,7 @@ from selfheal.parts.harmless import FUNCTIONS
 from selfheal.registry import Registry
 from selfheal.registry.adoption import adopt_model
 from selfheal.registry.archive import load_base, save_base
+from selfheal.serving.base import Base
 from selfheal.serving.scorer import Scorer
 from selfheal.table import InferenceTable, Pointer
 from tests.registry.models import CASES, STORED, Case
@@ -139,7 +140,7 @@ def _served_alike(model: MonitoredModel, loaded: MonitoredModel, pointer: Pointe
     rows, expected = model.reference, model.predict_proba(model.reference)
     assert np.allclose(loaded.predict_proba(rows), expected, atol=1e-6)
     assert len(np.unique(expected)) > 3  # it says something
-    scorer = Scorer.of(loaded, pointer)
+    scorer = Scorer.on(Base.of(loaded), pointer)
     assert scorer.path is not None, "scored as data frames, which costs milliseconds a request"
     rng = np.random.default_rng(0)
     mixed = rows.apply(lambda column: rng.permutation(column.to_numpy()))  # rows that are not in the reference

@@ -18,6 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
 from selfheal.serving import log_state, protocol, repeats
+from selfheal.serving.base import Base
 from selfheal.serving.log import LogWriter
 from selfheal.serving.requests import Reading, parse
 from selfheal.serving.scorer import Scorer
@@ -33,7 +34,7 @@ CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\
 def scorer_of(model: MonitoredModel) -> Scorer:
     adapter = model.adapter
     pointer = Pointer("m", 1, 1, model.digest, adapter.to_bytes(), adapter.digest, datetime.now(UTC), False)
-    return Scorer.of(model, pointer)
+    return Scorer.on(Base.of(model), pointer)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from torch import nn
 
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
+from selfheal.parts.compiled import compile_path
+from selfheal.parts.layers import network as in_numpy
 from selfheal.registry.archive import load_base
-from selfheal.serving.compiled import compile_path
-from selfheal.serving.layers import chain
+from selfheal.serving.base import Base
 from selfheal.serving.requests import Reading, parse
 from selfheal.serving.scorer import Scorer
 from selfheal.table import Pointer
@@ -32,7 +33,9 @@ from tests.serving.conftest import network, payments
 def scorer_of(model) -> Scorer:
     adapter = model.adapter
     settled = datetime(2026, 1, 1, tzinfo=UTC)
-    return Scorer.of(model, Pointer("m", 3, 1, model.digest, adapter.to_bytes(), adapter.digest, settled, False))
+    return Scorer.on(
+        Base.of(model), Pointer("m", 3, 1, model.digest, adapter.to_bytes(), adapter.digest, settled, False)
+    )
 
 
 @pytest.mark.parametrize("kind", ["identity", "map", "reflexive", "offset", "all"])
@@ -58,7 +61,7 @@ def test_a_stored_network_runs_without_torch_and_alike(bases, adapters_of, kind)
     base, cache = bases("weather")
     loaded = load_base(cache / base.digest)
     model = loaded.with_adapter(adapters_of(loaded)[kind])
-    assert chain(model.backbone, model.adapter.reflexive, model.head) is not None
+    assert in_numpy(model.backbone, model.adapter.reflexive, model.head) is not None
     path = compile_path(model)
     assert path is not None
     for n in (1, 64, 65, 300):
@@ -72,9 +75,10 @@ def test_what_is_no_chain_of_layers_stays_with_torch():
         def forward(self, h):
             return h + h
 
-    assert chain(nn.Sequential(nn.Linear(2, 2), Twice())) is None
-    assert chain(nn.ReLU()) is None  # would write into its caller's input
-    assert chain(nn.Linear(2, 2), nn.Sequential(nn.Tanh(), nn.Dropout())) is not None
+    linear = nn.Linear(2, 2)
+    assert in_numpy(nn.Sequential(linear, Twice()), None, linear) is None
+    assert in_numpy(nn.ReLU(), None, linear) is None  # would write into its caller's input
+    assert in_numpy(linear, None, nn.Sequential(nn.Tanh(), nn.Dropout())) is not None
 
 
 def test_what_cannot_be_compiled_is_scored_by_the_model(bases):
@@ -206,11 +210,11 @@ def test_a_large_body_is_answered_beside_the_loop(place, serve_in_thread, forms,
     proba, meanwhile = Scorer.proba, []
     with serve_in_thread(place.config(inline_bytes=1000)) as service:
 
-        def computed(self, *parts):
+        def computed(self, *parts, **more):
             with socket.create_connection(service.address, timeout=5) as other:
                 other.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
                 meanwhile.append(other.recv(12))
-            return proba(self, *parts)
+            return proba(self, *parts, **more)
 
         monkeypatch.setattr(Scorer, "proba", computed)
         status, answer = service.post("/invocations", forms.split(rows))

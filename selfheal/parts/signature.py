@@ -1,0 +1,85 @@
+"""What a model takes and gives: its columns, their kinds, the gaps that they may have, the classes.
+
+Who only holds rows against it needs neither torch nor, where they are good, pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selfheal.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+LISTED = 20
+"""Columns that a message lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """Columns and classes of one model.
+
+    Attributes
+    ----------
+    features
+        The columns, in the model's order.
+    dtypes
+        Column → ``"bool"``, ``"int"``, ``"float"`` or ``"str"``.
+    nullable
+        Columns that have gaps in the reference.
+    target
+        Name of the label column.
+    classes
+        The sorted labels [k].
+    """
+
+    features: tuple[str, ...]
+    dtypes: Mapping[str, str]
+    nullable: frozenset[str]
+    target: str
+    classes: tuple[Any, ...]
+
+    def check_columns(self, names: Collection[str]) -> None:
+        """Refuse columns among which one of the features is missing, naming it."""
+        for column in self.features:
+            if column not in names:
+                others = [c for c in names if c not in self.dtypes]
+                needed = ", ".join(self.features[:LISTED]) + (", …" if len(self.features) > LISTED else "")
+                raise InputError(
+                    f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
+                    reason="missing column",
+                    column=column,
+                )
+
+    def checked(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+        """The feature columns of ``frame`` in order, numbers as numbers; and the numeric ones float64 [n, d].
+
+        Raises
+        ------
+        InputError
+            No DataFrame; or naming column, row and value: a missing column, text in a number, NaN or an infinity in a
+            column that had none in the reference.
+        """
+        import pandas as pd
+
+        from selfheal.parts import columns as kinds
+
+        if not isinstance(frame, pd.DataFrame):
+            raise kinds.no_frame(frame)
+        self.check_columns(frame.columns)
+        columns = frame[list(self.features)]
+        numeric = [c for c in self.features if self.dtypes[c] != "str"]
+        odd = {c: columns[c] for c in self.features if not kinds.is_plain(columns[c], self.dtypes[c])}
+        if odd:
+            made = {c: v.astype(object) if self.dtypes[c] == "str" else kinds.as_numbers(v) for c, v in odd.items()}
+            columns = columns.assign(**made)
+        values = columns[numeric].to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            kinds.refuse_non_finite(values, numeric, self.nullable)
+        return columns, values
