@@ -1,7 +1,7 @@
 """Serving from within: a follower gives a service or job of one's own the settled version, and logs what it answers.
 
-Like the scoring service it loads torch and the frozen base, and neither Evidently nor Prefect; MLflow only where it
-follows by MLflow alone. The names below are loaded when first used.
+Like the scoring service it loads torch only for a base that numpy can't score, and neither Evidently nor Prefect;
+MLflow only where it follows by MLflow alone. The names below are loaded when first used.
 """
 
 from __future__ import annotations

@@ -8,12 +8,10 @@ whoever closes the file last would take the child's unread rows away.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from typing import Any, Protocol
-
-import scipy.special  # noqa: F401  before torch, see selfheal.parts.preprocessing
-import torch
 
 PATIENCE_S = 1.0
 """How long a fork waits for a thread to hold still: a commit takes up to 0.2 s, a database that hangs is not waited
@@ -79,9 +77,9 @@ def _after_in_child() -> None:
     _held.clear()
     for follower in list(_followers):
         follower.inherit()
-    if _followers:
+    if _followers and "torch" in sys.modules:
         # The threads of torch's pool are not in the child either, and a large batch would wait for them for ever.
-        torch.set_num_threads(1)
+        sys.modules["torch"].set_num_threads(1)
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

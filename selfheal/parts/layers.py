@@ -6,6 +6,7 @@ is used only after it has agreed with the model (:mod:`selfheal.parts.compiled`)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,43 @@ from torch import nn
 
 from selfheal.adapter import ReflexiveLayer
 from selfheal.parts.path import Network
-from selfheal.parts.steps import Layer, Linear, Relu, Residual, Tanh
+from selfheal.parts.steps import (
+    Affine,
+    Array,
+    Elu,
+    Gelu,
+    Layer,
+    Leaky,
+    Linear,
+    Normed,
+    Relu,
+    Residual,
+    Sigmoid,
+    Silu,
+    Tanh,
+)
 
 _ACTIVATIONS: dict[Any, Layer] = {
-    nn.ReLU: Relu(),
-    nn.Tanh: Tanh(),
     torch.ops.aten.relu.default: Relu(),
     torch.ops.aten.tanh.default: Tanh(),
+    torch.ops.aten.sigmoid.default: Sigmoid(),
+    torch.ops.aten.silu.default: Silu(),
+    torch.ops.aten.gelu.default: Gelu(),
 }
+"""Of a stored program, those that take nothing but what they are put upon."""
+_LAYERS: dict[type[nn.Module], Callable[[Any], Layer | None]] = {
+    nn.Linear: lambda layer: _linear(layer.weight, layer.bias),
+    nn.ReLU: lambda layer: Relu(),
+    nn.Tanh: lambda layer: Tanh(),
+    nn.Sigmoid: lambda layer: Sigmoid(),
+    nn.SiLU: lambda layer: Silu(),
+    nn.GELU: lambda layer: Gelu() if layer.approximate == "none" else None,
+    nn.LeakyReLU: lambda layer: Leaky(layer.negative_slope),
+    nn.ELU: lambda layer: Elu(layer.alpha),
+    nn.BatchNorm1d: lambda layer: _batch_norm(layer),
+    nn.LayerNorm: lambda layer: _layer_norm(layer),
+}
+"""torch's own, as they are when a model is frozen."""
 
 
 def network(backbone: nn.Module, reflexive: ReflexiveLayer | None, head: nn.Module) -> Network | None:
@@ -40,11 +70,10 @@ def _layers(module: nn.Module) -> list[Layer] | None:
     if isinstance(module, nn.Sequential):
         parts = [_layers(one) for one in module]
         return None if any(part is None for part in parts) else [layer for part in parts for layer in part or ()]
-    if type(module) is nn.Linear:
-        return [_linear(module.weight, module.bias)]
-    if type(module) in _ACTIVATIONS:
-        return [_ACTIVATIONS[type(module)]]
-    return [] if type(module) in (nn.Identity, nn.Dropout) else None
+    if type(module) in (nn.Identity, nn.Dropout):
+        return []
+    made = _LAYERS.get(type(module), lambda layer: None)(module)
+    return None if made is None else [made]
 
 
 def _of_graph(module: torch.fx.GraphModule) -> list[Layer] | None:
@@ -94,8 +123,25 @@ def _attribute(module: torch.fx.GraphModule, argument: Any) -> torch.Tensor | No
 
 def _linear(weight: torch.Tensor | None, bias: torch.Tensor | None = None) -> Linear:
     assert weight is not None  # noqa: S101 - checked by both callers
-    matrix = np.ascontiguousarray(weight.detach().numpy().T, dtype=np.float32)
-    return Linear(matrix, None if bias is None else bias.detach().numpy().astype(np.float32))
+    return Linear(_array(weight.T), None if bias is None else _array(bias))
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float32)
+
+
+def _batch_norm(layer: nn.BatchNorm1d) -> Layer | None:
+    if layer.running_mean is None or layer.running_var is None:
+        return None  # it goes by the rows beside a row
+    scale = torch.rsqrt(layer.running_var + layer.eps) * (1.0 if layer.weight is None else layer.weight)
+    shift = (0.0 if layer.bias is None else layer.bias) - layer.running_mean * scale
+    return Affine(_array(scale), _array(shift))
+
+
+def _layer_norm(layer: nn.LayerNorm) -> Layer | None:
+    if len(layer.normalized_shape) != 1:
+        return None
+    return Normed(layer.eps, *(None if part is None else _array(part) for part in (layer.weight, layer.bias)))
 
 
 def _residual(layer: ReflexiveLayer) -> Residual:

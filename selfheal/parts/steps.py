@@ -299,6 +299,91 @@ class Tanh:
 
 
 @dataclass(frozen=True, eq=False)
+class Affine:
+    """``h · scale + shift``, column by column: batch normalisation by what was learnt."""
+
+    scale: Array
+    shift: Array
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        return h * self.scale + self.shift
+
+
+@dataclass(frozen=True, eq=False)
+class Normed:
+    """Layer normalisation: each row less its mean, over its standard deviation; then ``· scale + shift``."""
+
+    eps: float
+    scale: Array | None
+    shift: Array | None
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        centred = h - h.mean(axis=1, keepdims=True)
+        out = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(self.eps))
+        out = out if self.scale is None else out * self.scale
+        return out if self.shift is None else out + self.shift
+
+
+@dataclass(frozen=True, eq=False)
+class Leaky:
+    """``h``, below zero ``slope · h``."""
+
+    slope: float
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        return np.where(h > 0, h, np.float32(self.slope) * h)
+
+
+@dataclass(frozen=True, eq=False)
+class Elu:
+    """``h``, below zero ``alpha · (exp(h) - 1)``."""
+
+    alpha: float
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        return np.where(h > 0, h, np.float32(self.alpha) * np.expm1(np.minimum(h, _ZERO)))
+
+
+@dataclass(frozen=True, eq=False)
+class Sigmoid:
+    """``1 / (1 + exp(-h))``."""
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        return _sigmoid(h)
+
+
+@dataclass(frozen=True, eq=False)
+class Silu:
+    """``h / (1 + exp(-h))``."""
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        return h * _sigmoid(h)
+
+
+@dataclass(frozen=True, eq=False)
+class Gelu:
+    """``h · Φ(h)``, of the normal distribution."""
+
+    def __call__(self, h: Array) -> Array:
+        """See the class."""
+        from scipy.special import ndtr  # 8 MB, for those alone who need it
+
+        return h * np.asarray(ndtr(h), dtype=np.float32)
+
+
+def _sigmoid(h: Array) -> Array:
+    """By a tangent, which overflows nowhere."""
+    half = np.float32(0.5)
+    return half * (np.tanh(half * h) + np.float32(1))
+
+
+@dataclass(frozen=True, eq=False)
 class Residual:
     """A :class:`~selfheal.adapter.ReflexiveLayer`: ``h + scale · project(relu(expand(h)))``."""
 
@@ -316,7 +401,7 @@ KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         Scaled, Ranged, Filled, Function, Codes, Coded, Chain, Beside, Picked, Joined, Levels, Table, Linear, Relu,
-        Tanh, Residual,
+        Tanh, Affine, Normed, Leaky, Elu, Sigmoid, Silu, Gelu, Residual,
     )
 }  # fmt: skip
 """By the names under which they are stored."""

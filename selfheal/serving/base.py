@@ -86,11 +86,8 @@ class Base:
             return self._model
 
     def _opened(self) -> MonitoredModel:
-        import torch
-
         from selfheal.registry.archive import load_base
 
-        torch.set_num_threads(1)  # a request is too small to share; more only take time from other replicas
         return load_base(self._folder, self.digest, self.manifest or None)
 
     def _read(self) -> None:

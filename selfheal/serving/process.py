@@ -141,7 +141,9 @@ def run(
     """Serve in this process on sockets that are bound, until SIGINT or SIGTERM."""
     if json_logs:
         write_json_lines()
-    threadpool_limits(1)  # a request is too small to share; more threads only take time from other replicas
+    # A request is too small to share; more threads only take time from other replicas. Torch may come later.
+    threadpool_limits(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     app = create_models(configs, reconciler)
     app.connections, telemetry = wire.most, telemetry_of(os.environ)
     app.tell(telemetry)

@@ -157,6 +157,29 @@ def test_a_network_with_a_forward_of_its_own_is_read_from_its_program(tmp_path):
     assert not base.whole
 
 
+@pytest.mark.parametrize("part", ["backbone", "head"])
+def test_the_layers_that_practitioners_put_between_linear_ones_are_in_it(tmp_path, part):
+    """And a batch norm that has learnt something; also as the first layer of all, and as the last of a backbone."""
+    torch.manual_seed(4)
+    norm = torch.nn.BatchNorm1d(2)
+    norm(torch.randn(64, 2) * 3 + 1)
+    body = torch.nn.Sequential(
+        norm, torch.nn.Linear(2, 9), torch.nn.GELU(), torch.nn.LayerNorm(9), torch.nn.Linear(9, 8), torch.nn.SiLU(),
+        torch.nn.Dropout(), torch.nn.Linear(8, 8), torch.nn.LeakyReLU(0.1), torch.nn.BatchNorm1d(8), torch.nn.ELU(),
+    )  # fmt: skip
+    head = torch.nn.Sequential(torch.nn.Sigmoid(), torch.nn.Linear(8, 3))
+    if part == "head":
+        body, head = torch.nn.Sequential(*body[:2]), torch.nn.Sequential(*body[2:], *head)
+    rows = payments().drop(columns="kind")
+    model = MonitoredModel(body, head, reference=rows, target="fraud")
+    base = stored(model, tmp_path / "base")
+    adapter = adapters(model)["all"]
+    scorer = Scorer.on(base, settled(model, adapter))
+    expected = model.with_adapter(adapter).predict_proba(model.reference)
+    np.testing.assert_allclose(scorer.proba(*asked(scorer, model.reference)), expected, rtol=0, atol=2e-6)
+    assert not base.whole
+
+
 def test_a_path_that_was_changed_is_not_opened_and_one_of_a_later_release_is_left_alone(bases, tmp_path):
     model, _ = bases("weather")
     save_base(model, tmp_path / "base")
