@@ -18,8 +18,9 @@ from torch import nn
 from selfheal.adapter import Adapter
 from selfheal.parts import layers
 from selfheal.parts.blocks import Fitted, blocks_of, kinds_of, words_of
+from selfheal.parts.neural import Array
 from selfheal.parts.path import CompiledPath, Network, to_bytes
-from selfheal.parts.steps import Array, Floats
+from selfheal.parts.steps import Floats
 
 AGREEMENT = 1e-6
 """Largest difference of a probability: a few roundings of the network's 32-bit floats."""

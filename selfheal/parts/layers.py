@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from selfheal.adapter import ReflexiveLayer
-from selfheal.parts.path import Network
-from selfheal.parts.steps import (
+from selfheal.parts.neural import (
     Affine,
     Array,
     Elu,
@@ -30,6 +29,7 @@ from selfheal.parts.steps import (
     Silu,
     Tanh,
 )
+from selfheal.parts.path import Network
 
 _ACTIVATIONS: dict[Any, Layer] = {
     torch.ops.aten.relu.default: Relu(),

@@ -18,8 +18,11 @@ from safetensors.numpy import save as save_tensors
 from selfheal.adapter_file import AdapterParts
 from selfheal.errors import ArtifactError
 from selfheal.input_map import ColumnMap
-from selfheal.parts.steps import KINDS, Array, Block, Floats, Layer, Linear, Relu, Residual, Tanh, Texts
+from selfheal.parts.neural import LAYERS, Array, Layer, Linear, Relu, Residual, Tanh
+from selfheal.parts.steps import STEPS, Block, Floats, Texts
 
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*STEPS, *LAYERS)}
+"""What a path is made of, by the names under which it is stored."""
 VERSION = 1
 """Of the stored form: another is not read, and its model is scored through torch."""
 
@@ -44,10 +47,10 @@ class Network:
 
     @property
     def hidden(self) -> int:
-        """Width of what the backbone gives: of its last linear layer, or else what the head's first takes."""
+        """Width of what the backbone gives: by its last linear layer, or else by the head's first."""
         given = [layer.matrix.shape[1] for layer in self.backbone if isinstance(layer, Linear)]
         taken = [layer.matrix.shape[0] for layer in self.head if isinstance(layer, Linear)]
-        return int([*given, *taken[:1]][len(given) - 1 if given else 0])
+        return int(given[-1] if given else taken[0])
 
     @property
     def begins_in_place(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a row goes through between its columns and the logits, as plain arrays: numpy alone runs it.
+"""What a row goes through between its columns and the network, as plain arrays: numpy alone runs it.
 
 A step is a dataclass of arrays, numbers, words and other steps, so that it can be stored as they are and opened again
 without the library that made it. What cannot be said so is a function of that library's, and is not stored.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,6 @@ Step = Callable[[Floats], Floats]
 """float64 [n, d] → [n, e]."""
 Block = Callable[[Floats, Texts], Floats]
 """Numeric columns float64 [n, d] and text columns, a list each → [n, e]."""
-Array = NDArray[np.float32]
-Layer = Callable[[Array], Array]
-"""float32 [n, d] → [n, e]."""
-
-_ZERO = np.float32(0)
 
 
 class UnseenError(Exception):
@@ -262,146 +256,4 @@ class Table:
         return out
 
 
-# ---------------------------------------------------------------------- layers
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """``h · matrix + shift``."""
-
-    matrix: Array
-    shift: Array | None
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        out: Array = h.dot(self.matrix)  # as `@`, with half of its overhead for one row
-        if self.shift is not None:
-            out += self.shift
-        return out
-
-
-@dataclass(frozen=True, eq=False)
-class Relu:
-    """``max(h, 0)``, in place: on what a linear layer made and nobody else holds."""
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return np.maximum(h, _ZERO, out=h)
-
-
-@dataclass(frozen=True, eq=False)
-class Tanh:
-    """``tanh(h)``, in place as :class:`Relu`."""
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return np.tanh(h, out=h)
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """``h · scale + shift``, column by column: batch normalisation by what was learnt."""
-
-    scale: Array
-    shift: Array
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return h * self.scale + self.shift
-
-
-@dataclass(frozen=True, eq=False)
-class Normed:
-    """Layer normalisation: each row less its mean, over its standard deviation; then ``· scale + shift``."""
-
-    eps: float
-    scale: Array | None
-    shift: Array | None
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        centred = h - h.mean(axis=1, keepdims=True)
-        out = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(self.eps))
-        out = out if self.scale is None else out * self.scale
-        return out if self.shift is None else out + self.shift
-
-
-@dataclass(frozen=True, eq=False)
-class Leaky:
-    """``h``, below zero ``slope · h``."""
-
-    slope: float
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return np.where(h > 0, h, np.float32(self.slope) * h)
-
-
-@dataclass(frozen=True, eq=False)
-class Elu:
-    """``h``, below zero ``alpha · (exp(h) - 1)``."""
-
-    alpha: float
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return np.where(h > 0, h, np.float32(self.alpha) * np.expm1(np.minimum(h, _ZERO)))
-
-
-@dataclass(frozen=True, eq=False)
-class Sigmoid:
-    """``1 / (1 + exp(-h))``."""
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return _sigmoid(h)
-
-
-@dataclass(frozen=True, eq=False)
-class Silu:
-    """``h / (1 + exp(-h))``."""
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        return h * _sigmoid(h)
-
-
-@dataclass(frozen=True, eq=False)
-class Gelu:
-    """``h · Φ(h)``, of the normal distribution."""
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        from scipy.special import ndtr  # 8 MB, for those alone who need it
-
-        return h * np.asarray(ndtr(h), dtype=np.float32)
-
-
-def _sigmoid(h: Array) -> Array:
-    """By a tangent, which overflows nowhere."""
-    half = np.float32(0.5)
-    return half * (np.tanh(half * h) + np.float32(1))
-
-
-@dataclass(frozen=True, eq=False)
-class Residual:
-    """A :class:`~selfheal.adapter.ReflexiveLayer`: ``h + scale · project(relu(expand(h)))``."""
-
-    expand: Linear
-    project: Linear
-    scale: float
-
-    def __call__(self, h: Array) -> Array:
-        """See the class."""
-        wide = self.expand(h)
-        return h + np.float32(self.scale) * self.project(np.maximum(wide, _ZERO, out=wide))
-
-
-KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        Scaled, Ranged, Filled, Function, Codes, Coded, Chain, Beside, Picked, Joined, Levels, Table, Linear, Relu,
-        Tanh, Affine, Normed, Leaky, Elu, Sigmoid, Silu, Gelu, Residual,
-    )
-}  # fmt: skip
-"""By the names under which they are stored."""
+STEPS = (Scaled, Ranged, Filled, Function, Codes, Coded, Chain, Beside, Picked, Joined, Levels, Table)
