@@ -14,6 +14,7 @@ from selfheal.loop.forks import ForkServer
 from selfheal.registry.adoption import adopt_model
 from selfheal.steering.workspace import Workspace
 from tests.steering.given import HEALS, NAME, rows, toy, workspace_at
+from tests.steering.others import OTHERS
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +79,5 @@ def others() -> Iterator[ForkServer]:
 
     Whoever asks for it carries the group ``others``.
     """
-    server = ForkServer(("tests.steering.given", "mlflow.store.tracking.sqlalchemy_store"))
-    yield server
-    server.close()
+    yield OTHERS
+    OTHERS.close()
