@@ -50,7 +50,7 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
-        told.enter_context(told_at_the_end(ws, model, [Events()]))
+        end = told.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or ws.now()
         if until is None:
             late_ones_are_mine()
@@ -58,6 +58,7 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             rename(wording.run_name(model, []))
             return ended(*wording.summary([]), [])
         serving = step(loop.settle_stages)(ws, model, clock)
+        end.policy = serving.policy
         refs = step(loop.pending)(ws, model, clock, serving.policy)
         rename(wording.run_name(model, [ref.index for ref in refs]))
         handled = loop.passes(lease, serving, refs, step=step, healer=healed, passing=OF_PREFECT)

@@ -131,7 +131,8 @@ def page(model: str, record: Record) -> str:
         parts.append(_candidates(heal["candidates"]))
         parts.append(f"MLflow run of the heal: `{heal['run_id']}`" if heal["run_id"] else "")
     if record.get("report"):
-        parts.append(f"Drift report: `{record['report']}` on the watch run of version {record['version']}")
+        run = "the run of the heal" if record.get("report_run") else f"the watch run of version {record['version']}"
+        parts.append(f"Drift report: `{record['report']}` on {run}")
     return "\n\n".join(p for p in parts if p) + "\n"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from selfheal.alerts.message import Message, Urgency
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Heartbeat
+from selfheal.table.journal import Part
 
 Cycle = Mapping[str, Any]
 Span = tuple[datetime, datetime]
@@ -61,14 +62,19 @@ class Condition:
 
 
 def standing(
-    ws: Workspace, name: str, cycles: Sequence[Cycle], ran: tuple[str, datetime] | None, now: datetime
+    ws: Workspace,
+    name: str,
+    cycles: Sequence[Cycle],
+    spans: Sequence[Span],
+    ran: tuple[str, datetime] | None,
+    now: datetime,
 ) -> dict[str, Condition]:
     """Kind → condition, of all that stand now.
 
     Parameters
     ----------
-    cycles
-        Records of the last windows, oldest first.
+    cycles, spans
+        Records of the last windows, and start and end of the last :data:`PAUSES`, oldest first.
     ran
         The mark :data:`RAN`, and when it was made; None where no run has finished yet.
     now
@@ -76,8 +82,9 @@ def standing(
     """
     found = of_windows(name, cycles)
     found |= of_stages(name, ws.table.heartbeats.last(name), cycles)
+    logs = ws.table.journal_parts(name, **{alert: Part((kind,), last=1) for kind, alert in LOGS.items()})
     for kind, alert in LOGS.items():
-        newest = ws.table.journal(name, last=1, kind=kind)
+        newest = logs[alert]
         if newest and newest[-1].intent["state"] != "read":
             words = f"{kind}: {'; '.join(newest[-1].intent['reasons'])}"
             found[alert] = Condition(words, newest[-1].at, next=f"selfheal status {name}")
@@ -86,7 +93,7 @@ def standing(
         return found | {"monitor": silent}
     if cycles and "log" not in found:
         handled = datetime.fromisoformat(cycles[-1]["at"])
-        still = quiet(name, ws.table.glance.spans(name, PAUSES), handled, now)
+        still = quiet(name, spans, handled, now)
         found |= {"log": still} if still else {}
     return found
 

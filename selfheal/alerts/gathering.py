@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from selfheal.alerts.conditions import RAN, Condition, standing
+from selfheal.alerts.conditions import PAUSES, RAN, Condition, standing
 from selfheal.alerts.digest import digest, due
 from selfheal.alerts.journaled import told_by
 from selfheal.alerts.message import Message
@@ -58,23 +58,32 @@ class Progress:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def gather(ws: Workspace, name: str) -> list[Message]:
+Marks = tuple[datetime, Mapping[str, tuple[str, datetime]]]
+"""The database's clock, and a model's marks, see :meth:`~selfheal.table.outbox.Outbox.marks`."""
+
+
+def gather(ws: Workspace, name: str, known: Marks | None = None) -> list[Message]:
     """Write what happened since the last time to the outbox; nothing where another process just has.
+
+    Parameters
+    ----------
+    known
+        The marks, if they were read just now. Should another process have told something since, nothing is written.
 
     Raises
     ------
     UnavailableError
         The database can't be reached; a later call gathers the same.
     """
-    now, marks = ws.table.outbox.marks(name)
+    now, marks = known or ws.table.outbox.marks(name)
     seen = marks[TOLD][0] if TOLD in marks else None
     before = Progress.read(seen)
     links = ws.table.chain.links(name, after=before.link, last=ENTRIES)
-    cycles = ws.table.cycles(name, last=LOOKED_BACK)
+    cycles, spans = ws.table.glance.windows(name, LOOKED_BACK, PAUSES)
     messages = told_by(name, links, lambda: policy_of_record(ws, name).policy.release.approvers)
     after = replace(before, link=links[-1].link if links else before.link, waits=_waits(messages, before.waits))
     messages, after = _windows(name, cycles, messages, after)
-    messages, after = _conditions(standing(ws, name, cycles, marks.get(RAN), now), messages, after, now)
+    messages, after = _conditions(standing(ws, name, cycles, spans, marks.get(RAN), now), messages, after, now)
     day = due(ws.settings.alerts_digest, before.day, now)
     if day:
         messages = [*messages, digest(ws, name, now)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from selfheal.errors import RefusedError, SelfhealError
 from selfheal.loop.context import Serving, load
 from selfheal.loop.decide import usable
+from selfheal.loop.records import LABELS_ASKED
 from selfheal.steering import actors
 from selfheal.steering.workspace import Workspace
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from selfheal.healing.labels.accuracy import Accuracy
-
-ASKED = "asked labels"
-"""Kind of the journal's entries: what was drawn, and what the labels of it say."""
 
 DRAWN, TOLD = "drawn", "told"
 
@@ -114,7 +112,7 @@ def accuracy_told(ws: Workspace, name: str, serving: Serving | None = None) -> d
     UnavailableError
         The database or the log can't be reached.
     """
-    asked = ws.table.journal(name, kind=ASKED)
+    asked = ws.table.journal(name, kind=LABELS_ASKED) if serving is None else serving.journal["asked"]
     index = next((e.intent["window"] for e in reversed(asked) if e.intent["step"] == DRAWN), None)
     if index is None:
         return None
@@ -147,7 +145,7 @@ def last_told(ws: Workspace, name: str) -> dict[str, Any] | None:
     dict or None
         ``window, value, low, high, labels, level``; None where there is none.
     """
-    told = [e.intent for e in ws.table.journal(name, kind=ASKED) if e.intent["step"] == TOLD]
+    told = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED) if e.intent["step"] == TOLD]
     return dict(told[-1]["accuracy"]) if told else None
 
 
@@ -163,7 +161,7 @@ def _newest(serving: Serving) -> int:
 
 def _drawn(ws: Workspace, name: str, window: int) -> list[Mapping[str, Any]]:
     """What was drawn of a window, oldest first."""
-    notes = [e.intent for e in ws.table.journal(name, kind=ASKED)]
+    notes = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED)]
     return [n for n in notes if n["step"] == DRAWN and n["window"] == window]
 
 
@@ -188,4 +186,4 @@ def _of_draws(notes: Sequence[Mapping[str, Any]], labels: Mapping[Any, Any], cla
 
 def _note(ws: Workspace, name: str, step: str, window: int, reason: str, more: Mapping[str, Any]) -> None:
     intent = {"step": step, "window": window, "actor": actors.AUDIT, "reasons": [reason], **more}
-    ws.table.journal_note(name, ASKED, intent, step, ws.clock())
+    ws.table.journal_note(name, LABELS_ASKED, intent, step, ws.clock())

@@ -25,7 +25,7 @@ _log = logging.getLogger("selfheal.loop")
 def back_test(serving: Serving) -> Serving:
     """Judge the estimates of the last windows by labels that have come since; the result joins their records."""
     last = [c for c in serving.cycles[-JUDGED:] if (c.get("estimate") or {}).get("judged") is not None]
-    counts = serving.source.labelled_windows([c["index"] for c in last])
+    counts = serving.labelled_windows([c["index"] for c in last])
     judged = {c["index"]: told for c in last if (told := _judged(serving, c, counts.get(c["index"], 0))) is not None}
     told_now = ({**c, "estimate": judged[c["index"]]} if c["index"] in judged else c for c in serving.cycles)
     return replace(serving, cycles=tuple(told_now)) if judged else serving

@@ -12,10 +12,9 @@ from typing import Any
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.alerts import GIVEN_UP
-from selfheal.loop.asked import ASKED
 from selfheal.loop.context import HISTORY
 from selfheal.loop.questions import FACT
-from selfheal.loop.records import HEAL_FAILED
+from selfheal.loop.records import HEAL_FAILED, LABELS_ASKED
 from selfheal.loop.trial import AUDIT
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
@@ -47,7 +46,7 @@ NOTES = {
     "judged": "judged a heal",
     HEAL_FAILED: HEAL_FAILED,
 }
-STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", ASKED: "labels "}
+STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", LABELS_ASKED: "labels "}
 """Kinds whose entries are steps: the words before a step's name."""
 
 OBSERVED = frozenset({"alert", "try", "log", "log labels", "judged"})

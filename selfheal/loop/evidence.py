@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
 
-CANDIDATES = "candidates.json"
+CANDIDATES, REPORT = "candidates.json", "drift-report.html"
 
 
 def begun(ctx: Context, seed: int, rows: int, result: HealResult) -> str:
@@ -57,7 +57,7 @@ def log_evidence(
             )
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
-            page.html(folder / "drift-report.html")
+            page.html(folder / REPORT)
         if result.adapter is not None:
             (folder / PLACE).mkdir()
             (folder / PLACE / FILE).write_bytes(packed(task))

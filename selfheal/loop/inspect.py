@@ -45,7 +45,7 @@ def inspect(ctx: Context) -> Context:
     source, ref, model = ctx.source, ctx.ref, ctx.model
     tally = source.tally(ref)
     faults = refused_rows(tally.refused, tally.used, source.says)
-    early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end)
+    early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end) if ref.seqs is None else ""  # windows of time are cut
     seen = Inspection(tuple(str(p) for p in faults), tally.refused, tally.dropped, held=tally.held, early=early)
     if ref.too_few:
         return replace(ctx, seen=seen)

@@ -91,20 +91,20 @@ def judge_decisions(serving: Serving) -> Serving:
 
     Counting the labels of a window that is full of them takes as long as reading it: without new ones nothing is asked.
     """
-    ws, name = serving.ws, serving.name
     newest = serving.cycles[-1]["index"] if serving.cycles else None
-    state, mark = json.dumps([*ws.table.glance.labels(name), newest]), ws.table.outbox.mark(name, MARK)
-    if serving.policy.foreign is None and mark is not None and mark[0] == state:
+    labels = serving.books.labels
+    state = json.dumps([*labels, newest])
+    if serving.policy.foreign is None and (not labels[0] or serving.books.marks.get(MARK) == state):
         return serving
-    told = judged(realised(serving))
-    ws.table.outbox.set_mark(name, MARK, state)
-    return told
+    anew = judged(realised(serving))
+    serving.ws.table.outbox.set_mark(serving.name, MARK, state)
+    return anew
 
 
 def realised(serving: Serving) -> Serving:
     """The accuracy of the last windows' answers by labels that have come since; the result joins their records."""
     last = serving.cycles[-JUDGED:]
-    counts = serving.source.labelled_windows([c["index"] for c in last])
+    counts = serving.labelled_windows([c["index"] for c in last])
     new = [c for c in last if counts.get(c["index"], 0) not in (0, (c.get("realised") or {}).get("labelled"))]
     found = {}
     for cycle in new:
@@ -191,7 +191,7 @@ def _judged(serving: Serving, cycle: Mapping[str, Any]) -> Judgement | None:
     if heal["decision"] == "failed" or (made is None and heal["decision"] not in ("keep", "refuse")):
         return None
     windows = [cycle] if made is None else list(_after(serving, cycle, made if out else cycle["version"]))
-    counts = serving.source.labelled_windows([c["index"] for c in windows])
+    counts = serving.labelled_windows([c["index"] for c in windows])
     labelled = sum(counts.values())
     if labelled < LEAST or labelled == (cycle.get("judged") or {}).get("labelled"):
         return None

@@ -14,6 +14,7 @@ from typing import Any
 from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.alerts import GIVEN_UP, alert
 from selfheal.loop.context import Context
+from selfheal.loop.evidence import REPORT
 from selfheal.loop.expected import as_entry, metrics_of
 from selfheal.loop.health import far, health_of, released
 from selfheal.loop.records import Cycle, Decision, HealRecord
@@ -125,8 +126,12 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
-    """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty."""
+    """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty.
+
+    A heal has the page among its evidence: then it is on its run.
+    """
     runs, ref, report = ctx.ws.registry.runs, ctx.ref, ctx.seen.report
+    healed = "" if ctx.healed is None else ctx.healed.run_id
     try:
         run = entry["run"] = _logged(ctx, metrics(ctx, decision, entry))
         day = ref.end.date().isoformat()
@@ -135,8 +140,11 @@ def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
             with tempfile.TemporaryDirectory() as scratch:
                 page = Path(scratch) / f"window-{ref.index:06d}-{decision.kind}.html"
                 if report.html(page):
-                    runs.log_file(run, page, "reports")
                     entry["report"], entry["report_day"] = f"reports/{page.name}", day
+                    if healed:
+                        entry["report"], entry["report_run"] = REPORT, healed
+                    else:
+                        runs.log_file(run, page, "reports")
                 else:
                     entry["drift"] = {}  # as where nothing could be computed: the status says so
     except SelfhealError as error:

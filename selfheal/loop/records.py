@@ -24,6 +24,12 @@ FAILED = "failed"
 HEAL_FAILED = "heal failed"
 """Kind of the journal entries that say why; a heal by hand has no other record."""
 
+HEAL_JUDGED = "judged"
+"""Kind of the journal's entries that say of a heal whether it harmed."""
+
+LABELS_ASKED = "asked labels"
+"""Kind of the journal's entries about rows to label: what was drawn, and what the labels of it say."""
+
 
 @dataclass(frozen=True)
 class Inspection:

@@ -10,6 +10,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Head
+from selfheal.table.glance import Books
 
 HEAD = "selfheal.journal"
 """Tag of the version that served: place and hash of the journal's newest entry then."""
@@ -20,19 +21,20 @@ SEALED = "sealed"
 _log = logging.getLogger("selfheal.loop")
 
 
-def seal(ws: Workspace, name: str, stand: Stand | None = None) -> None:
+def seal(ws: Workspace, name: str, stand: Stand | None = None, books: Books | None = None) -> None:
     """Tag the version that serves with the head, where it has changed since. MLflow being away is logged.
 
     Where MLflow was told of an entry that the journal does not have, nothing is written: the tag is the evidence.
 
     Parameters
     ----------
-    stand
-        Where the stages stand, if that was read just now.
+    stand, books
+        Where the stages stand, and how the bookkeeping does, if that was read just now.
     """
-    head, mark = ws.table.chain.head(name), ws.table.outbox.mark(name, SEALED)
+    books = books or ws.table.glance.books(name)
+    head = books.head
     pointer = ws.table.pointer(name) if stand is None else stand.pointer
-    if head is None or pointer is None or (mark is not None and mark[0] == str(head)):
+    if head is None or pointer is None or books.marks.get(SEALED) == str(head):
         return
     try:
         versions = ws.registry.versions(name) if stand is None else list(stand.versions.values())

@@ -226,7 +226,7 @@ def _beside(serving: Serving, index: int, known: Window) -> tuple[pd.DataFrame, 
 
 def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
     """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
-    source, near = ctx.source, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
-    known = sorted(source.labelled_windows(near))[-BEFORE:]
+    near = [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
+    known = sorted(ctx.labelled_windows(near))[-BEFORE:]
     found = [ctx.labelled(index) for index in known]
     return tuple((window.frame, window.labels) for window in found)

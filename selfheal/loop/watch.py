@@ -146,7 +146,7 @@ def held_back(watch: Mapping[str, Any]) -> str:
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
     """Samples of those of these windows whose labels have begun to come."""
     source, window = ctx.source, ctx.ws.table.window
-    known = source.labelled_windows(indexes)
+    known = ctx.labelled_windows(indexes)
     return [ctx.own(source.read(window(ctx.name, index), SAMPLE_ROWS)) for index in indexes if index in known]
 
 

@@ -37,7 +37,7 @@ def weigh(serving: Serving, cycles: Sequence[Mapping[str, Any]] | None = None) -
             if c["decision"] not in ("too_few", "failed") and c.get("version") not in serving.others
         ]
         row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(told)))
-        if not row or not serving.source.labelled_windows([c["index"] for c in row]):
+        if not row or not serving.labelled_windows([c["index"] for c in row]):
             return
         from selfheal.healing.labels.constant import beside_constant
 

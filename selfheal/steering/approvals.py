@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from selfheal.errors import SelfhealError
+from selfheal.policy import Release
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import Look
 from selfheal.steering.policies import policy_of_record
@@ -42,15 +43,20 @@ class Approvals:
         return f"{more}: {self}, selfheal approve {name} {version} --as NAME"
 
 
-def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look) -> Approvals:
+def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look, policy: Release | None = None) -> Approvals:
     """The approvals of a version that count now: of the same adapter, in the place of what serves.
+
+    Parameters
+    ----------
+    policy
+        That section of the policy of record, if it was read just now.
 
     Raises
     ------
     SelfhealError
         The policy can't be read.
     """
-    needed = policy_of_record(ws, name).policy.release.approvers
+    needed = (policy or policy_of_record(ws, name).policy.release).approvers
     about = (info.version, info.tags.get("adapter_digest"), look.swap)
     told = [
         e.intent["actor"]

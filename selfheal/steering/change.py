@@ -288,7 +288,7 @@ def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Po
     info, held = stand.version(version), stand.pointer
     if held is not None and means(held, info):
         return replace(held, pinned=pinned)
-    adapter = verified(ws, stand.name, info)
+    adapter = verified(ws, stand.name, info, held)
     # A base that serves already was compared with its registered version when it came.
     same = held is not None and held.base_manifest and held.base_manifest == info.tags.get("manifest")
     manifest = held.base_manifest if held is not None and same else ws.registry.manifest(stand.name, info)

@@ -19,7 +19,7 @@ from selfheal.table.freezes import Freezes
 from selfheal.table.gaps import Gaps
 from selfheal.table.glance import Glance
 from selfheal.table.heartbeat import Heartbeats
-from selfheal.table.journal import JournalEntry
+from selfheal.table.journal import JournalEntry, Part
 from selfheal.table.labels import LabelReport
 from selfheal.table.outbox import Outbox
 from selfheal.table.refusals import Refusals
@@ -338,15 +338,18 @@ class InferenceTable:
         with self._database.read() as connection:
             return journal.entries(connection, model, last=last, kind=kind)
 
+    def journal_parts(self, model: str, **wanted: Part) -> dict[str, list[JournalEntry]]:
+        """Parts of a model's journal by their names, each oldest first, as they stood at one time."""
+        with self._database.read() as connection:
+            return journal.parts(connection, model, wanted)
+
     def journal_settled(self, model: str) -> JournalEntry | None:
         """The newest entry whose outcome carries a look."""
-        with self._database.read() as connection:
-            return next(iter(journal.entries(connection, model, last=1, state=journal.SETTLED)), None)
+        return next(iter(self.journal_parts(model, settled=journal.LAST_SETTLED)["settled"]), None)
 
     def journal_open(self, model: str) -> list[JournalEntry]:
         """Entries that were begun and not closed: what a crash left behind."""
-        with self._database.read() as connection:
-            return journal.entries(connection, model, state=journal.OPEN)
+        return self.journal_parts(model, open=journal.ALL_OPEN)["open"]
 
     # Leases
 

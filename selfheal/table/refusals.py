@@ -30,12 +30,12 @@ class Refusal:
 
 
 def in_minutes(
-    table: sa.Table, model: str, start: datetime | None, end: datetime | None
+    table: sa.Table, model: str, start: datetime | sa.ColumnElement[int] | None, end: datetime | None
 ) -> Iterator[sa.ColumnElement[bool]]:
     """What holds for the counts of a model's minutes that end after ``start`` and not after ``end``."""
     yield table.c.model == model
     if start is not None:
-        yield table.c.minute > to_us(start) - MINUTE_US
+        yield table.c.minute > (to_us(start) if isinstance(start, datetime) else start) - MINUTE_US
     if end is not None:
         yield table.c.minute <= to_us(end) - MINUTE_US
 
