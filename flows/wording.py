@@ -79,17 +79,17 @@ def line(model: str, record: Record) -> str:
     return f"{model} window {record['index']}: {message(record)}"
 
 
-def maintained(found: Record) -> str:
+def maintained(record: Record) -> str:
     """What a maintain run came to, in one line.
 
     >>> maintained({"version": 3, "settled": True, "judged": [4, 5], "revised": [], "deleted": 0})
     'version 3 serves now; windows judged by labels: 2'
     """
     parts = {
-        f"version {found['version']} serves now": found["settled"],
-        f"windows judged by labels: {len(found['judged'])}": found["judged"],
-        f"windows revised with late rows: {len(found['revised'])}": found["revised"],
-        f"old rows deleted: {found['deleted']:,}": found["deleted"],
+        f"version {record['version']} serves now": record["settled"],
+        f"windows judged by labels: {len(record['judged'])}": record["judged"],
+        f"windows revised with late rows: {len(record['revised'])}": record["revised"],
+        f"old rows deleted: {record['deleted']:,}": record["deleted"],
     }
     return "; ".join(words for words, there in parts.items() if there) or "nothing to do"
 

@@ -101,7 +101,7 @@ def _waits(messages: Sequence[Message], before: int | None) -> int | None:
 
 
 def _windows(
-    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], told: Progress
+    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], progress: Progress
 ) -> tuple[list[Message], Progress]:
     """What new windows have to tell: versions that wait; and the run behind a promotion."""
     for cycle in cycles:
@@ -110,11 +110,11 @@ def _windows(
         if version is None:
             continue
         messages = [replace(m, run=heal["run_id"]) if m.version == version else m for m in messages]
-        if cycle["index"] > told.window and not heal["promoted"] and version != told.waits:
+        if cycle["index"] > progress.window and not heal["promoted"] and version != progress.waits:
             messages.append(_waiting(name, cycle, heal))
-            told = replace(told, waits=version)
-    newest = cycles[-1]["index"] if cycles else told.window
-    return messages, replace(told, window=max(newest, told.window))
+            progress = replace(progress, waits=version)
+    newest = cycles[-1]["index"] if cycles else progress.window
+    return messages, replace(progress, window=max(newest, progress.window))
 
 
 def _waiting(name: str, cycle: Mapping[str, Any], heal: Mapping[str, Any]) -> Message:
@@ -127,14 +127,14 @@ def _waiting(name: str, cycle: Mapping[str, Any], heal: Mapping[str, Any]) -> Me
 
 
 def _conditions(
-    now: Mapping[str, Condition], messages: list[Message], told: Progress, at: datetime
+    now: Mapping[str, Condition], messages: list[Message], progress: Progress, at: datetime
 ) -> tuple[list[Message], Progress]:
     """A message for each condition that began, and for each that is over."""
-    began = [now[kind].begins(kind) for kind in sorted(now.keys() - told.standing.keys())]
-    gone = sorted(told.standing.keys() - now.keys())
-    ended = [Message(k, OVER[k], told.standing[k], "", "", "info", over=True) for k in gone if k in OVER]
-    kept = {kind: told.standing.get(kind, now[kind].since.isoformat()) for kind in sorted(now)}
-    return [*messages, *began, *ended], replace(told, standing=kept)
+    began = [now[kind].begins(kind) for kind in sorted(now.keys() - progress.standing.keys())]
+    gone = sorted(progress.standing.keys() - now.keys())
+    ended = [Message(k, OVER[k], progress.standing[k], "", "", "info", over=True) for k in gone if k in OVER]
+    kept = {kind: progress.standing.get(kind, now[kind].since.isoformat()) for kind in sorted(now)}
+    return [*messages, *began, *ended], replace(progress, standing=kept)
 
 
 OVER = {

@@ -118,15 +118,15 @@ def accuracy_told(ws: Workspace, name: str, serving: Serving | None = None) -> d
         return None
     serving = serving or load(ws, name)
     labels = serving.labelled(index).labels
-    found = _of_draws(_drawn(ws, name, index), labels.to_dict(), tuple(serving.model.classes_.tolist()))
-    told = {"window": index} | asdict(found)
-    if found.labels and told != last_told(ws, name):
+    accuracy = _of_draws(_drawn(ws, name, index), labels.to_dict(), tuple(serving.model.classes_.tolist()))
+    record = {"window": index} | asdict(accuracy)
+    if accuracy.labels and record != last_told(ws, name):
         words = (
-            f"window {index}: accuracy {found.value:.3f} ({found.low:.3f} to {found.high:.3f}, at any time with "
-            f"{1 - found.level:.0%}) by {found.labels} labels that were asked for"
+            f"window {index}: accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}, at any time "
+            f"with {1 - accuracy.level:.0%}) by {accuracy.labels} labels that were asked for"
         )
-        _note(ws, name, TOLD, index, words, {"accuracy": told})
-    return told if found.labels else None
+        _note(ws, name, TOLD, index, words, {"accuracy": record})
+    return record if accuracy.labels else None
 
 
 def tell_accuracy(serving: Serving) -> None:
@@ -145,18 +145,18 @@ def last_told(ws: Workspace, name: str) -> dict[str, Any] | None:
     dict or None
         ``window, value, low, high, labels, level``; None where there is none.
     """
-    told = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED) if e.intent["step"] == TOLD]
-    return dict(told[-1]["accuracy"]) if told else None
+    records = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED) if e.intent["step"] == TOLD]
+    return dict(records[-1]["accuracy"]) if records else None
 
 
 def _newest(serving: Serving) -> int:
-    found = [c["index"] for c in serving.cycles if usable(c) and c["decision"] != "too_few"]
-    if not found:
+    indexes = [c["index"] for c in serving.cycles if usable(c) and c["decision"] != "too_few"]
+    if not indexes:
         raise RefusedError(
             f"no window of {serving.name!r} was handled yet, so there are no rows to ask about; run selfheal monitor "
             f"{serving.name} first"
         )
-    return int(found[-1])
+    return int(indexes[-1])
 
 
 def _drawn(ws: Workspace, name: str, window: int) -> list[Mapping[str, Any]]:

@@ -94,8 +94,8 @@ class Serving:
     @property
     def source(self) -> Source:
         """Where the rows are read from."""
-        found: Source = self._once("source", lambda: source_of(self.ws, self.name, self.policy, self.until))
-        return found
+        source: Source = self._once("source", lambda: source_of(self.ws, self.name, self.policy, self.until))
+        return source
 
     @property
     def books(self) -> Books:
@@ -103,17 +103,17 @@ class Serving:
 
         What is kept of it for a later run can only say too little: whatever came since is found by that run.
         """
-        found: Books = self._once("books", lambda: self.ws.table.glance.books(self.name))
-        return found
+        books: Books = self._once("books", lambda: self.ws.table.glance.books(self.name))
+        return books
 
     @property
     def journal(self) -> Mapping[str, Sequence[JournalEntry]]:
         """What the journal said of the last heals (:data:`HEALS`) and of labels that were ``asked`` for."""
         parts = {**HEALS, "asked": Part((LABELS_ASKED,))}
-        found: Mapping[str, Sequence[JournalEntry]] = self._once(
+        entries: Mapping[str, Sequence[JournalEntry]] = self._once(
             "journal", lambda: self.ws.table.journal_parts(self.name, **parts)
         )
-        return found
+        return entries
 
     def _once(self, name: str, read: Callable[[], Any]) -> Any:
         if name not in self.opened:

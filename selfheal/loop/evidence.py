@@ -50,7 +50,7 @@ def log_evidence(
         drawn = _samples(ctx, window, recent, task, result)
         title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
         (folder / PLOT).write_text(before_after(*drawn, title), "utf-8")
-        columns = {c for told in result.answers.values() for fact in told for c in fact["columns"]}
+        columns = {c for facts in result.answers.values() for fact in facts for c in fact["columns"]}
         if asked := [c for c in drawn[0].columns if c in columns]:
             (folder / ASKED).write_text(
                 before_after(drawn[0][asked], drawn[1][asked], drawn[2][asked], result.question), "utf-8"

@@ -65,10 +65,10 @@ def judge_heals(serving: Serving, *, anew: bool = False) -> None:
     """
     try:
         if _judged_anew(serving, anew):
-            told = standing_of_heals(serving.ws, serving.name, serving.policy)
-            if told["exceeded"] and not lost_trust(serving.ws, serving.name):
-                _log.error("%s: %s", serving.name, told["reason"])
-                lose_trust(serving.ws, serving.name, told["reason"])
+            standing = standing_of_heals(serving.ws, serving.name, serving.policy)
+            if standing["exceeded"] and not lost_trust(serving.ws, serving.name):
+                _log.error("%s: %s", serving.name, standing["reason"])
+                lose_trust(serving.ws, serving.name, standing["reason"])
     except SelfhealError as error:
         _log.warning("%s: the last heals were not judged: %s", serving.name, error)
 
@@ -89,13 +89,13 @@ def standing_of_heals(ws: Workspace, name: str, policy: Policy) -> dict[str, Any
     entries = [e for e in journal["judged"] if e.id > given]
     last = {e.intent["heal"]: bool(e.intent["harmful"]) for e in entries}
     allowed = policy.heal.false_heals
-    found = false_heals([last[heal] for heal in sorted(last)], float(allowed))
-    if not found.judged:
+    tally = false_heals([last[heal] for heal in sorted(last)], float(allowed))
+    if not tally.judged:
         reason = f"no evidence yet whether more than {allowed} of heals harm (heal.false_heals)"
     else:
-        counted = f"{found.harmful} of {found.judged} judged heals harmed"
-        reason = f"{counted}; allowed {allowed} (heal.false_heals), e-value {found.e_value:.3g} (bound {E_BOUND:g})"
-    return {**asdict(found), "exceeded": found.exceeded, "allowed": str(allowed), "reason": reason}
+        counted = f"{tally.harmful} of {tally.judged} judged heals harmed"
+        reason = f"{counted}; allowed {allowed} (heal.false_heals), e-value {tally.e_value:.3g} (bound {E_BOUND:g})"
+    return {**asdict(tally), "exceeded": tally.exceeded, "allowed": str(allowed), "reason": reason}
 
 
 def _judged_anew(serving: Serving, read: bool) -> bool:
@@ -117,9 +117,9 @@ def _judged_anew(serving: Serving, read: bool) -> bool:
         own = [c for c in cycles if c["swap"] == heal.id and c["own_share"] >= OWN_SHARE]
         windows = len(nominal(own, own[-1]["index"] + 1 if own else None))  # those of which no rest is to come
         over = back is not None or look.swap != heal.id or windows >= serving.policy.release.watch_windows
-        told = judgement(heal, back, own, over, partial(_labels, serving, own))
-        if told is not None and known.get(heal.id) is not told.harmful:
-            intent = asdict(told) | {"reasons": list(told.reasons)}
+        said = judgement(heal, back, own, over, partial(_labels, serving, own))
+        if said is not None and known.get(heal.id) is not said.harmful:
+            intent = asdict(said) | {"reasons": list(said.reasons)}
             ws.table.journal_note(name, HEAL_JUDGED, intent, HEAL_JUDGED, ws.clock())
             anew = True
     return anew

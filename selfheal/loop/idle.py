@@ -28,8 +28,8 @@ def mark_settled(serving: Serving) -> None:
     ws, name = serving.ws, serving.name
     # Only what is staged is held back, so that a quiet run asks MLflow for nothing more.
     staged = "Staging" in serving.look.stages.values()
-    held = staged and any(order_of(info) is not None for info in serving.registered().values())
-    state = "" if held else _state(serving.books, serving.policy.digest)
+    waits = staged and any(order_of(info) is not None for info in serving.registered().values())
+    state = "" if waits else _state(serving.books, serving.policy.digest)
     if serving.books.marks.get(SETTLED) != state:
         ws.table.outbox.set_mark(name, SETTLED, state)
 

@@ -170,8 +170,8 @@ def _known_already(
 def _asked_for(versions: Sequence[VersionInfo], healed: MonitoredModel) -> int | None:
     """The version that waited for an answer and is the very one that is now accepted."""
     digest = healed.adapter.digest
-    found = [v for v in versions if v.stage == STAGING and v.tags.get("adapter_digest") == digest]
-    return next((v.version for v in found if v.tags.get(ASKS) == "fact"), None)
+    same = [v for v in versions if v.stage == STAGING and v.tags.get("adapter_digest") == digest]
+    return next((v.version for v in same if v.tags.get(ASKS) == "fact"), None)
 
 
 def _rows(candidates: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:

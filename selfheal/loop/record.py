@@ -103,7 +103,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
         "dropped": [asdict(r) for r in seen.dropped],
-        "held": seen.held,
+        "held": seen.size,
         "strange": seen.strange,
         "signals": [plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else plain(seen.report.values),
@@ -191,7 +191,7 @@ def _logged(ctx: Context, numbers: dict[str, float]) -> str:
 def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str, float]:
     """The numbers of one window, by the names that they have in MLflow."""
     seen = ctx.seen
-    found: dict[str, float] = {
+    numbers: dict[str, float] = {
         "rows": float(ctx.ref.rows),
         "alarm": float(decision.alarm),
         "alarms confirmed": float(decision.confirmed),
@@ -204,11 +204,11 @@ def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str
     }
     for signal in seen.signals:
         if signal.bound:
-            found[f"{signal.name} per bound"] = signal.value / signal.bound
-        found |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}
+            numbers[f"{signal.name} per bound"] = signal.value / signal.bound
+        numbers |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}
     if seen.report is not None:
-        found |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
+        numbers |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
     if seen.labelled:
-        found |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
-    found |= metrics_of(seen.estimate)
-    return {PLACES.get(key, _UNFIT.sub("_", key)[:250]): float(value) for key, value in found.items()}
+        numbers |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
+    numbers |= metrics_of(seen.estimate)
+    return {PLACES.get(key, _UNFIT.sub("_", key)[:250]): float(value) for key, value in numbers.items()}

@@ -43,7 +43,7 @@ class Inspection:
         Rows of its time that the service refused: no window holds them.
     dropped
         Rows of its time that were answered and are in no log.
-    held
+    size
         Rows that the window held when it was read; None where late ones are not counted.
     strange
         Rows that another base answered: the window is judged without them.
@@ -79,7 +79,7 @@ class Inspection:
     estimate: Expected | None = None
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
-    held: int | None = None
+    size: int | None = None
     early: str = ""
     strange: int = 0
 

@@ -38,8 +38,8 @@ def seal(ws: Workspace, name: str, stand: Stand | None = None, books: Books | No
         return
     try:
         versions = ws.registry.versions(name) if stand is None else list(stand.versions.values())
-        told = list(heads(versions).values())
-        wrong = disowned(ws.table.chain.hashes(name, [each.link for each in told]), told)
+        sealed = list(heads(versions).values())
+        wrong = disowned(ws.table.chain.hashes(name, [each.link for each in sealed]), sealed)
         if wrong:
             _log.error("%s: the journal was rewritten, or restored from a backup: %s", name, "; ".join(wrong))
             return
@@ -50,7 +50,7 @@ def seal(ws: Workspace, name: str, stand: Stand | None = None, books: Books | No
     ws.table.outbox.set_mark(name, SEALED, str(head))
 
 
-def disowned(hashes: Mapping[int, str], told: Sequence[Head]) -> list[str]:
+def disowned(hashes: Mapping[int, str], sealed: Sequence[Head]) -> list[str]:
     """Heads that the journal does not have, in words.
 
     Parameters
@@ -61,16 +61,16 @@ def disowned(hashes: Mapping[int, str], told: Sequence[Head]) -> list[str]:
     return [
         f"entry {head.link} of the journal has the hash {hashes.get(head.link, 'none')[:12]}, and MLflow was told "
         f"{head.hash[:12]} (tag {HEAD})"
-        for head in told
+        for head in sealed
         if hashes.get(head.link) != head.hash
     ]
 
 
 def heads(versions: Sequence[VersionInfo]) -> dict[int, Head]:
     """Version → the head that MLflow was told while it served."""
-    found = {}
+    sealed = {}
     for info in versions:
         link, _, hashed = info.tags.get(HEAD, "").partition(" ")
         if link.isdigit():
-            found[info.version] = Head(int(link), hashed)
-    return found
+            sealed[info.version] = Head(int(link), hashed)
+    return sealed

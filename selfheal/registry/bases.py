@@ -70,11 +70,11 @@ class Bases:
             It is another one than when the version was registered.
         """
         base = self._store.version(base_name(name), of_ours(info, name))
-        wanted, found = info.tags.get("manifest"), base.tags.get("manifest", "")
-        if wanted not in (None, found):
+        wanted, actual = info.tags.get("manifest"), base.tags.get("manifest", "")
+        if wanted not in (None, actual):
             raise ArtifactError(
                 f"{name!r} version {info.version} was made for base {wanted[:12]}, and version {base.version} of "
-                f"{base_name(name)!r} is {found[:12]}: it was deleted and registered anew; promote another version"
+                f"{base_name(name)!r} is {actual[:12]}: it was deleted and registered anew; promote another version"
             )
         return base
 

@@ -290,10 +290,10 @@ class Registry:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / BASE_FILES
             save_base(model, folder)
-            for held in self._bases.with_digest(name, model.digest):
+            for base in self._bases.with_digest(name, model.digest):
                 with suppress(ArtifactError):  # one that was changed is not this one
-                    if identity(self._bases.folder(base_name(name), held)) == identity(folder):
-                        return held.version, False
+                    if identity(self._bases.folder(base_name(name), base)) == identity(folder):
+                        return base.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
             tags = {"policy_digest": model.policy.digest, **(source or {})}
@@ -341,7 +341,7 @@ class Registry:
         description: str,
     ) -> int:
         experiment = self.runs.experiment(name)
-        told = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
+        texts = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
         with self._door.asked(f"register a version of {registered!r}") as client:
             if role is not None:  # else the model is known to be there, and ours
                 about = _ABOUT[role].format(name=name, champion=self.settings.champion)
@@ -354,7 +354,7 @@ class Registry:
                 artifacts=files,
                 config=config,
                 signature=signature_of(manifest),
-                tags=told,
+                tags=texts,
             )
             # MLflow's database keeps no model id beside a version, and looks a ``models:/`` source up in whatever
             # store is the process's global one: name the place of the files, and keep the id in a tag.

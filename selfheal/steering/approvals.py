@@ -58,12 +58,12 @@ def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look, policy: R
     """
     needed = (policy or policy_of_record(ws, name).policy.release).approvers
     about = (info.version, info.tags.get("adapter_digest"), look.swap)
-    told = [
+    names = [
         e.intent["actor"]
         for e in ws.table.journal(name, kind=APPROVAL)
         if (e.intent["version"], e.intent["digest"], e.intent["swap"]) == about
     ]
-    return Approvals(tuple({who.casefold(): who for who in reversed(told)}.values())[::-1], needed)
+    return Approvals(tuple({who.casefold(): who for who in reversed(names)}.values())[::-1], needed)
 
 
 def note_approval(ws: Workspace, name: str, info: VersionInfo, look: Look, who: str) -> None:
@@ -82,10 +82,10 @@ def lacking(ws: Workspace, name: str, info: VersionInfo, look: Look) -> str:
     being read.
     """
     try:
-        found = approvals(ws, name, info, look)
+        said = approvals(ws, name, info, look)
     except SelfhealError as error:
         _log.warning("%s: the approvals of version %d were not counted: %s", name, info.version, error)
         return ""
-    if found.lack == 0 or found.needed == 1:
+    if said.lack == 0 or said.needed == 1:
         return ""
-    return f"{max(1, len(found.names))} of {found.needed} approvals (release.approvers): another name should look at it"
+    return f"{max(1, len(said.names))} of {said.needed} approvals (release.approvers): another name should look at it"

@@ -116,23 +116,23 @@ def serving_model(ws: Workspace, name: str, pointer: Pointer | None = None) -> t
     """
     pointer = pointer or serving_pointer(ws, name)
     key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
-    held = ws.models.get(key)
-    if held is None:
+    model = ws.models.get(key)
+    if model is None:
         from selfheal.adapter import Adapter
         from selfheal.registry.archive import load_base
 
         base = _held_base(ws, key[1])
         if base is None:
             base = load_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
-        held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
-        _keep(ws, key, held)
-    held.check_unchanged()
-    return held, pointer.version
+        model = base.with_adapter(Adapter.from_bytes(pointer.adapter))
+        _keep(ws, key, model)
+    model.check_unchanged()
+    return model, pointer.version
 
 
 def _held_base(ws: Workspace, manifest: str) -> MonitoredModel | None:
     """A loaded model of this base, whatever its adapter."""
-    return next((held for (_, of), held in ws.models.items() if manifest and of == manifest), None)
+    return next((model for (_, of), model in ws.models.items() if manifest and of == manifest), None)
 
 
 def _keep(ws: Workspace, key: tuple[str, str], model: MonitoredModel) -> None:

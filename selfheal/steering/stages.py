@@ -162,8 +162,8 @@ def _awaited(look: Look, version: int, actor: str) -> int | None:
 def _may_loop_now(ws: Workspace, name: str, look: Look, info: VersionInfo) -> None:
     """The loop waits for the approvals that the policy asks for, and for its calendar and its budget."""
     policy = policy_of_record(ws, name).policy.release
-    if policy.approvers > 1 and (found := approvals(ws, name, info, look, policy)).lack:
-        raise RefusedError(found.ask(name, info.version))
+    if policy.approvers > 1 and (said := approvals(ws, name, info, look, policy)).lack:
+        raise RefusedError(said.ask(name, info.version))
     if later := not_now(ws, name, policy):
         raise HeldError(later)
 

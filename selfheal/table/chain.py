@@ -77,12 +77,12 @@ def hash_of(before: str, link: int, digest: str) -> str:
 
 def broken(links: Iterable[tuple[int, str, str]], before: str = GENESIS, first: int = 1) -> str:
     """Where a chain of (link, digest, hash), oldest first, breaks, in words; empty where it is whole."""
-    for place, (link, digest, held) in enumerate(links, first):
+    for place, (link, digest, stored) in enumerate(links, first):
         if link != place:
             return f"entry {place} of the journal is missing: entry {link} follows entry {place - 1}"
         before = hash_of(before, link, digest)
-        if held != before:
-            return f"entry {link} of the journal is not what was journaled: hash {held[:12]}, found {before[:12]}"
+        if stored != before:
+            return f"entry {link} of the journal is not what was journaled: hash {stored[:12]}, found {before[:12]}"
     return ""
 
 
@@ -121,10 +121,10 @@ def _head(connection: sa.Connection, model: str) -> Head | None:
 
 def _acts(connection: sa.Connection, entries: Sequence[int]) -> dict[int, tuple[str, ...]]:
     query = sa.select(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.act).where(JOURNAL_ACTS.c.journal_id.in_(entries))
-    found: dict[int, list[str]] = {}
+    texts: dict[int, list[str]] = {}
     for entry, act in connection.execute(query.order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)):
-        found.setdefault(entry, []).append(act)
-    return {entry: tuple(acts) for entry, acts in found.items()}
+        texts.setdefault(entry, []).append(act)
+    return {entry: tuple(acts) for entry, acts in texts.items()}
 
 
 class Chain:

@@ -59,8 +59,8 @@ def newest_bounds(connection: sa.Connection, model: str) -> Mark:
 
 
 def _bounds(model: str) -> sa.Select[Any]:
-    found = sa.select(sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq))
-    return found.where(CYCLES.c.model == model)
+    bounds = sa.select(sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq))
+    return bounds.where(CYCLES.c.model == model)
 
 
 def _marked(connection: sa.Connection, schema: ModelSchema, horizon: int) -> tuple[Mark, int | None, list[WindowRef]]:
@@ -69,9 +69,9 @@ def _marked(connection: sa.Connection, schema: ModelSchema, horizon: int) -> tup
     far = _bounds(schema.model).add_columns(rows).subquery()
     waits = far.outerjoin(CYCLES, _waits(schema.model, horizon))
     query = sa.select(CYCLES, *far.c).select_from(waits).order_by(CYCLES.c.window_index)
-    found = connection.execute(query).mappings().fetchall()
-    *mark, newest = (found[0][column] for column in far.c)
-    return Mark(*mark), newest, [_ref(row) for row in found if row[CYCLES.c.model] is not None]
+    lines = connection.execute(query).mappings().fetchall()
+    *mark, newest = (lines[0][column] for column in far.c)
+    return Mark(*mark), newest, [_ref(row) for row in lines if row[CYCLES.c.model] is not None]
 
 
 def fix_bounds(
@@ -252,8 +252,8 @@ def amend_cycle(
     text = connection.execute(sa.select(CYCLES.c.record).where(here).with_for_update()).scalar_one_or_none()
     if text is None:
         raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
-    held: dict[str, Any] = json.loads(text)
-    connection.execute(CYCLES.update().where(here).values(record=to_json({**held, **change(held)})))
+    record: dict[str, Any] = json.loads(text)
+    connection.execute(CYCLES.update().where(here).values(record=to_json({**record, **change(record)})))
 
 
 def first_labelled(connection: sa.Connection, schema: ModelSchema, first: int) -> int | None:
@@ -284,8 +284,8 @@ def labelled_windows(
     else:
         inside = sa.select(sa.literal(1)).where(_inside(schema), _has_label(schema)).limit(most).correlate(CYCLES)
         query = sa.select(index, sa.select(sa.func.count()).select_from(inside.subquery()).scalar_subquery())
-    found = connection.execute(query.where(CYCLES.c.model == schema.model, index.in_(indexes)))
-    return {int(number): min(int(count), most) for number, count in found if count}
+    counts = connection.execute(query.where(CYCLES.c.model == schema.model, index.in_(indexes)))
+    return {int(number): min(int(count), most) for number, count in counts if count}
 
 
 MANY_LABELS = 50_000
@@ -300,8 +300,8 @@ def _sizes(connection: sa.Connection, schema: ModelSchema, indexes: Collection[i
     labels = sa.select(sa.func.count()).select_from(some).scalar_subquery()
     here = (CYCLES.c.model == schema.model) & CYCLES.c.window_index.in_(indexes)
     rows = sa.select(sa.func.coalesce(sa.func.sum(CYCLES.c.row_count), 0)).where(here).scalar_subquery()
-    found = connection.execute(sa.select(labels, rows)).one()
-    return int(found[0]), int(found[1])
+    sizes = connection.execute(sa.select(labels, rows)).one()
+    return int(sizes[0]), int(sizes[1])
 
 
 def _inside(schema: ModelSchema) -> sa.ColumnElement[bool]:
@@ -354,9 +354,9 @@ def recorded_among(
     read = sa.case((CYCLES.c.window_index >= sa.func.coalesce(first, 0), CYCLES.c.record))
     columns = [column for column in CYCLES.c if column is not CYCLES.c.record]
     rows = connection.execute(newest.with_only_columns(*columns, read.label("record")).limit(among)).mappings()
-    found = rows.fetchall()[::-1]
-    spans = [(from_us(row["start_us"]), from_us(row["end_us"])) for row in found if row["start_us"] is not None]
-    return [_recorded(row) for row in found if row["record"] is not None], spans
+    windows = rows.fetchall()[::-1]
+    spans = [(from_us(row["start_us"]), from_us(row["end_us"])) for row in windows if row["start_us"] is not None]
+    return [_recorded(row) for row in windows if row["record"] is not None], spans
 
 
 def processed(connection: sa.Connection, model: str) -> set[int]:

@@ -62,8 +62,8 @@ class Gaps:
         rows = sa.func.sum(GAPS.c.row_count)
         query = sa.select(GAPS.c.reason, rows).where(*in_minutes(GAPS, model, start, end)).group_by(GAPS.c.reason)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(rows.desc(), GAPS.c.reason))
-            return [Gap(reason, int(count)) for reason, count in found]
+            counts = connection.execute(query.order_by(rows.desc(), GAPS.c.reason))
+            return [Gap(reason, int(count)) for reason, count in counts]
 
     def around(self, ref: WindowRef) -> tuple[list[Refusal], list[Gap]]:
         """What was refused, and what is missing, since the window before this one ended; of the first: in its time.
@@ -81,6 +81,6 @@ class Gaps:
         )
         query = sa.union_all(refused, missing)
         with self._database.read() as connection:
-            found = sorted(connection.execute(query), key=lambda row: (-row.rows, row.reason, row.feature or ""))
-        gaps = [Gap(reason, int(rows)) for feature, reason, rows in found if feature is None]
-        return [Refusal(reason, of, int(rows)) for of, reason, rows in found if of is not None], gaps
+            counts = sorted(connection.execute(query), key=lambda row: (-row.rows, row.reason, row.feature or ""))
+        gaps = [Gap(reason, int(rows)) for feature, reason, rows in counts if feature is None]
+        return [Refusal(reason, of, int(rows)) for of, reason, rows in counts if of is not None], gaps

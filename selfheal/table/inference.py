@@ -116,9 +116,9 @@ class InferenceTable:
 
     def schema(self, model: str) -> ModelSchema:
         """What the model's predictions look like."""
-        held = self._schemas.get(model)
-        if held is not None:
-            return held
+        known = self._schemas.get(model)
+        if known is not None:
+            return known
         with self._database.read() as connection:
             row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
             names = [] if row is not None else list(connection.execute(sa.select(MODELS.c.model)).scalars())
@@ -285,10 +285,10 @@ class InferenceTable:
     def cycle(self, model: str, index: int) -> dict[str, Any]:
         """The record of one processed window, as in :meth:`cycles`."""
         with self._database.read() as connection:
-            found = cycles.recorded(connection, model, index=index)
-        if not found:
+            records = cycles.recorded(connection, model, index=index)
+        if not records:
             raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
-        return found[0]
+        return records[0]
 
     def processed(self, model: str) -> set[int]:
         """Indexes of the processed windows."""

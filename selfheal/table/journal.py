@@ -119,11 +119,11 @@ def parts(connection: sa.Connection, model: str, wanted: Mapping[str, Part]) -> 
     tables = chosen.join(JOURNAL, JOURNAL.c.id == chosen.c.id).outerjoin(JOURNAL_ACTS, acts)
     query = sa.select(chosen.c.part, JOURNAL, JOURNAL_ACTS.c.number, JOURNAL_ACTS.c.act).select_from(tables)
     rows = connection.execute(query).mappings().fetchall()
-    found: dict[str, list[JournalEntry]] = {name: [] for name in wanted}
+    named: dict[str, list[JournalEntry]] = {name: [] for name in wanted}
     ordered = sorted(rows, key=lambda row: (row["part"], row["id"], row["number"] or 0))
     for (name, _), same in groupby(ordered, key=lambda row: (row["part"], row["id"])):
-        found[name].append(_entry(list(same)))
-    return found
+        named[name].append(_entry(list(same)))
+    return named
 
 
 def entries(

@@ -117,8 +117,8 @@ class Outbox:
         """What a target is to be told now, in order; nothing while it waits after a failure."""
         with self._database.read() as connection:
             now = _now(connection)
-            held = connection.execute(sa.select(ALERT_TARGETS).where(_of(ALERT_TARGETS, model, target=target)))
-            row = held.mappings().first()
+            targets = connection.execute(sa.select(ALERT_TARGETS).where(_of(ALERT_TARGETS, model, target=target)))
+            row = targets.mappings().first()
             if row is not None and row["due"] > now:
                 return []
             upto = _begin(connection, model, now) if row is None else row["upto"]

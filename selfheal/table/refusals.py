@@ -63,8 +63,8 @@ class Refusals:
         query = sa.select(REFUSED.c.reason, REFUSED.c.feature, rows).where(*in_minutes(REFUSED, model, start, end))
         query = query.group_by(REFUSED.c.reason, REFUSED.c.feature)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))
-            return [Refusal(reason, column, int(count)) for reason, column, count in found]
+            counts = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))
+            return [Refusal(reason, column, int(count)) for reason, column, count in counts]
 
     def served_since(self, model: str, start: datetime | None) -> bool:
         """Whether a row of that time or later was logged: then the windows will speak."""
