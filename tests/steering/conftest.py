@@ -24,13 +24,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def adopted(home: Path) -> Path:
+def adopted(home: Path, *, heals: bool = True) -> Path:
     """Made once, however many folders of tests ask for it."""
     ws = workspace_at(home)
     model = toy()
     adopt_model(NAME, model, ws.registry, ws.table)
     sample = rows(200, 9).drop(columns="y")
-    for adapter in HEALS:
+    for adapter in HEALS if heals else ():
         tags = {"diagnosis": "sensor", "verdict": "promote", "parent": 1, "window": -1}
         ws.registry.register(NAME, model.with_adapter(adapter).adapter, tags=tags, sample=sample)
     return closed(ws)
