@@ -155,5 +155,5 @@ def next_steps(name: str, factory: str, made: Sequence[str]) -> list[str]:
         f"written: {', '.join(made)}",
         f"1. fill in your network in {factory}",
         f"2. selfheal check {name}",
-        f"3. selfheal adopt {name} {factory}:build",
+        f"3. selfheal adopt {name}",
     ]
