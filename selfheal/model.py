@@ -174,7 +174,8 @@ class MonitoredModel:
         rows = self.check_rows(frame)
         if rows.empty:  # nothing is asked of it, and a transformer refuses it
             return np.empty((0, len(self.classes_)))
-        return self.proba_of_units(self.adapter.input_map.apply(rows))
+        with words.named(self.input_of, self.reference, rows):
+            return self.proba_of_units(self.adapter.input_map.apply(rows))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Labels [n] for raw rows; by expected cost where the policy declares one."""
@@ -228,6 +229,10 @@ class MonitoredModel:
         with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and the network's answer says so
             made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
             return np.ascontiguousarray(kinds.dense(made), dtype=np.float32)
+
+    def input_of(self, rows: pd.DataFrame) -> NDArray[np.float32]:
+        """Raw rows → float32 [n, d_in]: :meth:`network_input` of them in model units."""
+        return self.network_input(self.adapter.input_map.apply(rows))
 
     # ------------------------------------------------------------------ rows
 
@@ -378,14 +383,8 @@ class MonitoredModel:
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        parts = [
-            self.name or "unnamed",
-            f"{len(self.features)} features",
-            f"classes {self.classes_.tolist()}",
-            f"hidden {self.hidden_dim}",
-            str(self.cut),
-            f"adapter: {self.adapter.changed_part}",
-        ]
+        is_of = f"{len(self.features)} features, classes {self.classes_.tolist()}, hidden {self.hidden_dim}"
+        parts = [self.name or "unnamed", is_of, str(self.cut), f"adapter: {self.adapter.changed_part}"]
         return f"MonitoredModel({', '.join(part for part in parts if part)})"
 
 

@@ -1,16 +1,24 @@
-"""Words that preprocessing refuses: an encoder that was not told what to do with one it never met."""
+"""Words and codes that preprocessing refuses: an encoder that was not told what to do with one it never met."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selfheal.errors import InputError, shown
+
+REFUSES = (ValueError, TypeError, KeyError)
+"""What transformers raise on rows."""
+
+Transform = Callable[[pd.DataFrame], object]
+
 
 def refused(
-    transform: Callable[[pd.DataFrame], object], known: pd.DataFrame, rows: pd.DataFrame, columns: Iterable[str]
+    transform: Transform, known: pd.DataFrame, rows: pd.DataFrame, columns: Iterable[str]
 ) -> dict[str, NDArray[np.bool_]]:
     """Per column of words, the rows [n] whose word preprocessing refuses; columns that it takes whole are left out.
 
@@ -31,16 +39,73 @@ def refused(
     return found
 
 
-def _refused(
-    transform: Callable[[pd.DataFrame], object], row: pd.DataFrame, column: str, words: Sequence[str]
-) -> list[str]:
+@contextmanager
+def named(transform: Transform, known: pd.DataFrame, rows: pd.DataFrame) -> Iterator[None]:
+    """What a transformer raises on rows is raised as :func:`refusal` says it; other refusals as they are."""
+    try:
+        yield
+    except InputError:
+        raise
+    except REFUSES as error:
+        raise refusal(transform, known, rows, error) from error
+
+
+def refusal(transform: Transform, known: pd.DataFrame, rows: pd.DataFrame, error: Exception) -> InputError:
+    """What is said of rows [n] that preprocessing refused with ``error``: scikit-learn counts columns alone.
+
+    Parameters
+    ----------
+    transform
+        Raw rows through the preprocessing.
+    known
+        Raw rows that it is known to take; one of them is asked, with values of the refused row.
+    """
+    row = _first(lambda low, high: _refuses(transform, rows.iloc[low:high]), len(rows))
+    if row is None:
+        return InputError(f"the model's preprocessing refuses these rows: {error}")
+    one, healthy = rows.iloc[[row]], known.iloc[[0]].set_axis(rows.index[[row]])
+
+    def spoils(low: int, high: int) -> bool:
+        return _refuses(transform, healthy.assign(**{c: one[c] for c in known.columns[low:high]}))
+
+    place = None if _refuses(transform, healthy) else _first(spoils, len(known.columns))
+    if place is None:
+        return InputError(f"row {row}: the model's preprocessing refuses it: {error}")
+    column = known.columns[place]
+    value = one[column].iloc[0]
+    return InputError(
+        f"column {column!r}, row {row}: {shown(value.item() if isinstance(value, np.generic) else value)} is a "
+        f"{'word' if isinstance(value, str) else 'value'} that the model's encoder does not know and refuses; a new "
+        "value, or another spelling? Correct it, or adopt the model with an encoder that takes what it never met: "
+        "OneHotEncoder(handle_unknown='ignore')",
+        reason="unknown word" if isinstance(value, str) else "unknown value",
+        column=str(column),
+    )
+
+
+def _first(refused: Callable[[int, int], bool], n: int) -> int | None:
+    """A place of n that is refused alone, by halving: a client's request must not cost a pass for each row."""
+    low, high = 0, n
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if refused(low, middle) else (middle, high)
+    return low if refused(low, high) else None
+
+
+def _refuses(transform: Transform, rows: pd.DataFrame) -> bool:
+    try:
+        transform(rows)
+    except REFUSES:
+        return True
+    return False
+
+
+def _refused(transform: Transform, row: pd.DataFrame, column: str, words: Sequence[str]) -> list[str]:
     """Those of some words, found by halving: all are asked at once, and mostly none is refused."""
     if not words:
         return []
     asked = row.loc[row.index.repeat(len(words))].assign(**{column: list(words)})
-    try:
-        transform(asked)
-    except (ValueError, TypeError, KeyError):
+    if _refuses(transform, asked):
         half = len(words) // 2
         if not half:
             return [*words]

@@ -139,8 +139,8 @@ _STEMS: Mapping[str, str] = {
 }  # fmt: skip
 _SPELT: Mapping[str, str] = {
     **{f"{p}{stem}{s}": f"{k}{unit}" for p, k in _PREFIXES.items() for stem, unit in _STEMS.items() for s in ("", "s")},
-    "centigrade": "°C", "radians": "rad", "tonnes": "t", "calories": "cal",
-    "horsepower": "hp", "hr": "h", "hrs": "h", "sec": "s", "secs": "s", "stones": "st", "acres": "acre", "hectares": "ha", "barrels": "bbl",
+    "centigrade": "°C", "radians": "rad", "tonnes": "t", "calories": "cal", "horsepower": "hp", "hr": "h", "hrs": "h",
+    "sec": "s", "secs": "s", "stones": "st", "acres": "acre", "hectares": "ha", "barrels": "bbl",
 }  # fmt: skip
 """Units in full, which are said of no column by its name: only a message asks whether one of them was meant."""
 
