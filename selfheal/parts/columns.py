@@ -17,6 +17,9 @@ from selfheal.errors import InputError, nearest, shown
 MOST = 1_500
 """Columns and classes together: PostgreSQL's tables have at most 1,600, and the log adds a few."""
 
+LISTED = 20
+"""Columns that a message lists."""
+
 _NULLS: dict[str, Any] = {"none": None, "nan": np.nan, "NA": pd.NA}
 _TIMES = (dt.date, dt.time, dt.timedelta, np.datetime64, np.timedelta64, pd.Period)
 
@@ -212,6 +215,19 @@ def refuse_non_finite(values: NDArray[np.float64], names: Sequence[str], nullabl
                 f"column {column!r}, row {row}: {values[row, j]} is not a finite number, and the reference has "
                 f"none there ({int(bad.sum())} such rows); send a number, or leave the row out",
                 reason="null" if np.isnan(values[row, j]) else "not finite",
+                column=column,
+            )
+
+
+def refuse_missing(names: Collection[str], features: Sequence[str]) -> None:
+    """Refuse columns among which one of the features is missing, naming it and the one that may be it."""
+    for column in features:
+        if column not in names:
+            others = [c for c in names if c not in features]
+            needed = ", ".join(features[:LISTED]) + (", …" if len(features) > LISTED else "")
+            raise InputError(
+                f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
+                reason="missing column",
                 column=column,
             )
 

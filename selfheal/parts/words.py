@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,25 +15,36 @@ from selfheal.errors import InputError, shown
 REFUSES = (ValueError, TypeError, KeyError)
 """What transformers raise on rows."""
 
+UNKNOWN = "unknown categor"
+"""In what scikit-learn's and category_encoders' encoders say of a value that they never met."""
+
+CODES = 256
+"""Values of a column of numbers up to which they may be codes, each known to an encoder."""
+
 Transform = Callable[[pd.DataFrame], object]
+
+
+def coded(reference: pd.DataFrame) -> tuple[str, ...]:
+    """The columns of words, and of numbers that may be codes."""
+    return tuple(c for c, values in reference.items() if values.dtype == object or values.nunique() <= CODES)
 
 
 def refused(
     transform: Transform, known: pd.DataFrame, rows: pd.DataFrame, columns: Iterable[str]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Per column of words, the rows [n] whose word preprocessing refuses; columns that it takes whole are left out.
+    """Per column, the rows [n] whose word or code preprocessing refuses; columns that it takes whole are left out.
 
     Parameters
     ----------
     transform
         The preprocessing.
     known
-        Rows that it is known to take; only words that they lack are asked.
+        Rows that it is known to take; only values that they lack are asked. An infinity is no code.
     """
     found = {}
     for column in columns:
         met = set(known[column])
-        strange = [word for word in rows[column].dropna().unique() if word not in met]
+        strange = [word for word in rows[column].dropna().unique() if word not in met and word not in (np.inf, -np.inf)]
         words = _refused(transform, known.iloc[:1], column, strange)
         if words:
             found[column] = rows[column].isin(words).to_numpy()
@@ -73,12 +85,16 @@ def refusal(transform: Transform, known: pd.DataFrame, rows: pd.DataFrame, error
         return InputError(f"row {row}: the model's preprocessing refuses it: {error}")
     column = known.columns[place]
     value = one[column].iloc[0]
+    where, said = f"column {column!r}, row {row}", shown(value.item() if isinstance(value, np.generic) else value)
+    if not isinstance(value, str) and UNKNOWN not in str(error):  # a logarithm or root, say
+        words = f"{where}: the model's preprocessing refuses {said}: {error}"
+        return InputError(words, reason="refused value", column=str(column))
+    what = "word" if isinstance(value, str) else "value"
     return InputError(
-        f"column {column!r}, row {row}: {shown(value.item() if isinstance(value, np.generic) else value)} is a "
-        f"{'word' if isinstance(value, str) else 'value'} that the model's encoder does not know and refuses; a new "
-        "value, or another spelling? Correct it, or adopt the model with an encoder that takes what it never met: "
+        f"{where}: {said} is a {what} that the model's encoder does not know and refuses; a new value, or another "
+        "spelling? Correct it, or adopt the model with an encoder that takes what it never met: "
         "OneHotEncoder(handle_unknown='ignore')",
-        reason="unknown word" if isinstance(value, str) else "unknown value",
+        reason=f"unknown {what}",
         column=str(column),
     )
 
@@ -100,7 +116,7 @@ def _refuses(transform: Transform, rows: pd.DataFrame) -> bool:
     return False
 
 
-def _refused(transform: Transform, row: pd.DataFrame, column: str, words: Sequence[str]) -> list[str]:
+def _refused(transform: Transform, row: pd.DataFrame, column: str, words: Sequence[Any]) -> list[Any]:
     """Those of some words, found by halving: all are asked at once, and mostly none is refused."""
     if not words:
         return []
