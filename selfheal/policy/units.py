@@ -152,13 +152,13 @@ _LETTERS: Mapping[str, str] = {
 _OTHERWISE = frozenset({"ms", "mb", "kb", "db", "ppm", "cents", "ounces", "pounds"})
 """Words that are as often something else: metres per second, millibars, money, an ounce of fluid."""
 
-_TEMPERATURES = frozenset({"temp", "temperature", "dew", "tmin", "tmax"})
+TEMPERATURES = frozenset({"temp", "temperature", "dew", "tmin", "tmax"})
 _LENGTHS = frozenset({
     "dist", "distance", "height", "width", "length", "depth", "altitude", "elevation", "visibility", "radius",
     "diameter",
 })  # fmt: skip
 _TOLD: Mapping[str, frozenset[str]] = {
-    "c": _TEMPERATURES, "f": _TEMPERATURES, "k": _TEMPERATURES, "m": _LENGTHS,
+    "c": TEMPERATURES, "f": TEMPERATURES, "k": TEMPERATURES, "m": _LENGTHS,
     "in": _LENGTHS | {"rain", "precipitation"}, "g": frozenset({"weight", "mass"}), "l": frozenset({"volume"}),
     "s": frozenset({"duration", "elapsed", "latency", "delay", "time"}),
 }  # fmt: skip
