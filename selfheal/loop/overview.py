@@ -274,6 +274,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         "late": record.get("late", 0),
         "early": record.get("early", ""),
         "strange": record.get("strange", 0),
+        "fractions": record.get("fractions", []),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,

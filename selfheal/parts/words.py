@@ -26,7 +26,7 @@ Transform = Callable[[pd.DataFrame], object]
 
 def coded(reference: pd.DataFrame) -> tuple[str, ...]:
     """The columns of words, and of numbers that may be codes."""
-    return tuple(c for c, values in reference.items() if values.dtype == object or values.nunique() <= CODES)
+    return tuple(str(c) for c, values in reference.items() if values.dtype == object or values.nunique() <= CODES)
 
 
 def refused(
