@@ -141,7 +141,7 @@ def fractions(frame: pd.DataFrame, model: MonitoredModel) -> tuple[str, ...]:
 def _broken(column: pd.Series) -> Floats:
     """The values that are no whole numbers."""
     values = _numbers(column)
-    return values[values != np.floor(values)]
+    return np.asarray(values[values != np.floor(values)])
 
 
 def refused_rows(refused: Sequence[Refusal], served: int, says: str = "were refused by the service") -> list[Problem]:
