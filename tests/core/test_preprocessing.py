@@ -19,6 +19,7 @@ import scipy.special
 import skops.io
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectKBest
@@ -40,7 +41,7 @@ from sklearn.preprocessing import (
 
 from selfheal.errors import ArtifactError, InputError
 from selfheal.parts import harmless
-from selfheal.parts.preprocessing import content_digest, open_preprocessing, save_preprocessing
+from selfheal.parts.preprocessing import content_digest, open_preprocessing, own_transformers, save_preprocessing
 
 N = 120
 NUMBERS = ["a", "b", "c"]
@@ -128,7 +129,11 @@ class Own(StandardScaler):
 REFUSED = {
     "a lambda": (FunctionTransformer(lambda x: x), r"<lambda>.*in place of a lambda"),
     "one's own function": (FunctionTransformer(_double), r"_double.*before selfheal"),
-    "one's own class": (Own(), r"Own.*before selfheal"),
+    "a class of the script that runs": (
+        type("Own", (Own,), {"__module__": "__main__"})(),
+        r"__main__\.Own.*a module of",
+    ),
+    "trees of scikit-learn's": (RandomTreesEmbedding(2).fit(np.eye(3)), r"Tree.*crafted tree"),
     "a partial": (FunctionTransformer(functools.partial(np.clip, a_min=0)), r"functools\.partial.*kw_args"),
     "a shell": (FunctionTransformer(os.system), r"system"),
     "eval": (FunctionTransformer(eval), r"builtins\.eval"),
@@ -145,6 +150,26 @@ def test_what_is_not_on_the_list_is_refused_by_name_with_the_remedy(what: str) -
     made, said = REFUSED[what]
     with pytest.raises(InputError, match=said):
         save_preprocessing(made)
+
+
+def test_a_transformer_of_ones_own_is_made_again_by_its_import_path_alone() -> None:
+    """It is what a base's manifest names, and nothing but an object of a transformer's class."""
+    x = frame()[NUMBERS]
+    fitted = Own().fit(x)
+    data, mine = save_preprocessing(fitted), f"{__name__}.Own"
+    assert own_transformers(data) == (mine,) and own_transformers(save_preprocessing(StandardScaler())) == ()
+    back = open_preprocessing(data, [mine])
+    assert type(back) is Own
+    np.testing.assert_array_equal(back.transform(x), fitted.transform(x))
+    with pytest.raises(ArtifactError, match=r"Own, which is not trusted"):
+        open_preprocessing(data)
+    for name in ("os.system", "builtins.eval", "numpy.memmap", f"{__name__}.frame", "__main__.Own", "no_such.Own",
+                 "sklearn.ensemble._forest.RandomTreesEmbedding"):  # fmt: skip
+        with pytest.raises(ArtifactError, match=rf"{name}, which is no transformer that can be imported here"):
+            open_preprocessing(data, [mine, name])
+    for kind in ("FunctionNode", "ConstructorFromReduceNode", "TypeNode"):
+        with pytest.raises(ArtifactError, match=r"Own.*not opened"):
+            open_preprocessing(crafted(node(__name__, "Own", kind, content=several())), [mine])
 
 
 # ---------------------------------------------------------------------- crafted archives
