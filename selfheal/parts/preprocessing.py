@@ -24,6 +24,7 @@ from selfheal.errors import ArtifactError, InputError
 from selfheal.parts import IN_MEMORY
 from selfheal.parts.content import feed
 from selfheal.parts.harmless import OBJECTS, allowed, ufuncs
+from selfheal.parts.held import HELD, packed, unpacked
 
 _SCHEMA = "schema.json"
 _REMEDY = (
@@ -63,7 +64,7 @@ def save_preprocessing(transformer: Any) -> bytes:
     import skops.io
 
     try:
-        data = _canonical(bytes(skops.io.dumps(transformer)))
+        data = _canonical(bytes(skops.io.dumps(packed(transformer))))
         own = own_transformers(data)
         strange = _strange(data, own)
     except Exception as error:
@@ -137,7 +138,8 @@ def open_preprocessing(data: bytes, own: Sequence[str] = ()) -> Any:
         with warnings.catch_warnings():
             # Another version of scikit-learn is caught by the digest over the loaded content.
             warnings.simplefilter("ignore")
-            return _sound(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)))
+            made = _sound(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)))
+            return unpacked(made) if HELD in _kinds(data) else made
     except ArtifactError:
         raise
     except Exception as error:
@@ -292,4 +294,4 @@ def _way(strange: str) -> str:
     return next((words for name, words in _INSTEAD if name in strange), _REMEDY)
 
 
-assert _SPLINE in OBJECTS  # noqa: S101 - the two lists name the same
+assert {_SPLINE, HELD} <= OBJECTS.keys()  # noqa: S101 - the two lists name the same

@@ -8,7 +8,7 @@ import json
 import operator
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import scipy.special
 import skops.io
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomTreesEmbedding
@@ -126,6 +127,19 @@ class Own(StandardScaler):
     """A transformer of one's own, whose code would have to be imported."""
 
 
+class Medians(TransformerMixin, BaseEstimator):
+    """As people write one: what it learnt lies in pandas' objects, however deep."""
+
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Medians:
+        self.medians_, self.table_ = x.median(), x.describe()
+        self.words_ = [{"m": pd.Series(["x", None, 2], index=pd.Index([3, 1, 2], name="k"), name="w")}]
+        self.columns_ = (x.columns, "kept")
+        return self
+
+    def transform(self, x: pd.DataFrame) -> pd.DataFrame:
+        return x[self.columns_[0]].fillna(self.medians_) - self.table_.loc["mean"]
+
+
 REFUSED = {
     "a lambda": (FunctionTransformer(lambda x: x), r"<lambda>.*in place of a lambda"),
     "one's own function": (FunctionTransformer(_double), r"_double.*before selfheal"),
@@ -170,6 +184,41 @@ def test_a_transformer_of_ones_own_is_made_again_by_its_import_path_alone() -> N
     for kind in ("FunctionNode", "ConstructorFromReduceNode", "TypeNode"):
         with pytest.raises(ArtifactError, match=r"Own.*not opened"):
             open_preprocessing(crafted(node(__name__, "Own", kind, content=several())), [mine])
+
+
+def test_what_pandas_holds_comes_back() -> None:
+    x = frame()[NUMBERS]
+    fitted = make_pipeline(Medians(), StandardScaler()).fit(x)
+    data, mine = save_preprocessing(fitted), [f"{__name__}.Medians"]
+    back = open_preprocessing(data, mine)
+    assert content_digest(back) == content_digest(fitted)
+    np.testing.assert_array_equal(back.transform(x), fitted.transform(x))
+    kept, was = back.steps[0][1], fitted.steps[0][1]
+    pd.testing.assert_series_equal(kept.words_[0]["m"], was.words_[0]["m"])
+    pd.testing.assert_frame_equal(kept.table_, was.table_)
+    assert kept.columns_[0].equals(x.columns) and isinstance(was.medians_, pd.Series), "the fitted one is as it was"
+    other = make_pipeline(Medians(), StandardScaler()).fit(x)
+    other.steps[0][1].table_.iloc[-1, -1] += 1
+    assert content_digest(other) != content_digest(fitted)
+
+    def spoil(kind: str) -> Callable[[Any], None]:
+        def put(schema: Any) -> None:
+            for one in _held(schema):
+                one["content"]["content"]["kind"] = text(kind)
+
+        return put
+
+    for kind, said in (("os.system", "pandas has no 'os.system'"), ("frame", "what pandas held is damaged")):
+        with pytest.raises(ArtifactError, match=said):
+            open_preprocessing(edited(data, spoil(kind)), mine)
+
+
+def _held(value: Any) -> Iterator[dict[str, Any]]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and value.get("__class__") == "Held":
+        yield value
+    for one in inner:
+        yield from _held(one)
 
 
 # ---------------------------------------------------------------------- crafted archives

@@ -1,4 +1,4 @@
-"""The examples of docs/examples that need packages of their own: a BentoML service that follows, and a Spark job."""
+"""What needs packages of its own: a BentoML service that follows, a Spark job, and category_encoders."""
 
 from __future__ import annotations
 
@@ -121,3 +121,51 @@ def test_a_spark_job_scores_by_mlflow_alone(ws: Workspace, root: Path, tmp_path:
     expected = ws.registry.load(NAME).predict_proba(found)
     assert len(found) == 500
     np.testing.assert_allclose(proba, expected, atol=1e-6)
+
+
+ENCODED = """
+import sys, warnings
+from pathlib import Path
+import category_encoders as ce
+import numpy as np, pandas as pd, torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from selfheal import MonitoredModel
+from selfheal.registry.archive import load_base, save_base
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+rows = pd.DataFrame({"n": rng.normal(size=300), "city": rng.choice(["Bern", "Basel", "Chur"], 300)})
+y = pd.Series((rng.random(300) < 0.4).astype(int), name="y")
+kinds = [k for k in vars(ce).values() if isinstance(k, type) and k.__name__.endswith("Encoder")]
+taken, said = [], []
+for kind in kinds:
+    try:
+        made = make_pipeline(kind(cols=["city"]), StandardScaler()).fit(rows, y)
+        width = made.transform(rows).shape[1]
+    except Exception:
+        continue
+    net = torch.nn.Linear(width, 4), torch.nn.Linear(4, 2)
+    try:
+        model = MonitoredModel(*net, rows.assign(y=y), target="y", preprocess=made)
+        save_base(model, Path(sys.argv[1]) / kind.__name__)
+    except ValueError as error:
+        said.append(f"{kind.__name__}: {error}")
+        continue
+    loaded = load_base(Path(sys.argv[1]) / kind.__name__)
+    assert np.allclose(loaded.predict_proba(rows), model.predict_proba(rows)), kind
+    taken.append(kind.__name__)
+print(len(taken), "encoders taken:", *taken)
+print(*said, sep="\\n")
+"""
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_encoders_of_another_library_are_taken_by_their_import_path(tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", "category_encoders")
+    command = [str(python), "-c", ENCODED, str(tmp_path)]
+    done = subprocess.run(command, env=outside(), cwd=tmp_path, capture_output=True, text=True)
+    print(done.stdout, done.stderr[-2000:])
+    assert done.returncode == 0
+    told, *refused = done.stdout.splitlines()
+    assert int(told.split()[0]) >= 10 and not any(refused), done.stdout
