@@ -96,8 +96,8 @@ def check_preprocessing(transformer: Any) -> None:
 def own_transformers(data: bytes) -> tuple[str, ...]:
     """Import paths of the classes in a stored transformer that are somebody's own, sorted: a manifest names them.
 
-    One is a subclass of scikit-learn's TransformerMixin and BaseEstimator, in a module that can be imported again, and
-    stands in the file as an object alone, whose attributes are set without a call.
+    One is a subclass of scikit-learn's BaseEstimator that transforms, in a module that can be imported again. It stands
+    in the file as an object alone, whose attributes are set without a call.
     """
     import skops.io
 
@@ -166,13 +166,13 @@ def _is_own(path: str) -> bool:
     root = module.partition(".")[0]
     if root in sys.stdlib_module_names or root in ("", "__main__", "sklearn"):
         return False
-    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.base import BaseEstimator
 
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, TransformerMixin) and issubclass(found, BaseEstimator)
+    return isinstance(found, type) and issubclass(found, BaseEstimator) and callable(getattr(found, "transform", None))
 
 
 def _kinds(data: bytes) -> dict[str, set[str]]:
