@@ -226,6 +226,8 @@ def _log(log: Record | None) -> Iterator[str]:
     late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
     told = [] if log["state"] == "unreadable" else log["reasons"]
     yield f"  log       {'; '.join([log['from'], *late, *told])}"
+    for words in log["assumed"]:
+        yield f"            {words}"
 
 
 def _undelivered(targets: Sequence[Record]) -> Iterator[str]:
