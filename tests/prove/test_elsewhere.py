@@ -1,4 +1,4 @@
-"""What needs packages of its own: a BentoML service that follows, a Spark job, and category_encoders."""
+"""What needs packages of its own (BentoML, Spark, category_encoders), and MLflow's own server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -31,9 +32,9 @@ from tests.steering.given import NAME, rows
 __all__ = ["home", "template", "ws"]
 
 
-def ready(url: str) -> bool:
+def ready(url: str, asked: str = "readyz") -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+        with urllib.request.urlopen(f"{url}/{asked}", timeout=5) as response:
             return bool(response.status == 200)
     except OSError:
         return False
@@ -121,6 +122,32 @@ def test_a_spark_job_scores_by_mlflow_alone(ws: Workspace, root: Path, tmp_path:
     expected = ws.registry.load(NAME).predict_proba(found)
     assert len(found) == 500
     np.testing.assert_allclose(proba, expected, atol=1e-6)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_mlflows_own_server_answers_as_the_model(ws: Workspace, tmp_path: Path) -> None:
+    """With nothing of ours in the command; raw units in, a probability by the name of each class out."""
+    frame, port = rows(20, 5).drop(columns="y"), free_port("127.0.0.1", 18400)
+    bin_ = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by its name
+    environ = {**os.environ, "MLFLOW_TRACKING_URI": ws.settings.tracking_uri, "PATH": bin_}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}/Production"]
+    command += ["-h", "127.0.0.1", "-p", str(port), "--env-manager", "local"]
+    with (tmp_path / "out.txt").open("w") as sink:
+        # its workers are children that it does not tell of the end
+        server = subprocess.Popen(
+            command, env=environ, cwd=tmp_path, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        until(lambda: ready(f"http://127.0.0.1:{port}", "ping"), 240, "MLflow's server")
+        code, answer = post(f"http://127.0.0.1:{port}/invocations", {"dataframe_records": frame.to_dict("records")})
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(60)
+        print((tmp_path / "out.txt").read_text()[-2000:])
+    assert code == 200, answer
+    found = pd.DataFrame(answer["predictions"])
+    np.testing.assert_allclose(found[["0", "1"]], ws.registry.load(NAME).predict_proba(frame), atol=1e-6)
 
 
 ENCODED = """
