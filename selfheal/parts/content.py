@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from selfheal.parts.held import Held, parts_of
+from selfheal.parts.held import PandasObject, parts_of
 
 _SPLINE = ("t", "c", "k", "extrapolate", "axis")
 
@@ -45,4 +45,4 @@ def _inner(value: Any) -> Any:
         return [getattr(value, name) for name in _SPLINE]
     if type(value).__module__.startswith("pandas.") and (parts := parts_of(value)) is not None:
         return parts
-    return vars(value) if isinstance(value, Held) or type(value).__name__ == "make_column_selector" else None
+    return vars(value) if isinstance(value, PandasObject) or type(value).__name__ == "make_column_selector" else None

@@ -1,7 +1,7 @@
 """What a fitted transformer holds of pandas (its medians, its mappings), as arrays and lists for its file, and back.
 
-A file of skops has no place for pandas' objects. Each is replaced by a :class:`Held`, whose attributes are set from the
-file without a call, and is made again by pandas' own constructors.
+A file of skops has no place for pandas' objects. Each is replaced by a :class:`PandasObject`, whose attributes are set
+from the file without a call, and is made again by pandas' own constructors.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import pandas as pd
 
 from selfheal.errors import ArtifactError
 
-HELD = f"{__name__}.Held"
+HELD = f"{__name__}.PandasObject"
 _KINDS = (pd.Series, pd.DataFrame, pd.Index)
 
 
-class Held:
+class PandasObject:
     """A series, frame or index in parts: ``kind``, ``values`` (of a frame one a column), ``index``, ``names``."""
 
     def __init__(self, kind: str, values: list[Any], index: Any, names: list[Any]) -> None:
@@ -99,12 +99,12 @@ def _turned(value: Any, turn: Callable[[Any], Any], seen: set[int]) -> Any:
 
 def _pack(value: Any) -> Any:
     if isinstance(value, pd.Series):
-        return Held("series", [_plain(value)], _pack(value.index), [value.name])
+        return PandasObject("series", [_plain(value)], _pack(value.index), [value.name])
     if isinstance(value, pd.DataFrame):
         columns = [_plain(value.iloc[:, k]) for k in range(value.shape[1])]
-        return Held("frame", columns, _pack(value.index), [*value.columns])
+        return PandasObject("frame", columns, _pack(value.index), [*value.columns])
     if isinstance(value, pd.Index):
-        return Held("index", [_plain(value)], None, [value.name])
+        return PandasObject("index", [_plain(value)], None, [value.name])
     return value
 
 
@@ -115,7 +115,7 @@ def _plain(values: Any) -> Any:
 
 
 def _unpack(value: Any) -> Any:
-    if not isinstance(value, Held):
+    if not isinstance(value, PandasObject):
         return value
     try:
         if value.kind == "index":

@@ -215,7 +215,7 @@ def test_what_pandas_holds_comes_back() -> None:
 
 def _held(value: Any) -> Iterator[dict[str, Any]]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if isinstance(value, dict) and value.get("__class__") == "Held":
+    if isinstance(value, dict) and value.get("__class__") == "PandasObject":
         yield value
     for one in inner:
         yield from _held(one)
