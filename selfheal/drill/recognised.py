@@ -161,15 +161,15 @@ def _column(frame: pd.DataFrame) -> Column:
     number = kind in ("int", "float") and distinct > 2
     said, called = unit(name), words(name)
     quantity = bool(said) or bool(QUANTITIES & set(called)) or (len(called) > 1 and called[-1] in _SPANS)
-    numeric = measurable(column)
+    numeric, calendar = measurable(column), of_the_calendar(name, column)
     return Column(
         name, kind, distinct, missing,
         step=Grid.decimal(known.to_numpy(dtype=np.float64)).step if number else 0.0,
         unit=said,
         measured=numeric and quantity,
         numeric=numeric,
-        calendar=of_the_calendar(name, column),
-        places=not of_the_calendar(name, column) and _places(column),
+        calendar=calendar,
+        places=not calendar and _places(column),
     )  # fmt: skip
 
 
