@@ -130,7 +130,7 @@ def open_preprocessing(data: bytes, own: Sequence[str] = ()) -> Any:
         if lost := [name for name in own if not _is_own(name)]:
             raise ArtifactError(
                 f"preprocess.skops is made of {lost[0]}, which is no transformer that can be imported here; install "
-                "what it is of, as where the model was adopted, or set PYTHONPATH"
+                "it as where the model was adopted, or name the folder of its module in PYTHONPATH"
             )
         strange = odd or _strange(data, own)
         if strange:
