@@ -13,7 +13,7 @@ import selfheal
 from selfheal import InputError, MonitoredModel
 from selfheal.board import worlds
 from selfheal.board.course import Options
-from selfheal.drill import own
+from selfheal.drill import check, own
 from selfheal.drill.check import Check, Fate, claims, lines
 from selfheal.drill.course import fire_drill
 from tests.steering.given import rows, toy
@@ -66,7 +66,7 @@ def test_what_is_claimed_of_rows_that_nothing_was_done_to_is_false_and_no_fit() 
     assert "  false     said of rows to which nothing had happened:" in list(lines("mine", told))
 
 
-def test_class_shares_that_move_in_the_reference_are_no_false_claim() -> None:
+def test_class_shares_that_move_in_the_reference_are_no_false_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its labels; of rows whose labels say otherwise it is one."""
     world, onset = worlds.linear(SEED), 5675  # where seed 2 looks
     rows = pd.concat([world.draw(onset, 1), world.draw(8000 - onset, 2, prior=0.45)], ignore_index=True)
@@ -88,6 +88,8 @@ def test_class_shares_that_move_in_the_reference_are_no_false_claim() -> None:
     )
     shuffled = rows["y"].where(rows.index < onset, world.draw(8000, 3)["y"])
     assert first(rows.assign(y=shuffled)).kind == "false"
+    monkeypatch.setattr(check, "MOVED", 1e3)
+    assert first(rows).kind == "false", "a gain without a move is chance"
 
 
 def test_units_are_tried_on_what_may_have_one() -> None:
