@@ -40,7 +40,7 @@ def inspect(ctx: Context) -> Context:
     UnavailableError
         The database or the log can't be reached.
     """
-    from selfheal.drift.guards import guards, refused_rows
+    from selfheal.drift.guards import fractions, guards, refused_rows
 
     source, ref, model = ctx.source, ctx.ref, ctx.model
     tally = source.tally(ref)
@@ -69,6 +69,7 @@ def inspect(ctx: Context) -> Context:
         accuracy=accuracy,
         labelled=labelled,
         latency=(float(p50), float(p99)),
+        fractions=fractions(window.frame, model),
     )
     sample = window.take(spread(len(window.frame), SAMPLE_ROWS))
     return replace(ctx, window=sample, recent=recent, seen=_compared(seen, model, window, recent, ctx.cycles[-JUDGED:]))

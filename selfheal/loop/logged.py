@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from selfheal.alerts.conditions import QUIET_WINDOWS, longest, natural_pause
-from selfheal.policy import Monitor
+from selfheal.policy import Log, Monitor
 from selfheal.steering.workspace import Workspace
 from selfheal.table.values import from_us
 
@@ -70,6 +70,16 @@ def spoken(time: timedelta) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} seconds"
+
+
+def assumed(log: Log) -> list[str]:
+    """What a log does not say of its rows, and what is taken in its place."""
+    told = []
+    if log.columns.version is None:
+        told.append("names no version: the one that the journal says served then")
+    if not log.columns.probabilities:
+        told.append("names no probabilities: computed by the version that served then")
+    return told
 
 
 def note_late(ws: Workspace, name: str, source: Source) -> None:

@@ -18,7 +18,7 @@ from selfheal.loop.decide import nominal, verdict_of, watched
 from selfheal.loop.expected import of_serving
 from selfheal.loop.harm import standing_of_heals
 from selfheal.loop.judgement import score
-from selfheal.loop.logged import LABELS, READ, standing_of
+from selfheal.loop.logged import LABELS, READ, assumed, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
 from selfheal.policy import Policy
@@ -178,7 +178,7 @@ def _log_of(ws: Workspace, name: str, policy: Policy, cycles: Sequence[Mapping[s
         return None
     late = sum(c.get("late", 0) for c in cycles)
     labels = "; ".join(standing_of(ws, name, LABELS).get("reasons", []))
-    known = {"from": log.source, "state": "", "reasons": [], "late": late, "labels": labels}
+    known = {"from": log.source, "state": "", "reasons": [], "late": late, "labels": labels, "assumed": assumed(log)}
     return known | standing_of(ws, name)
 
 
@@ -274,6 +274,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         "late": record.get("late", 0),
         "early": record.get("early", ""),
         "strange": record.get("strange", 0),
+        "fractions": record.get("fractions", []),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,

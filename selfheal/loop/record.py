@@ -117,6 +117,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "data_fault": list(faults(decision, heal)),
         "report": "",
         **({"early": seen.early} if seen.early else {}),
+        **({"fractions": list(seen.fractions)} if seen.fractions else {}),
     }
 
 

@@ -47,6 +47,8 @@ class Inspection:
         Rows that the window held when it was read; None where late ones are not counted.
     strange
         Rows that another base answered: the window is judged without them.
+    fractions
+        Columns of whole numbers in which some rows hold fractions, in words.
     failed
         Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
@@ -82,6 +84,7 @@ class Inspection:
     size: int | None = None
     early: str = ""
     strange: int = 0
+    fractions: tuple[str, ...] = ()
 
     @property
     def alarm(self) -> bool:

@@ -17,6 +17,9 @@ from selfheal.errors import InputError, nearest, shown
 MOST = 1_500
 """Columns and classes together: PostgreSQL's tables have at most 1,600, and the log adds a few."""
 
+LISTED = 20
+"""Columns that a message lists."""
+
 _NULLS: dict[str, Any] = {"none": None, "nan": np.nan, "NA": pd.NA}
 _TIMES = (dt.date, dt.time, dt.timedelta, np.datetime64, np.timedelta64, pd.Period)
 
@@ -216,6 +219,19 @@ def refuse_non_finite(values: NDArray[np.float64], names: Sequence[str], nullabl
             )
 
 
+def refuse_missing(names: Collection[str], features: Sequence[str]) -> None:
+    """Refuse columns among which one of the features is missing, naming it and the one that may be it."""
+    for column in features:
+        if column not in names:
+            others = [c for c in names if c not in features]
+            needed = ", ".join(features[:LISTED]) + (", …" if len(features) > LISTED else "")
+            raise InputError(
+                f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
+                reason="missing column",
+                column=column,
+            )
+
+
 def refuse_many(features: Collection[str], classes: int) -> None:
     """Refuse more columns than a table of the log can have."""
     if len(features) + classes > MOST:
@@ -251,6 +267,7 @@ def _of_objects(column: pd.Series[Any]) -> pd.Series[Any]:
     kinds = set(map(type, present))
     if all(issubclass(one, str) for one in kinds):
         return column
+    column = column.where(column.notna(), np.nan)  # of a gap None may be one, NA none
     if all(issubclass(one, bool | np.bool_) for one in kinds):
         return column.astype(np.float64 if len(present) < len(column) else np.bool_)
     if any(issubclass(one, _TIMES) for one in kinds):
@@ -264,7 +281,7 @@ def _of_objects(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _is_number(one: type) -> bool:
-    return issubclass(one, numbers.Real) and not issubclass(one, bool | np.bool_ | decimal.Decimal)
+    return issubclass(one, numbers.Real | decimal.Decimal) and not issubclass(one, bool | np.bool_)
 
 
 def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
@@ -279,6 +296,13 @@ def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
 
 def _neither(column: pd.Series[Any]) -> InputError:
     present = column[column.notna()]
+    if len(present) and isinstance(present.iloc[0], list | tuple | np.ndarray):
+        name = column.name
+        return InputError(
+            f"reference: column {name!r} holds {_a(type(present.iloc[0]))} in each row, an embedding? Give each of "
+            f"its numbers a column, before fitting, too, and in what is sent: frame.drop(columns={name!r}).join("
+            f"pd.DataFrame(frame[{name!r}].tolist(), index=frame.index).add_prefix('{name}_'))"
+        )
     what = _a(type(present.iloc[0])) if len(present) else str(column.dtype)
     return InputError(
         f"reference: column {column.name!r} holds {what}, neither numbers, booleans nor text; make it a number "

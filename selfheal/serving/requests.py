@@ -18,7 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, nearest, shown
-from selfheal.model import LISTED, MonitoredModel
+from selfheal.model import MonitoredModel
+from selfheal.parts.columns import LISTED
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
 from selfheal.serving.repeats import refuse_repeats

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from selfheal.errors import InputError
 from selfheal.input_map import LARGEST
 from selfheal.model import MonitoredModel
+from selfheal.parts.words import REFUSES, refusal
 from selfheal.serving.compiled import CompiledPath, compile_path
-from selfheal.serving.refusals import refusal_of
 from selfheal.table import Pointer
 
 Floats = NDArray[np.float64]
@@ -89,8 +89,9 @@ class Scorer:
             return self.model.predict_proba(self.frame(numbers, words))
         except InputError:
             raise
-        except (ValueError, TypeError, KeyError) as error:
-            raise refusal_of(self.model, self.frame(numbers, words) if rows is None else rows, error) from error
+        except REFUSES as error:
+            sent = self.frame(numbers, words) if rows is None else rows
+            raise refusal(self.model.input_of, self.model.reference, sent, error) from error
 
     def frame(self, numbers: Floats, words: Sequence[Sequence[str | None]]) -> pd.DataFrame:
         """The rows as a data frame in the model's column order."""

@@ -51,6 +51,7 @@ def marked(cases: Sequence[Case]) -> list[object]:
     return [pytest.param(c, id=said(c), marks=[pytest.mark.prove] if c.slow else []) for c in cases]
 
 
+@pytest.mark.filterwarnings("ignore:preprocess. stored as what:UserWarning")
 @pytest.mark.parametrize("case", marked(CASES))
 def test_a_model_is_adopted_or_refused_with_a_remedy_that_works(case: Case, home: Home, tmp_path: Path) -> None:
     if case in STORED:
