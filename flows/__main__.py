@@ -42,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SelfhealError as error:
         _say(f"error: {error}")
         return error.exit_code
-    held = given.file.read_text("utf-8") if given.file.is_file() else None
-    if held == wanted:
+    text = given.file.read_text("utf-8") if given.file.is_file() else None
+    if text == wanted:
         _say(f"{given.file} is what the policies say")
         return 0
-    return _checked(given.file, held, wanted) if given.check else _written(given.file, held, wanted, given.force)
+    return _checked(given.file, text, wanted) if given.check else _written(given.file, text, wanted, given.force)
 
 
 def every(rules: Path) -> dict[str, timedelta]:
@@ -59,30 +59,30 @@ def every(rules: Path) -> dict[str, timedelta]:
     PolicyError
         One can't be read; names file, line and key.
     """
-    found: dict[str, timedelta] = {}
+    rhythms: dict[str, timedelta] = {}
     for file in sorted(rules.glob("*.yaml")):
         policy = Policy.load(file)
         model = policy.model or file.stem
-        if model in found:
+        if model in rhythms:
             raise InputError(f"{file} is a second policy of {model!r}; keep one file a model")
-        found[model] = policy.monitor.every
-    if not found:
+        rhythms[model] = policy.monitor.every
+    if not rhythms:
         raise InputError(f"no policy in {rules}; SELFHEAL_RULES names the folder, selfheal init writes a first one")
-    return found
+    return rhythms
 
 
-def _checked(file: Path, held: str | None, wanted: str) -> int:
-    if held is None:
+def _checked(file: Path, text: str | None, wanted: str) -> int:
+    if text is None:
         _say(f"{file} is not there; write it: python -m flows --write")
         return 1
-    for line in difflib.unified_diff(held.splitlines()[1:], wanted.splitlines()[1:], str(file), "policies", n=1):
+    for line in difflib.unified_diff(text.splitlines()[1:], wanted.splitlines()[1:], str(file), "policies", n=1):
         _say(line.rstrip("\n"))
-    _say(f"{file} was edited, and differs as above" if edited(held) else f"{file} is older than the policies: --write")
+    _say(f"{file} was edited, and differs as above" if edited(text) else f"{file} is older than the policies: --write")
     return 1
 
 
-def _written(file: Path, held: str | None, wanted: str, force: bool) -> int:
-    if held is not None and edited(held) and not force:
+def _written(file: Path, text: str | None, wanted: str, force: bool) -> int:
+    if text is not None and edited(text) and not force:
         _say(
             f"{file} was edited since it was written, and is left alone; --check says what differs, --force overwrites"
         )

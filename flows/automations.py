@@ -78,12 +78,12 @@ def automate(models: Sequence[str], block: str = "") -> list[str]:
 
 
 def _put(client: SyncPrefectClient, wanted: AutomationCore) -> None:
-    held = client.read_automations_by_name(wanted.name)
-    if not held:
+    existing = client.read_automations_by_name(wanted.name)
+    if not existing:
         client.create_automation(wanted)
         return
     known = wanted.model_dump(exclude={"owner_resource", "enabled"})
-    for each in held:  # an update leaves out what was not set, types too; one that somebody paused stays so
+    for each in existing:  # an update leaves out what was not set, types too; one that somebody paused stays so
         client.update_automation(each.id, AutomationCore(**known, enabled=each.enabled))
 
 

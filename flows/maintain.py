@@ -36,11 +36,11 @@ def maintain(model: str) -> dict[str, Any]:
         with alone(ws, model):
             before = loop.load(ws, model)
             after = step(look_back)(ws, model)
-            found = summary(before, after, step(forgotten)(after))
+            record = summary(before, after, step(forgotten)(after))
     except BusyError as error:
         return ended(BUSY, str(error), {})
     finally:
         tell(ws, model, [Events()])  # no monitor run has finished: that is not marked
-    words = wording.maintained(found)
+    words = wording.maintained(record)
     rename(f"{model} maintain: {words}")
-    return ended("Maintained", words, found)
+    return ended("Maintained", words, record)

@@ -45,12 +45,12 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
     """
     ws = workspace()
     # What came of it is told once the lease is given back; a run that found another one at work has nothing to tell.
-    with ExitStack() as told, ExitStack() as leased:
+    with ExitStack() as ending, ExitStack() as leased:
         try:
             lease = leased.enter_context(alone(ws, model))
         except BusyError as error:
             return ended(BUSY, str(error), [])
-        told.enter_context(told_at_the_end(ws, model, [Events()]))
+        end = ending.enter_context(told_at_the_end(ws, model, [Events()]))
         clock = until or ws.now()
         if until is None:
             late_ones_are_mine()
@@ -58,6 +58,7 @@ def monitor(model: str, until: datetime | None = None) -> list[dict[str, Any]]:
             rename(wording.run_name(model, []))
             return ended(*wording.summary([]), [])
         serving = step(loop.settle_stages)(ws, model, clock)
+        end.policy = serving.policy
         refs = step(loop.pending)(ws, model, clock, serving.policy)
         rename(wording.run_name(model, [ref.index for ref in refs]))
         handled = loop.passes(lease, serving, refs, step=step, healer=healed, passing=OF_PREFECT)
@@ -98,11 +99,11 @@ def heal(model: str, window: int) -> loop.HealRecord:
     """Heal one window in a child process, register what the gate accepts, release it as the policy allows."""
     ws, ctx = workspace(), _at_hand.get()
     ctx = ctx or loop.load(ws, model).at(ws.table.window(model, window))
-    found = step(loop.heal)(replace(ctx, page=page_here())).healed
-    assert found is not None  # noqa: S101  what heal adds
-    link_to_mlflow(ws, model, found)
-    as_record = found.to_json()
-    return ended(wording.heal_state(as_record), wording.heal_message(as_record), found)
+    record = step(loop.heal)(replace(ctx, page=page_here())).healed
+    assert record is not None  # noqa: S101  what heal adds
+    link_to_mlflow(ws, model, record)
+    as_record = record.to_json()
+    return ended(wording.heal_state(as_record), wording.heal_message(as_record), record)
 
 
 def page_here() -> str:
@@ -110,11 +111,11 @@ def page_here() -> str:
     return (url_for("flow-run", obj_id=runtime.flow_run.id) if runtime.flow_run.id else None) or ""
 
 
-def link_to_mlflow(ws: Workspace, model: str, found: loop.HealRecord) -> None:
+def link_to_mlflow(ws: Workspace, model: str, record: loop.HealRecord) -> None:
     """The heal's run in MLflow as a link on its run in Prefect, where MLflow is a server that has pages."""
     with suppress(SelfhealError):
-        if page := ws.registry.runs.page(found.run_id) if found.run_id else "":
+        if page := ws.registry.runs.page(record.run_id) if record.run_id else "":
             create_link_artifact(
-                page, f"MLflow: heal of window {found.window}", key=f"{wording.slug(model)}-heal",
-                description=wording.heal_message(found.to_json()),
+                page, f"MLflow: heal of window {record.window}", key=f"{wording.slug(model)}-heal",
+                description=wording.heal_message(record.to_json()),
             )  # fmt: skip

@@ -79,17 +79,17 @@ def line(model: str, record: Record) -> str:
     return f"{model} window {record['index']}: {message(record)}"
 
 
-def maintained(found: Record) -> str:
+def maintained(record: Record) -> str:
     """What a maintain run came to, in one line.
 
     >>> maintained({"version": 3, "settled": True, "judged": [4, 5], "revised": [], "deleted": 0})
     'version 3 serves now; windows judged by labels: 2'
     """
     parts = {
-        f"version {found['version']} serves now": found["settled"],
-        f"windows judged by labels: {len(found['judged'])}": found["judged"],
-        f"windows revised with late rows: {len(found['revised'])}": found["revised"],
-        f"old rows deleted: {found['deleted']:,}": found["deleted"],
+        f"version {record['version']} serves now": record["settled"],
+        f"windows judged by labels: {len(record['judged'])}": record["judged"],
+        f"windows revised with late rows: {len(record['revised'])}": record["revised"],
+        f"old rows deleted: {record['deleted']:,}": record["deleted"],
     }
     return "; ".join(words for words, there in parts.items() if there) or "nothing to do"
 
@@ -131,7 +131,8 @@ def page(model: str, record: Record) -> str:
         parts.append(_candidates(heal["candidates"]))
         parts.append(f"MLflow run of the heal: `{heal['run_id']}`" if heal["run_id"] else "")
     if record.get("report"):
-        parts.append(f"Drift report: `{record['report']}` on the watch run of version {record['version']}")
+        run = "the run of the heal" if record.get("report_run") else f"the watch run of version {record['version']}"
+        parts.append(f"Drift report: `{record['report']}` on {run}")
     return "\n\n".join(p for p in parts if p) + "\n"
 
 

@@ -176,7 +176,8 @@ class MonitoredModel:
         rows = self.check_rows(frame)
         if rows.empty:  # nothing is asked of it, and a transformer refuses it
             return np.empty((0, len(self.classes_)))
-        return self.proba_of_units(self.adapter.input_map.apply(rows))
+        with words.named(self.input_of, self.reference, rows):
+            return self.proba_of_units(self.adapter.input_map.apply(rows))
 
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Labels [n] for raw rows; by expected cost where the policy declares one."""
@@ -231,12 +232,21 @@ class MonitoredModel:
             made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
             return np.ascontiguousarray(kinds.dense(made), dtype=np.float32)
 
+    def input_of(self, rows: pd.DataFrame) -> NDArray[np.float32]:
+        """Raw rows → float32 [n, d_in]: :meth:`network_input` of them in model units."""
+        return self.network_input(self.adapter.input_map.apply(rows))
+
     # ------------------------------------------------------------------ rows
 
     def refused_words(self, frame: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-        """Per column of words, the rows [n] whose word preprocessing refuses; columns that it takes whole left out."""
-        columns = () if self.preprocess is None else (c for c in self.features if self.dtypes[c] == "str")
+        """Per column of words or codes, the rows [n] that preprocessing refuses; columns it takes whole left out."""
+        columns = [c for c in self.coded if c not in self.adapter.input_map.columns]
         return words.refused(self.network_input, self.reference, frame, columns)
+
+    @cached_property
+    def coded(self) -> tuple[str, ...]:
+        """The columns that preprocessing may know value by value: words, and numbers of few values."""
+        return () if self.preprocess is None else words.coded(self.reference)
 
     def check_rows(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The feature columns of ``frame`` in order, numbers as numbers; see :meth:`Signature.checked`."""
@@ -330,12 +340,6 @@ class MonitoredModel:
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        parts = [
-            self.name or "unnamed",
-            f"{len(self.features)} features",
-            f"classes {self.classes_.tolist()}",
-            f"hidden {self.hidden_dim}",
-            str(self.cut),
-            f"adapter: {self.adapter.changed_part}",
-        ]
+        is_of = f"{len(self.features)} features, classes {self.classes_.tolist()}, hidden {self.hidden_dim}"
+        parts = [self.name or "unnamed", is_of, str(self.cut), f"adapter: {self.adapter.changed_part}"]
         return f"MonitoredModel({', '.join(part for part in parts if part)})"

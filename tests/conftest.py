@@ -9,11 +9,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from threadpoolctl import threadpool_limits
+
+from tests.pages import standing
 
 # Every commit of a database waits milliseconds for the disk, so what tests write lies in memory where there is room:
 # below tmp_path until the test has passed, what parts leave in their temporary folders until the run ends.
@@ -74,6 +75,19 @@ _COUNT = itertools.count()
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that heals are forked from, or that are killed, begin as copies of one that runs the whole suite.
+
+    It needs their imports anyway, and has no thread yet; each that started afresh would spend five seconds on them.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and any(Path(place).resolve() == ROOT / "tests" for place in config.args):
+        from selfheal.loop import child
+        from tests.steering.others import OTHERS
+
+        child.warm(here=True)
+        OTHERS.start(here=True)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is long (it carries a group) begins first, so that no process is left with it at the end; else any order."""
@@ -109,29 +123,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-_PAGE: list[str] = []
-"""The first page that Evidently drew in this process."""
-
-
 @pytest.fixture(autouse=True)
 def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page takes Evidently a third of a second: the first that was drawn stands for those that no test looks at."""
+    """A page takes Evidently half a second: the first that was drawn stands for those that no test looks at."""
     if request.node.path.parent.name == "drift" or request.node.get_closest_marker("draws"):
         return
     from selfheal.drift import report
 
-    pages = report._pages
-
-    def standing(*args: Any) -> report.Pages:
-        made = pages(*args)
-
-        def html(place: Path) -> bool:
-            if _PAGE:
-                place.write_text(_PAGE[0], encoding="utf-8")
-            elif made.html(place):
-                _PAGE.append(place.read_text(encoding="utf-8"))
-            return bool(_PAGE)
-
-        return report.Pages(html, made.publish)
-
-    monkeypatch.setattr(report, "_pages", standing)
+    monkeypatch.setattr(report, "_pages", standing(report._pages))

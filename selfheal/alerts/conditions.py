@@ -12,6 +12,7 @@ from typing import Any
 from selfheal.alerts.message import Message, Urgency
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Heartbeat
+from selfheal.table.journal import Part
 
 Cycle = Mapping[str, Any]
 Span = tuple[datetime, datetime]
@@ -61,34 +62,40 @@ class Condition:
 
 
 def standing(
-    ws: Workspace, name: str, cycles: Sequence[Cycle], ran: tuple[str, datetime] | None, now: datetime
+    ws: Workspace,
+    name: str,
+    cycles: Sequence[Cycle],
+    spans: Sequence[Span],
+    ran: tuple[str, datetime] | None,
+    now: datetime,
 ) -> dict[str, Condition]:
     """Kind → condition, of all that stand now.
 
     Parameters
     ----------
-    cycles
-        Records of the last windows, oldest first.
+    cycles, spans
+        Records of the last windows, and start and end of the last :data:`PAUSES`, oldest first.
     ran
         The mark :data:`RAN`, and when it was made; None where no run has finished yet.
     now
         The database's clock.
     """
-    found = of_windows(name, cycles)
-    found |= of_stages(name, ws.table.heartbeats.last(name), cycles)
+    conditions = of_windows(name, cycles)
+    conditions |= of_stages(name, ws.table.heartbeats.last(name), cycles)
+    logs = ws.table.journal_parts(name, **{alert: Part((kind,), last=1) for kind, alert in LOGS.items()})
     for kind, alert in LOGS.items():
-        newest = ws.table.journal(name, last=1, kind=kind)
+        newest = logs[alert]
         if newest and newest[-1].intent["state"] != "read":
             words = f"{kind}: {'; '.join(newest[-1].intent['reasons'])}"
-            found[alert] = Condition(words, newest[-1].at, next=f"selfheal status {name}")
+            conditions[alert] = Condition(words, newest[-1].at, next=f"selfheal status {name}")
     silent = None if ran is None else _silence(name, *ran, now)
     if silent is not None:
-        return found | {"monitor": silent}
-    if cycles and "log" not in found:
+        return conditions | {"monitor": silent}
+    if cycles and "log" not in conditions:
         handled = datetime.fromisoformat(cycles[-1]["at"])
-        still = quiet(name, ws.table.glance.spans(name, PAUSES), handled, now)
-        found |= {"log": still} if still else {}
-    return found
+        still = quiet(name, spans, handled, now)
+        conditions |= {"log": still} if still else {}
+    return conditions
 
 
 def of_windows(name: str, cycles: Sequence[Cycle]) -> dict[str, Condition]:
@@ -96,14 +103,14 @@ def of_windows(name: str, cycles: Sequence[Cycle]) -> dict[str, Condition]:
     telling = [c for c in cycles if c["decision"] not in ("too_few", "failed")]
     if not telling:
         return {}
-    found = {}
+    conditions = {}
     for kind, words in ills(telling[-1]).items():
         since = _first(kind, telling)
         newest = telling[-1]
         heal = newest.get("heal") or {}
         what = f"window {newest['index']}: {words}"
-        found[kind] = Condition(what, since, _done(newest), _next(name, kind, heal), run=heal.get("run_id", ""))
-    return found
+        conditions[kind] = Condition(what, since, _done(newest), _next(name, kind, heal), run=heal.get("run_id", ""))
+    return conditions
 
 
 def _first(kind: str, telling: Sequence[Cycle]) -> datetime:
@@ -115,20 +122,20 @@ def _first(kind: str, telling: Sequence[Cycle]) -> datetime:
 def ills(cycle: Cycle) -> dict[str, str]:
     """Kind → words, of what a window shows that nothing has undone."""
     heal, watch = cycle.get("heal") or {}, cycle.get("watch") or {}
-    found = {}
+    words = {}
     if cycle.get("data_fault"):
-        found["data_fault"] = f"data fault: {'; '.join(cycle['data_fault'])}"
+        words["data_fault"] = f"data fault: {'; '.join(cycle['data_fault'])}"
     elif watch.get("held"):
-        found["worse"] = f"version {watch['version']} is worse than {watch['against']}: {'; '.join(watch['reasons'])}"
+        words["worse"] = f"version {watch['version']} is worse than {watch['against']}: {'; '.join(watch['reasons'])}"
     elif cycle.get("confirmed") and not (
         cycle.get("health") in LEFT_ALONE or heal.get("promoted") or watch.get("rolled_back")
     ):
-        found["alarm"] = f"drift, confirmed and not undone: {'; '.join(cycle['reasons'])}"
+        words["alarm"] = f"drift, confirmed and not undone: {'; '.join(cycle['reasons'])}"
         if cycle.get("worthless"):
-            found["retrain"] = f"stop, retrain: labels show that it is worth less than a constant: {cycle['worthless']}"
+            words["retrain"] = f"stop, retrain: labels show that it is worth less than a constant: {cycle['worthless']}"
     if cycle.get("failed_heal") and not heal.get("promoted"):
-        found["degraded"] = f"degraded: {'; '.join(cycle['failed_heal'])}"
-    return found
+        words["degraded"] = f"degraded: {'; '.join(cycle['failed_heal'])}"
+    return words
 
 
 def _done(cycle: Cycle) -> str:
@@ -152,26 +159,37 @@ def _next(name: str, kind: str, heal: Mapping[str, Any]) -> str:
 
 def of_stages(name: str, beat: Heartbeat | None, cycles: Sequence[Cycle]) -> dict[str, Condition]:
     """What whoever looks at the stages says of them and of the policy; and that nobody looks any more."""
-    found: dict[str, Condition] = {}
+    conditions: dict[str, Condition] = {}
     status = f"selfheal status {name}"
     troubles = {} if beat is None else beat.troubles
     for kind in {"policy", "production"} & troubles.keys():
-        found[kind] = Condition(troubles[kind].words, troubles[kind].since, next=status)
+        conditions[kind] = Condition(troubles[kind].words, troubles[kind].since, next=status)
     if beat is None and cycles and cycles[-1].get("faults"):  # no service runs: what the monitor saw
         since = datetime.fromisoformat(cycles[-1]["at"])
-        found["policy"] = Condition("; ".join(cycles[-1]["faults"]), since, next=status)
-    if "policy" in found:
-        words = f"the policy is invalid, the last valid one is in force: {found['policy'].what}"
-        found["policy"] = Condition(words, found["policy"].since, next=f"mend rules/{name}.yaml")
+        conditions["policy"] = Condition("; ".join(cycles[-1]["faults"]), since, next=status)
+    if "policy" in conditions:
+        words = f"the policy is invalid, the last valid one is in force: {conditions['policy'].what}"
+        conditions["policy"] = Condition(words, conditions["policy"].since, next=f"mend rules/{name}.yaml")
     if beat is not None and (silent := beat.complaints().get("stages")):
         what = "nobody looks at the stages any more, so that no change of them is served"
-        found["reconciler"] = Condition(what, beat.looked, silent, f"restart the service: selfheal serve {name}")
-    return found
+        conditions["reconciler"] = Condition(what, beat.looked, silent, f"restart the service: selfheal serve {name}")
+    return conditions
 
 
 def _silence(name: str, every: str, ran: datetime, now: datetime) -> Condition | None:
     """Whether no monitor run has finished for too long; nothing is known of one that never ran."""
     return silence(name, ran, now, MISSED * timedelta(seconds=float(every)) + SLACK)
+
+
+def longest(spans: Sequence[Span], *, least: timedelta = timedelta(0)) -> timedelta:
+    """The length of the longest of these windows."""
+    return max((end - start for start, end in spans), default=least)
+
+
+def natural_pause(spans: Sequence[Span], windows: timedelta) -> timedelta:
+    """For how long no rows come without a fault: for that of some windows, or that of the longest pauses before."""
+    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
+    return max(windows, QUIET_PAUSES * max(pauses, default=timedelta(0)))
 
 
 def quiet(name: str, spans: Sequence[Span], handled: datetime, now: datetime) -> Condition | None:
@@ -186,9 +204,7 @@ def quiet(name: str, spans: Sequence[Span], handled: datetime, now: datetime) ->
     """
     if not spans:
         return None
-    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
-    length, pause = max(end - start for start, end in spans), max(pauses, default=timedelta(0))
-    bound, end = max(QUIET_WINDOWS * length, QUIET_PAUSES * pause) + SLACK, spans[-1][1]
+    bound, end = natural_pause(spans, QUIET_WINDOWS * longest(spans)) + SLACK, spans[-1][1]
     if now - end <= bound or handled - end > bound:
         return None
     what = f"no rows come any more: no window has closed since {end:%Y-%m-%d %H:%M} UTC (limit {bound})"

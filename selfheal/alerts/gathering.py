@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from selfheal.alerts.conditions import RAN, Condition, standing
+from selfheal.alerts.conditions import PAUSES, RAN, Condition, standing
 from selfheal.alerts.digest import digest, due
 from selfheal.alerts.journaled import told_by
 from selfheal.alerts.message import Message
@@ -58,23 +58,32 @@ class Progress:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def gather(ws: Workspace, name: str) -> list[Message]:
+Marks = tuple[datetime, Mapping[str, tuple[str, datetime]]]
+"""The database's clock, and a model's marks, see :meth:`~selfheal.table.outbox.Outbox.marks`."""
+
+
+def gather(ws: Workspace, name: str, known: Marks | None = None) -> list[Message]:
     """Write what happened since the last time to the outbox; nothing where another process just has.
+
+    Parameters
+    ----------
+    known
+        The marks, if they were read just now. Should another process have told something since, nothing is written.
 
     Raises
     ------
     UnavailableError
         The database can't be reached; a later call gathers the same.
     """
-    now, marks = ws.table.outbox.marks(name)
+    now, marks = known or ws.table.outbox.marks(name)
     seen = marks[TOLD][0] if TOLD in marks else None
     before = Progress.read(seen)
     links = ws.table.chain.links(name, after=before.link, last=ENTRIES)
-    cycles = ws.table.cycles(name, last=LOOKED_BACK)
+    cycles, spans = ws.table.glance.windows(name, LOOKED_BACK, PAUSES)
     messages = told_by(name, links, lambda: policy_of_record(ws, name).policy.release.approvers)
     after = replace(before, link=links[-1].link if links else before.link, waits=_waits(messages, before.waits))
     messages, after = _windows(name, cycles, messages, after)
-    messages, after = _conditions(standing(ws, name, cycles, marks.get(RAN), now), messages, after, now)
+    messages, after = _conditions(standing(ws, name, cycles, spans, marks.get(RAN), now), messages, after, now)
     day = due(ws.settings.alerts_digest, before.day, now)
     if day:
         messages = [*messages, digest(ws, name, now)]
@@ -92,7 +101,7 @@ def _waits(messages: Sequence[Message], before: int | None) -> int | None:
 
 
 def _windows(
-    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], told: Progress
+    name: str, cycles: Sequence[Mapping[str, Any]], messages: list[Message], progress: Progress
 ) -> tuple[list[Message], Progress]:
     """What new windows have to tell: versions that wait; and the run behind a promotion."""
     for cycle in cycles:
@@ -101,11 +110,11 @@ def _windows(
         if version is None:
             continue
         messages = [replace(m, run=heal["run_id"]) if m.version == version else m for m in messages]
-        if cycle["index"] > told.window and not heal["promoted"] and version != told.waits:
+        if cycle["index"] > progress.window and not heal["promoted"] and version != progress.waits:
             messages.append(_waiting(name, cycle, heal))
-            told = replace(told, waits=version)
-    newest = cycles[-1]["index"] if cycles else told.window
-    return messages, replace(told, window=max(newest, told.window))
+            progress = replace(progress, waits=version)
+    newest = cycles[-1]["index"] if cycles else progress.window
+    return messages, replace(progress, window=max(newest, progress.window))
 
 
 def _waiting(name: str, cycle: Mapping[str, Any], heal: Mapping[str, Any]) -> Message:
@@ -118,14 +127,14 @@ def _waiting(name: str, cycle: Mapping[str, Any], heal: Mapping[str, Any]) -> Me
 
 
 def _conditions(
-    now: Mapping[str, Condition], messages: list[Message], told: Progress, at: datetime
+    now: Mapping[str, Condition], messages: list[Message], progress: Progress, at: datetime
 ) -> tuple[list[Message], Progress]:
     """A message for each condition that began, and for each that is over."""
-    began = [now[kind].begins(kind) for kind in sorted(now.keys() - told.standing.keys())]
-    gone = sorted(told.standing.keys() - now.keys())
-    ended = [Message(k, OVER[k], told.standing[k], "", "", "info", over=True) for k in gone if k in OVER]
-    kept = {kind: told.standing.get(kind, now[kind].since.isoformat()) for kind in sorted(now)}
-    return [*messages, *began, *ended], replace(told, standing=kept)
+    began = [now[kind].begins(kind) for kind in sorted(now.keys() - progress.standing.keys())]
+    gone = sorted(progress.standing.keys() - now.keys())
+    ended = [Message(k, OVER[k], progress.standing[k], "", "", "info", over=True) for k in gone if k in OVER]
+    kept = {kind: progress.standing.get(kind, now[kind].since.isoformat()) for kind in sorted(now)}
+    return [*messages, *began, *ended], replace(progress, standing=kept)
 
 
 OVER = {

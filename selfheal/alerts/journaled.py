@@ -24,8 +24,8 @@ MOVES = {
 
 def told_by(model: str, links: Sequence[Link], needed: Needed) -> list[Message]:
     """The messages of entries that were closed since, oldest first."""
-    found = (_message(model, link, json.loads(link.intent), json.loads(link.outcome), needed) for link in links)
-    return [message for message in found if message is not None]
+    messages = (_message(model, link, json.loads(link.intent), json.loads(link.outcome), needed) for link in links)
+    return [message for message in messages if message is not None]
 
 
 def _message(model: str, link: Link, intent: Intent, outcome: Intent, needed: Needed) -> Message | None:

@@ -9,12 +9,14 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from selfheal.alerts.channels import NOT_INSTALLED, Channel, Place, addresses, installed
 from selfheal.alerts.conditions import RAN
-from selfheal.alerts.gathering import gather
+from selfheal.alerts.gathering import Marks, gather
 from selfheal.errors import BusyError
+from selfheal.policy import Policy
 from selfheal.steering.leases import hold
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.workspace import Workspace
@@ -32,16 +34,18 @@ _log = logging.getLogger("selfheal.alerts")
 _warned: set[str] = set()
 
 
-def tell(ws: Workspace, name: str, more: Sequence[Channel] = ()) -> None:
+def tell(ws: Workspace, name: str, more: Sequence[Channel] = (), known: Marks | None = None) -> None:
     """Write what happened to the outbox, and send what waits there.
 
     Parameters
     ----------
     more
         Channels beside the addresses in ``SELFHEAL_ALERTS``.
+    known
+        See :func:`gather`.
     """
     try:
-        gather(ws, name)
+        gather(ws, name, known)
         for channel in (*_places(ws), *more):
             deliver(ws, name, channel)
     except Exception as error:  # an alert that fails must fail nothing else
@@ -68,14 +72,31 @@ def deliver(ws: Workspace, name: str, channel: Channel) -> None:
         return  # another process sends
 
 
-def finished(ws: Workspace, name: str) -> None:
-    """A monitor run has finished: mark it, and tell the watchdog that ``SELFHEAL_HEARTBEAT_URL`` names."""
-    (now, marks), every = ws.table.outbox.marks(name), policy_of_record(ws, name).policy.monitor.every
+def finished(ws: Workspace, name: str, policy: Policy | None = None) -> Marks:
+    """A monitor run has finished: mark it, and tell the watchdog that ``SELFHEAL_HEARTBEAT_URL`` names.
+
+    Parameters
+    ----------
+    policy
+        The one of record, if the run has read it.
+
+    Returns
+    -------
+    Marks
+        As they are now.
+    """
+    every = (policy or policy_of_record(ws, name).policy).monitor.every
+    now, marks = ws.table.outbox.marks(name)
     gap = now - marks[RAN][1] if RAN in marks else every  # longer where a schedule of one's own is
-    ws.table.outbox.set_mark(name, RAN, f"{max(gap, every).total_seconds():.0f}")
-    url = ws.settings.heartbeat_url
-    if not url:
-        return
+    rhythm = f"{max(gap, every).total_seconds():.0f}"
+    ws.table.outbox.set_mark(name, RAN, rhythm)
+    if ws.settings.heartbeat_url:
+        _knock(name, ws.settings.heartbeat_url)
+    return now, {**marks, RAN: (rhythm, now)}
+
+
+def _knock(name: str, url: str) -> None:
+    """Tell the watchdog."""
     import requests
 
     try:
@@ -85,19 +106,27 @@ def finished(ws: Workspace, name: str) -> None:
         _log.warning("%s: SELFHEAL_HEARTBEAT_URL was not told that a run has finished: %s", name, answer)
 
 
+@dataclass
+class End:
+    """What a run knows that ends: the policy of record, once it has read it."""
+
+    policy: Policy | None = None
+
+
 @contextmanager
-def told_at_the_end(ws: Workspace, name: str, more: Sequence[Channel] = ()) -> Iterator[None]:
+def told_at_the_end(ws: Workspace, name: str, more: Sequence[Channel] = ()) -> Iterator[End]:
     """A monitor run: what came of it is told however it ends, and a sign of life given where it finished."""
+    end, marks = End(), None
     try:
-        yield
+        yield end
     except Exception:
         tell(ws, name, more)
         raise
     try:
-        finished(ws, name)
+        marks = finished(ws, name, end.policy)
     except Exception as error:
         _once(f"{name}: the end of the run was not marked: {error or type(error).__name__}")
-    tell(ws, name, more)
+    tell(ws, name, more, marks)
 
 
 def keep_telling(ws: Workspace, name: str) -> threading.Event:

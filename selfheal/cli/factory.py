@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import selfheal
-from selfheal.errors import InputError, SelfhealError, nearest
+from selfheal.cli.output import progress
+from selfheal.errors import InputError, NotFoundError, SelfhealError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,34 @@ _OTHERS: tuple[str, ...] = (
     "<frozen importlib._bootstrap_external>", str(Path(selfheal.__file__).parent),
 )  # fmt: skip
 """Where code lies that is not the user's."""
+
+
+def factory_of(name: str) -> str:
+    """The factory that ``init`` writes for a model."""
+    return f"{name.replace('-', '_')}_model.py:build"
+
+
+def built(name: str, factory: str | None) -> MonitoredModel:
+    """The model of a factory, by default the one that ``init`` wrote, under the file of rules where there is one.
+
+    Raises
+    ------
+    NotFoundError
+        None is named, and there is no such file.
+    InputError
+        As :func:`build` says, or the policy does not fit.
+    """
+    from selfheal.settings import Settings
+
+    spec = factory or factory_of(name)
+    if factory is None and not Path(spec.partition(":")[0]).exists():
+        raise NotFoundError(
+            f"no factory {spec!r} in {Path.cwd()}; name yours as MODULE_OR_FILE:FACTORY, or begin: selfheal init {name}"
+        )
+    with progress(f"building {name} with {spec}"):
+        model = build(spec)
+    policy = Settings.from_env().rules / f"{name}.yaml"
+    return model.with_policy(policy) if policy.exists() else model
 
 
 def build(spec: str) -> MonitoredModel:

@@ -48,13 +48,14 @@ def adopt(
 ) -> None:
     """Put a model under watch: version 1 with an identity adapter, in Production.
 
-    FACTORY is a function without arguments that returns a selfheal.MonitoredModel. Adopting a name again registers
-    a new base; its identity adapter then waits in Staging.
+    FACTORY is a function without arguments that returns a selfheal.MonitoredModel; by default NAME_model.py:build, as
+    selfheal init wrote it. The policy is the file of rules, where there is one. Adopting a name again registers a new
+    base; its identity adapter then waits in Staging.
     """
     from selfheal.policy import check_name
 
     check_name(name)
-    if factory is not None and uri is None and reference is None and target is None and not trust:
+    if uri is None and reference is None and target is None and not trust:
         done = _adopted(name, factory)
     elif factory is None and uri is not None and reference is not None and target is not None:
         done = _imported(name, uri, reference, target, actor if trust else None)
@@ -65,11 +66,10 @@ def adopt(
     write_json(json_file, done)
 
 
-def _adopted(name: str, factory: str) -> Adoption:
-    from selfheal.cli.factory import build
+def _adopted(name: str, factory: str | None) -> Adoption:
+    from selfheal.cli.factory import built
 
-    with progress(f"building {name} with {factory}"):
-        model = build(factory)
+    model = built(name, factory)
     import selfheal
 
     with progress(f"adopting {name}"):

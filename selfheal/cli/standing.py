@@ -199,6 +199,8 @@ def _windows(cycles: Sequence[Record]) -> Iterator[str]:
             yield f"  {'':<8}       closed early: {early[:REASON]}"
         if strange := cycle.get("strange"):
             yield f"  {'':<8}       without {strange} rows that the base before answered"
+        for text in cycle.get("fractions", ()):
+            yield f"  {'':<8}       {text}"
         if revised := cycle.get("revision"):
             said = "would alarm" if revised["alarm"] else "no alarm"
             yield f"  {'':<8}       revised with {revised['late']} late rows: {said}; what was decided stands"
@@ -224,6 +226,8 @@ def _log(log: Record | None) -> Iterator[str]:
     late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
     told = [] if log["state"] == "unreadable" else log["reasons"]
     yield f"  log       {'; '.join([log['from'], *late, *told])}"
+    for words in log["assumed"]:
+        yield f"            {words}"
 
 
 def _undelivered(targets: Sequence[Record]) -> Iterator[str]:

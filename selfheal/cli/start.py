@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from selfheal.cli.output import Example, json_option, progress, write_json
-from selfheal.errors import InputError, NotFoundError, RefusedError
+from selfheal.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from selfheal.model import MonitoredModel
 
 
 @click.command(
@@ -35,6 +33,7 @@ def init(name: str, rows: Path, target: str, force: bool, json_file: Path | None
 
     What a person has to decide stands in the policy as comments. Nothing that is there is written over without --force.
     """
+    from selfheal.cli.factory import factory_of
     from selfheal.drill import sketch
     from selfheal.drill.recognised import recognise
     from selfheal.policy import Policy, check_name
@@ -78,18 +77,12 @@ def check(ctx: click.Context, name: str, factory: str | None, json_file: Path | 
     injected into held-back rows: what will be healed, what is asked and what is not. Exit status 1 when patience would
     confirm an alarm on healthy windows, something is claimed of a window that nothing was done to, or a heal harmed.
     """
-    from selfheal.cli.factory import build
+    from selfheal.cli.factory import built
     from selfheal.drill import check as drill
     from selfheal.policy import check_name
     from selfheal.registry.adoption import rehearse
 
-    spec = factory or factory_of(check_name(name))
-    if factory is None and not Path(spec.partition(":")[0]).exists():
-        raise NotFoundError(
-            f"no factory {spec!r} here; name one with --factory MODULE_OR_FILE:FACTORY, or begin: selfheal init {name}"
-        )
-    with progress(f"building {name} with {spec}"):
-        model = _of_record(name, build(spec))
+    model = built(check_name(name), factory)
     with progress("storing it, and opening it again"):
         rehearse(name, model)
     with progress("watching healthy windows, then breaking some"):
@@ -97,15 +90,10 @@ def check(ctx: click.Context, name: str, factory: str | None, json_file: Path | 
     for line in drill.lines(name, found):
         click.echo(line)
     if found.fit:
-        click.echo(f"  now       selfheal adopt {name} {spec}")
+        click.echo(f"  now       selfheal adopt {name}{f' {factory}' if factory else ''}")
     write_json(json_file, found)
     if not found.fit:
         ctx.exit(1)
-
-
-def factory_of(name: str) -> str:
-    """The factory that ``init`` writes for a model."""
-    return f"{name.replace('-', '_')}_model.py:build"
 
 
 def read(rows: Path) -> pd.DataFrame:
@@ -141,14 +129,6 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); may this user write there?") from error
-
-
-def _of_record(name: str, model: MonitoredModel) -> MonitoredModel:
-    """The model under the policy that would hold: the file of rules, where there is one."""
-    from selfheal.settings import Settings
-
-    policy = Settings.from_env().rules / f"{name}.yaml"
-    return model.with_policy(policy) if policy.exists() else model
 
 
 def _shown(path: Path) -> str:

@@ -124,6 +124,26 @@ def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[p
     return tuple(told)
 
 
+def fractions(frame: pd.DataFrame, model: MonitoredModel) -> tuple[str, ...]:
+    """Columns of whole numbers in which rows hold fractions, in words; no problem, for another unit may bring them."""
+    maps, told = model.adapter.input_map.columns, []
+    for name in (c for c in model.features if model.dtypes[c] != "str" and c not in maps):
+        if len(_broken(model.reference[name])):
+            continue
+        if len(broken := _broken(frame[name])):
+            told.append(
+                f"{len(broken)} of {len(frame)} rows hold a fraction in {name!r}, such as {broken[0]:g}, which was "
+                "whole in all of the reference; it is scored as it is"
+            )
+    return tuple(told)
+
+
+def _broken(column: pd.Series) -> Floats:
+    """The values that are no whole numbers."""
+    values = _numbers(column)
+    return np.asarray(values[values != np.floor(values)])
+
+
 def refused_rows(refused: Sequence[Refusal], served: int, says: str = "were refused by the service") -> list[Problem]:
     """Columns because of which more of a window's rows were refused than hygiene may drop without a word.
 

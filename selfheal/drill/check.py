@@ -15,10 +15,12 @@ from selfheal.adapter import Adapter
 from selfheal.board.course import Board, Options, Say
 from selfheal.board.score import Row
 from selfheal.board.synthetic import KEEP, right
+from selfheal.board.trial import Trial
 from selfheal.board.triggers import WARM, Watched, watch
 from selfheal.drill.course import fire_drill
 from selfheal.drill.own import CLEAN, LEAST, WINDOW, Halves
 from selfheal.healing.heal import heal
+from selfheal.healing.outcome import Outcome
 from selfheal.model import MonitoredModel
 
 WINDOWS = 10
@@ -39,8 +41,12 @@ SHOWN = 150
 ONSETS = 5
 """Windows of the reference, as they are and in time order, of which the healer is asked what happened to them."""
 
+MOVED = 3.0
+"""Standard errors by which a class's share must differ for it to have moved."""
+
 KINDS = {
     "false": "said of rows to which nothing had happened",
+    "moves": "what your reference does by itself: the shares of its classes move, and a heal follows them",
     "heals": "undone without asking",
     "asks": "found, and you are asked before anything changes",
     "names": "named as a fault of the data; nothing is healed on it",
@@ -163,7 +169,30 @@ def claims(model: MonitoredModel, seed: int = 0) -> Iterator[Fate]:
         what = "named as a fault of the data" if outcome.diagnosis == "data_fault" else CLAIMS.get(outcome.decision)
         if what:
             first, last = trial.window.index[[0, -1]]
-            yield Fate("false", f"rows {first} to {last} of the reference", f"{what}; {outcome.reasons[0]}")
+            moved = _moved(held, trial, outcome)
+            words = f"{what}; {moved or outcome.reasons[0]}"
+            yield Fate("moves" if moved else "false", f"rows {first} to {last} of the reference", words)
+
+
+def _moved(held: Halves, trial: Trial, outcome: Outcome) -> str:
+    """How class shares moved by the labels themselves, where a heal of them came closer to these; empty where not."""
+    if outcome.diagnosis != "prior" or outcome.adapter is None or trial.recent is None:
+        return ""
+    before = held.rows.loc[trial.recent.index, held.model.target].to_numpy()
+    classes, n, m = held.model.classes_, len(before), len(trial.truth)
+    was, now = (np.array([(labels == label).mean() for label in classes]) for labels in (before, trial.truth))
+    sigmas = np.abs(now - was) / np.sqrt(np.maximum(was * (1 - was), 1 / n) * (1 / n + 1 / m))
+    most = 1 if len(classes) == 2 else int(sigmas.argmax())
+    healed = trial.model.with_adapter(outcome.adapter)
+    if sigmas[most] < MOVED or _log_loss(healed, trial) > _log_loss(trial.model, trial):
+        return ""
+    return f"by its labels class {classes[most]!s} is {now[most]:.1%} of it, and {was[most]:.1%} of the {n} rows before"
+
+
+def _log_loss(model: MonitoredModel, trial: Trial) -> float:
+    place = np.searchsorted(model.classes_, trial.truth)
+    proba = model.predict_proba(trial.window)[np.arange(len(place)), place]
+    return float(-np.log(np.maximum(proba, 1e-12)).mean())
 
 
 def calm(model: MonitoredModel, seed: int = 0) -> tuple[int, Watched]:
@@ -232,6 +261,11 @@ def _notes(model: MonitoredModel, window: int, fates: Sequence[Fate], gain: floa
         yield (
             f"something is claimed of windows of {window} rows that nothing was done to: look at those rows, for the "
             "reference may hold a fault; if they are sound, longer windows claim less, and so does a longer reference"
+        )
+    if any(f.kind == "moves" for f in fates):
+        yield (
+            "the shares of the reference's classes move with time; heals that follow are right, and declare.prior_band "
+            "says how far they may go"
         )
     if gain <= 0:
         yield "on its reference the model is no better than its most frequent answer: is it the right preprocessing?"

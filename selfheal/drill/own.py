@@ -18,8 +18,10 @@ from selfheal.board.synthetic import AUDIT, KEEP, PROMOTE, REFUSE, right
 from selfheal.board.trial import Right, Scenario, Trial
 from selfheal.board.worlds import in_words
 from selfheal.drift.stats import ks
+from selfheal.drill.recognised import QUANTITIES, measurable
 from selfheal.errors import InputError
 from selfheal.model import MonitoredModel
+from selfheal.policy.units import TEMPERATURES, clear_unit, quantity, words
 
 LEAST = 600
 """Rows that a reference must have: half stay the reference, and a window and what is scored are a sixth each."""
@@ -33,7 +35,8 @@ MOST_COLUMNS = 4
 CLEAN = "clean"
 """The scenario in which nothing happens."""
 
-UNITS = {"× 1000": (1000.0, 0.0), "÷ 10": (0.1, 0.0), "°F → °C": (1 / 1.8, -32 / 1.8)}
+CELSIUS = "°F → °C"
+UNITS = {"× 1000": (1000.0, 0.0), "÷ 10": (0.1, 0.0), CELSIUS: (1 / 1.8, -32 / 1.8)}
 SHARES = {"halved": 0.5, "doubled": 2.0}
 
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
@@ -107,12 +110,14 @@ Entry = tuple[str, str, Callable[[int], Trial]]
 
 def _applicable(held: Halves) -> Iterator[Entry]:
     yield CLEAN, "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
-    columns = held.leaning()[:MOST_COLUMNS]
-    for i, column in enumerate(columns):
-        name, (scale, step) = list(UNITS.items())[i % len(UNITS)]
+    leaning = held.leaning()
+    columns, measured = leaning[:MOST_COLUMNS], [c for c in leaning if measurable(held.rows[c])][:MOST_COLUMNS]
+    for i, column in enumerate(measured):
+        name = _unit(held, column, i)
+        scale, step = UNITS[name]
         # Whether it goes out at once is the policy's max_changed and ambiguous; both answers are right.
         yield f"unit: {column} {name}", "a listed conversion", _affine(held, column, scale, step, PROMOTE | AUDIT)
-    for column in columns[:2]:
+    for column in measured[:2]:
         declared = column in held.model.policy.declare.measurement
         step = 2 * float(held.rows[column].std())
         decisions = PROMOTE | AUDIT if declared else AUDIT | REFUSE | KEEP
@@ -134,6 +139,16 @@ def _applicable(held: Halves) -> Iterator[Entry]:
         change = partial(_thinned, target=held.model.target, last=held.model.classes_[-1], factor=factor)
         about = f"the share of class {held.model.classes_[-1]!r} {name}"
         yield f"prior: {name}", about, partial(held.trial, answer=answer, change=change, exact=None)
+
+
+def _unit(held: Halves, column: str, turn: int) -> str:
+    """A conversion that may happen to a column: the turn's, but degrees only where it may be a temperature."""
+    said, called = quantity(clear_unit(column)), set(words(column))
+    if said == "temperature" or TEMPERATURES & called:
+        return CELSIUS
+    open_ = held.model.dtypes[column] == "float" and not said and not QUANTITIES & called
+    others = [name for name in UNITS if open_ or name != CELSIUS]
+    return others[turn % len(others)]
 
 
 def _affine(held: Halves, column: str, scale: float, step: float, decisions: frozenset[str]) -> Callable[[int], Trial]:

@@ -28,7 +28,7 @@ FEW = 20
 SPREAD = 12
 """Distinct values from which a number can be a measurement: fewer are codes or counts."""
 
-_QUANTITIES = frozenset({
+QUANTITIES = frozenset({
     "temperature", "temp", "dew", "pressure", "speed", "wind", "visibility", "distance", "height", "width",
     "length", "depth", "radius", "diameter", "perimeter", "area", "weight", "mass", "volume", "amount", "price",
     "cost", "income", "inc", "salary", "balance", "fee", "revenue", "duration", "elapsed", "latency", "energy",
@@ -36,6 +36,15 @@ _QUANTITIES = frozenset({
     "humidity", "rain", "precipitation", "carat", "alcohol",
 })  # fmt: skip
 """Words in a column's name that are measured in some unit, whichever it is."""
+
+_SPANS = frozenset({"min", "sec", "hr", "hrs", "yr", "yrs"})
+"""Last words of a name that are a time, or the least of what is measured."""
+
+_CODES = frozenset({
+    "code", "id", "key", "type", "kind", "class", "category", "group", "level", "flag", "status", "zip", "postcode",
+    "no", "nr", "number", "index",
+})  # fmt: skip
+"""Words in the name of whole numbers that count and measure nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,9 @@ class Column:
         The decimal step that its values are written in; 0 where there is none.
     unit
         What its name says; empty where it says nothing.
-    measured
-        Whether it can be a measurement, whose unit, scale or offset may change while the concept stays.
+    measured, numeric
+        Whether it is a measurement by its name, whose unit, scale or offset may change while the concept stays; whether
+        its values let it be one, see :func:`measurable`.
     calendar, places
         Whether it is a part of date or time; whether it stands still over stretches of the rows.
     unfit
@@ -67,6 +77,7 @@ class Column:
     step: float = 0.0
     unit: str = ""
     measured: bool = False
+    numeric: bool = False
     calendar: bool = False
     places: bool = False
     unfit: str = ""
@@ -148,17 +159,30 @@ def _column(frame: pd.DataFrame) -> Column:
     if _identifies(name, kind, distinct, len(known)):
         return Column(name, kind, distinct, missing, unfit="it seems to name rows: every value is another")
     number = kind in ("int", "float") and distinct > 2
-    calendar = of_the_calendar(name, column)
-    said = unit(name)
-    quantity = bool(said) or bool(_QUANTITIES & set(words(name)))
+    said, called = unit(name), words(name)
+    quantity = bool(said) or bool(QUANTITIES & set(called)) or (len(called) > 1 and called[-1] in _SPANS)
+    numeric, calendar = measurable(column), of_the_calendar(name, column)
     return Column(
         name, kind, distinct, missing,
         step=Grid.decimal(known.to_numpy(dtype=np.float64)).step if number else 0.0,
         unit=said,
-        measured=number and quantity and not calendar and distinct >= SPREAD,
+        measured=numeric and quantity,
+        numeric=numeric,
         calendar=calendar,
         places=not calendar and _places(column),
     )  # fmt: skip
+
+
+def measurable(column: pd.Series[Any]) -> bool:
+    """Whether values and name let a plain column have a unit: numbers of many values, no codes and no part of a date.
+
+    >>> measurable(pd.Series(range(60), name="waited")), measurable(pd.Series(range(60), name="zip code"))
+    (True, False)
+    """
+    kind, name = kinds.kind(column), str(column.name)
+    if kind not in ("int", "float") or column.nunique() < SPREAD or of_the_calendar(name, column):
+        return False
+    return kind == "float" or not _CODES & set(words(name))
 
 
 def _identifies(name: str, kind: str, distinct: int, known: int) -> bool:

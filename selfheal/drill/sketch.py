@@ -14,6 +14,9 @@ from selfheal.drill.recognised import Column, Recognised
 SHOWN = 60
 """Columns of which each has a line."""
 
+LISTED = 12
+"""Columns whose names say nothing of a unit, of those that may have one."""
+
 BAND = 3.0
 """By which factor a suggested band lets the last class's share rise or fall."""
 
@@ -114,6 +117,11 @@ def _declare(seen: Recognised) -> str:
     lines = []
     if measured := [c.name for c in columns if c.measured]:
         lines.append(f"measurement: {_value(measured)}    # unit, scale or offset may change, the concept stays")
+    blocks = {name for block in seen.blocks for name in block}
+    if others := [c.name for c in columns if c.numeric and not (c.measured or c.places) and c.name not in blocks]:
+        lines.append(
+            f"# by values also: {_value(others[:LISTED])}{' ...' if len(others) > LISTED else ''}    # if measured"
+        )
     share = list(seen.classes.values())[-1]
     if len(seen.classes) == 2:
         band = [float(f"{share / BAND:.1g}"), min(round(share * BAND, 2), 0.95)]
@@ -137,7 +145,8 @@ def _sql(name: str) -> str:
 def _value(value: Any) -> str:
     """A value in YAML's flow style, on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
-    return _plain(text.removesuffix("\n").removesuffix("\n..."))
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return _plain(json.dumps(value) if "\n" in text else text)
 
 
 def _named(name: str) -> str:
@@ -155,5 +164,5 @@ def next_steps(name: str, factory: str, made: Sequence[str]) -> list[str]:
         f"written: {', '.join(made)}",
         f"1. fill in your network in {factory}",
         f"2. selfheal check {name}",
-        f"3. selfheal adopt {name} {factory}:build",
+        f"3. selfheal adopt {name}",
     ]

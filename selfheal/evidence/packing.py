@@ -76,8 +76,8 @@ def pack(ws: Workspace, name: str, number: int, *, rows: bool = True) -> Packed:
     info = ws.registry.version(name, number)
     seal(ws, name)
     links = ws.table.chain.links(name)
-    told = heads(ws.registry.versions(name))
-    faults = chain.faults([(each.link, each.digest, each.hash) for each in links], list(told.values()))
+    known = heads(ws.registry.versions(name))
+    faults = chain.faults([(each.link, each.digest, each.hash) for each in links], list(known.values()))
     members, missing = _of_version(ws, name, info)
     more, lacks = _rows(ws, name, info) if rows else ({}, [NO_ROWS])
     members |= more
@@ -91,7 +91,7 @@ def pack(ws: Workspace, name: str, number: int, *, rows: bool = True) -> Packed:
         "digests": {key: info.tags.get(key, "") for key in ("adapter_digest", "base_digest", "manifest")},
         "base_version": info.base_version, "tolerance": TOLERANCE, "missing": missing,
         "head": None if head is None else {"link": head.link, "hash": head.hash},
-        "mlflow": {str(v): asdict(each) for v, each in told.items()},
+        "mlflow": {str(v): asdict(each) for v, each in known.items()},
         "environment": environment(),
     }  # fmt: skip
     return Packed(sealed(members, about), tuple(sorted(members)), tuple(missing), tuple(faults))
@@ -99,11 +99,11 @@ def pack(ws: Workspace, name: str, number: int, *, rows: bool = True) -> Packed:
 
 def environment() -> dict[str, str]:
     """What the numbers of a heal depend on beside what it was given."""
-    found = {"selfheal": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    versions = {"selfheal": __version__, "python": platform.python_version(), "machine": platform.machine()}
     for part in PARTS:
         with suppress(PackageNotFoundError):
-            found[part] = version(part)
-    return found
+            versions[part] = version(part)
+    return versions
 
 
 def _of_version(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, bytes], list[str]]:
@@ -148,8 +148,8 @@ def _about(ws: Workspace, name: str, number: int) -> list[Mapping[str, Any]]:
     """Approvals of a version, and whether it is barred."""
     look = last_look(ws, name)
     barred = look is not None and number in look.vetoed | look.quarantined
-    told = [{"at": e.at, **e.intent} for e in ws.table.journal(name, kind=APPROVAL) if e.intent["version"] == number]
-    return [*told, {"withdrawn or in quarantine": barred}]
+    said = [{"at": e.at, **e.intent} for e in ws.table.journal(name, kind=APPROVAL) if e.intent["version"] == number]
+    return [*said, {"withdrawn or in quarantine": barred}]
 
 
 def _rows(ws: Workspace, name: str, info: VersionInfo) -> tuple[dict[str, bytes], list[str]]:

@@ -62,11 +62,11 @@ def _compared(task: HealTask, again: bytes | None, kept: bytes) -> Replay:
 
     if again is None:
         return Replay("differs", "healing again finds no adapter")
-    held = Adapter.from_bytes(kept)
-    made = Adapter.from_bytes(again).belonging_to(held.base_digest, held.base_version)
+    adapter = Adapter.from_bytes(kept)
+    made = Adapter.from_bytes(again).belonging_to(adapter.base_digest, adapter.base_version)
     if made.to_bytes() == kept:
-        return Replay("same", f"healing again gives the same adapter, {held.digest[:12]}")
-    away = distance(task, held, made)
+        return Replay("same", f"healing again gives the same adapter, {adapter.digest[:12]}")
+    away = distance(task, adapter, made)
     words = f"healing again moves a probability of the window by {away:.2g} at most (tolerance {TOLERANCE:g})"
     return Replay("near" if away <= TOLERANCE else "differs", words)
 

@@ -46,7 +46,7 @@ def opened(data: bytes) -> dict[str, bytes]:
             size = sum(info.file_size for info in infos)
             if size > LARGEST:
                 raise InputError(f"it would open to {size} bytes (limit {LARGEST}): no evidence of a heal is so large")
-            return {info.filename: found for info in infos if (found := _read(archive, info)) is not None}
+            return {info.filename: content for info in infos if (content := _read(archive, info)) is not None}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         if isinstance(error, InputError):
             raise

@@ -78,10 +78,10 @@ def _faults(
     """All that is wrong, and the chain as far as it can be read."""
     faults = [text for text in (broken(data), *_changed(members, about)) if text]
     links: list[tuple[int, str, str]] = []
-    told = [Head(int(each["link"]), str(each["hash"])) for each in (about["head"], *about["mlflow"].values()) if each]
+    sealed = [Head(int(each["link"]), str(each["hash"])) for each in (about["head"], *about["mlflow"].values()) if each]
     try:
         links = chain.read(members.get("journal.jsonl", b""), rows=bool(about["rows"]))
-        faults += chain.faults(links, told)
+        faults += chain.faults(links, sealed)
     except InputError as error:
         faults.append(str(error))
     digests = about["digests"]
@@ -112,12 +112,12 @@ def _manifest(members: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _changed(members: Mapping[str, bytes], about: Mapping[str, Any]) -> list[str]:
     """Members that are not what the manifest says."""
-    found = []
+    faults = []
     for name, digest in about["members"].items():
-        held = members.get(name)
-        if held is None:
-            found.append(f"{name} is missing, or damaged")
-        elif hashlib.sha256(held).hexdigest() != digest:
-            found.append(f"{name} was changed: it has not the digest in the manifest")
+        stored = members.get(name)
+        if stored is None:
+            faults.append(f"{name} is missing, or damaged")
+        elif hashlib.sha256(stored).hexdigest() != digest:
+            faults.append(f"{name} was changed: it has not the digest in the manifest")
     extra = sorted(members.keys() - about["members"].keys() - {MANIFEST})
-    return [*found, *(f"{name} was added" for name in extra)]
+    return [*faults, *(f"{name} was added" for name in extra)]

@@ -18,7 +18,6 @@ from selfheal.following.copies import COPIES
 from selfheal.log.casting import nothing, number, text
 from selfheal.log.places import FORMATS
 from selfheal.model import MonitoredModel
-from selfheal.serving.refusals import refusal_of
 from selfheal.serving.scorer import Floats
 
 PIECE = 20_000
@@ -111,22 +110,13 @@ def _probabilities(model: MonitoredModel, features: pl.DataFrame, where: str) ->
     if not len(features):
         return np.empty((0, len(model.classes_)))
     try:
-        proba = _scored(model, _typed(model, features))
+        proba = model.predict_proba(_typed(model, features))
         if not np.isfinite(proba).all():
             row = int(np.argmin(np.isfinite(proba).all(axis=1)))
             raise InputError(f"row {row}: the model gives no probability; a value is missing, or too large")
     except SelfhealError as error:
         raise InputError(f"{where}: {error}") from error
     return proba
-
-
-def _scored(model: MonitoredModel, rows: pd.DataFrame) -> Floats:
-    try:
-        return model.predict_proba(rows)
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError) as error:
-        raise refusal_of(model, rows, error) from error
 
 
 def _typed(model: MonitoredModel, features: pl.DataFrame) -> pd.DataFrame:

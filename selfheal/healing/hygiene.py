@@ -203,8 +203,8 @@ def _unread(
 def _strange(frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]], least: float) -> list[str]:
     """Of which columns more than that share of the rows hold words that preprocessing refuses, in words."""
     return [
-        f"{rows.mean():.0%} of rows hold a word in {column!r} that preprocessing refuses, such as "
-        f"{str(frame[column][rows].iloc[0])[:40]!r}: a new value, or another spelling?"
+        f"{rows.mean():.0%} of rows hold a {'word' if frame[column].dtype == object else 'value'} in {column!r} that "
+        f"preprocessing refuses, such as {str(frame[column][rows].iloc[0])[:40]!r}: a new value, or another spelling?"
         for column, rows in strange.items()
         if rows.mean() > least
     ]

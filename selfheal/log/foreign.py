@@ -91,7 +91,7 @@ class Foreign:
     labels, keeper
         Labels, what answered where the log does not say, and who is told how it stands.
     refused_words
-        See :meth:`selfheal.model.MonitoredModel.refused_words`.
+        See :meth:`selfheal.model.MonitoredModel.refused_words`; None where none can be refused.
     """
 
     table: InferenceTable
@@ -100,7 +100,7 @@ class Foreign:
     layout: Layout
     labels: Labels
     keeper: Keeper
-    refused_words: Callable[[pd.DataFrame], dict[str, npt.NDArray[np.bool_]]]
+    refused_words: Callable[[pd.DataFrame], dict[str, npt.NDArray[np.bool_]]] | None
 
     says = "of the log cannot be used"
 
@@ -260,8 +260,10 @@ class Foreign:
                 refused.append(Refusal("repeated", "", len(good) - len(single)))
             if len(single) > len(kept):
                 refused.append(Refusal("one id for several predictions", self.layout.raw[ID], len(single) - len(kept)))
-        strange = self.refused_words(self._frame(kept)) if "str" in self.layout.dtypes.values() else {}
-        refused += [Refusal("a word that preprocessing refuses", c, int(of.sum())) for c, of in strange.items()]
+        strange = {} if self.refused_words is None else self.refused_words(self._frame(kept))
+        for c, of in strange.items():
+            what = "word" if self.layout.dtypes[c] == "str" else "value"
+            refused.append(Refusal(f"a {what} that preprocessing refuses", c, int(of.sum())))
         if strange:
             kept = kept.filter(~pl.Series(np.logical_or.reduce([*strange.values()])))
         kept = kept.with_columns(pl.col(VERSION).fill_null(pl.Series(self._versions(kept), dtype=pl.Int64)))

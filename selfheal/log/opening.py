@@ -60,7 +60,7 @@ def open_log(
             tell=keeper.tell_labels,
         ),
         keeper=keeper,
-        refused_words=model.refused_words,
+        refused_words=model.refused_words if model.coded else None,
     )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from selfheal.errors import NotFoundError
 from selfheal.log.source import Tally
 from selfheal.policy import WindowSpec
 from selfheal.table import InferenceTable, Window, WindowRef
@@ -53,11 +51,7 @@ class OwnTable:
 
     def tally(self, ref: WindowRef) -> Tally:
         """All rows, and what the service refused, or could not log, since the window before."""
-        since = ref.start
-        with suppress(NotFoundError):  # the first window has none before it, and a rehearsal keeps none
-            since = self.table.window(self.model, ref.index - 1).end
-        refused = self.table.refusals.between(self.model, since, ref.end)
-        dropped = self.table.gaps.between(self.model, since, ref.end)
+        refused, dropped = self.table.gaps.around(ref)
         return Tally(ref.rows, tuple(refused), dropped=tuple(dropped))
 
     def counted(self, refs: Sequence[WindowRef]) -> dict[int, int]:

@@ -22,7 +22,7 @@ class Tally(NamedTuple):
         How many are in the window.
     refused
         The others, by reason and column.
-    held
+    size
         How many there were when it was read; None where late rows are not counted.
     dropped
         Rows of its time that were answered and are in no log.
@@ -30,7 +30,7 @@ class Tally(NamedTuple):
 
     used: int
     refused: tuple[Refusal, ...]
-    held: int | None = None
+    size: int | None = None
     dropped: tuple[Gap, ...] = ()
 
 

@@ -1,7 +1,8 @@
-"""A table or view of any database that SQLAlchemy reaches; it is only read."""
+"""A table, view or query of any database that SQLAlchemy reaches; it is only read."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,23 +24,28 @@ CHUNK = 20_000
 FURTHEST = timedelta(hours=15)
 """Local times lie at most this far from UTC."""
 
+_COLON = re.compile(r"(?<![:\\]):(?=[A-Za-z_])")
+"""What SQLAlchemy would take for a parameter."""
+
 _SECONDS = ((1e11, 1), (1e14, 1_000), (1e17, 1_000_000), (float("inf"), 1_000_000_000))
 
 
 class Sql:
-    """One table or view.
+    """One table or view, or what a query gives.
 
     Parameters
     ----------
     url
         SQLAlchemy URL, with its password.
     table
-        Name, or ``schema.name``.
+        Name, or ``schema.name``; empty with a query.
+    query
+        One SELECT, which becomes a sub-query: the database filters what it gives.
     """
 
-    def __init__(self, url: str, table: str) -> None:
-        self.url, self.table = _parsed(url), table
-        self._clause: sa.TableClause | None = None
+    def __init__(self, url: str, table: str, query: str = "") -> None:
+        self.url, self.table, self.query = _parsed(url), table or "log.query", query
+        self._clause: sa.FromClause | None = None
 
     @property
     def name(self) -> str:
@@ -70,7 +76,11 @@ class Sql:
             if not some:
                 yield pl.DataFrame(schema=dict.fromkeys(names, pl.Null)).lazy()
 
-    def _reflected(self, connection: sa.Connection) -> sa.TableClause:
+    def _reflected(self, connection: sa.Connection) -> sa.FromClause:
+        if self._clause is None and self.query:
+            text = sa.text(_COLON.sub(r"\\:", self.query))
+            names = connection.execute(sa.select(sa.text("*")).select_from(_as(text, ())).limit(0)).keys()
+            self._clause = _as(text, names)
         if self._clause is None:
             schema, _, table = self.table.rpartition(".")
             inspector = sa.inspect(connection)
@@ -109,6 +119,11 @@ class Sql:
         )
 
 
+def _as(query: sa.TextClause, names: Collection[str]) -> sa.FromClause:
+    """A query as a sub-query with these columns."""
+    return query.columns(*(sa.column(name) for name in names)).subquery("logged")
+
+
 def _parsed(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
@@ -142,7 +157,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
 
 
-def _where(connection: sa.Connection, table: sa.TableClause, part: Part, by: Bounded) -> list[sa.ColumnElement[bool]]:
+def _where(connection: sa.Connection, table: sa.FromClause, part: Part, by: Bounded) -> list[sa.ColumnElement[bool]]:
     """Conditions that keep at least the part; what they keep too much is filtered once times are read."""
     bounds: list[sa.ColumnElement[bool]] = []
     if part.undated:
@@ -158,7 +173,7 @@ def _where(connection: sa.Connection, table: sa.TableClause, part: Part, by: Bou
     return bounds
 
 
-def _column(table: sa.TableClause, name: str | None) -> sa.ColumnClause[Any] | None:
+def _column(table: sa.FromClause, name: str | None) -> sa.ColumnElement[Any] | None:
     """The column of that name, if there is one."""
     return None if name is None else table.columns.get(name)
 
@@ -167,7 +182,7 @@ def _example(connection: sa.Connection, column: sa.ColumnElement[Any]) -> Any:
     return connection.execute(sa.select(column).where(column.is_not(None)).limit(1)).scalar()
 
 
-def _unplaced(connection: sa.Connection, table: sa.TableClause, by: Bounded) -> list[sa.ColumnElement[bool]]:
+def _unplaced(connection: sa.Connection, table: sa.FromClause, by: Bounded) -> list[sa.ColumnElement[bool]]:
     """Rows without a time or number; of text all that does not begin as a time does."""
     time, number = _column(table, by.time), _column(table, by.order)
     missing: list[sa.ColumnElement[bool]] = [column.is_(None) for column in (time, number) if column is not None]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from selfheal.errors import RefusedError, SelfhealError
 from selfheal.loop.context import Serving, load
 from selfheal.loop.decide import usable
+from selfheal.loop.records import LABELS_ASKED
 from selfheal.steering import actors
 from selfheal.steering.workspace import Workspace
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from selfheal.healing.labels.accuracy import Accuracy
-
-ASKED = "asked labels"
-"""Kind of the journal's entries: what was drawn, and what the labels of it say."""
 
 DRAWN, TOLD = "drawn", "told"
 
@@ -114,21 +112,21 @@ def accuracy_told(ws: Workspace, name: str, serving: Serving | None = None) -> d
     UnavailableError
         The database or the log can't be reached.
     """
-    asked = ws.table.journal(name, kind=ASKED)
+    asked = ws.table.journal(name, kind=LABELS_ASKED) if serving is None else serving.journal["asked"]
     index = next((e.intent["window"] for e in reversed(asked) if e.intent["step"] == DRAWN), None)
     if index is None:
         return None
     serving = serving or load(ws, name)
     labels = serving.labelled(index).labels
-    found = _of_draws(_drawn(ws, name, index), labels.to_dict(), tuple(serving.model.classes_.tolist()))
-    told = {"window": index} | asdict(found)
-    if found.labels and told != last_told(ws, name):
+    accuracy = _of_draws(_drawn(ws, name, index), labels.to_dict(), tuple(serving.model.classes_.tolist()))
+    record = {"window": index} | asdict(accuracy)
+    if accuracy.labels and record != last_told(ws, name):
         words = (
-            f"window {index}: accuracy {found.value:.3f} ({found.low:.3f} to {found.high:.3f}, at any time with "
-            f"{1 - found.level:.0%}) by {found.labels} labels that were asked for"
+            f"window {index}: accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}, at any time "
+            f"with {1 - accuracy.level:.0%}) by {accuracy.labels} labels that were asked for"
         )
-        _note(ws, name, TOLD, index, words, {"accuracy": told})
-    return told if found.labels else None
+        _note(ws, name, TOLD, index, words, {"accuracy": record})
+    return record if accuracy.labels else None
 
 
 def tell_accuracy(serving: Serving) -> None:
@@ -147,23 +145,23 @@ def last_told(ws: Workspace, name: str) -> dict[str, Any] | None:
     dict or None
         ``window, value, low, high, labels, level``; None where there is none.
     """
-    told = [e.intent for e in ws.table.journal(name, kind=ASKED) if e.intent["step"] == TOLD]
-    return dict(told[-1]["accuracy"]) if told else None
+    records = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED) if e.intent["step"] == TOLD]
+    return dict(records[-1]["accuracy"]) if records else None
 
 
 def _newest(serving: Serving) -> int:
-    found = [c["index"] for c in serving.cycles if usable(c) and c["decision"] != "too_few"]
-    if not found:
+    indexes = [c["index"] for c in serving.cycles if usable(c) and c["decision"] != "too_few"]
+    if not indexes:
         raise RefusedError(
             f"no window of {serving.name!r} was handled yet, so there are no rows to ask about; run selfheal monitor "
             f"{serving.name} first"
         )
-    return int(found[-1])
+    return int(indexes[-1])
 
 
 def _drawn(ws: Workspace, name: str, window: int) -> list[Mapping[str, Any]]:
     """What was drawn of a window, oldest first."""
-    notes = [e.intent for e in ws.table.journal(name, kind=ASKED)]
+    notes = [e.intent for e in ws.table.journal(name, kind=LABELS_ASKED)]
     return [n for n in notes if n["step"] == DRAWN and n["window"] == window]
 
 
@@ -188,4 +186,4 @@ def _of_draws(notes: Sequence[Mapping[str, Any]], labels: Mapping[Any, Any], cla
 
 def _note(ws: Workspace, name: str, step: str, window: int, reason: str, more: Mapping[str, Any]) -> None:
     intent = {"step": step, "window": window, "actor": actors.AUDIT, "reasons": [reason], **more}
-    ws.table.journal_note(name, ASKED, intent, step, ws.clock())
+    ws.table.journal_note(name, LABELS_ASKED, intent, step, ws.clock())

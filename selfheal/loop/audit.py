@@ -96,9 +96,9 @@ def open_audit(ws: Workspace, name: str, version: int | None = None, seed: int =
     info = _asked_for(ws, name, look, version)
     if info is None:
         return None
-    found = _resumed(ws, name, info.version, look.settled)
+    resumed = _resumed(ws, name, info.version, look.settled)
     # Answers that decide and were not acted on: it was interrupted just then.
-    return _begun(ws, name, info, look.settled, seed) if found is None else _settled(ws, found)
+    return _begun(ws, name, info, look.settled, seed) if resumed is None else _settled(ws, resumed)
 
 
 def waits_for_labels(ws: Workspace, name: str) -> bool:

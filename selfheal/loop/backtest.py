@@ -25,8 +25,8 @@ _log = logging.getLogger("selfheal.loop")
 def back_test(serving: Serving) -> Serving:
     """Judge the estimates of the last windows by labels that have come since; the result joins their records."""
     last = [c for c in serving.cycles[-JUDGED:] if (c.get("estimate") or {}).get("judged") is not None]
-    counts = serving.source.labelled_windows([c["index"] for c in last])
-    judged = {c["index"]: told for c in last if (told := _judged(serving, c, counts.get(c["index"], 0))) is not None}
+    counts = serving.labelled_windows([c["index"] for c in last])
+    judged = {c["index"]: entry for c in last if (entry := _judged(serving, c, counts.get(c["index"], 0))) is not None}
     told_now = ({**c, "estimate": judged[c["index"]]} if c["index"] in judged else c for c in serving.cycles)
     return replace(serving, cycles=tuple(told_now)) if judged else serving
 
@@ -44,11 +44,11 @@ def _judged(serving: Serving, cycle: Mapping[str, Any], count: int) -> dict[str,
     accuracy = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
     slack = ERRORS * float(np.sqrt(max(accuracy * (1 - accuracy), 1 / count) / count))
     _, low, high = entry["judged"]
-    held = bool(low - slack <= accuracy <= high + slack)
-    told = {**entry, "labels_say": accuracy, "labelled": count, "held": held}
-    ws.table.amend_cycle(name, cycle["index"], estimate=told)
+    holds = bool(low - slack <= accuracy <= high + slack)
+    anew = {**entry, "labels_say": accuracy, "labelled": count, "held": holds}
+    ws.table.amend_cycle(name, cycle["index"], estimate=anew)
     _log_error(serving, cycle, accuracy - entry["judged"][0])
-    return told
+    return anew
 
 
 def _log_error(serving: Serving, cycle: Mapping[str, Any], error: float) -> None:

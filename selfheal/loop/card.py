@@ -52,7 +52,7 @@ def card(
     waits = "It waits in Staging until an answer or labels decide. " if verdict == "audit" else ""
     unproven = f" On trial until labels confirm: {', '.join(trial)}." if trial else ""
     what = f"{_safe(diagnosis).replace('_', ' ')}: {'; '.join(map(_safe, words))}"
-    told = {
+    sections = {
         "What broke": "; ".join(_safe(line) for line in broke) or "somebody asked for a heal by hand",
         "What was done": f"{what}. Made of {rows:,} rows of window {window} ({span}) from version {parent}; backbone, "
         f"head and preprocessing are untouched.{_picture(run)}",
@@ -64,7 +64,7 @@ def card(
         f"`selfheal report {name}` tells the whole story.",
     }
     head = "; ".join(words) + "\n\n" + "\n".join(f"- {line}" for line in reasons)
-    return head + "".join(f"{CARD}{title}\n\n{text}" for title, text in told.items())
+    return head + "".join(f"{CARD}{title}\n\n{text}" for title, text in sections.items())
 
 
 def _picture(run: str) -> str:

@@ -58,14 +58,14 @@ def look_after(serving: Serving) -> Serving:
         info = serving.info(serving.version)
         if not info.tags.get(ON_TRIAL):
             return serving
-        says, told = _said(serving, info.tags[ON_TRIAL].split(","), int(info.tags.get("window", "0")))
+        says, words = _said(serving, info.tags[ON_TRIAL].split(","), int(info.tags.get("window", "0")))
         if says == "better":
-            serving.ws.registry.set_tag(serving.name, serving.version, CONFIRMED, told)
+            serving.ws.registry.set_tag(serving.name, serving.version, CONFIRMED, words)
             serving.ws.registry.set_tag(serving.name, serving.version, ON_TRIAL, "")
             return serving
         if says == "worse":
-            return _taken_back(serving, f"labels refute its rule: {told}")
-        return _timed(serving, datetime.fromisoformat(info.tags[UNTIL]), told, warned=WARNED in info.tags)
+            return _taken_back(serving, f"labels refute its rule: {words}")
+        return _timed(serving, datetime.fromisoformat(info.tags[UNTIL]), words, warned=WARNED in info.tags)
     except SelfhealError as error:
         _log.warning("%s: the rules on trial were not looked after: %s", serving.name, error)
         return serving
@@ -88,19 +88,19 @@ def _said(serving: Serving, names: Sequence[str], window: int) -> tuple[Says, st
     order: tuple[Says, ...] = ("worse", "undecided", "better")
     trials = {rule.name: rule_trial(rule, rows, labels) for rule in rules}
     worst = min(trials, key=lambda rule: order.index(trials[rule].says))
-    told = trials[worst]
-    return told.says, f"`{worst}` was right on {told.candidate} of {told.answered} labelled rows"
+    verdict = trials[worst]
+    return verdict.says, f"`{worst}` was right on {verdict.candidate} of {verdict.answered} labelled rows"
 
 
-def _timed(serving: Serving, until: datetime, told: str, *, warned: bool) -> Serving:
+def _timed(serving: Serving, until: datetime, words: str, *, warned: bool) -> Serving:
     """Whether its time is over, by the clock of events; a warning a day before."""
     if not serving.cycles:
         return serving
     now = datetime.fromisoformat(serving.cycles[-1]["end"])
     if now >= until:
-        return _taken_back(serving, f"{UNCONFIRMED} {until:%Y-%m-%d %H:%M} ({told})")
+        return _taken_back(serving, f"{UNCONFIRMED} {until:%Y-%m-%d %H:%M} ({words})")
     if now >= until - WARNING and not warned:
-        _say(serving, f"{told}; unconfirmed, it is taken back at {until:%Y-%m-%d %H:%M}: send labels of its rows")
+        _say(serving, f"{words}; unconfirmed, it is taken back at {until:%Y-%m-%d %H:%M}: send labels of its rows")
         serving.ws.registry.set_tag(serving.name, serving.version, WARNED, "yes")
     return serving
 

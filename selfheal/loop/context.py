@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfheal.log import Source
-from selfheal.loop.records import Decision, HealRecord, Inspection, WatchVerdict
+from selfheal.loop.records import HEAL_JUDGED, LABELS_ASKED, Decision, HealRecord, Inspection, WatchVerdict
 from selfheal.loop.sources import source_of
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
+from selfheal.steering.limits import BOUND
 from selfheal.steering.look import Look, last_look
 from selfheal.steering.models import serving_model, serving_pointer
 from selfheal.steering.policies import PolicyOfRecord, policy_of_record
 from selfheal.steering.stand import Stand, of_other_bases
 from selfheal.steering.workspace import Workspace
-from selfheal.table import Window, WindowRef
+from selfheal.table import JournalEntry, Window, WindowRef
+from selfheal.table.glance import Books
+from selfheal.table.journal import Part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,16 @@ SAMPLE_ROWS = 2_000
 
 YARDSTICK_WINDOWS = 6
 """Recent healthy windows that drift is judged against (the relative test was measured with six: docs/notes.md)."""
+
+LATEST = 20
+"""Promotions, recalls and roll-backs that are looked back on: those whose labels may still come."""
+
+HEALS = {
+    "heals": Part(BOUND, last=LATEST),
+    "backs": Part(("rollback",), last=LATEST),
+    "judged": Part((HEAL_JUDGED,), last=4 * LATEST),
+}
+"""What the journal says of the last heals: those that may have gone out, were taken back, and were judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +71,8 @@ class Serving:
     until
         The clock: what became known after it is not known. None: the wall's.
     opened
-        The source, once it was asked for.
+        What is read when it is first asked for, once for all steps of a pass: :attr:`source`, :attr:`books`,
+        :attr:`journal`.
     """
 
     ws: Workspace
@@ -70,7 +84,7 @@ class Serving:
     cycles: tuple[dict[str, Any], ...]
     versions: Mapping[int, VersionInfo] | None = None
     until: datetime | None = None
-    opened: dict[str, Source] = field(default_factory=dict, repr=False, compare=False)
+    opened: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def policy(self) -> Policy:
@@ -79,10 +93,32 @@ class Serving:
 
     @property
     def source(self) -> Source:
-        """Where the rows are read from; opened once for all steps of a pass."""
-        if "source" not in self.opened:
-            self.opened["source"] = source_of(self.ws, self.name, self.policy, self.until)
-        return self.opened["source"]
+        """Where the rows are read from."""
+        source: Source = self._once("source", lambda: source_of(self.ws, self.name, self.policy, self.until))
+        return source
+
+    @property
+    def books(self) -> Books:
+        """The head of the journal, labels and marks, as they stood when they were first asked for.
+
+        What is kept of it for a later run can only say too little: whatever came since is found by that run.
+        """
+        books: Books = self._once("books", lambda: self.ws.table.glance.books(self.name))
+        return books
+
+    @property
+    def journal(self) -> Mapping[str, Sequence[JournalEntry]]:
+        """What the journal said of the last heals (:data:`HEALS`) and of labels that were ``asked`` for."""
+        parts = {**HEALS, "asked": Part((LABELS_ASKED,))}
+        entries: Mapping[str, Sequence[JournalEntry]] = self._once(
+            "journal", lambda: self.ws.table.journal_parts(self.name, **parts)
+        )
+        return entries
+
+    def _once(self, name: str, read: Callable[[], Any]) -> Any:
+        if name not in self.opened:
+            self.opened[name] = read()
+        return self.opened[name]
 
     @property
     def others(self) -> frozenset[int]:
@@ -97,6 +133,15 @@ class Serving:
     def labelled(self, index: int) -> Window:
         """The rows of a window that this base answered and whose label has come."""
         return self.own(self.source.labelled(self.ws.table.window(self.name, index)))
+
+    def labelled_windows(self, indexes: Collection[int]) -> dict[int, int]:
+        """Of these windows those with rows whose label has come: index → how many.
+
+        Nothing is asked where no label has come at all, and none lies elsewhere.
+        """
+        if self.policy.foreign is None and not self.books.labels[0]:
+            return {}
+        return self.source.labelled_windows(indexes)
 
     def healthy(self) -> list[pd.DataFrame]:
         """Samples of the last healthy windows under the base that serves, in its model units, oldest first."""

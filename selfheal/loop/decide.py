@@ -56,9 +56,9 @@ def decided(ctx: Context) -> Decision:
     if count < need:
         unconfirmed = (*reasons, f"not confirmed yet: {count} alarm(s), patience asks for {need} of {of} windows")
         return Decision("drift", unconfirmed, alarm=True, count=count, needed=need, of=of)
-    held = _hindrance(ctx)
-    kind: Kind = "alarm" if held else "heal"
-    return Decision(kind, (*reasons, held) if held else reasons, True, True, count, need, of)
+    hindrance = _hindrance(ctx)
+    kind: Kind = "alarm" if hindrance else "heal"
+    return Decision(kind, (*reasons, hindrance) if hindrance else reasons, True, True, count, need, of)
 
 
 def telling(cycles: Sequence[Mapping[str, Any]], swap: int | None) -> Mapping[str, Any] | None:
@@ -81,8 +81,8 @@ def unrefuted(ctx: Context) -> str:
     fault = last.get("data_fault") or last.get("failed_heal")
     if last["confirmed"] and not fault:
         share = rows / last["rows"]
-        found = [s for s in last["signals"] if s["alarm"]]
-        left = max((s["value"] * share ** (1.0 if s["measure"] == JOINT else 0.5) for s in found), default=0.0)
+        alarms = [s for s in last["signals"] if s["alarm"]]
+        left = max((s["value"] * share ** (1.0 if s["measure"] == JOINT else 0.5) for s in alarms), default=0.0)
         if left > 1.0:
             return ""
     elif not fault or rows >= FEW:
@@ -95,11 +95,11 @@ def unrefuted(ctx: Context) -> str:
 
 def may_heal(refs: Sequence[WindowRef]) -> WindowRef:
     """Which of the windows that have closed may heal: the newest, or the one before a few rows that could not."""
-    found = refs[-1]
+    newest = refs[-1]
     for before in reversed(refs[:-1]):
-        if (found.too_few or found.rows < FEW) and not before.too_few and before.rows >= FEWER * found.rows:
-            found = before
-    return found
+        if (newest.too_few or newest.rows < FEW) and not before.too_few and before.rows >= FEWER * newest.rows:
+            newest = before
+    return newest
 
 
 def nominal(cycles: Sequence[Mapping[str, Any]], before: int | None = None) -> list[list[Mapping[str, Any]]]:

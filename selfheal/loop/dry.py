@@ -93,9 +93,9 @@ def _foreseen(ws: Workspace, name: str, until: datetime) -> Iterator[Foreseen]:
     refs = pending(ws, name, until, serving.policy)
     heals = may_heal(refs) if refs else None
     for ref in refs:
-        found, serving = _window(serving.at(ref, newest=ref == heals), serving)
-        yield found
-        if found.record["watch"]["rolled_back"]:
+        window, serving = _window(serving.at(ref, newest=ref == heals), serving)
+        yield window
+        if window.record["watch"]["rolled_back"]:
             return
 
 
@@ -103,11 +103,11 @@ def _of_staging(serving: Serving) -> Iterator[str]:
     """What labels that have come, and orders that wait, would do to what is in Staging."""
     versions, look = serving.registered().values(), serving.look
     for info in waiting(versions, look)[:1]:
-        told = None if look.settled is None else tried(serving, info, look.settled)
-        if told is not None and told.archives:
-            yield f"archive version {info.version}: {told.reason}"
-        elif told is not None and told.says == "better":
-            yield _release(serving, f"promote version {info.version}, by labels ({told.reason})", ())
+        judgement = None if look.settled is None else tried(serving, info, look.settled)
+        if judgement is not None and judgement.archives:
+            yield f"archive version {info.version}: {judgement.reason}"
+        elif judgement is not None and judgement.says == "better":
+            yield _release(serving, f"promote version {info.version}, by labels ({judgement.reason})", ())
     for version in list(orders(versions, look))[:1]:
         yield _release(serving, f"promote version {version}, which was held back", ())
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from selfheal.errors import SelfhealError
 from selfheal.loop.alerts import GIVEN_UP
-from selfheal.loop.asked import ASKED
 from selfheal.loop.context import HISTORY
 from selfheal.loop.questions import FACT
-from selfheal.loop.records import HEAL_FAILED
+from selfheal.loop.records import HEAL_FAILED, LABELS_ASKED
 from selfheal.loop.trial import AUDIT
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
@@ -47,7 +46,7 @@ NOTES = {
     "judged": "judged a heal",
     HEAL_FAILED: HEAL_FAILED,
 }
-STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", ASKED: "labels "}
+STEPS = {FACT: "", AUDIT: "audit ", TRUST: "trust ", LABELS_ASKED: "labels "}
 """Kinds whose entries are steps: the words before a step's name."""
 
 OBSERVED = frozenset({"alert", "try", "log", "log labels", "judged"})
@@ -143,8 +142,8 @@ def _registered(ws: Workspace, name: str) -> dict[int, tuple[int | None, str]]:
 
 def _event(entry: JournalEntry, evidence: Evidence, link: int | None, hashed: str) -> Event:
     change, intent = entry.intent.get("change"), entry.intent
-    found = _change(entry) if change else _note(entry)
-    version = found.pop("version")
+    parts = _change(entry) if change else _note(entry)
+    version = parts.pop("version")
     window, run = evidence.get(version, (None, "")) if version is not None else (None, "")
     outcome = "open" if entry.outcome is None else "done"
     if entry.outcome is not None and entry.outcome.get("result") == "undone":
@@ -152,7 +151,7 @@ def _event(entry: JournalEntry, evidence: Evidence, link: int | None, hashed: st
     act = entry.kind not in OBSERVED or _given_up(entry)
     return Event(
         at=entry.at, version=version, window=intent.get("window", window), run=intent.get("run_id", run) or "",
-        outcome=outcome, act=act, entry=entry.id, link=link, hash=hashed, **found,
+        outcome=outcome, act=act, entry=entry.id, link=link, hash=hashed, **parts,
     )  # fmt: skip
 
 
@@ -174,12 +173,12 @@ def _note(entry: JournalEntry) -> dict[str, Any]:
     if entry.kind in STEPS:
         what = f"{STEPS[entry.kind]}{intent['step']}"
     words = intent.get("digest", "")[:12] if entry.kind == POLICY else "; ".join(intent.get("reasons", []))
-    told, who = intent.get("what", ""), intent.get("actor", "")
+    subject, who = intent.get("what", ""), intent.get("actor", "")
     if _given_up(entry):
-        what, told, who = "gave up a window", "", FLOW
+        what, subject, who = "gave up a window", "", FLOW
     return {
         "who": who, "what": what, "from_": None, "to": None, "version": intent.get("version"),
-        "why": ": ".join(filter(None, (told, words))),
+        "why": ": ".join(filter(None, (subject, words))),
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
 
-CANDIDATES = "candidates.json"
+CANDIDATES, REPORT = "candidates.json", "drift-report.html"
 
 
 def begun(ctx: Context, seed: int, rows: int, result: HealResult) -> str:
@@ -50,14 +50,14 @@ def log_evidence(
         drawn = _samples(ctx, window, recent, task, result)
         title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
         (folder / PLOT).write_text(before_after(*drawn, title), "utf-8")
-        columns = {c for told in result.answers.values() for fact in told for c in fact["columns"]}
+        columns = {c for facts in result.answers.values() for fact in facts for c in fact["columns"]}
         if asked := [c for c in drawn[0].columns if c in columns]:
             (folder / ASKED).write_text(
                 before_after(drawn[0][asked], drawn[1][asked], drawn[2][asked], result.question), "utf-8"
             )
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
-            page.html(folder / "drift-report.html")
+            page.html(folder / REPORT)
         if result.adapter is not None:
             (folder / PLACE).mkdir()
             (folder / PLACE / FILE).write_bytes(packed(task))

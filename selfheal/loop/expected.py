@@ -62,11 +62,11 @@ def expected(
     return Expected(made, made.accuracy)
 
 
-def as_entry(found: Expected | None) -> dict[str, Any] | None:
+def as_entry(estimate: Expected | None) -> dict[str, Any] | None:
     """An estimate in a cycle's record; ``held`` says, once labels have come, whether they bear it out."""
-    if found is None:
+    if estimate is None:
         return None
-    return {**asdict(found.shown), "judged": found.judged, "labels_say": None, "labelled": 0, "held": None}
+    return {**asdict(estimate.shown), "judged": estimate.judged, "labels_say": None, "labelled": 0, "held": None}
 
 
 def of_serving(newest: Mapping[str, Any], serving: int) -> dict[str, Any] | None:
@@ -81,19 +81,19 @@ def of_serving(newest: Mapping[str, Any], serving: int) -> dict[str, Any] | None
     numbers = (heal.get("numbers") or {}) if heal.get("version") == serving else {}
     foretold, error = numbers.get("expected_accuracy_healed"), numbers.get("expected_accuracy_error")
     unseen = f"version {serving} has answered no window yet"
-    told = entry | {"assumes": "", "accuracy": None, "log_loss": None, "judged": None}
+    estimate = entry | {"assumes": "", "accuracy": None, "log_loss": None, "judged": None}
     if foretold is None or error is None:
-        return told | {"reason": f"{unseen}; window {window} was judged as version {newest['version']} read it"}
-    return told | {
+        return estimate | {"reason": f"{unseen}; window {window} was judged as version {newest['version']} read it"}
+    return estimate | {
         "assumes": f"{heal['diagnosis']}, undone in window {window}",
         "accuracy": (foretold, max(foretold - error, 0.0), min(foretold + error, 1.0)),
         "reason": f"{unseen}: foretold by its heal of window {window}",
     }
 
 
-def metrics_of(found: Expected | None) -> dict[str, float]:
+def metrics_of(known: Expected | None) -> dict[str, float]:
     """The numbers of an estimate, by the names that they have in MLflow; none where it is silent."""
-    estimate = None if found is None else found.shown
+    estimate = None if known is None else known.shown
     if estimate is None or estimate.accuracy is None or estimate.log_loss is None:
         return {}
     names = ("", " low", " high")

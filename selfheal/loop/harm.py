@@ -17,21 +17,16 @@ from typing import Any
 from selfheal.errors import SelfhealError
 from selfheal.loop.backtest import LEAST
 from selfheal.loop.confirm import UNCONFIRMED
-from selfheal.loop.context import HISTORY, Serving
+from selfheal.loop.context import HEALS, HISTORY, Serving
 from selfheal.loop.decide import OWN_SHARE, nominal, verdict_of
+from selfheal.loop.records import HEAL_JUDGED
 from selfheal.policy import Policy
 from selfheal.steering.actors import AUDIT, WATCH, is_loop
-from selfheal.steering.limits import BOUND
-from selfheal.steering.look import Look, last_look
+from selfheal.steering.look import Look, look_of
 from selfheal.steering.trusts import GIVEN, TRUST, lose_trust, lost_trust
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry
-
-JUDGED = "judged"
-"""Kind of the journal's entries that say of a heal whether it harmed."""
-
-LATEST = 20
-"""Promotions, recalls and roll-backs that are looked back on: those whose labels may still come."""
+from selfheal.table.journal import LAST_SETTLED, Part
 
 Cycles = Sequence[Mapping[str, Any]]
 
@@ -70,10 +65,10 @@ def judge_heals(serving: Serving, *, anew: bool = False) -> None:
     """
     try:
         if _judged_anew(serving, anew):
-            told = standing_of_heals(serving.ws, serving.name, serving.policy)
-            if told["exceeded"] and not lost_trust(serving.ws, serving.name):
-                _log.error("%s: %s", serving.name, told["reason"])
-                lose_trust(serving.ws, serving.name, told["reason"])
+            standing = standing_of_heals(serving.ws, serving.name, serving.policy)
+            if standing["exceeded"] and not lost_trust(serving.ws, serving.name):
+                _log.error("%s: %s", serving.name, standing["reason"])
+                lose_trust(serving.ws, serving.name, standing["reason"])
     except SelfhealError as error:
         _log.warning("%s: the last heals were not judged: %s", serving.name, error)
 
@@ -89,44 +84,43 @@ def standing_of_heals(ws: Workspace, name: str, policy: Policy) -> dict[str, Any
     from selfheal.healing.false_heals import BOUND as E_BOUND
     from selfheal.healing.false_heals import false_heals
 
-    given = max((e.id for e in ws.table.journal(name, kind=TRUST) if e.intent["step"] == GIVEN), default=0)
-    entries = [e for e in ws.table.journal(name, kind=JUDGED) if e.id > given]
+    journal = ws.table.journal_parts(name, trust=Part((TRUST,)), judged=Part((HEAL_JUDGED,)))
+    given = max((e.id for e in journal["trust"] if e.intent["step"] == GIVEN), default=0)
+    entries = [e for e in journal["judged"] if e.id > given]
     last = {e.intent["heal"]: bool(e.intent["harmful"]) for e in entries}
     allowed = policy.heal.false_heals
-    found = false_heals([last[heal] for heal in sorted(last)], float(allowed))
-    if not found.judged:
+    tally = false_heals([last[heal] for heal in sorted(last)], float(allowed))
+    if not tally.judged:
         reason = f"no evidence yet whether more than {allowed} of heals harm (heal.false_heals)"
     else:
-        counted = f"{found.harmful} of {found.judged} judged heals harmed"
-        reason = f"{counted}; allowed {allowed} (heal.false_heals), e-value {found.e_value:.3g} (bound {E_BOUND:g})"
-    return {**asdict(found), "exceeded": found.exceeded, "allowed": str(allowed), "reason": reason}
+        counted = f"{tally.harmful} of {tally.judged} judged heals harmed"
+        reason = f"{counted}; allowed {allowed} (heal.false_heals), e-value {tally.e_value:.3g} (bound {E_BOUND:g})"
+    return {**asdict(tally), "exceeded": tally.exceeded, "allowed": str(allowed), "reason": reason}
 
 
 def _judged_anew(serving: Serving, read: bool) -> bool:
     """Whether something became known of a heal that was not before."""
     ws, name = serving.ws, serving.name
-    heals = [e for e in ws.table.journal(name, last=LATEST, kind=BOUND) if _went_out(e)]
-    if not heals:
-        return False
-    known = {e.intent["heal"]: e.intent["harmful"] for e in ws.table.journal(name, last=4 * LATEST, kind=JUDGED)}
-    open_heals = sorted((e for e in heals if known.get(e.id) is not True), key=lambda e: e.id)
-    if not open_heals:
-        return False
-    backs = ws.table.journal(name, last=LATEST, kind="rollback")
-    look: Look = serving.look
-    cycles: Cycles = serving.cycles
+    if not any(map(_went_out, serving.journal["heals"])):
+        return False  # one that went out since has answered no window yet
+    journal, look, cycles = serving.journal, serving.look, serving.cycles
     if read:
-        look, cycles = last_look(ws, name) or Look(), ws.table.cycles(name, last=HISTORY)
+        journal = ws.table.journal_parts(name, **HEALS, settled=LAST_SETTLED)
+        look = look_of(next(iter(journal["settled"]), None)) or Look()
+    known = {e.intent["heal"]: e.intent["harmful"] for e in journal["judged"]}
+    open_heals = [e for e in journal["heals"] if _went_out(e) and known.get(e.id) is not True]
+    if read and open_heals:
+        cycles = tuple(ws.table.cycles(name, last=HISTORY))
     anew = False
     for heal in open_heals:
-        back = next((b for b in backs if b.intent["before"]["swap"] == heal.id and _done(b)), None)
+        back = next((b for b in journal["backs"] if b.intent["before"]["swap"] == heal.id and _done(b)), None)
         own = [c for c in cycles if c["swap"] == heal.id and c["own_share"] >= OWN_SHARE]
         windows = len(nominal(own, own[-1]["index"] + 1 if own else None))  # those of which no rest is to come
         over = back is not None or look.swap != heal.id or windows >= serving.policy.release.watch_windows
-        told = judgement(heal, back, own, over, partial(_labels, serving, own))
-        if told is not None and known.get(heal.id) is not told.harmful:
-            intent = asdict(told) | {"reasons": list(told.reasons)}
-            ws.table.journal_note(name, JUDGED, intent, JUDGED, ws.clock())
+        said = judgement(heal, back, own, over, partial(_labels, serving, own))
+        if said is not None and known.get(heal.id) is not said.harmful:
+            intent = asdict(said) | {"reasons": list(said.reasons)}
+            ws.table.journal_note(name, HEAL_JUDGED, intent, HEAL_JUDGED, ws.clock())
             anew = True
     return anew
 
@@ -169,7 +163,7 @@ def judgement(
 
 
 def _labels(serving: Serving, own: Cycles) -> int:
-    return sum(serving.source.labelled_windows([c["index"] for c in own]).values())
+    return sum(serving.labelled_windows([c["index"] for c in own]).values())
 
 
 def _went_out(entry: JournalEntry) -> bool:

@@ -171,14 +171,14 @@ def memory(ctx: Context) -> tuple[tuple[int, bytes, pd.DataFrame | None], ...]:
     """
     look, registry = ctx.look, ctx.ws.registry
     served = {look.settled, *look.lineage}
-    found: list[tuple[int, bytes, pd.DataFrame | None]] = []
+    versions: list[tuple[int, bytes, pd.DataFrame | None]] = []
     for info in sorted(ctx.registered().values(), key=lambda v: -v.version):
         identity = info.tags.get("changed_part") == "none"
-        wanted = identity or (info.version in served and len(found) < MEMORY)
+        wanted = identity or (info.version in served and len(versions) < MEMORY)
         barred = info.version in look.vetoed | look.quarantined
         if not wanted or barred or info.tags.get("manifest") != ctx.model.manifest:
             continue
         with suppress(ArtifactError, NotFoundError, UnavailableError):  # what can't be loaded can't be recalled
             adapter, sample = registry.adapter(ctx.name, info), registry.sample(ctx.name, info)
-            found.append((info.version, adapter.to_bytes(), sample))
-    return tuple(found)
+            versions.append((info.version, adapter.to_bytes(), sample))
+    return tuple(versions)

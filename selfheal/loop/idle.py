@@ -13,6 +13,7 @@ from selfheal.loop.sources import source_of
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.waits import order_of
 from selfheal.steering.workspace import Workspace
+from selfheal.table.glance import Books
 from selfheal.table.heartbeat import STALE_S
 
 SETTLED = "settled"
@@ -27,10 +28,10 @@ def mark_settled(serving: Serving) -> None:
     ws, name = serving.ws, serving.name
     # Only what is staged is held back, so that a quiet run asks MLflow for nothing more.
     staged = "Staging" in serving.look.stages.values()
-    held = staged and any(order_of(info) is not None for info in serving.registered().values())
-    found, mark = "" if held else _state(ws, name, serving.policy.digest), ws.table.outbox.mark(name, SETTLED)
-    if mark is None or mark[0] != found:
-        ws.table.outbox.set_mark(name, SETTLED, found)
+    waits = staged and any(order_of(info) is not None for info in serving.registered().values())
+    state = "" if waits else _state(serving.books, serving.policy.digest)
+    if serving.books.marks.get(SETTLED) != state:
+        ws.table.outbox.set_mark(name, SETTLED, state)
 
 
 def idle(ws: Workspace, name: str, until: datetime) -> bool:
@@ -43,11 +44,12 @@ def idle(ws: Workspace, name: str, until: datetime) -> bool:
     UnavailableError
         The database is away.
     """
-    mark, beat = ws.table.outbox.mark(name, SETTLED), ws.table.heartbeats.last(name)
-    if mark is None or not mark[0] or beat is None or beat.age > STALE_S or beat.error or beat.troubles:
+    books, beat = ws.table.glance.books(name), ws.table.heartbeats.last(name)
+    mark = books.marks.get(SETTLED)
+    if not mark or beat is None or beat.age > STALE_S or beat.error or beat.troubles:
         return False
     policy = policy_of_record(ws, name).policy
-    if policy.foreign is not None or mark[0] != _state(ws, name, policy.digest):
+    if policy.foreign is not None or mark != _state(books, policy.digest):
         return False
     spec = policy.monitor
     window, lateness, rows = spec.window, spec.lateness, spec.min_rows
@@ -55,5 +57,5 @@ def idle(ws: Workspace, name: str, until: datetime) -> bool:
     return not source.closed_windows(window, until=until, lateness=lateness, min_rows=rows)
 
 
-def _state(ws: Workspace, name: str, policy: str) -> str:
-    return json.dumps([str(ws.table.chain.head(name)), *ws.table.glance.labels(name), policy])
+def _state(books: Books, policy: str) -> str:
+    return json.dumps([str(books.head), *books.labels, policy])

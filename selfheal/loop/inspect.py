@@ -40,13 +40,13 @@ def inspect(ctx: Context) -> Context:
     UnavailableError
         The database or the log can't be reached.
     """
-    from selfheal.drift.guards import guards, refused_rows
+    from selfheal.drift.guards import fractions, guards, refused_rows
 
     source, ref, model = ctx.source, ctx.ref, ctx.model
     tally = source.tally(ref)
     faults = refused_rows(tally.refused, tally.used, source.says)
-    early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end)
-    seen = Inspection(tuple(str(p) for p in faults), tally.refused, tally.dropped, held=tally.held, early=early)
+    early = ctx.ws.table.sentinels.cut_at(ctx.name, ref.end) if ref.seqs is None else ""  # windows of time are cut
+    seen = Inspection(tuple(str(p) for p in faults), tally.refused, tally.dropped, size=tally.size, early=early)
     if ref.too_few:
         return replace(ctx, seen=seen)
     whole = source.read(ref)
@@ -69,6 +69,7 @@ def inspect(ctx: Context) -> Context:
         accuracy=accuracy,
         labelled=labelled,
         latency=(float(p50), float(p99)),
+        fractions=fractions(window.frame, model),
     )
     sample = window.take(spread(len(window.frame), SAMPLE_ROWS))
     return replace(ctx, window=sample, recent=recent, seen=_compared(seen, model, window, recent, ctx.cycles[-JUDGED:]))
@@ -90,13 +91,13 @@ def _compared(
         return replace(seen, problems=problems)
     rows = thinned(window.frame, SIGNAL_ROWS)
     stick = Yardstick(model, recent, len(rows), window=model.model_units(rows))
-    found = tuple(signals(model, rows, recent, stick))
+    alarms = tuple(signals(model, rows, recent, stick))
     return replace(
         seen,
         failed=failed_heal(model, stick, rows),
-        signals=found,
+        signals=alarms,
         estimate=expected(model, rows, stick, recent, history),
-        report=drift_report(model, window, found),
+        report=drift_report(model, window, alarms),
         sample=model.model_units(thinned(window.frame, SAMPLE_ROWS)),
     )
 
@@ -122,7 +123,7 @@ def accuracy_of(window: Window, model: MonitoredModel) -> tuple[float, int]:
     return float(np.mean(said == window.labels[known].to_numpy(dtype=said.dtype))), int(known.sum())
 
 
-def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] = ()) -> DriftReport | None:
+def drift_report(model: MonitoredModel, window: Window, shown: Sequence[Signal] = ()) -> DriftReport | None:
     """Evidently's view, against the model's own reference: a slow walk away from it shows here, window by window.
 
     Returns
@@ -137,7 +138,7 @@ def drift_report(model: MonitoredModel, window: Window, found: Sequence[Signal] 
     units = model.model_units(thinned(window.frame, REPORT_ROWS))
     scores = (model.proba_of_units(reference)[:, -1], model.proba_of_units(units)[:, -1])
     try:
-        return report(reference, units, found, dtypes=model.dtypes, scores=scores, sample=REPORT_ROWS)
+        return report(reference, units, shown, dtypes=model.dtypes, scores=scores, sample=REPORT_ROWS)
     except Exception:
         # Whatever Evidently or its parts may raise on odd data: a page that can't be drawn must not keep the loop from
         # deciding. The signals do that, and what they and the model raise above is not caught.

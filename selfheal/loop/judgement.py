@@ -91,36 +91,36 @@ def judge_decisions(serving: Serving) -> Serving:
 
     Counting the labels of a window that is full of them takes as long as reading it: without new ones nothing is asked.
     """
-    ws, name = serving.ws, serving.name
     newest = serving.cycles[-1]["index"] if serving.cycles else None
-    state, mark = json.dumps([*ws.table.glance.labels(name), newest]), ws.table.outbox.mark(name, MARK)
-    if serving.policy.foreign is None and mark is not None and mark[0] == state:
+    labels = serving.books.labels
+    state = json.dumps([*labels, newest])
+    if serving.policy.foreign is None and (not labels[0] or serving.books.marks.get(MARK) == state):
         return serving
-    told = judged(realised(serving))
-    ws.table.outbox.set_mark(name, MARK, state)
-    return told
+    anew = judged(realised(serving))
+    serving.ws.table.outbox.set_mark(serving.name, MARK, state)
+    return anew
 
 
 def realised(serving: Serving) -> Serving:
     """The accuracy of the last windows' answers by labels that have come since; the result joins their records."""
     last = serving.cycles[-JUDGED:]
-    counts = serving.source.labelled_windows([c["index"] for c in last])
+    counts = serving.labelled_windows([c["index"] for c in last])
     new = [c for c in last if counts.get(c["index"], 0) not in (0, (c.get("realised") or {}).get("labelled"))]
-    found = {}
+    accuracies = {}
     for cycle in new:
         window = serving.labelled(cycle["index"])
         if window.frame.empty:
             continue
         said = serving.model.classes_[serving.model.decide(window.probabilities)]
         right = float(np.mean(said == window.labels.to_numpy(dtype=said.dtype)))
-        found[cycle["index"]] = {"accuracy": right, "labelled": counts[cycle["index"]]}
-        serving.ws.table.amend_cycle(serving.name, cycle["index"], realised=found[cycle["index"]])
-    return _joined(serving, "realised", found)
+        accuracies[cycle["index"]] = {"accuracy": right, "labelled": counts[cycle["index"]]}
+        serving.ws.table.amend_cycle(serving.name, cycle["index"], realised=accuracies[cycle["index"]])
+    return _joined(serving, "realised", accuracies)
 
 
-def _joined(serving: Serving, key: str, found: Mapping[int, Mapping[str, Any]]) -> Serving:
-    cycles = ({**c, key: found[c["index"]]} if c["index"] in found else c for c in serving.cycles)
-    return replace(serving, cycles=tuple(cycles)) if found else serving
+def _joined(serving: Serving, key: str, entries: Mapping[int, Mapping[str, Any]]) -> Serving:
+    cycles = ({**c, key: entries[c["index"]]} if c["index"] in entries else c for c in serving.cycles)
+    return replace(serving, cycles=tuple(cycles)) if entries else serving
 
 
 def judged(serving: Serving) -> Serving:
@@ -128,19 +128,19 @@ def judged(serving: Serving) -> Serving:
 
     A version or a window that can't be read leaves its decision as it was judged before.
     """
-    found = {}
+    judgements = {}
     for cycle in [c for c in serving.cycles if c.get("heal")][-HEALS:]:
         try:
-            told = _judged(serving, cycle)
+            judgement = _judged(serving, cycle)
         except SelfhealError as error:
             _log.warning("%s, window %d: its decision was not judged: %s", serving.name, cycle["index"], error)
             continue
-        if told is not None:
-            found[cycle["index"]] = told.record()
-            serving.ws.table.amend_cycle(serving.name, cycle["index"], judged=found[cycle["index"]])
-    if not found:
+        if judgement is not None:
+            judgements[cycle["index"]] = judgement.record()
+            serving.ws.table.amend_cycle(serving.name, cycle["index"], judged=judgements[cycle["index"]])
+    if not judgements:
         return serving
-    return _logged(_joined(serving, "judged", found))
+    return _logged(_joined(serving, "judged", judgements))
 
 
 def score(cycles: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -150,19 +150,19 @@ def score(cycles: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     >>> score([{"judged": told, "estimate": {"held": False}}, {}])["promotions"]
     {'judged': 1, 'good': 1, 'bad': 0, 'cost': 0}
     """
-    told = [c["judged"] for c in cycles if c.get("judged")]
-    out = [j for j in told if j["decision"] in ("promote", "recall")]
-    kept = [j for j in told if j not in out]
-    estimates = [held for c in cycles if (held := (c.get("estimate") or {}).get("held")) is not None]
+    judgements = [c["judged"] for c in cycles if c.get("judged")]
+    out = [j for j in judgements if j["decision"] in ("promote", "recall")]
+    kept = [j for j in judgements if j not in out]
+    estimates = [good for c in cycles if (good := (c.get("estimate") or {}).get("held")) is not None]
     return {
-        "diagnoses": _tally([j["right"] for j in told], 0),
+        "diagnoses": _tally([j["right"] for j in judgements], 0),
         "promotions": _tally([j["helped"] for j in out], sum(j["cost"] for j in out)),
         "refusals": _tally([j["helped"] for j in kept], sum(j["cost"] for j in kept)),
         "estimates": _tally(estimates, 0),
     }
 
 
-def counted(told: Mapping[str, Mapping[str, int]]) -> list[str]:
+def counted(tallies: Mapping[str, Mapping[str, int]]) -> list[str]:
     """A score in words, a line for each kind of decision that was judged.
 
     >>> counted({"diagnoses": {"judged": 3, "good": 2, "bad": 0, "cost": 0}})
@@ -170,7 +170,7 @@ def counted(told: Mapping[str, Mapping[str, int]]) -> list[str]:
     """
     names = {"promotions": ("helped", "did harm"), "refusals": ("were right", "were wrong")}
     lines = []
-    for kind, each in told.items():
+    for kind, each in tallies.items():
         good, bad = names.get(kind, ("right", "wrong"))
         left = each["judged"] - each["good"] - each["bad"]
         cost = f"; {each['cost']:,} answers were wrong that need not have been" if each["cost"] else ""
@@ -191,21 +191,21 @@ def _judged(serving: Serving, cycle: Mapping[str, Any]) -> Judgement | None:
     if heal["decision"] == "failed" or (made is None and heal["decision"] not in ("keep", "refuse")):
         return None
     windows = [cycle] if made is None else list(_after(serving, cycle, made if out else cycle["version"]))
-    counts = serving.source.labelled_windows([c["index"] for c in windows])
+    counts = serving.labelled_windows([c["index"] for c in windows])
     labelled = sum(counts.values())
     if labelled < LEAST or labelled == (cycle.get("judged") or {}).get("labelled"):
         return None
     rows = [_rows(serving, index) for index in counts]
     before = load_version(serving.ws, serving.name, serving.info(cycle["version"])).with_policy(serving.policy)
     answered = sum(c["rows"] for c in windows)
-    told = Judgement(
+    draft = Judgement(
         heal["decision"] if out or made is None else "held", heal["diagnosis"], tuple(counts), labelled,
         accuracy(before, rows), None, _level(before), None, None, 0,
     )  # fmt: skip
     if made is None:
-        return _unhealed(told, answered)
+        return _unhealed(draft, answered)
     after = load_version(serving.ws, serving.name, serving.info(made)).with_policy(serving.policy)
-    return _compared(told, before, after, rows, answered, out=out)
+    return _compared(draft, before, after, rows, answered, out=out)
 
 
 def _after(serving: Serving, cycle: Mapping[str, Any], version: int) -> Iterator[Mapping[str, Any]]:
@@ -239,19 +239,20 @@ def _level(model: MonitoredModel) -> float:
     return float(np.mean(said == model.reference_labels.loc[rows.index].to_numpy(dtype=said.dtype)))
 
 
-def _unhealed(told: Judgement, answered: int) -> Judgement:
+def _unhealed(draft: Judgement, answered: int) -> Judgement:
     """A window that was left as it was: right where nothing was lost; where something was, a fault was a fault."""
-    slack = ERRORS * float(np.sqrt(max(told.level * (1 - told.level), 1 / told.labelled) / told.labelled))
-    lost = told.without < told.level - slack
-    if told.diagnosis in UNHARMED:
-        return replace(told, right=not lost, helped=not lost, cost=_cost(lost * (told.level - told.without), answered))
-    if told.diagnosis == "data_fault":  # is no less one for having cost nothing; and no version would have undone it
-        return replace(told, right=True if lost else None)
-    return replace(told, cost=_cost(lost * (told.level - told.without), answered))
+    slack = ERRORS * float(np.sqrt(max(draft.level * (1 - draft.level), 1 / draft.labelled) / draft.labelled))
+    lost = draft.without < draft.level - slack
+    if draft.diagnosis in UNHARMED:
+        cost = _cost(lost * (draft.level - draft.without), answered)
+        return replace(draft, right=not lost, helped=not lost, cost=cost)
+    if draft.diagnosis == "data_fault":  # is no less one for having cost nothing; and no version would have undone it
+        return replace(draft, right=True if lost else None)
+    return replace(draft, cost=_cost(lost * (draft.level - draft.without), answered))
 
 
 def _compared(
-    told: Judgement, before: MonitoredModel, after: MonitoredModel, rows: Sequence[tuple[pd.DataFrame, pd.Series]],
+    draft: Judgement, before: MonitoredModel, after: MonitoredModel, rows: Sequence[tuple[pd.DataFrame, pd.Series]],
     answered: int, *, out: bool,
 ) -> Judgement:  # fmt: skip
     """The version that was made against the one that it was made from, by the paired test that the watch uses too."""
@@ -261,8 +262,8 @@ def _compared(
     made = accuracy(after, rows)
     better = {"better": True, "worse": False}.get(says)
     helped = better if out or better is None else not better
-    lost = max(0.0, (told.without - made) if out else (made - told.without))
-    return replace(told, with_=made, right=better, helped=helped, cost=_cost(lost, answered))
+    lost = max(0.0, (draft.without - made) if out else (made - draft.without))
+    return replace(draft, with_=made, right=better, helped=helped, cost=_cost(lost, answered))
 
 
 def _cost(share: float, answered: int) -> int:

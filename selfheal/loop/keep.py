@@ -100,7 +100,9 @@ def changed(before: Adapter, after: Adapter) -> str:
 
 
 def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, run: str) -> Released:
-    known = _known_already(ctx, healed, window, result)
+    # Asked anew: a heal takes its time, and people may have moved versions meanwhile.
+    versions = ctx.ws.registry.versions(ctx.name)
+    known = _known_already(ctx, healed, window, result, [v for v in versions if v.lineage.parent == ctx.version])
     if known is not None:
         return known
     ref = ctx.ref
@@ -129,20 +131,25 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         words=healed.adapter.describe(), reasons=result.reasons, diagnosis=result.diagnosis, parent=ctx.version,
         verdict=result.decision, labels=result.numbers.get("labels_fitted", 0.0), trial=result.on_trial, run=run,
     )  # fmt: skip
-    version = ctx.ws.registry.register(
-        ctx.name, healed.adapter, tags=tags, record=record, run_id=run, sample=window.frame, description=text
-    )
+    version = ctx.ws.registry.registered(
+        ctx.name, healed.adapter, tags=tags, record=record, run_id=run, sample=window.frame, description=text,
+        parent=next((v for v in versions if v.version == ctx.version), None),
+    )  # fmt: skip
     ctx.ws.checkpoint("registered")
     return release(ctx.ws, ctx.name, version)
 
 
-def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult) -> Released | None:
+def _known_already(
+    ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, versions: Sequence[VersionInfo]
+) -> Released | None:
     """A version that need not be registered again: it waits in Staging, or an audit has refused its like.
 
-    MLflow is asked anew: a heal takes its time, and people may have moved versions meanwhile.
+    Parameters
+    ----------
+    versions
+        Those that were healed from what serves.
     """
     ws, name = ctx.ws, ctx.name
-    versions = [v for v in ws.registry.versions(name) if v.lineage.parent == ctx.version]
     # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
     staged = [v for v in versions if v.stage == STAGING and v.lineage.verdict == result.decision]
     trying = [v.version for v in staged if LABELS_FITTED in v.tags]
@@ -163,8 +170,8 @@ def _known_already(ctx: Context, healed: MonitoredModel, window: Window, result:
 def _asked_for(versions: Sequence[VersionInfo], healed: MonitoredModel) -> int | None:
     """The version that waited for an answer and is the very one that is now accepted."""
     digest = healed.adapter.digest
-    found = [v for v in versions if v.stage == STAGING and v.tags.get("adapter_digest") == digest]
-    return next((v.version for v in found if v.tags.get(ASKS) == "fact"), None)
+    same = [v for v in versions if v.stage == STAGING and v.tags.get("adapter_digest") == digest]
+    return next((v.version for v in same if v.tags.get(ASKS) == "fact"), None)
 
 
 def _rows(candidates: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from selfheal.policy import Monitor
+from selfheal.alerts.conditions import QUIET_WINDOWS, longest, natural_pause
+from selfheal.policy import Log, Monitor
 from selfheal.steering.workspace import Workspace
 from selfheal.table.values import from_us
 
@@ -20,11 +20,6 @@ LOG, LABELS = "log", "log labels"
 """Kinds of the journal entries: of the log, and of the place of its labels."""
 
 READ, UNREADABLE, SILENT = "read", "unreadable", "silent"
-
-QUIET_WINDOWS = 3
-"""A log is silent when nothing came for this many windows, ..."""
-QUIET_GAPS = 2.0
-"""... and for this many times the longest pause of its last windows: nobody buys at night."""
 
 LOOKED_BACK = 24
 """Handled windows in which late rows are looked for, and whose pauses are natural."""
@@ -49,13 +44,12 @@ def note_standing(ws: Workspace, name: str, monitor: Monitor, standing: Standing
 
 
 def silence(newest: int | None, cycles: Sequence[Mapping[str, Any]], monitor: Monitor, now: datetime) -> str:
-    """Why the log seems to have stopped growing; empty where it has not."""
+    """Why the log seems to have stopped growing; empty where it has not: as the windows of another go quiet."""
     if newest is None:
         return "the log holds no row with a time; does whatever fills it run?"
     spans = [(datetime.fromisoformat(c["start"]), datetime.fromisoformat(c["end"])) for c in cycles if "start" in c]
-    pauses = [later[0] - earlier[1] for earlier, later in itertools.pairwise(spans)]
-    length = monitor.window.duration or max((end - start for start, end in spans), default=timedelta(days=1))
-    bound = max(QUIET_WINDOWS * length + monitor.lateness, QUIET_GAPS * max(pauses, default=timedelta(0)))
+    length = monitor.window.duration or longest(spans, least=timedelta(days=1))
+    bound = natural_pause(spans, QUIET_WINDOWS * length + monitor.lateness)
     still = now - from_us(newest)
     if still <= bound:
         return ""
@@ -76,6 +70,16 @@ def spoken(time: timedelta) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} seconds"
+
+
+def assumed(log: Log) -> list[str]:
+    """What a log does not say of its rows, and what is taken in its place."""
+    told = []
+    if log.columns.version is None:
+        told.append("names no version: the one that the journal says served then")
+    if not log.columns.probabilities:
+        told.append("names no probabilities: computed by the version that served then")
+    return told
 
 
 def note_late(ws: Workspace, name: str, source: Source) -> None:

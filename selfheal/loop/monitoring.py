@@ -26,7 +26,7 @@ from selfheal.loop.sentinels import tell_sentinel
 from selfheal.loop.shadows import compare_shadows
 from selfheal.loop.sources import source_of
 from selfheal.loop.steps import Step, plainly, run
-from selfheal.loop.trial import READ, free_waiting, try_waiting
+from selfheal.loop.trial import free_waiting, try_waiting
 from selfheal.loop.tries import attempt
 from selfheal.loop.worth import weigh
 from selfheal.policy import Policy
@@ -60,8 +60,9 @@ def monitor(ws: Workspace, name: str, until: datetime) -> list[Cycle]:
     Exception
         What handling a window raised, see :func:`attempt`.
     """
-    with told_at_the_end(ws, name), hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
+    with told_at_the_end(ws, name) as end, hold(ws, monitor_lease(name), ttl=MONITOR_TTL, wait=None) as lease:
         serving = settle_stages(ws, name, until)
+        end.policy = serving.policy
         return list(passes(lease, serving, pending(ws, name, until, serving.policy)))
 
 
@@ -88,7 +89,7 @@ def settle_stages(ws: Workspace, name: str, until: datetime | None = None) -> Se
     except UnavailableError as error:
         _log.warning("%s: the stages could not be looked at: %s", name, error)
         return load(ws, name, until=until)
-    seal(ws, name, stand)
+    seal(ws, name, stand, serving.books)
     try:
         tried = try_waiting(serving)
         if tried is not None and (tried.promoted or tried.archived):
@@ -154,18 +155,20 @@ def passes(
     passing
         See :func:`attempt`.
     """
-    heals = may_heal(refs) if refs else None
+    heals, known = may_heal(refs) if refs else None, serving.cycles
     for place, ref in enumerate(refs):
         lease.renew()
         if place:
             judge_heals(serving, anew=True)
             serving = load(lease.ws, serving.name, versions=serving.versions, until=serving.until)
         ctx = serving.at(ref, newest=ref == heals)
-        yield attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
+        cycle = attempt(ctx, partial(run, step=step, healer=healer), passing=passing)
+        known = (*serving.cycles, {"index": ref.index, **cycle.record})
+        yield cycle
     lease.renew()
     if refs:
         judge_heals(serving, anew=True)
-        weigh(serving, serving.ws.table.cycles(serving.name, last=2 * READ))
+        weigh(serving, known)
     forget_old(serving)
-    if serving.policy.monitor.sentinel or serving.ws.table.sentinels.plan(serving.name):
+    if serving.policy.monitor.sentinel or serving.books.plan:
         tell_sentinel(load(serving.ws, serving.name))

@@ -18,7 +18,7 @@ from selfheal.loop.decide import nominal, verdict_of, watched
 from selfheal.loop.expected import of_serving
 from selfheal.loop.harm import standing_of_heals
 from selfheal.loop.judgement import score
-from selfheal.loop.logged import LABELS, READ, standing_of
+from selfheal.loop.logged import LABELS, READ, assumed, standing_of
 from selfheal.loop.questions import open_question
 from selfheal.loop.watch import held_back
 from selfheal.policy import Policy
@@ -159,10 +159,10 @@ def _trend(cycles: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _share_of_bound(cycle: Mapping[str, Any], name: str) -> float | None:
-    found = next((s for s in cycle.get("signals", ()) if s["name"] == name), None)
-    if found is None or found["value"] is None or not found["bound"]:
+    signal = next((s for s in cycle.get("signals", ()) if s["name"] == name), None)
+    if signal is None or signal["value"] is None or not signal["bound"]:
         return None
-    return float(found["value"] / found["bound"])
+    return float(signal["value"] / signal["bound"])
 
 
 def _frozen(freeze: Freeze) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _log_of(ws: Workspace, name: str, policy: Policy, cycles: Sequence[Mapping[s
         return None
     late = sum(c.get("late", 0) for c in cycles)
     labels = "; ".join(standing_of(ws, name, LABELS).get("reasons", []))
-    known = {"from": log.source, "state": "", "reasons": [], "late": late, "labels": labels}
+    known = {"from": log.source, "state": "", "reasons": [], "late": late, "labels": labels, "assumed": assumed(log)}
     return known | standing_of(ws, name)
 
 
@@ -199,24 +199,24 @@ def _versions(ws: Workspace, name: str) -> tuple[Sequence[VersionInfo], str]:
 
 def _standing(ws: Workspace, name: str, versions: Sequence[VersionInfo]) -> dict[str, str]:
     """What is wrong whatever the windows say: what this look finds, and what only a service's reconciler can."""
-    found = troubles(ws, name)
+    ills = troubles(ws, name)
     if versions and PRODUCTION not in {v.stage for v in versions}:
-        found["production"] = f"no version of {name!r} is in Production; replicas keep serving what they have"
+        ills["production"] = f"no version of {name!r} is in Production; replicas keep serving what they have"
     beat = ws.table.heartbeats.last(name)
-    told = beat.complaints() if beat else {}
-    return found | {kind: words for kind, words in told.items() if kind in found or kind in ("production", "stages")}
+    said = beat.complaints() if beat else {}
+    return ills | {kind: words for kind, words in said.items() if kind in ills or kind in ("production", "stages")}
 
 
 def _shadow(ws: Workspace, name: str, versions: Sequence[VersionInfo], wanted: int) -> list[dict[str, Any]]:
     """What scores beside the version that serves: answers so far, and what they say."""
     counts, known = ws.table.shadows.counts(ws.table.schema(name)), ws.table.shadows.versions(name)
     tags = {info.version: info.tags for info in versions}
-    told = {version: Compared.of(tags.get(version, {})) for version in sorted(known)}
+    answers = {version: Compared.of(tags.get(version, {})) for version in sorted(known)}
     return [
         {"version": version, "answers": counts.get(version, 0), "agreeing": said.agreeing, "of": wanted}
         | {"promised": said.promised if said.seen else None, "fault": said.fault}
         | {"differs": said.windows[-1][2] if said.windows else None}
-        for version, said in told.items()
+        for version, said in answers.items()
     ]
 
 
@@ -224,24 +224,24 @@ def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
     """What is wrong by the newest window; a heal of it that serves by now, after an answer say, has undone it."""
     heal, watch = newest.get("heal") or {}, newest.get("watch") or {}
     undone = bool(heal.get("promoted")) or heal.get("version") == serving
-    found = [f"window {newest['index']}: {held_back(watch)}"] if watch.get("held") else []
+    lines = [f"window {newest['index']}: {held_back(watch)}"] if watch.get("held") else []
     if newest.get("decision") == "failed":
-        found.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
+        lines.append(f"window {newest['index']} was given up: {'; '.join(newest['reasons'])}")
     elif newest.get("data_fault"):
-        found.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
+        lines.append(f"data fault in window {newest['index']}: {'; '.join(newest['data_fault'])}")
     elif newest.get("confirmed") and newest.get("health") not in LEFT_ALONE and not undone:
-        found.append(
+        lines.append(
             f"degraded by drift that nothing has undone, window {newest['index']}: {'; '.join(newest['reasons'])}"
         )
     if words := ills_of({"decision": "", "reasons": [], **newest}).get("retrain"):
-        found.append(f"window {newest['index']}: {words}")
+        lines.append(f"window {newest['index']}: {words}")
     if newest.get("failed_heal") and not undone:
-        found.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
+        lines.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):
-        found.append(f"window {newest['index']} has no drift report; the log says why")
+        lines.append(f"window {newest['index']} has no drift report; the log says why")
     if heal.get("failure"):
-        found.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
-    return found
+        lines.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
+    return lines
 
 
 def _open(journal: Sequence[JournalEntry]) -> list[str]:
@@ -274,6 +274,7 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
         "late": record.get("late", 0),
         "early": record.get("early", ""),
         "strange": record.get("strange", 0),
+        "fractions": record.get("fractions", []),
         "revision": _revision(record.get("revision")),
         "signals": [s["name"] for s in record.get("signals", []) if s["alarm"]],
         "heal": {k: heal.get(k) for k in ("decision", "diagnosis", "version", "promoted", "note")} if heal else None,
@@ -281,9 +282,9 @@ def _cycle(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _revision(told: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _revision(revision: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What the window's rows say with those that came late."""
-    return {k: told[k] for k in ("at", "late", "alarm", "reasons", "report")} if told else None
+    return {k: revision[k] for k in ("at", "late", "alarm", "reasons", "report")} if revision else None
 
 
 def _entry(entry: JournalEntry) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def open_question(ws: Workspace, name: str) -> OpenQuestion | None:
         No such model.
     """
     ws.table.schema(name)
-    found = unanswered(ws, name)
-    return None if found is None else question_of(name, found.intent)
+    entry = unanswered(ws, name)
+    return None if entry is None else question_of(name, entry.intent)
 
 
 def evidence_place(ws: Workspace, question: OpenQuestion) -> str:
@@ -94,15 +94,15 @@ def facts(serving: Serving) -> tuple[Mapping[str, Any], ...]:
     """
     known = serving.ws.table.journal(serving.name, kind=FACT)
     asked = {e.id: e for e in known if e.intent["step"] == "asked"}
-    found: list[Mapping[str, Any]] = []
+    holding: list[Mapping[str, Any]] = []
     for of, answer in _answers(known).items():
         question = asked.get(of)
         if question is None or question.intent["manifest"] != serving.model.manifest:
             continue
         fresh = serving.look.swap < answer.id and not _over(serving.cycles, question)
-        told = question.intent["answers"][answer.intent["answer"]]
-        found += [fact for fact in told if fresh or (fact["holds"] and _serves(serving, fact["columns"]))]
-    return tuple(found)
+        answered = question.intent["answers"][answer.intent["answer"]]
+        holding += [fact for fact in answered if fresh or (fact["holds"] and _serves(serving, fact["columns"]))]
+    return tuple(holding)
 
 
 def ask(ctx: Context, record: HealRecord, result: HealResult) -> None:
@@ -141,17 +141,17 @@ def unanswered(ws: Workspace, name: str) -> JournalEntry | None:
     return None if gone else asked
 
 
-def question_of(name: str, told: Mapping[str, Any]) -> OpenQuestion:
+def question_of(name: str, intent: Mapping[str, Any]) -> OpenQuestion:
     """A question from the intent of its journal entry."""
     return OpenQuestion(
-        name, told["window"], told["start"], told["end"], told["version"], told["reasons"][0], tuple(told["options"]),
-        told["evidence"], told["run_id"],
+        name, intent["window"], intent["start"], intent["end"], intent["version"], intent["reasons"][0],
+        tuple(intent["options"]), intent["evidence"], intent["run_id"],
     )  # fmt: skip
 
 
 def _about(answers: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Options and columns of a question: two that share them ask for the same, whatever their times."""
-    return sorted(answers), sorted({column for told in answers.values() for fact in told for column in fact["columns"]})
+    return sorted(answers), sorted({column for said in answers.values() for fact in said for column in fact["columns"]})
 
 
 def _evidence(ctx: Context, result: HealResult, columns: Sequence[str]) -> dict[str, dict[str, list[float]]]:

@@ -14,6 +14,7 @@ from typing import Any
 from selfheal.errors import InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.alerts import GIVEN_UP, alert
 from selfheal.loop.context import Context
+from selfheal.loop.evidence import REPORT
 from selfheal.loop.expected import as_entry, metrics_of
 from selfheal.loop.health import far, health_of, released
 from selfheal.loop.records import Cycle, Decision, HealRecord
@@ -102,7 +103,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "failed_heal": list(seen.failed),
         "refused": [asdict(r) for r in seen.refused],
         "dropped": [asdict(r) for r in seen.dropped],
-        "held": seen.held,
+        "held": seen.size,
         "strange": seen.strange,
         "signals": [plain(asdict(s)) for s in seen.signals],
         "drift": {} if seen.report is None else plain(seen.report.values),
@@ -116,6 +117,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "data_fault": list(faults(decision, heal)),
         "report": "",
         **({"early": seen.early} if seen.early else {}),
+        **({"fractions": list(seen.fractions)} if seen.fractions else {}),
     }
 
 
@@ -125,8 +127,12 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
-    """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty."""
+    """Metrics at step = window index on the watch run, and the page where worth keeping; what failed, or empty.
+
+    A heal has the page among its evidence: then it is on its run.
+    """
     runs, ref, report = ctx.ws.registry.runs, ctx.ref, ctx.seen.report
+    healed = "" if ctx.healed is None else ctx.healed.run_id
     try:
         run = entry["run"] = _logged(ctx, metrics(ctx, decision, entry))
         day = ref.end.date().isoformat()
@@ -135,8 +141,11 @@ def _to_mlflow(ctx: Context, decision: Decision, entry: dict[str, Any]) -> str:
             with tempfile.TemporaryDirectory() as scratch:
                 page = Path(scratch) / f"window-{ref.index:06d}-{decision.kind}.html"
                 if report.html(page):
-                    runs.log_file(run, page, "reports")
                     entry["report"], entry["report_day"] = f"reports/{page.name}", day
+                    if healed:
+                        entry["report"], entry["report_run"] = REPORT, healed
+                    else:
+                        runs.log_file(run, page, "reports")
                 else:
                     entry["drift"] = {}  # as where nothing could be computed: the status says so
     except SelfhealError as error:
@@ -183,7 +192,7 @@ def _logged(ctx: Context, numbers: dict[str, float]) -> str:
 def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str, float]:
     """The numbers of one window, by the names that they have in MLflow."""
     seen = ctx.seen
-    found: dict[str, float] = {
+    numbers: dict[str, float] = {
         "rows": float(ctx.ref.rows),
         "alarm": float(decision.alarm),
         "alarms confirmed": float(decision.confirmed),
@@ -196,11 +205,11 @@ def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str
     }
     for signal in seen.signals:
         if signal.bound:
-            found[f"{signal.name} per bound"] = signal.value / signal.bound
-        found |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}
+            numbers[f"{signal.name} per bound"] = signal.value / signal.bound
+        numbers |= {f"signal/{signal.name}": signal.value, f"signal/{signal.name} bound": signal.bound}
     if seen.report is not None:
-        found |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
+        numbers |= {key: value for key, value in seen.report.values.items() if not key.startswith("signal/")}
     if seen.labelled:
-        found |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
-    found |= metrics_of(seen.estimate)
-    return {PLACES.get(key, _UNFIT.sub("_", key)[:250]): float(value) for key, value in found.items()}
+        numbers |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
+    numbers |= metrics_of(seen.estimate)
+    return {PLACES.get(key, _UNFIT.sub("_", key)[:250]): float(value) for key, value in numbers.items()}

@@ -24,6 +24,12 @@ FAILED = "failed"
 HEAL_FAILED = "heal failed"
 """Kind of the journal entries that say why; a heal by hand has no other record."""
 
+HEAL_JUDGED = "judged"
+"""Kind of the journal's entries that say of a heal whether it harmed."""
+
+LABELS_ASKED = "asked labels"
+"""Kind of the journal's entries about rows to label: what was drawn, and what the labels of it say."""
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -37,10 +43,12 @@ class Inspection:
         Rows of its time that the service refused: no window holds them.
     dropped
         Rows of its time that were answered and are in no log.
-    held
+    size
         Rows that the window held when it was read; None where late ones are not counted.
     strange
         Rows that another base answered: the window is judged without them.
+    fractions
+        Columns of whole numbers in which some rows hold fractions, in words.
     failed
         Columns that the serving map leaves off the healthy windows: the heal behind it failed.
     signals
@@ -73,9 +81,10 @@ class Inspection:
     estimate: Expected | None = None
     latency: tuple[float, float] = (float("nan"), float("nan"))
     sample: pd.DataFrame | None = field(default=None, repr=False)
-    held: int | None = None
+    size: int | None = None
     early: str = ""
     strange: int = 0
+    fractions: tuple[str, ...] = ()
 
     @property
     def alarm(self) -> bool:

@@ -29,9 +29,9 @@ _log = logging.getLogger("selfheal.loop")
 def revise(serving: Serving) -> Serving:
     """Look anew at the last windows that many rows came late for; the result joins their records."""
     due = [c for c in serving.cycles[-LOOKED_BACK:] if _is_due(c)]
-    told = {c["index"]: _revised(serving, c) for c in due}
-    cycles = ({**c, "revision": told[c["index"]]} if c["index"] in told else c for c in serving.cycles)
-    return replace(serving, cycles=tuple(cycles)) if told else serving
+    revisions = {c["index"]: _revised(serving, c) for c in due}
+    cycles = ({**c, "revision": revisions[c["index"]]} if c["index"] in revisions else c for c in serving.cycles)
+    return replace(serving, cycles=tuple(cycles)) if revisions else serving
 
 
 def _is_due(cycle: Mapping[str, Any]) -> bool:
@@ -48,7 +48,7 @@ def _revised(serving: Serving, cycle: Mapping[str, Any]) -> dict[str, Any]:
         "at": serving.ws.clock().isoformat(),
         "version": serving.version,
         "late": cycle["late"],
-        "held": seen.held,
+        "held": seen.size,
         "alarm": seen.alarm,
         "problems": list(seen.problems),
         "reasons": list(seen.problems) or signals,

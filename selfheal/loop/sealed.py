@@ -10,6 +10,7 @@ from selfheal.registry.versions import VersionInfo
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Head
+from selfheal.table.glance import Books
 
 HEAD = "selfheal.journal"
 """Tag of the version that served: place and hash of the journal's newest entry then."""
@@ -20,24 +21,25 @@ SEALED = "sealed"
 _log = logging.getLogger("selfheal.loop")
 
 
-def seal(ws: Workspace, name: str, stand: Stand | None = None) -> None:
+def seal(ws: Workspace, name: str, stand: Stand | None = None, books: Books | None = None) -> None:
     """Tag the version that serves with the head, where it has changed since. MLflow being away is logged.
 
     Where MLflow was told of an entry that the journal does not have, nothing is written: the tag is the evidence.
 
     Parameters
     ----------
-    stand
-        Where the stages stand, if that was read just now.
+    stand, books
+        Where the stages stand, and how the bookkeeping does, if that was read just now.
     """
-    head, mark = ws.table.chain.head(name), ws.table.outbox.mark(name, SEALED)
+    books = books or ws.table.glance.books(name)
+    head = books.head
     pointer = ws.table.pointer(name) if stand is None else stand.pointer
-    if head is None or pointer is None or (mark is not None and mark[0] == str(head)):
+    if head is None or pointer is None or books.marks.get(SEALED) == str(head):
         return
     try:
         versions = ws.registry.versions(name) if stand is None else list(stand.versions.values())
-        told = list(heads(versions).values())
-        wrong = disowned(ws.table.chain.hashes(name, [each.link for each in told]), told)
+        sealed = list(heads(versions).values())
+        wrong = disowned(ws.table.chain.hashes(name, [each.link for each in sealed]), sealed)
         if wrong:
             _log.error("%s: the journal was rewritten, or restored from a backup: %s", name, "; ".join(wrong))
             return
@@ -48,7 +50,7 @@ def seal(ws: Workspace, name: str, stand: Stand | None = None) -> None:
     ws.table.outbox.set_mark(name, SEALED, str(head))
 
 
-def disowned(hashes: Mapping[int, str], told: Sequence[Head]) -> list[str]:
+def disowned(hashes: Mapping[int, str], sealed: Sequence[Head]) -> list[str]:
     """Heads that the journal does not have, in words.
 
     Parameters
@@ -59,16 +61,16 @@ def disowned(hashes: Mapping[int, str], told: Sequence[Head]) -> list[str]:
     return [
         f"entry {head.link} of the journal has the hash {hashes.get(head.link, 'none')[:12]}, and MLflow was told "
         f"{head.hash[:12]} (tag {HEAD})"
-        for head in told
+        for head in sealed
         if hashes.get(head.link) != head.hash
     ]
 
 
 def heads(versions: Sequence[VersionInfo]) -> dict[int, Head]:
     """Version → the head that MLflow was told while it served."""
-    found = {}
+    sealed = {}
     for info in versions:
         link, _, hashed = info.tags.get(HEAD, "").partition(" ")
         if link.isdigit():
-            found[info.version] = Head(int(link), hashed)
-    return found
+            sealed[info.version] = Head(int(link), hashed)
+    return sealed

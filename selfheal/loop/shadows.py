@@ -47,7 +47,7 @@ def compare_shadows(serving: Serving) -> Serving:
     """
     if not serving.policy.release.shadow_windows or serving.versions is None:
         return serving
-    found = dict(serving.versions)
+    versions = dict(serving.versions)
     for info in serving.versions.values():
         order = order_of(info)
         if info.stage != STAGING or order is None or order.kind != "promote":
@@ -56,10 +56,10 @@ def compare_shadows(serving: Serving) -> Serving:
             tag = compared(serving, info).to_tag()
             if tag != info.tags.get(SHADOW):
                 serving.ws.registry.set_tag(serving.name, info.version, SHADOW, tag)
-                found[info.version] = replace(info, tags={**info.tags, SHADOW: tag})
+                versions[info.version] = replace(info, tags={**info.tags, SHADOW: tag})
         except SelfhealError as error:
             _log.warning("%s: the shadow of version %d was not compared: %s", serving.name, info.version, error)
-    return replace(serving, versions=found)
+    return replace(serving, versions=versions)
 
 
 def compared(serving: Serving, info: VersionInfo) -> Compared:
@@ -140,5 +140,5 @@ def _unhealthy(serving: Serving, model: MonitoredModel, cycle: Mapping[str, Any]
     ws, name = serving.ws, serving.name
     window = serving.source.read(ws.table.window(name, cycle["index"]), SIGNAL_ROWS)  # as many as the inspection's
     known = {s["name"]: s["value"] for s in cycle["signals"]}
-    found = [s for s in signals(model, window.frame, ws.table.recent(name, YARDSTICK_WINDOWS)) if s.alarm]
-    return "; ".join(f"{s.name}: {s.reason}" for s in found if s.value > (known.get(s.name) or 0.0))
+    alarms = [s for s in signals(model, window.frame, ws.table.recent(name, YARDSTICK_WINDOWS)) if s.alarm]
+    return "; ".join(f"{s.name}: {s.reason}" for s in alarms if s.value > (known.get(s.name) or 0.0))

@@ -89,16 +89,16 @@ def _task(entries: Mapping[str, bytes], about: Mapping[str, Any], base: Path) ->
         return None if data is None else pd.read_parquet(io.BytesIO(data))
 
     def series(name: str) -> pd.Series | None:
-        found = frame(name)
-        return None if found is None else found[LABEL]
+        table = frame(name)
+        return None if table is None else table[LABEL]
 
     def several(name: str) -> list[pd.DataFrame]:
-        found = [frame(f"{name}-{k}") for k in range(len(entries))]
-        return [each for each in found if each is not None]
+        tables = [frame(f"{name}-{k}") for k in range(len(entries))]
+        return [each for each in tables if each is not None]
 
     def pairs(name: str) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
         labels = [series(f"{name}-{k}-labels") for k in range(len(several(name)))]
-        return tuple((rows, told) for rows, told in zip(several(name), labels, strict=True) if told is not None)
+        return tuple((rows, known) for rows, known in zip(several(name), labels, strict=True) if known is not None)
 
     memory = [
         (version, entries[f"memory-{k}.safetensors"], frame(f"memory-{k}")) for k, version in enumerate(about["memory"])

@@ -86,7 +86,7 @@ class Tried:
 
 def waiting(versions: Iterable[VersionInfo], look: Look) -> list[VersionInfo]:
     """Versions in Staging that were compared with what serves and that labels or an audit must decide, newest first."""
-    found = [
+    waits = [
         info
         for info in versions
         if info.stage == STAGING
@@ -94,7 +94,7 @@ def waiting(versions: Iterable[VersionInfo], look: Look) -> list[VersionInfo]:
         and info.version not in look.vetoed | look.quarantined
         and (info.tags.get("verdict") == "audit" or info.tags.get(WAITS, "").startswith("labels"))
     ]
-    return sorted(found, key=lambda info: -info.version)
+    return sorted(waits, key=lambda info: -info.version)
 
 
 def try_waiting(serving: Serving) -> Tried | None:
@@ -108,8 +108,8 @@ def try_waiting(serving: Serving) -> Tried | None:
     if serving.look.settled is None:
         return None
     try:
-        found = waiting(serving.registered().values(), serving.look)
-        return _tried(serving, found[0], serving.look.settled) if found else None
+        candidates = waiting(serving.registered().values(), serving.look)
+        return _tried(serving, candidates[0], serving.look.settled) if candidates else None
     except SelfhealError as error:
         _log.warning("%s: what waits in Staging was not tried: %s", serving.name, error)
         return None
@@ -161,17 +161,17 @@ def judged(serving: Serving, info: VersionInfo, against: int) -> Judged | None:
     def whole() -> list[tuple[pd.DataFrame, pd.Series]]:
         return labelled_since(serving, first, whole=True)
 
-    says, told = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")), whole)
+    says, words = let_out(old, candidate, rows, sample, float(info.tags.get(LABELS_HELD, "1")), whole)
     stale = says == "undecided" and LABELS_FITTED in info.tags and len(rows) >= WINDOWS
     late = f"{len(rows)} windows of labels did not decide" if stale else ""
-    return Judged(says, "; ".join(filter(None, (told, late))), says == "worse" or stale)
+    return Judged(says, "; ".join(filter(None, (words, late))), says == "worse" or stale)
 
 
 def _tried(serving: Serving, info: VersionInfo, against: int) -> Tried | None:
-    ws, name, found = serving.ws, serving.name, judged(serving, info, against)
-    if found is None:
+    ws, name, judgement = serving.ws, serving.name, judged(serving, info, against)
+    if judgement is None:
         return None
-    says, reason, archived = found.says, found.reason, found.archives
+    says, reason, archived = judgement.says, judgement.reason, judgement.archives
     if info.tags.get(TRIAL) != reason:
         ws.registry.set_tag(name, info.version, TRIAL, reason)
     promoted = False
@@ -196,20 +196,20 @@ def labelled_since(serving: Serving, first: int, whole: bool = False) -> list[tu
     :data:`BESIDE`.
     """
     source, table, name = serving.source, serving.ws.table, serving.name
-    found: list[tuple[pd.DataFrame, pd.Series]] = []
+    windows: list[tuple[pd.DataFrame, pd.Series]] = []
     seen = 0
     while (index := source.first_labelled(first)) is not None:
         cycle = table.cycle(name, index)
         if usable(cycle) and cycle.get("version") not in serving.others:
             window = serving.labelled(index)
-            found.append((window.frame, window.labels))
+            windows.append((window.frame, window.labels))
             seen += len(window.frame)
             if whole:
-                found[-1] = _beside(serving, index, window)
-        if len(found) >= READ and seen >= ENOUGH:
+                windows[-1] = _beside(serving, index, window)
+        if len(windows) >= READ and seen >= ENOUGH:
             break
         first = index + 1
-    return found
+    return windows
 
 
 def _beside(serving: Serving, index: int, known: Window) -> tuple[pd.DataFrame, pd.Series]:
@@ -226,7 +226,7 @@ def _beside(serving: Serving, index: int, known: Window) -> tuple[pd.DataFrame, 
 
 def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
     """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
-    source, near = ctx.source, [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
-    known = sorted(source.labelled_windows(near))[-BEFORE:]
-    found = [ctx.labelled(index) for index in known]
-    return tuple((window.frame, window.labels) for window in found)
+    near = [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
+    known = sorted(ctx.labelled_windows(near))[-BEFORE:]
+    windows = [ctx.labelled(index) for index in known]
+    return tuple((window.frame, window.labels) for window in windows)

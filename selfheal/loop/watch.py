@@ -115,13 +115,13 @@ def judged(ctx: Context) -> tuple[WatchVerdict, bool | None]:
     except (ArtifactError, NotFoundError) as error:
         return replace(silent, reasons=(str(error),)), None
     old, new = old.with_policy(ctx.policy), new.with_policy(ctx.policy)
-    found = _by_labels(speak, old, new)
-    if found[0] == "undecided":
+    finding = _by_labels(speak, old, new)
+    if finding[0] == "undecided":
         # Data tell a wrong map from a right one around the same network; which network is better, only labels do.
         if window is None or look.previous in ctx.others:
             return silent, None
-        found, speak = _by_data(window, old, new, recent, found[2]), [window]
-    verdict = WatchVerdict(look.settled, look.previous, ctx.ref.index, *found)
+        finding, speak = _by_data(window, old, new, recent, finding[2]), [window]
+    verdict = WatchVerdict(look.settled, look.previous, ctx.ref.index, *finding)
     if verdict.verdict != "worse":
         return verdict, None
     proven = next((c["index"] for c in before if verdict_of(c) == "better"), None)
@@ -146,7 +146,7 @@ def held_back(watch: Mapping[str, Any]) -> str:
 def _labelled(ctx: Context, indexes: Sequence[int]) -> list[Window]:
     """Samples of those of these windows whose labels have begun to come."""
     source, window = ctx.source, ctx.ws.table.window
-    known = source.labelled_windows(indexes)
+    known = ctx.labelled_windows(indexes)
     return [ctx.own(source.read(window(ctx.name, index), SAMPLE_ROWS)) for index in indexes if index in known]
 
 
@@ -174,8 +174,8 @@ def _by_labels(
     from selfheal.healing.labels.trials import taken_back
 
     says, reason = taken_back(old, new, [(w.frame, w.labels) for w in windows])
-    told = (f"labels: against the version before, {reason}",) if reason else ()
-    return says, "" if says == "undecided" else "labels", told
+    words = (f"labels: against the version before, {reason}",) if reason else ()
+    return says, "" if says == "undecided" else "labels", words
 
 
 def _by_data(
@@ -202,9 +202,9 @@ def _rolled_back(ctx: Context, verdict: WatchVerdict, *, turned: bool) -> WatchV
         reason = f"window {verdict.window}: {'; '.join(verdict.reasons)}"
         rollback(ctx.ws, ctx.name, WATCH, over=verdict.version, reason=reason, turned=turned)
     except HeldError as error:
-        told = (*verdict.reasons, f"the roll-back waits for {error}")
-        alert(ctx, f"version {verdict.version} is worse than {verdict.against}, and the loop is frozen", told)
-        return replace(verdict, reasons=told, held=True)
+        words = (*verdict.reasons, f"the roll-back waits for {error}")
+        alert(ctx, f"version {verdict.version} is worse than {verdict.against}, and the loop is frozen", words)
+        return replace(verdict, reasons=words, held=True)
     except RefusedError as error:
         return replace(verdict, reasons=(*verdict.reasons, str(error)))
     # What was seen through a wrong map is no yardstick.

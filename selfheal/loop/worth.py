@@ -31,19 +31,19 @@ def weigh(serving: Serving, cycles: Sequence[Mapping[str, Any]] | None = None) -
     """
     ws, name = serving.ws, serving.name
     try:
-        told = [
+        telling = [
             c
             for c in (serving.cycles if cycles is None else cycles)[-2 * READ :]
             if c["decision"] not in ("too_few", "failed") and c.get("version") not in serving.others
         ]
-        row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(told)))
-        if not row or not serving.source.labelled_windows([c["index"] for c in row]):
+        row = list(takewhile(lambda cycle: "alarm" in ills(cycle), reversed(telling)))
+        if not row or not serving.labelled_windows([c["index"] for c in row]):
             return
         from selfheal.healing.labels.constant import beside_constant
 
         says, reason = beside_constant(serving.model, labelled_since(serving, row[-1]["index"]))
-        found = reason if says == "better" else ""
-        if row[0].get(WORTHLESS, "") != found:
-            ws.table.amend_cycle(name, row[0]["index"], **{WORTHLESS: found})
+        evidence = reason if says == "better" else ""
+        if row[0].get(WORTHLESS, "") != evidence:
+            ws.table.amend_cycle(name, row[0]["index"], **{WORTHLESS: evidence})
     except SelfhealError as error:
         _log.warning("%s: what serves was not held against a constant: %s", name, error)

@@ -251,6 +251,7 @@ def _of_objects(column: pd.Series[Any]) -> pd.Series[Any]:
     kinds = set(map(type, present))
     if all(issubclass(one, str) for one in kinds):
         return column
+    column = column.where(column.notna(), np.nan)  # of a gap None may be one, NA none
     if all(issubclass(one, bool | np.bool_) for one in kinds):
         return column.astype(np.float64 if len(present) < len(column) else np.bool_)
     if any(issubclass(one, _TIMES) for one in kinds):
@@ -264,7 +265,7 @@ def _of_objects(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _is_number(one: type) -> bool:
-    return issubclass(one, numbers.Real) and not issubclass(one, bool | np.bool_ | decimal.Decimal)
+    return issubclass(one, numbers.Real | decimal.Decimal) and not issubclass(one, bool | np.bool_)
 
 
 def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
@@ -279,6 +280,13 @@ def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
 
 def _neither(column: pd.Series[Any]) -> InputError:
     present = column[column.notna()]
+    if len(present) and isinstance(present.iloc[0], list | tuple | np.ndarray):
+        name = column.name
+        return InputError(
+            f"reference: column {name!r} holds {_a(type(present.iloc[0]))} in each row, an embedding? Give each of "
+            f"its numbers a column, before fitting, too, and in what is sent: frame.drop(columns={name!r}).join("
+            f"pd.DataFrame(frame[{name!r}].tolist(), index=frame.index).add_prefix('{name}_'))"
+        )
     what = _a(type(present.iloc[0])) if len(present) else str(column.dtype)
     return InputError(
         f"reference: column {column.name!r} holds {what}, neither numbers, booleans nor text; make it a number "

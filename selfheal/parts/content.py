@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from selfheal.parts.held import PandasObject, parts_of
+
 _SPLINE = ("t", "c", "k", "extrapolate", "axis")
 
 
@@ -41,4 +43,6 @@ def _inner(value: Any) -> Any:
         return sorted(map(str, value))
     if type(value).__name__ == "BSpline":
         return [getattr(value, name) for name in _SPLINE]
-    return vars(value) if type(value).__name__ == "make_column_selector" else None
+    if type(value).__module__.startswith("pandas.") and (parts := parts_of(value)) is not None:
+        return parts
+    return vars(value) if isinstance(value, PandasObject) or type(value).__name__ == "make_column_selector" else None

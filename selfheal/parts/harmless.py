@@ -45,6 +45,8 @@ OBJECTS: Mapping[str, str] = MappingProxyType(
         "sklearn.compose._column_transformer.make_column_selector": "three attributes: the columns fit() took",
         "scipy.interpolate._bsplines.BSpline": "knots and coefficients; made anew by its own constructor, which "
         "checks that they fit, before it is used",
+        "selfheal.parts.held.PandasObject": "four attributes, of which pandas' constructors make a "
+        "series, frame or index",
     }
 )
 """Types whose attributes are set from the file, without their ``__init__``."""

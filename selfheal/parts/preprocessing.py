@@ -1,4 +1,5 @@
-"""Fitted scikit-learn preprocessing as skops files: types by a closed list, no pickle.
+"""Fitted scikit-learn preprocessing as skops files: types by a closed list, and transformers of somebody's own by the
+import paths that a base's manifest names; no pickle.
 
 When skops is imported it asks all modules, in the order of their import, for each of SciPy's functions. After torch and
 MLflow that takes 3 s of CPU and has them load what they had put off, so whoever imports these imports
@@ -14,7 +15,7 @@ import json
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ from selfheal.errors import ArtifactError, InputError
 from selfheal.parts import IN_MEMORY
 from selfheal.parts.content import feed
 from selfheal.parts.harmless import OBJECTS, allowed, ufuncs
+from selfheal.parts.held import HELD, packed, unpacked
 
 _SCHEMA = "schema.json"
 _REMEDY = (
     "use scikit-learn's own transformers, FunctionTransformer with a ufunc of numpy or scipy.special or a function of "
-    "docs/models.md, and do the rest before selfheal: what it makes is then a column of the reference"
+    "docs/models.md, or a transformer's class of your own in a module, and do the rest before selfheal: what it makes "
+    "is then a column of the reference"
 )
 _SPLINE = "scipy.interpolate._bsplines.BSpline"
 _SPLINE_HOLDS = {"_t", "_c", "t", "c", "k", "extrapolate", "axis"}  # with an underscore from scipy 1.16 on
@@ -35,6 +38,7 @@ _TEXT = "sklearn.feature_extraction.text."
 # What is known to be asked for in vain, and what does the same.
 _INSTEAD = (
     ("<lambda>", "write FunctionTransformer(np.log1p) in place of a lambda, with kw_args for further arguments"),
+    ("__main__.", "put the class into a module of its own, which every process that scores can import"),
     ("functools.partial", "write FunctionTransformer(np.clip, kw_args={...}) in place of a partial"),
     (
         "sklearn.tree._tree.Tree",
@@ -60,13 +64,14 @@ def save_preprocessing(transformer: Any) -> bytes:
     import skops.io
 
     try:
-        data = _canonical(bytes(skops.io.dumps(transformer)))
-        strange = _strange(data)
+        data = _canonical(bytes(skops.io.dumps(packed(transformer))))
+        own = own_transformers(data)
+        strange = _strange(data, own)
     except Exception as error:
         raise InputError(f"preprocess {type(transformer).__name__} cannot be stored: {error}; {_REMEDY}") from error
     if strange:
         raise InputError(f"preprocess holds {strange}, which is not on the list of what can be stored; {_way(strange)}")
-    back = open_preprocessing(data)
+    back = open_preprocessing(data, own)
     if content_digest(back) != content_digest(transformer):
         raise InputError(
             f"preprocess {type(transformer).__name__} comes back from its file as something else: it holds an object "
@@ -88,8 +93,28 @@ def check_preprocessing(transformer: Any) -> None:
         raise InputError(f"{error}; {IN_MEMORY}") from error
 
 
-def open_preprocessing(data: bytes) -> Any:
+def own_transformers(data: bytes) -> tuple[str, ...]:
+    """Import paths of the classes in a stored transformer that are somebody's own, sorted: a manifest names them.
+
+    One is a subclass of scikit-learn's BaseEstimator that transforms, in a module that can be imported again. It stands
+    in the file as an object alone, whose attributes are set without a call.
+    """
+    import skops.io
+
+    kinds = _kinds(data)
+    untrusted = map(str, skops.io.get_untrusted_types(data=data))
+    mine = (n for n in untrusted if kinds.get(n) == {"ObjectNode"} and not allowed("ObjectNode", n) and _is_own(n))
+    return tuple(sorted(mine))
+
+
+def open_preprocessing(data: bytes, own: Sequence[str] = ()) -> Any:
     """The transformer of a file that `save_preprocessing` wrote.
+
+    Parameters
+    ----------
+    own
+        Import paths of classes that it may be made of beside the list. They are imported, so they must come from a
+        file whose digest was checked.
 
     Raises
     ------
@@ -102,13 +127,19 @@ def open_preprocessing(data: bytes) -> Any:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
         odd = next((n for n in names if n != _SCHEMA and not n.endswith((".npy", ".npz"))), "")
-        strange = odd or _strange(data)
+        if lost := [name for name in own if not _is_own(name)]:
+            raise ArtifactError(
+                f"preprocess.skops is made of {lost[0]}, which is no transformer that can be imported here; install "
+                "it as where the model was adopted, or name the folder of its module in PYTHONPATH"
+            )
+        strange = odd or _strange(data, own)
         if strange:
             raise ArtifactError(f"preprocess.skops holds {strange}, which is not trusted; it was not opened")
         with warnings.catch_warnings():
             # Another version of scikit-learn is caught by the digest over the loaded content.
             warnings.simplefilter("ignore")
-            return _sound(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)))
+            made = _sound(skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data)))
+            return unpacked(made) if HELD in _kinds(data) else made
     except ArtifactError:
         raise
     except Exception as error:
@@ -129,7 +160,30 @@ def function_names(data: bytes) -> list[str]:
     return sorted(str(node["__class__"]) for node in _nodes(_schema(data)) if node["__loader__"] == "FunctionNode")
 
 
-def _strange(data: bytes) -> str:
+def _is_own(path: str) -> bool:
+    """Whether an import path names a transformer's class of neither scikit-learn, Python nor the script that runs."""
+    module, _, name = path.rpartition(".")
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names or root in ("", "__main__", "sklearn"):
+        return False
+    from sklearn.base import BaseEstimator
+
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and issubclass(found, BaseEstimator) and callable(getattr(found, "transform", None))
+
+
+def _kinds(data: bytes) -> dict[str, set[str]]:
+    """Name → the kinds of entry that a file uses it in."""
+    kinds: dict[str, set[str]] = {}
+    for node in _nodes(_schema(data)):
+        kinds.setdefault(f"{node['__module__']}.{node['__class__']}", set()).add(str(node["__loader__"]))
+    return kinds
+
+
+def _strange(data: bytes, own: Sequence[str] = ()) -> str:
     """The first name that skops does not trust and our list does not have; empty where there is none.
 
     skops trusts a name wherever it stands, as a function, a type or an object to make. Here it must be listed for each
@@ -137,13 +191,14 @@ def _strange(data: bytes) -> str:
     """
     import skops.io
 
-    kinds: dict[str, set[str]] = {}
+    kinds = _kinds(data)
     for node in _nodes(_schema(data)):
         name = f"{node['__module__']}.{node['__class__']}"
-        kinds.setdefault(name, set()).add(str(node["__loader__"]))
         if name.startswith(_TEXT) and _attribute(node, "input") not in (None, '"content"'):
             return f"{name} with input={_attribute(node, 'input')}, which reads the files that its rows name"
     for name in skops.io.get_untrusted_types(data=data):
+        if name in own and kinds.get(name) == {"ObjectNode"}:
+            continue
         if not kinds.get(name) or not all(allowed(kind, name) for kind in kinds[name]):
             return str(name)
     return ""
@@ -239,4 +294,4 @@ def _way(strange: str) -> str:
     return next((words for name, words in _INSTEAD if name in strange), _REMEDY)
 
 
-assert _SPLINE in OBJECTS  # noqa: S101 - the two lists name the same
+assert {_SPLINE, HELD} <= OBJECTS.keys()  # noqa: S101 - the two lists name the same

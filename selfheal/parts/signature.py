@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+REFUSES = (ValueError, TypeError, KeyError)
+"""What transformers raise on rows."""
+
 LISTED = 20
 """Columns that a message lists."""
 

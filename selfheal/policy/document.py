@@ -20,8 +20,8 @@ from selfheal.policy.units import contradicts, quantity
 from selfheal.policy.values import check_name
 from selfheal.rules import Rule
 
-_SINCE = (("keep", None), ("when_full", "answer"))
-"""Keys of ``log`` that came later, each with its default."""
+_SINCE = (("keep", None), ("when_full", "answer"), ("query", None))
+"""Keys of ``log``, and of its ``labels``, that came later, each with its default."""
 _RELEASE_SINCE = (("shadow", 0.0), ("shadow_windows", 0))
 """The same of ``release``."""
 
@@ -131,7 +131,7 @@ class Policy(Section):
         if self.log is None:
             del content["log"]
         else:
-            content["log"] = {k: v for k, v in content["log"].items() if (k, v) not in _SINCE}
+            content["log"] = _before(content["log"])
         if self.heal.false_heals == FALSE_HEALS:
             del content["heal"]["false_heals"]
         content["release"] = {k: v for k, v in content["release"].items() if (k, v) not in _RELEASE_SINCE}
@@ -222,6 +222,12 @@ class Policy(Section):
                     f"column is in {said!r}, a unit of {quantity(said)}; write {said} or leave the line out. Where the "
                     f"name misleads, write units of your own: {{{unit}: 1, theirs: 2.5}}"
                 )
+
+
+def _before(log: Mapping[str, Any]) -> dict[str, Any]:
+    """A log without the keys that came later, where they have their defaults."""
+    kept = {k: v for k, v in log.items() if (k, v) not in _SINCE}
+    return kept | {"labels": _before(kept["labels"])} if kept.get("labels") else kept
 
 
 def _check_rules(rules: Sequence[Rule], columns: Sequence[str], classes: Sequence[Any], where: str) -> None:

@@ -31,6 +31,9 @@ class _Place(Section):
         "(`s3://`, `gs://`, `az://`), or the SQLAlchemy URL of a database; `${NAME}` is taken from the environment",
     )
     table: str | None = Field(None, description="of a database: the table or view")
+    query: str | None = Field(
+        None, description="of a database, in place of a table: one `SELECT` whose rows are the log's; it is only read"
+    )
 
     @property
     def is_sql(self) -> bool:
@@ -50,8 +53,10 @@ class _Place(Section):
     @model_validator(mode="after")
     def _readable(self) -> Any:
         if not self.source:
-            if self.table:
-                raise ValueError(f"table: {self.table!r} was given, and no database; name it in from")
+            if named := self.table or self.query:
+                raise ValueError(
+                    f"{'table' if self.table else 'query'}: {named!r} was given, and no database; name it in from"
+                )
             return self
         if self._scheme in _NO_PLACES:
             raise ValueError(
@@ -68,11 +73,23 @@ class _Place(Section):
                 "from: the URL holds a password, and this file is kept and journaled; write "
                 "postgresql://reader:${LOG_PASSWORD}@host/name and set LOG_PASSWORD in the environment"
             )
-        if self.is_sql and not self.table:
-            raise ValueError("table: a database has many; name the table or view to read")
+        if self.is_sql and not self.table and not self.query:
+            raise ValueError("table: a database has many; name the table or view to read, or write a query")
         if self.table and not self.is_sql:
             raise ValueError(f"table: {self.table!r} was given, and from is a folder, which has no tables; remove it")
+        if self.query is not None:
+            self._one_select()
         return self
+
+    def _one_select(self) -> None:
+        if not self.is_sql or self.table:
+            what = "log.table names what to read" if self.table else "from is a folder, which takes none"
+            raise ValueError(f"query: {what}; remove one of the two")
+        if not re.match(r"\s*(select|with)\b", self.query or "", re.I) or ";" in (self.query or ""):
+            raise ValueError(
+                "query: one SELECT is read, as a sub-query of what is asked; write it without a semicolon, and what "
+                "it needs beside it as a view"
+            )
 
 
 class LogColumns(Section):

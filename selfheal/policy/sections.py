@@ -10,9 +10,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from selfheal.errors import InputError, nearest
+from selfheal.errors import InputError
 from selfheal.policy.hours import Hours, Zone
-from selfheal.policy.units import NAMES, family, plain
+from selfheal.policy.units import family, likely
 from selfheal.policy.values import Duration, Share, Window, WindowSpec
 from selfheal.rules import Probation, Rule, parse
 
@@ -95,7 +95,7 @@ class Declare(Section):
             if isinstance(worth, str):
                 if not family(worth):
                     raise ValueError(
-                        f"units.{column}: {worth!r} is no unit that is listed{nearest(plain(worth), NAMES)}; name one "
+                        f"units.{column}: {worth!r} is no unit that is listed{likely(worth)}; name one "
                         "of docs/policy.md, or write what the same amount is in two units: {mine: 1, theirs: 0.2}"
                     )
                 continue

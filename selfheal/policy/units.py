@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
+from selfheal.errors import nearest
+
 FAMILIES: Mapping[str, Mapping[str, float]] = MappingProxyType({
     "temperature": {"K": 1.0, "°C": 1.0, "°F": 1 / 1.8},
     "pressure": {
@@ -92,6 +94,21 @@ def family(unit: str) -> Mapping[str, float]:
     return next((units for units in FAMILIES.values() if plain(unit) in units), {})
 
 
+def likely(written: str) -> str:
+    """A hint that ends a message about a unit that is not listed: the one that its word means, or the nearest name.
+
+    >>> likely("celsius"), likely("Degrees F"), likely("kilometers"), likely("KPA")
+    ("; did you mean '°C'?", "; did you mean '°F'?", "; did you mean 'km'?", "; did you mean 'kPa'?")
+    >>> likely("furlong")
+    ''
+    """
+    folded = {name.casefold(): name for name in NAMES}
+    word = written.strip().casefold()
+    last = words(word)[-1]
+    said = folded.get(word) or _SPELT.get(last) or _WORDS.get(last) or _WORDS.get(f"{last}s") or _LETTERS.get(last)
+    return f"; did you mean {said!r}?" if said in NAMES else nearest(plain(written), NAMES)
+
+
 def quantity(unit: str) -> str:
     """What a unit measures, as its family is called; empty for one that is not listed.
 
@@ -115,6 +132,18 @@ _WORDS: Mapping[str, str] = {
 }  # fmt: skip
 """Words in a column's name that are a unit."""
 
+_PREFIXES: Mapping[str, str] = {"": "", "kilo": "k", "mega": "M", "hecto": "h", "centi": "c", "milli": "m"}
+_STEMS: Mapping[str, str] = {
+    "meter": "m", "metre": "m", "gram": "g", "liter": "l", "litre": "l", "pascal": "Pa", "joule": "J", "watt": "W",
+    "hertz": "Hz", "newton": "N", "bar": "bar", "second": "s", "byte": "B",
+}  # fmt: skip
+_SPELT: Mapping[str, str] = {
+    **{f"{p}{stem}{s}": f"{k}{unit}" for p, k in _PREFIXES.items() for stem, unit in _STEMS.items() for s in ("", "s")},
+    "centigrade": "°C", "radians": "rad", "tonnes": "t", "calories": "cal", "horsepower": "hp", "hr": "h", "hrs": "h",
+    "sec": "s", "secs": "s", "stones": "st", "acres": "acre", "hectares": "ha", "barrels": "bbl",
+}  # fmt: skip
+"""Units in full, which are said of no column by its name: only a message asks whether one of them was meant."""
+
 _LETTERS: Mapping[str, str] = {
     "c": "°C", "f": "°F", "k": "K", "m": "m", "g": "g", "s": "s", "v": "V", "l": "l", "in": "in",
 }  # fmt: skip
@@ -123,13 +152,13 @@ _LETTERS: Mapping[str, str] = {
 _OTHERWISE = frozenset({"ms", "mb", "kb", "db", "ppm", "cents", "ounces", "pounds"})
 """Words that are as often something else: metres per second, millibars, money, an ounce of fluid."""
 
-_TEMPERATURES = frozenset({"temp", "temperature", "dew", "tmin", "tmax"})
+TEMPERATURES = frozenset({"temp", "temperature", "dew", "tmin", "tmax"})
 _LENGTHS = frozenset({
     "dist", "distance", "height", "width", "length", "depth", "altitude", "elevation", "visibility", "radius",
     "diameter",
 })  # fmt: skip
 _TOLD: Mapping[str, frozenset[str]] = {
-    "c": _TEMPERATURES, "f": _TEMPERATURES, "k": _TEMPERATURES, "m": _LENGTHS,
+    "c": TEMPERATURES, "f": TEMPERATURES, "k": TEMPERATURES, "m": _LENGTHS,
     "in": _LENGTHS | {"rain", "precipitation"}, "g": frozenset({"weight", "mass"}), "l": frozenset({"volume"}),
     "s": frozenset({"duration", "elapsed", "latency", "delay", "time"}),
 }  # fmt: skip

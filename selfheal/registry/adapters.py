@@ -16,10 +16,10 @@ def checked_adapter(data: bytes, digest: str, what: str) -> Adapter:
     ArtifactError
         `data` has another SHA-256 than `digest`, or is no adapter.
     """
-    found = hashlib.sha256(data).hexdigest()
-    if found != digest:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != digest:
         raise ArtifactError(
-            f"{what} was changed: SHA-256 {found[:12]}, registered {digest[:12]}; it was not opened. "
+            f"{what} was changed: SHA-256 {actual[:12]}, registered {digest[:12]}; it was not opened. "
             "Restore MLflow's artifacts from a backup, or move another version to Production"
         )
     return Adapter.from_bytes(data)

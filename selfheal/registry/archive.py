@@ -3,7 +3,7 @@
 ======================  ============================================================================
 ``base.json``           features, classes, the frozen digest, and the SHA-256 of every other file
 ``backbone.*, head.*``  ``.pt2``, or ``.safetensors`` with a builder's import path in ``base.json``
-``preprocess.skops``    where there is preprocessing
+``preprocess.skops``    where there is preprocessing; import paths of one's own transformers in ``base.json``
 ``reference.parquet``   features and target
 ``policy.yaml``         the policy at adoption, the fall-back of the one in ``SELFHEAL_RULES``
 ``scoring.safetensors`` where numpy alone can score it: what a service needs, without torch
@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from selfheal.model import MonitoredModel
 from selfheal.parts import weights
 from selfheal.parts.columns import null_kind, with_nulls
 from selfheal.parts.compiled import stored_path
-from selfheal.parts.preprocessing import function_names, open_preprocessing, save_preprocessing
+from selfheal.parts.preprocessing import function_names, open_preprocessing, own_transformers, save_preprocessing
 from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
 from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, SCORING, manifest_of, place, read_base
@@ -70,8 +71,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         raise InputError(f"{directory} is not empty; a base model is written once")
     model.check_unchanged()
     files, parts = _network(model)
-    if model.preprocess is not None:
-        files["preprocess.skops"] = save_preprocessing(model.preprocess)
+    own = _preprocessing(model, files)
     files["reference.parquet"] = _parquet(model.reference.assign(**{model.target: model.reference_labels}))
     files[POLICY] = model.policy.to_yaml().encode()
     if (path := _scoring(model, parts, files)) is not None:
@@ -87,6 +87,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         "target": model.target,
         "classes": np.asarray(model.classes_).tolist(),
         "parts": parts,
+        **({"transformers": own} if own else {}),
         "torch": torch.__version__,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
@@ -122,7 +123,7 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
             # an older release did not say which kind of null its missing texts were
             reference=with_nulls(reference, manifest.get("nulls", {})),
             target=manifest["target"],
-            preprocess=open_preprocessing(files["preprocess.skops"]) if "preprocess.skops" in files else None,
+            preprocess=_open_preprocessing(manifest, files),
             policy=Policy.loads(files[POLICY].decode()),
             name=manifest["name"],
             classes=manifest["classes"],
@@ -147,7 +148,8 @@ def identity(directory: Path) -> str:
     """
     files = read_base(directory)
     manifest = manifest_of(files[MANIFEST], directory)
-    what = {key: manifest[key] for key in ("digest", "features", "dtypes", "target", "classes", "parts")}
+    keys = ("digest", "features", "dtypes", "target", "classes", "parts", "transformers")
+    what = {key: manifest[key] for key in keys if key in manifest}
     programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
     reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)
     called = function_names(files["preprocess.skops"]) if "preprocess.skops" in files else []
@@ -181,6 +183,27 @@ def _scoring(model: MonitoredModel, parts: dict[str, dict[str, str]], files: dic
         return path
     backbone, head = (open_program(files[f"{part}.pt2"], what=f"{part}.pt2") for part in ("backbone", "head"))
     return stored_path(base, backbone, head)
+
+
+def _preprocessing(model: MonitoredModel, files: dict[str, bytes]) -> list[str]:
+    """Adds its file, and gives the import paths of the transformers in it that are somebody's own."""
+    if model.preprocess is None:
+        return []
+    files["preprocess.skops"] = save_preprocessing(model.preprocess)
+    own = [*own_transformers(files["preprocess.skops"])]
+    if own:
+        warnings.warn(
+            f"preprocess: stored as what {', '.join(own)} holds, and its import path. Every process that loads this "
+            "model must be able to import it, and what its code says then is not part of the base's digest",
+            UserWarning,
+            stacklevel=3,
+        )
+    return own
+
+
+def _open_preprocessing(manifest: dict[str, Any], files: dict[str, bytes]) -> Any:
+    data = files.get("preprocess.skops")
+    return None if data is None else open_preprocessing(data, [str(one) for one in manifest.get("transformers", ())])
 
 
 def _open_part(part: str, manifest: dict[str, Any], files: dict[str, bytes]) -> nn.Module:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selfheal.errors import ArtifactError, InputError, NotFoundError
 from selfheal.registry.files import VersionFiles
 from selfheal.registry.folder import MANIFEST, base_folder, place, read_base
 from selfheal.registry.versions import VersionInfo, VersionStore
+
+if TYPE_CHECKING:
+    from selfheal.adapter import Adapter
 
 BASE_FILES = "base"
 """Folder of a base's files among its artifacts."""
@@ -65,13 +70,20 @@ class Bases:
             It is another one than when the version was registered.
         """
         base = self._store.version(base_name(name), of_ours(info, name))
-        wanted, found = info.tags.get("manifest"), base.tags.get("manifest", "")
-        if wanted not in (None, found):
+        wanted, actual = info.tags.get("manifest"), base.tags.get("manifest", "")
+        if wanted not in (None, actual):
             raise ArtifactError(
                 f"{name!r} version {info.version} was made for base {wanted[:12]}, and version {base.version} of "
-                f"{base_name(name)!r} is {found[:12]}: it was deleted and registered anew; promote another version"
+                f"{base_name(name)!r} is {actual[:12]}: it was deleted and registered anew; promote another version"
             )
         return base
+
+    def beside(self, adapter: Adapter, info: VersionInfo | None) -> VersionInfo | None:
+        """The base of an adapter, as a version of that very base has it in its tags; None where it is of another."""
+        if info is None or info.base_version is None or "manifest" not in info.tags:
+            return None
+        same = (info.base_version, info.tags.get("base_digest")) == (adapter.base_version, adapter.base_digest)
+        return replace(info, version=info.base_version) if same else None
 
     def with_digest(self, name: str, digest: str) -> list[VersionInfo]:
         """Bases with this frozen digest, newest first; several where columns or references differ."""

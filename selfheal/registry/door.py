@@ -148,15 +148,15 @@ class Door:
         UnavailableError
             No server answers.
         """
-        found: list[SimpleNamespace] | None = None
+        rows: list[SimpleNamespace] | None = None
         if self.is_server:
             try:
-                found = of_server(self.uri, name)
+                rows = of_server(self.uri, name)
             except OSError as error:
                 raise self._unavailable(f"list the versions of {name!r}", error) from error
         elif self._file is not None and self.is_there:
-            found = of_file(self._file, name)
-        return sorted(found or (), key=lambda one: int(one.version))
+            rows = of_file(self._file, name)
+        return sorted(rows or (), key=lambda one: int(one.version))
 
     @contextmanager
     def asked(self, what: str) -> Iterator[MlflowClient]:

@@ -84,10 +84,10 @@ def read_base(
         if name not in _FILES:
             raise ArtifactError(f"{directory}: {MANIFEST} lists {name!r}, which is no part of a base; not opened")
         files[name] = _read(directory, name)
-        found = hashlib.sha256(files[name]).hexdigest()
-        if found != digest:
+        actual = hashlib.sha256(files[name]).hexdigest()
+        if actual != digest:
             raise ArtifactError(
-                f"{directory / name} was changed: SHA-256 {found[:12]}, registered {str(digest)[:12]}; {RESTORE}"
+                f"{directory / name} was changed: SHA-256 {actual[:12]}, registered {str(digest)[:12]}; {RESTORE}"
             )
     return files
 

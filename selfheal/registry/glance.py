@@ -39,10 +39,10 @@ def of_file(path: Path, name: str) -> list[SimpleNamespace] | None:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=SECONDS)) as connection:
             connection.row_factory = sqlite3.Row
-            held: dict[int, dict[str, str]] = {}
+            labels: dict[int, dict[str, str]] = {}
             for version, key, value in connection.execute(tags, [name]):
-                held.setdefault(int(version), {})[str(key)] = str(value)
-            return [_of_row(row, held.get(int(row["version"]), {})) for row in connection.execute(rows, [name])]
+                labels.setdefault(int(version), {})[str(key)] = str(value)
+            return [_of_row(row, labels.get(int(row["version"]), {})) for row in connection.execute(rows, [name])]
     except (sqlite3.Error, LookupError, ValueError, TypeError):
         return None
 
@@ -66,7 +66,7 @@ def of_server(uri: str, name: str) -> list[SimpleNamespace] | None:
     if any(os.environ.get(variable) for variable in OTHERWISE) or "'" in name:
         return None
     try:
-        return [_of_answer(told) for told in _asked(uri, name)]
+        return [_of_answer(answer) for answer in _asked(uri, name)]
     except HTTPError:
         return None
     except URLError as error:
@@ -82,9 +82,9 @@ def _asked(uri: str, name: str) -> Iterator[Mapping[str, Any]]:
         url = f"{uri.rstrip('/')}/api/2.0/mlflow/model-versions/search?{urlencode(wanted)}"
         request = Request(url, headers=_credentials())  # noqa: S310  http(s): the door has seen to that
         with urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-            told = json.loads(answer.read())
-        yield from told.get("model_versions", [])
-        token = told.get("next_page_token", "")
+            page = json.loads(answer.read())
+        yield from page.get("model_versions", [])
+        token = page.get("next_page_token", "")
         if not token:
             return
 
@@ -97,10 +97,10 @@ def _credentials() -> dict[str, str]:
     return {"Authorization": f"Basic {pair}"} if user and password else {}
 
 
-def _of_answer(told: Mapping[str, Any]) -> SimpleNamespace:
+def _of_answer(row: Mapping[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(
-        version=told["version"], current_stage=told.get("current_stage"), description=told.get("description", ""),
-        tags={tag["key"]: tag.get("value", "") for tag in told.get("tags", [])},
-        creation_timestamp=int(told["creation_timestamp"]), run_id=told.get("run_id"), model_id=told.get("model_id"),
-        last_updated_timestamp=int(told.get("last_updated_timestamp", 0)), source=told.get("source", ""),
+        version=row["version"], current_stage=row.get("current_stage"), description=row.get("description", ""),
+        tags={tag["key"]: tag.get("value", "") for tag in row.get("tags", [])},
+        creation_timestamp=int(row["creation_timestamp"]), run_id=row.get("run_id"), model_id=row.get("model_id"),
+        last_updated_timestamp=int(row.get("last_updated_timestamp", 0)), source=row.get("source", ""),
     )  # fmt: skip

@@ -147,13 +147,13 @@ def _stored(uri: str, settings: Settings) -> Stored:
         if "pytorch" not in flavors:
             raise InputError(f"{uri} is no PyTorch network (flavors: {', '.join(flavors)}); adopt one by a factory")
         data, code = flavors["pytorch"].get("model_data", "data"), flavors["pytorch"].get("code")
-        found = [p for p in (folder / data / "model.pt2", folder / data / "model.pth") if p.is_file()]
-        if not found:
+        stored = [p for p in (folder / data / "model.pt2", folder / data / "model.pth") if p.is_file()]
+        if not stored:
             raise InputError(f"{uri} has neither model.pt2 nor model.pth in {data}; log it anew with mlflow.pytorch")
         beside = folder / code if code else None
         files = {} if beside is None else {str(p.relative_to(beside)): p.read_bytes() for p in beside.rglob("*.py")}
-        content = found[0].read_bytes()
-    return Stored(uri, "pt2" if found[0].suffix == ".pt2" else _kind(content), content, files)
+        content = stored[0].read_bytes()
+    return Stored(uri, "pt2" if stored[0].suffix == ".pt2" else _kind(content), content, files)
 
 
 def _place(client: MlflowClient, name: str, number: str | None, alias: str | None) -> str:

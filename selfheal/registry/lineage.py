@@ -73,10 +73,10 @@ def packed(tags: Mapping[str, Any], refs: Mapping[str, Any]) -> dict[str, str]:
     {'window': '3', 'parent': '1', 'base': '{"base_version": 1, "asks": "fact"}'}
     """
     texts = {str(key): tag_text(value) for key, value in tags.items()}
-    told = {key: texts.pop(key) for key in TOLD if key in texts}
+    plain = {key: texts.pop(key) for key in TOLD if key in texts}
     short = {key: text for key, text in texts.items() if len(text) <= _LONGEST_FACT}
     long = {key: text for key, text in texts.items() if key not in short}
-    return {**told, BASE: json.dumps({**refs, **short}, ensure_ascii=False), **long}
+    return {**plain, BASE: json.dumps({**refs, **short}, ensure_ascii=False), **long}
 
 
 def unpacked(tags: Mapping[str, str]) -> dict[str, str]:
@@ -85,11 +85,11 @@ def unpacked(tags: Mapping[str, str]) -> dict[str, str]:
     >>> unpacked({"parent": "1", "asks": "", "base": '{"base_version": 1, "asks": "fact"}'})
     {'base_version': '1', 'asks': '', 'parent': '1'}
     """
-    found: dict[str, str] = {}
+    refs: dict[str, str] = {}
     for key in (BEFORE, BASE):
         with suppress(ValueError, AttributeError):
-            found |= {str(k): str(v) for k, v in json.loads(tags.get(key, "{}")).items()}
-    return found | {str(k): str(v) for k, v in tags.items() if k not in (BEFORE, BASE)}
+            refs |= {str(k): str(v) for k, v in json.loads(tags.get(key, "{}")).items()}
+    return refs | {str(k): str(v) for k, v in tags.items() if k not in (BEFORE, BASE)}
 
 
 def as_json(story: Mapping[str, Any]) -> bytes:

@@ -94,13 +94,13 @@ def ensure_model(client: MlflowClient, name: str, role: str, about: str) -> None
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_registered_model(name)
+        model = client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         client.create_registered_model(name, tags={ROLE: role}, description=about)
         return
-    if found.tags.get(ROLE) != role:
+    if model.tags.get(ROLE) != role:
         raise InputError(
             f"MLflow already has a registered model {name!r} that is not selfheal's {role}; adopt under another name"
         )

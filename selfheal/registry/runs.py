@@ -60,9 +60,9 @@ class RunLog:
         if known:
             self._watch.setdefault(name, (known, version))
         if self._watch.get(name, ("", 0))[1] != version:
-            experiment, found = self.experiment(name), info()
+            experiment, served = self.experiment(name), info()
             with self._door.asked(f"open the watch run of {name!r} version {version}") as client:
-                self._watch[name] = (_open_watch(client, experiment, name, found), version)
+                self._watch[name] = (_open_watch(client, experiment, name, served), version)
         return self._watch[name][0]
 
     def forget_watch(self, name: str) -> None:
@@ -186,11 +186,11 @@ class RunLog:
             return Path(client.download_artifacts(run_id, path, scratch)).read_bytes()
 
     def _open_experiment(self, client: MlflowClient, title: str, name: str) -> str:
-        found = client.get_experiment_by_name(title)
-        if found is not None:
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(title)
+        if experiment is not None:
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
         from mlflow.exceptions import MlflowException
 
         # A server owns the place of its artifacts. A database does not: MLflow would put them into ./mlruns,
@@ -200,10 +200,10 @@ class RunLog:
             return str(client.create_experiment(title, artifact_location=place, tags=_experiment_tags(name)))
         except MlflowException:
             # Somebody made it in between.
-            found = client.get_experiment_by_name(title)
-            if found is None:
+            experiment = client.get_experiment_by_name(title)
+            if experiment is None:
                 raise
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,11 @@ def _experiment_tags(name: str) -> dict[str, str]:
 
 def _open_watch(client: MlflowClient, experiment: str, name: str, info: VersionInfo) -> str:
     """The watch run of a version, running; those of other versions are closed. Two made at once: the older counts."""
-    found = client.search_runs(
+    runs = client.search_runs(
         [experiment], f"tags.`{KIND}` = 'watch'", order_by=["attributes.start_time ASC"], max_results=1000
     )
-    mine = [run for run in found if run.data.tags.get(_WATCHED) == str(info.version)][:1]
-    for run in found:
+    mine = [run for run in runs if run.data.tags.get(_WATCHED) == str(info.version)][:1]
+    for run in runs:
         if run not in mine and run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id)
     if mine:

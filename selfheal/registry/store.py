@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,11 @@ class Registry:
     def _info(self, name: str, version: int | VersionInfo) -> VersionInfo:
         return version if isinstance(version, VersionInfo) else self.version(name, version)
 
-    def register(
+    def register(self, name: str, adapter: Adapter, **given: Any) -> int:
+        """A new version of `name` in Staging, see :meth:`registered`; its number."""
+        return self.registered(name, adapter, **given).version
+
+    def registered(
         self,
         name: str,
         adapter: Adapter,
@@ -210,7 +215,8 @@ class Registry:
         run_id: str | None = None,
         sample: pd.DataFrame | None = None,
         description: str = "",
-    ) -> int:
+        parent: VersionInfo | None = None,
+    ) -> VersionInfo:
         """A new version of `name` in Staging.
 
         Parameters
@@ -227,13 +233,16 @@ class Registry:
             Raw rows of its own window; at most `SAMPLE_ROWS`, evenly spaced, are kept.
         description
             What changed and why, Markdown; by default what the adapter does.
+        parent
+            The version that was healed, as MLflow had it just now: where it is of the same base, MLflow is not asked
+            for that again, nor whose the model is.
 
         Raises
         ------
         InputError, UnavailableError
             Nothing was registered.
         """
-        base = self._bases.find(name, adapter.base_digest, adapter.base_version)
+        base = self._bases.beside(adapter, parent) or self._bases.find(name, adapter.base_digest, adapter.base_version)
         manifest = json.loads((self._bases.folder(base_name(name), base) / MANIFEST).read_bytes())
         adapter = adapter.belonging_to(adapter.base_digest, base.version)
         tags = {**tags, "changed_part": adapter.changed_part}
@@ -256,10 +265,13 @@ class Registry:
             for path in files.values():
                 path.write_bytes(contents[path.name])
             text = description or "; ".join(adapter.describe())
-            version = self._create_version(name, name, "adapters", files, refs, manifest, tags, run_id, text)
-        if self.version(name, version).is_half_registered:  # else a look has finished that already
-            self.transition(name, version, "Staging")
-        return version
+            role = "adapters" if parent is None or parent.base_version is None else None
+            version = self._create_version(name, name, role, files, refs, manifest, tags, run_id, text)
+        made = self.version(name, version)
+        if not made.is_half_registered:  # a look has finished that already
+            return made
+        self.transition(name, version, "Staging")
+        return replace(made, stage="Staging")
 
     # ------------------------------------------------------------------ bases
 
@@ -278,10 +290,10 @@ class Registry:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / BASE_FILES
             save_base(model, folder)
-            for held in self._bases.with_digest(name, model.digest):
+            for base in self._bases.with_digest(name, model.digest):
                 with suppress(ArtifactError):  # one that was changed is not this one
-                    if identity(self._bases.folder(base_name(name), held)) == identity(folder):
-                        return held.version, False
+                    if identity(self._bases.folder(base_name(name), base)) == identity(folder):
+                        return base.version, False
             manifest = json.loads((folder / MANIFEST).read_bytes())
             config = {"base_digest": model.digest, "manifest": manifest_digest(folder)}
             tags = {"policy_digest": model.policy.digest, **(source or {})}
@@ -320,7 +332,7 @@ class Registry:
         self,
         name: str,
         registered: str,
-        role: str,
+        role: str | None,
         files: Mapping[str, Path],
         config: Mapping[str, Any],
         manifest: Mapping[str, Any],
@@ -329,10 +341,11 @@ class Registry:
         description: str,
     ) -> int:
         experiment = self.runs.experiment(name)
-        told = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
+        texts = {key: text for key, text in packed(tags, {}).items() if key in TOLD}
         with self._door.asked(f"register a version of {registered!r}") as client:
-            about = _ABOUT[role].format(name=name, champion=self.settings.champion)
-            ensure_model(client, registered, role, about)
+            if role is not None:  # else the model is known to be there, and ours
+                about = _ABOUT[role].format(name=name, champion=self.settings.champion)
+                ensure_model(client, registered, role, about)
             logged = package(
                 client,
                 experiment,
@@ -341,7 +354,7 @@ class Registry:
                 artifacts=files,
                 config=config,
                 signature=signature_of(manifest),
-                tags=told,
+                tags=texts,
             )
             # MLflow's database keeps no model id beside a version, and looks a ``models:/`` source up in whatever
             # store is the process's global one: name the place of the files, and keep the id in a tag.

@@ -99,8 +99,8 @@ class VersionStore:
     def models(self) -> list[str]:
         """Names of the adopted models."""
         with self._door.asked("list the registered models") as client:
-            found = client.search_registered_models(max_results=_PAGE)
-        return sorted(m.name for m in found if m.tags.get(ROLE) == "adapters")
+            models = client.search_registered_models(max_results=_PAGE)
+        return sorted(m.name for m in models if m.tags.get(ROLE) == "adapters")
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Every version of a registered model, oldest first, with the stages as they are.
@@ -111,20 +111,20 @@ class VersionStore:
             No such model; names the known ones.
         """
         quoted = name.replace("'", "")
-        found: list[ModelVersion] = []
+        rows: list[ModelVersion] = []
         with self._door.asked(f"list the versions of {name!r}") as client:
             page = client.search_model_versions(f"name = '{quoted}'", max_results=_PAGE)
-            found.extend(page)
+            rows.extend(page)
             while page.token:
                 page = client.search_model_versions(f"name = '{quoted}'", max_results=_PAGE, page_token=page.token)
-                found.extend(page)
-        if not found:
+                rows.extend(page)
+        if not rows:
             known = self.models()
             raise NotFoundError(
                 f"no registered model {name!r} at {self._door.name}{nearest(name, known)} "
                 f"(known: {', '.join(known) or 'none'}); adopt it first: selfheal adopt"
             )
-        return sorted((self._info(v) for v in found), key=lambda info: info.version)
+        return sorted((self._info(v) for v in rows), key=lambda info: info.version)
 
     def glance(self, name: str) -> list[VersionInfo]:
         """As :meth:`versions`, without waiting for MLflow's client where it need not be asked.
@@ -244,22 +244,22 @@ class VersionStore:
         with self._known(name, version), self._door.asked(f"describe {name!r} version {version}") as client:
             client.update_model_version(name, str(version), description=text)
 
-    def _info(self, found: ModelVersion | SimpleNamespace) -> VersionInfo:
-        tags, stage = unpacked(found.tags), str(getattr(found, "current_stage", None))
+    def _info(self, row: ModelVersion | SimpleNamespace) -> VersionInfo:
+        tags, stage = unpacked(row.tags), str(getattr(row, "current_stage", None))
         if not self._stages:
             stage = tags.get(STAGE, stage)
         return VersionInfo(
             # A str over REST, an int from a local store.
-            version=int(found.version),
+            version=int(row.version),
             stage=stage if stage in STAGES else "None",
             tags=tags,
-            created=_utc(found.creation_timestamp),
-            updated=_utc(found.last_updated_timestamp or found.creation_timestamp),
-            run_id=found.run_id or None,
-            model_id=tags.get("model_id") or found.model_id or None,
+            created=_utc(row.creation_timestamp),
+            updated=_utc(row.last_updated_timestamp or row.creation_timestamp),
+            run_id=row.run_id or None,
+            model_id=tags.get("model_id") or row.model_id or None,
             base_version=Lineage.of(tags).base,
-            description=found.description or "",
-            place=found.source or "",
+            description=row.description or "",
+            place=row.source or "",
         )
 
 

@@ -141,8 +141,8 @@ def _versions(story: Story) -> Iterator[Any]:
 def _acts(story: Story) -> Iterator[Any]:
     """A mark for each act, at the version that served after it."""
     for what, (symbol, colour) in MARKS.items():
-        found = [e for e in story.acts() if e.what.split(",")[0] == what and e.outcome == "done"]
-        placed = [(at, e) for e in found if (at := story.moment(e)) is not None]
+        acts = [e for e in story.acts() if e.what.split(",")[0] == what and e.outcome == "done"]
+        placed = [(at, e) for e in acts if (at := story.moment(e)) is not None]
         if placed:
             yield go.Scatter(
                 x=[at for at, _ in placed], y=[_height(story, at, e) for at, e in placed], mode="markers", name=what,
@@ -165,15 +165,15 @@ def _words(event: Event) -> str:
 
 def _signals(cycles: Sequence[Cycle]) -> Iterator[Any]:
     for name in dict.fromkeys(s["name"] for c in cycles for s in c.get("signals", ())):
-        found = [(c, s) for c in cycles for s in c.get("signals", ()) if s["name"] == name and _times(s) is not None]
-        times = [_times(s) or 0.0 for _, s in found]
+        signals = [(c, s) for c in cycles for s in c.get("signals", ()) if s["name"] == name and _times(s) is not None]
+        times = [_times(s) or 0.0 for _, s in signals]
         colour = COLOURS.get(name, INK)
-        loud = [s["alarm"] for _, s in found]
+        loud = [s["alarm"] for _, s in signals]
         yield go.Scatter(
-            x=[middle(c) for c, _ in found], y=[min(t, TOP) for t in times],
+            x=[middle(c) for c, _ in signals], y=[min(t, TOP) for t in times],
             mode="lines+markers", name=f"{name} signal",
             line={"color": colour, "width": 2},
-            customdata=[[t, s["value"], s["bound"]] for t, (_, s) in zip(times, found, strict=True)],
+            customdata=[[t, s["value"], s["bound"]] for t, (_, s) in zip(times, signals, strict=True)],
             marker={"size": [9 if a else 5 for a in loud], "color": [ALARM if a else colour for a in loud]},
             hovertemplate="%{customdata[0]:.2g} × its bound (%{customdata[1]:.3g}, bound %{customdata[2]:.3g})",
         )  # fmt: skip
@@ -186,13 +186,13 @@ def _times(signal: Mapping[str, Any]) -> float | None:
 
 
 def _top(cycles: Sequence[Cycle]) -> float:
-    found = [_times(s) or 0.0 for c in cycles for s in c.get("signals", ())]
-    return min(TOP, max([1.5, *found]))
+    values = [_times(s) or 0.0 for c in cycles for s in c.get("signals", ())]
+    return min(TOP, max([1.5, *values]))
 
 
 def _accuracy(cycles: Sequence[Cycle]) -> Iterator[Any]:
     """What was expected without labels, with its interval, and what labels said since."""
-    expected = [(middle(c), found) for c in cycles if (found := _estimated(c)) is not None]
+    expected = [(middle(c), estimate) for c in cycles if (estimate := _estimated(c)) is not None]
     if expected:
         ends = [end for end, _ in expected]
         yield go.Scatter(
@@ -204,24 +204,24 @@ def _accuracy(cycles: Sequence[Cycle]) -> Iterator[Any]:
             x=ends, y=[e[0] for _, e in expected], mode="lines+markers", name="accuracy estimated without labels",
             line={"color": ESTIMATED, "dash": "dot"}, hovertemplate="estimated %{y:.3f}<extra></extra>",
         )  # fmt: skip
-    known = [(c, found) for c in cycles if (found := realised(c)) is not None]
+    known = [(c, estimate) for c in cycles if (estimate := realised(c)) is not None]
     if known:
         yield go.Scatter(
-        x=[middle(c) for c, _ in known], y=[found[0] for _, found in known], mode="lines+markers",
-        name="accuracy by labels", line={"color": REALISED, "width": 2}, text=[found[1] for _, found in known],
+        x=[middle(c) for c, _ in known], y=[estimate[0] for _, estimate in known], mode="lines+markers",
+        name="accuracy by labels", line={"color": REALISED, "width": 2}, text=[estimate[1] for _, estimate in known],
         hovertemplate="%{y:.3f} on %{text} labels<extra></extra>",
     )  # fmt: skip
 
 
 def _estimated(cycle: Cycle) -> Sequence[float] | None:
-    found = (cycle.get("estimate") or {}).get("accuracy")
-    return None if found is None else list(map(float, found))
+    accuracy = (cycle.get("estimate") or {}).get("accuracy")
+    return None if accuracy is None else list(map(float, accuracy))
 
 
 def realised(cycle: Cycle) -> tuple[float, int] | None:
     """What labels say of a window: those that came since, else those that were there when it was looked at."""
-    told = cycle.get("realised") or cycle
-    return None if told.get("accuracy") is None else (float(told["accuracy"]), int(told["labelled"]))
+    labels = cycle.get("realised") or cycle
+    return None if labels.get("accuracy") is None else (float(labels["accuracy"]), int(labels["labelled"]))
 
 
 def _rows(cycles: Sequence[Cycle]) -> Iterator[Any]:
@@ -241,10 +241,10 @@ def _rows(cycles: Sequence[Cycle]) -> Iterator[Any]:
 def _shaded(cycles: Sequence[Cycle]) -> Iterator[dict[str, Any]]:
     """A band behind all rows for windows that are not healthy; another colour where the data are at fault."""
     for kind, group in groupby(cycles, lambda c: "fault" if c.get("data_fault") else c.get("health", "")):
-        found = list(group)
+        run = list(group)
         if kind in SHADES:
             yield {
-                "type": "rect", "xref": "x", "yref": "paper", "x0": found[0]["start"], "x1": found[-1]["end"], "y0": 0,
+                "type": "rect", "xref": "x", "yref": "paper", "x0": run[0]["start"], "x1": run[-1]["end"], "y0": 0,
                 "y1": 1, "fillcolor": SHADES[kind], "line": {"width": 0}, "layer": "below",
             }  # fmt: skip
 

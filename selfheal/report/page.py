@@ -92,15 +92,15 @@ def _head(story: Story) -> str:
         f"Frozen by {frozen['by']} since {_minute(frozen['since'])}{ends}: {frozen['why']}" if frozen else "",
         f"Windows {_minute(first)} to {_minute(last)} UTC" if first else "",
     ]
-    told = "".join(f"<p class='soft'>{escape(line)}</p>" for line in lines if line)
-    return f"<h1>{escape(story.name)}<span class='state{tone}'>{word}</span></h1>{told}{_cards(story)}"
+    notes = "".join(f"<p class='soft'>{escape(line)}</p>" for line in lines if line)
+    return f"<h1>{escape(story.name)}<span class='state{tone}'>{word}</span></h1>{notes}{_cards(story)}"
 
 
 def _cards(story: Story) -> str:
     cycles = story.cycles
     acts = [event for event in story.acts() if event.outcome == "done"]
     whats = [event.what.split(",")[0] for event in acts]
-    known = [told for c in cycles if (told := charts.realised(c)) is not None]
+    known = [realised for c in cycles if (realised := charts.realised(c)) is not None]
     labelled = sum(count for _, count in known)
     accuracy = f"{sum(right * count for right, count in known) / labelled:.3f}" if labelled else "–"
     healthy = sum(c.get("health") in ("healthy", "cleared") for c in cycles)
@@ -231,10 +231,10 @@ def _columns(story: Story) -> str:
 
 
 def _faults(story: Story) -> str:
-    found = [c for c in reversed(story.cycles) if c.get("data_fault")][:FAULTS]
-    if not found:
+    faults = [c for c in reversed(story.cycles) if c.get("data_fault")][:FAULTS]
+    if not faults:
         return ""
-    rows = [_row("td", [str(c["index"]), _minute(c["start"]), _flat("; ".join(c["data_fault"]), 300)]) for c in found]
+    rows = [_row("td", [str(c["index"]), _minute(c["start"]), _flat("; ".join(c["data_fault"]), 300)]) for c in faults]
     return f"<h2>Faults in the data</h2><table>{_row('th', ['window', 'from', 'what'])}{''.join(rows)}</table>"
 
 

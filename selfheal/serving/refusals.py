@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from selfheal.errors import InputError, UnavailableError, shown
 from selfheal.table import MINUTE_US, InferenceTable
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from selfheal.model import MonitoredModel
 
 Key = tuple[str, str]
 
@@ -22,39 +16,6 @@ NAME = 60
 """Longest name of a column that is kept as it is."""
 WAITING = 10_000
 """Counts that may wait for the database: clients date their rows, so there may be as many minutes as requests."""
-
-
-def refusal_of(model: MonitoredModel, rows: pd.DataFrame, error: Exception) -> InputError:
-    """What is said of checked rows [n] that preprocessing refused with ``error``: scikit-learn counts columns alone."""
-    row = _first_refused(model, rows)
-    if row is None:
-        return InputError(f"the model's preprocessing refuses these rows: {error}")
-    one = rows.iloc[[row]]
-    for column in model.refused_words(one):
-        words = (
-            f"column {column!r}, row {row}: {shown(one[column].iloc[0])} is a word that the model's encoder does not "
-            "know and refuses; a new value, or another spelling? Correct it, or adopt the model with an encoder that "
-            "takes what it never met: OneHotEncoder(handle_unknown='ignore')"
-        )
-        return InputError(words, reason="unknown word", column=column)
-    return InputError(f"row {row}: the model's preprocessing refuses it: {error}")
-
-
-def _first_refused(model: MonitoredModel, rows: pd.DataFrame) -> int | None:
-    """A row that preprocessing refuses alone, by halving: a client's request must not cost a pass for each row."""
-
-    def refused(part: pd.DataFrame) -> bool:
-        try:
-            model.network_input(model.adapter.input_map.apply(part))
-        except (ValueError, TypeError, KeyError):
-            return True
-        return False
-
-    low, high = 0, len(rows)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if refused(rows.iloc[low:middle]) else (middle, high)
-    return low if refused(rows.iloc[low:high]) else None
 
 
 class RefusalCounter:

@@ -15,10 +15,9 @@ from selfheal.adapter_file import check_fits, read_adapter
 from selfheal.errors import InputError
 from selfheal.input_map import LARGEST, InputMap
 from selfheal.parts.path import CompiledPath
-from selfheal.parts.signature import Signature
+from selfheal.parts.signature import REFUSES, Signature
 from selfheal.parts.steps import UnseenError
 from selfheal.serving.base import Base
-from selfheal.serving.refusals import refusal_of
 from selfheal.table import Pointer
 
 if TYPE_CHECKING:
@@ -149,9 +148,12 @@ class Scorer:
             return self.model.predict_proba(self.frame(numbers, words))
         except InputError:
             raise
-        except (ValueError, TypeError, KeyError) as error:
+        except REFUSES as error:
             self._must_be_here(waits)
-            raise refusal_of(self.model, self.frame(numbers, words) if rows is None else rows, error) from error
+            from selfheal.parts.words import refusal
+
+            sent = self.frame(numbers, words) if rows is None else rows
+            raise refusal(self.model.input_of, self.model.reference, sent, error) from error
 
     def _must_be_here(self, waits: bool) -> None:
         if not waits and not self.base.whole:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from selfheal.serving.lines import trace
 from selfheal.serving.scored import Scored
 from selfheal.serving.scorer import Floats, Scorer
 from selfheal.serving.source import Source
+from selfheal.serving.turns import Turns
 from selfheal.table import InferenceTable, spread
 from selfheal.table.shadows import Shadowed, ShadowRow
 
@@ -69,8 +69,7 @@ class Shadow:
         self._offered = self._taken = self._offered_bytes = self._taken_bytes = 0
         self._chance = random.Random().random
         self._due = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="selfheal-shadow", daemon=True)
+        self._turns = Turns("selfheal-shadow", self.turn, lambda: GATHER_S if self.scorers else LOOK_S / 2)
 
     @property
     def versions(self) -> list[int]:
@@ -79,13 +78,11 @@ class Shadow:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._turns.start()
 
     def close(self) -> None:
         """Stop; what waits is dropped."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
+        self._turns.close()
 
     def offer(self, scored: Scored) -> None:
         """Let the shadows score a request whose answer is on its way, if chance takes it and there is room."""
@@ -99,10 +96,6 @@ class Shadow:
         self._offered += rows
         self._offered_bytes += scored.size
         self._queue.append(scored)
-
-    def _run(self) -> None:
-        while not self._stop.wait(GATHER_S if self.scorers else LOOK_S / 2):
-            self.turn()
 
     def turn(self) -> None:
         """Look which versions are to score, where that is due, and let them score what waits."""

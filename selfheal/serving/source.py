@@ -14,6 +14,7 @@ from selfheal.serving.base import Base
 from selfheal.serving.config import ServingConfig
 from selfheal.serving.scorer import Scorer
 from selfheal.serving.terms import PolicyFile, Terms
+from selfheal.serving.turns import Turns
 from selfheal.table import Freeze, Heartbeat, InferenceTable, Pointer
 
 _log = logging.getLogger("selfheal.serving")
@@ -61,18 +62,15 @@ class Source:
     def renew(self) -> None:
         """A thread that was not started, with what it shares: a forked child has none of its parent's."""
         self.busy = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="selfheal-pointer", daemon=True)
+        self._turns = Turns("selfheal-pointer", self._turn, lambda: self._config.poll_s)
 
     def start(self) -> None:
         """Begin to follow the pointer."""
-        self._thread.start()
+        self._turns.start()
 
     def close(self) -> None:
         """Stop following."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
+        self._turns.close()
 
     @property
     def age(self) -> float:
@@ -104,16 +102,15 @@ class Source:
         base = self.scorer.base
         return self._policy.terms(self._table, self._config.model, base.manifest, base.policy)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self._config.poll_s):
-            try:
-                with self.busy:
-                    self.look()
-            except Exception as error:  # the thread must outlive what nobody thought of
-                words = f"{type(error).__name__}: {error}"
-                if words != self.error:
-                    _log.exception("following the pointer failed")
-                self.error = words
+    def _turn(self) -> None:
+        try:
+            with self.busy:
+                self.look()
+        except Exception as error:  # the thread must outlive what nobody thought of
+            words = f"{type(error).__name__}: {error}"
+            if words != self.error:
+                _log.exception("following the pointer failed")
+            self.error = words
 
     def _first(self) -> Pointer:
         pointer = self._table.pointer(self._config.model)

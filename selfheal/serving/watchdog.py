@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from selfheal.serving.turns import Turns
 from selfheal.settings import Settings
 from selfheal.table.heartbeat import STALE_S
 
@@ -64,10 +64,9 @@ class Reconciler:
         self._failures, self._due = 0, 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._heard_at = time.monotonic() + starts_s  # it need not be heard before
-        self._stop = threading.Event()
         self._start()
-        self._thread = threading.Thread(target=self._watch, name="selfheal-reconciler", daemon=True)
-        self._thread.start()
+        self._turns = Turns("selfheal-reconciler", self._watch, lambda: min(TICK_S, self._hangs_s / 4))
+        self._turns.start()
 
     @classmethod
     def of(cls, models: Sequence[str], settings: Settings) -> Reconciler:
@@ -93,8 +92,7 @@ class Reconciler:
 
     def close(self) -> None:
         """End it."""
-        self._stop.set()
-        self._thread.join(5)
+        self._turns.close()
         if self._child is None:
             return
         with self._child:  # closes the pipe
@@ -118,11 +116,10 @@ class Reconciler:
         return self._child.stdout.fileno()
 
     def _watch(self) -> None:
-        while not self._stop.wait(min(TICK_S, self._hangs_s / 4)):
-            try:
-                self._tick(time.monotonic())
-            except Exception:  # without this thread nobody starts it again
-                _log.exception("watching the reconciler failed")
+        try:
+            self._tick(time.monotonic())
+        except Exception:  # without this thread nobody starts it again
+            _log.exception("watching the reconciler failed")
 
     def _tick(self, now: float) -> None:
         if self._child is None:

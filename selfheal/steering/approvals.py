@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 
 from selfheal.errors import SelfhealError
+from selfheal.policy import Release
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.look import Look
 from selfheal.steering.policies import policy_of_record
@@ -42,22 +43,27 @@ class Approvals:
         return f"{more}: {self}, selfheal approve {name} {version} --as NAME"
 
 
-def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look) -> Approvals:
+def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look, policy: Release | None = None) -> Approvals:
     """The approvals of a version that count now: of the same adapter, in the place of what serves.
+
+    Parameters
+    ----------
+    policy
+        That section of the policy of record, if it was read just now.
 
     Raises
     ------
     SelfhealError
         The policy can't be read.
     """
-    needed = policy_of_record(ws, name).policy.release.approvers
+    needed = (policy or policy_of_record(ws, name).policy.release).approvers
     about = (info.version, info.tags.get("adapter_digest"), look.swap)
-    told = [
+    names = [
         e.intent["actor"]
         for e in ws.table.journal(name, kind=APPROVAL)
         if (e.intent["version"], e.intent["digest"], e.intent["swap"]) == about
     ]
-    return Approvals(tuple({who.casefold(): who for who in reversed(told)}.values())[::-1], needed)
+    return Approvals(tuple({who.casefold(): who for who in reversed(names)}.values())[::-1], needed)
 
 
 def note_approval(ws: Workspace, name: str, info: VersionInfo, look: Look, who: str) -> None:
@@ -76,10 +82,10 @@ def lacking(ws: Workspace, name: str, info: VersionInfo, look: Look) -> str:
     being read.
     """
     try:
-        found = approvals(ws, name, info, look)
+        said = approvals(ws, name, info, look)
     except SelfhealError as error:
         _log.warning("%s: the approvals of version %d were not counted: %s", name, info.version, error)
         return ""
-    if found.lack == 0 or found.needed == 1:
+    if said.lack == 0 or said.needed == 1:
         return ""
-    return f"{max(1, len(found.names))} of {found.needed} approvals (release.approvers): another name should look at it"
+    return f"{max(1, len(said.names))} of {said.needed} approvals (release.approvers): another name should look at it"

@@ -205,12 +205,12 @@ def _transition(lease: StagesLease, version: int, stage: str, to: int, before: L
     """Move one version; an old one goes out only while the new one is in, and a new one comes from where it was."""
     registry, name = lease.ws.registry, lease.model
     try:
-        found = registry.version(name, to).stage
+        now = registry.version(name, to).stage
     except NotFoundError:
-        found = "nowhere"
-    if found != PRODUCTION and (version != to or found != before.stages.get(to)):
+        now = "nowhere"
+    if now != PRODUCTION and (version != to or now != before.stages.get(to)):
         stays = f"; version {version} stays" if version != to else ""
-        raise BusyError(f"version {to} of {name!r} was moved to {found} meanwhile{stays}")
+        raise BusyError(f"version {to} of {name!r} was moved to {now} meanwhile{stays}")
     lease.renew()  # just before the move: MLflow does not ask who may
     registry.transition(name, version, stage)
 
@@ -219,8 +219,8 @@ def _name(lease: StagesLease, before: Look, look: Look) -> None:
     """The aliases as the look has them, but for one that somebody moved meanwhile: the next look finds that."""
     registry, now = lease.ws.registry, lease.ws.registry.aliases(lease.model)
     for alias, version in (look.aliases or {}).items():
-        held, known = now.get(alias), before.aliases or {}
-        if held == version or (alias in known and held != known[alias]):
+        place, known = now.get(alias), before.aliases or {}
+        if place == version or (alias in known and place != known[alias]):
             continue
         lease.renew()
         try:
@@ -285,11 +285,11 @@ def pointer_to(ws: Workspace, stand: Stand, version: int, *, pinned: bool) -> Po
     ArtifactError, NotFoundError, UnavailableError
         The version can't be served.
     """
-    info, held = stand.version(version), stand.pointer
-    if held is not None and means(held, info):
-        return replace(held, pinned=pinned)
-    adapter = verified(ws, stand.name, info)
+    info, served = stand.version(version), stand.pointer
+    if served is not None and means(served, info):
+        return replace(served, pinned=pinned)
+    adapter = verified(ws, stand.name, info, served)
     # A base that serves already was compared with its registered version when it came.
-    same = held is not None and held.base_manifest and held.base_manifest == info.tags.get("manifest")
-    manifest = held.base_manifest if held is not None and same else ws.registry.manifest(stand.name, info)
+    same = served is not None and served.base_manifest and served.base_manifest == info.tags.get("manifest")
+    manifest = served.base_manifest if served is not None and same else ws.registry.manifest(stand.name, info)
     return pointer_of(stand.name, info, adapter, manifest, at=ws.clock(), pinned=pinned)

@@ -85,16 +85,16 @@ def _acquire(lease: Lease, wait: float | None) -> None:
     deadline = pace.now() + (ttl + 1 if wait is None else wait)
     first: tuple[str, int] | None = None
     while not lease.ws.table.acquire(lease.name, lease.holder, lease.ttl):
-        held = lease.ws.table.lease_holder(lease.name)
-        lives = wait is None and first is not None and held not in (None, first)
-        whose = f"held by another process ({held[0] if held else 'just now'})"
+        holder = lease.ws.table.lease_holder(lease.name)
+        lives = wait is None and first is not None and holder not in (None, first)
+        whose = f"held by another process ({holder[0] if holder else 'just now'})"
         if lives or pace.now() >= deadline:
             raise BusyError(
                 f"lease {lease.name!r} is {whose}; it is given back when that is done, or {ttl:g} s after that "
                 "process died; try again then"
             )
-        if first is None and held is not None:
-            first = held
+        if first is None and holder is not None:
+            first = holder
             _log.warning("waiting for lease %r, %s", lease.name, whose)
         pace.wait(ttl / POLLS)
 

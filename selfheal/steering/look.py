@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from selfheal.steering.workspace import Workspace
+from selfheal.table import JournalEntry
 
 PRODUCTION, STAGING, ARCHIVED, NONE = "Production", "Staging", "Archived", "None"
 
@@ -143,7 +144,11 @@ class Look:
 
 def last_look(ws: Workspace, name: str) -> Look | None:
     """The look of the last closed journal entry that has one; None when nobody has looked yet."""
-    entry = ws.table.journal_settled(name)
+    return look_of(ws.table.journal_settled(name))
+
+
+def look_of(entry: JournalEntry | None) -> Look | None:
+    """The look with which an entry was settled; None without one."""
     # null where the model was adopted anew: what was seen before is not of it
     look = entry.outcome["look"] if entry is not None and entry.outcome is not None else None
     return None if look is None else Look.from_json(look)

@@ -45,11 +45,14 @@ def load_version(ws: Workspace, name: str, version: int | VersionInfo) -> Monito
     return model
 
 
-def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
+def verified(ws: Workspace, name: str, version: VersionInfo, pointer: Pointer | None) -> Adapter:
     """The adapter of a version that can serve, from its file: one that was loaded before may be damaged by now.
 
-    A base that serves already is not opened for it: that takes seconds of imports, and a helper that only settles
-    stages would hold them for nothing.
+    Parameters
+    ----------
+    pointer
+        What names the version that serves. Its base is not opened: that takes seconds of imports, and a helper that
+        only settles stages would hold them for nothing.
 
     Raises
     ------
@@ -58,7 +61,6 @@ def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
     NotFoundError, UnavailableError
         It is not there, or can't be read now.
     """
-    pointer = ws.table.pointer(name)
     if pointer is None or not pointer.base_manifest or pointer.base_manifest != version.tags.get("manifest"):
         load_version(ws, name, version)
     adapter = ws.registry.adapter(name, version)
@@ -67,10 +69,13 @@ def verified(ws: Workspace, name: str, version: VersionInfo) -> Adapter:
     return adapter
 
 
-def cannot_load(ws: Workspace, name: str, version: VersionInfo) -> SelfhealError | None:
-    """Why a version can't be loaded; None when it can. An :class:`ArtifactError` condemns it, but for a FormatError."""
+def cannot_load(ws: Workspace, name: str, version: VersionInfo, pointer: Pointer | None) -> SelfhealError | None:
+    """Why a version can't be loaded, see :func:`verified`; None when it can.
+
+    An :class:`ArtifactError` condemns it, but for a FormatError.
+    """
     try:
-        verified(ws, name, version)
+        verified(ws, name, version, pointer)
     except (ArtifactError, NotFoundError, UnavailableError) as error:
         return error
     return None
@@ -111,23 +116,23 @@ def serving_model(ws: Workspace, name: str, pointer: Pointer | None = None) -> t
     """
     pointer = pointer or serving_pointer(ws, name)
     key = (pointer.adapter_digest, pointer.base_manifest or pointer.base_digest)
-    held = ws.models.get(key)
-    if held is None:
+    model = ws.models.get(key)
+    if model is None:
         from selfheal.adapter import Adapter
         from selfheal.registry.archive import load_base
 
         base = _held_base(ws, key[1])
         if base is None:
             base = load_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
-        held = base.with_adapter(Adapter.from_bytes(pointer.adapter))
-        _keep(ws, key, held)
-    held.check_unchanged()
-    return held, pointer.version
+        model = base.with_adapter(Adapter.from_bytes(pointer.adapter))
+        _keep(ws, key, model)
+    model.check_unchanged()
+    return model, pointer.version
 
 
 def _held_base(ws: Workspace, manifest: str) -> MonitoredModel | None:
     """A loaded model of this base, whatever its adapter."""
-    return next((held for (_, of), held in ws.models.items() if manifest and of == manifest), None)
+    return next((model for (_, of), model in ws.models.items() if manifest and of == manifest), None)
 
 
 def _keep(ws: Workspace, key: tuple[str, str], model: MonitoredModel) -> None:

@@ -82,11 +82,11 @@ def policy_fault(ws: Workspace, name: str) -> str:
     except OSError as error:
         return f"policy {path} cannot be read: {error.strerror}"
     schema = ws.table.schema(name)
-    found = _read(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), tuple(schema.dtypes.items()), schema.classes)
-    if isinstance(found, str):
-        return found
+    policy = _read(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino), tuple(schema.dtypes.items()), schema.classes)
+    if isinstance(policy, str):
+        return policy
     try:
-        _refuse_anew(ws, name, found, schema.dtypes, path)
+        _refuse_anew(ws, name, policy, schema.dtypes, path)
     except PolicyError as error:
         return str(error)
     return ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from selfheal.errors import ArtifactError, BusyError, FormatError, NotFoundError, SelfhealError
 from selfheal.registry.versions import STAGE, VersionInfo
@@ -120,9 +119,11 @@ def settle(lease: StagesLease, entering: int | None = None) -> Settled:
 
 def foreseen(ws: Workspace, stand: Stand) -> Change | None:
     """What is to be done about stages that differ from the last look; None where nothing is. Nothing is done."""
-    change = (
-        _first(stand) if stand.look is None else _difference(stand, stand.look, partial(cannot_load, ws, stand.name))
-    )
+
+    def fault_of(info: VersionInfo) -> SelfhealError | None:
+        return cannot_load(ws, stand.name, info, stand.pointer)
+
+    change = _first(stand) if stand.look is None else _difference(stand, stand.look, fault_of)
     return None if change is None else _counted(ws, stand, change)
 
 

@@ -70,12 +70,12 @@ def _undo(
     A newcomer that only this change can have moved goes back to where it was: left in Production, it would be taken
     for a person's wish.
     """
-    stages, held = stand.stages, {} if stand.look is None else dict(stand.look.stages)
+    stages, known = stand.stages, {} if stand.look is None else dict(stand.look.stages)
     moved = {v: stage for v, stage in change.moves(before) if stages.get(v) == stage != before.stages.get(v)}
     if moved.pop(change.to, None) is None:
-        return held | moved
+        return known | moved
     if before.settled not in moved and PRODUCTION not in {stage for v, stage in stages.items() if v != change.to}:
-        return held | moved | {change.to: PRODUCTION}  # it goes once the next look has found what comes in
+        return known | moved | {change.to: PRODUCTION}  # it goes once the next look has found what comes in
     if not any("undo" in act for act in entry.acts):
         lease.ws.table.journal_act(entry.id, {"undo": why}, under=lease.claim)
     old = before.settled
@@ -84,8 +84,8 @@ def _undo(
         lease.renew()
         lease.ws.registry.transition(lease.model, version, stage)
         lease.ws.checkpoint(f"{version} back")
-        held[version] = stage
-    return held | moved
+        known[version] = stage
+    return known | moved
 
 
 def _moved(change: Change, before: Look, stages: Mapping[int, str], *, begun: bool) -> str:
@@ -105,4 +105,4 @@ def _named(meant: Look, last: Look, stand: Stand) -> Mapping[str, int | None] | 
     known, wanted = last.aliases, meant.aliases or {}
     if known is None or stand.pointer is None or stand.pointer.version != meant.settled:
         return known
-    return {alias: held if held == wanted.get(alias) else known.get(alias) for alias, held in stand.aliases.items()}
+    return {alias: v if v == wanted.get(alias) else known.get(alias) for alias, v in stand.aliases.items()}

@@ -53,11 +53,12 @@ def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
     model = load_version(ws, name, info)
     policy = policy_of_record(ws, name, model).policy
-    waits = _waits(policy, info) or asks_first(ws, name) or _in_quarantine(ws, name, info, model.with_policy(policy))
-    if waits:
+    if waits := _waits(policy, info) or asks_first(ws, name):
+        return wait(ws, name, version, waits)
+    look = last_look(ws, name) or Look()
+    if waits := _in_quarantine(ws, name, info, model.with_policy(policy), look):
         return wait(ws, name, version, waits)
     reason = f"{info.lineage.diagnosis or 'healed'}: {info.summary}"[:1000]
-    look = last_look(ws, name) or Look()
     if info.lineage.parent == look.settled and (lack := unshadowed(policy, info, look)):
         return hold_for_shadow(ws, name, info, Order("promote", FLOW, look.settled, look.swap, reason), lack)
     return put_in(ws, name, version, FLOW, over=info.lineage.parent, reason=reason)
@@ -145,9 +146,8 @@ def _waits(policy: Policy, info: VersionInfo) -> str:
     return ""
 
 
-def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel) -> str:
-    look = last_look(ws, name)
-    if look is None or not look.quarantined:
+def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, look: Look) -> str:
+    if not look.quarantined:
         return ""
     barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
     try:

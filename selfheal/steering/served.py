@@ -16,11 +16,11 @@ def served_since(ws: Workspace, name: str) -> list[tuple[datetime, int]]:
     NotFoundError
         No such model.
     """
-    found: list[tuple[datetime, int]] = []
+    times: list[tuple[datetime, int]] = []
     for entry in ws.table.journal(name):
         look = (entry.outcome or {}).get("look")
         settled = look["settled"] if look else None
-        if settled is not None and (not found or found[-1][1] != settled):
-            found.append((entry.at, settled))
+        if settled is not None and (not times or times[-1][1] != settled):
+            times.append((entry.at, settled))
     pointer = serving_pointer(ws, name)
-    return found or [(pointer.settled_at, pointer.version)]
+    return times or [(pointer.settled_at, pointer.version)]

@@ -56,9 +56,9 @@ class Compared:
     def of(cls, tags: Mapping[str, str]) -> Compared:
         """As a version's tags say; nothing where somebody has written something else there."""
         try:
-            told: dict[str, Any] = json.loads(tags.get(SHADOW, "") or "{}")
-            windows = tuple((w[0], w[1], w[2], w[3]) for w in told.pop("windows", ()))
-            return cls(**told, windows=windows)
+            record: dict[str, Any] = json.loads(tags.get(SHADOW, "") or "{}")
+            windows = tuple((w[0], w[1], w[2], w[3]) for w in record.pop("windows", ()))
+            return cls(**record, windows=windows)
         except (ValueError, TypeError, LookupError, AttributeError):
             return cls()
 

@@ -72,9 +72,9 @@ def promote(
         pin = pin or (version != look.settled and info.pins)
         if look.settled == version and (is_loop(actor) or (look.pinned == pin and look.awaited is None)):
             return look  # whether it is pinned, and whether another one is still wanted, is for people to say
-        lack = _lack(ws, name, look, info, actor)
-        if is_loop(actor) and (later := not_now(ws, name, policy_of_record(ws, name).policy.release)):
-            raise HeldError(later)
+        if is_loop(actor):
+            _may_loop_now(ws, name, look, info)
+        lack = "" if is_loop(actor) or version == look.settled else lacking(ws, name, info, look)
         lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, "; ".join(filter(None, (reason, lack))), pin, (), look.vetoed - lifted,
@@ -159,16 +159,13 @@ def _awaited(look: Look, version: int, actor: str) -> int | None:
     return look.awaited if is_loop(actor) and version != look.awaited else None
 
 
-def _lack(ws: Workspace, name: str, look: Look, info: VersionInfo, actor: str) -> str:
-    """How many approvals a person's promotion lacks, in words; the loop's is refused for it."""
-    if info.version == look.settled:
-        return ""
-    if not is_loop(actor):
-        return lacking(ws, name, info, look)
-    found = approvals(ws, name, info, look)
-    if found.needed > 1 and found.lack:
-        raise RefusedError(found.ask(name, info.version))
-    return ""
+def _may_loop_now(ws: Workspace, name: str, look: Look, info: VersionInfo) -> None:
+    """The loop waits for the approvals that the policy asks for, and for its calendar and its budget."""
+    policy = policy_of_record(ws, name).policy.release
+    if policy.approvers > 1 and (said := approvals(ws, name, info, look, policy)).lack:
+        raise RefusedError(said.ask(name, info.version))
+    if later := not_now(ws, name, policy):
+        raise HeldError(later)
 
 
 def _may_flow_promote(look: Look, name: str, version: int, over: int | None) -> None:
@@ -224,7 +221,7 @@ def like_of_rolled_back(like: int) -> str:
 
 def _target(ws: Workspace, stand: Stand, look: Look) -> int:
     for version in look.fallbacks:
-        error = cannot_load(ws, stand.name, stand.version(version))
+        error = cannot_load(ws, stand.name, stand.version(version), stand.pointer)
         if error is None:
             return version
         if not isinstance(error, ArtifactError):

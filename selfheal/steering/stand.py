@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from selfheal.errors import NotFoundError
 from selfheal.registry.versions import STAGE, VersionInfo
-from selfheal.steering.look import NONE, PRODUCTION, STAGING, Look, last_look
+from selfheal.steering.look import NONE, PRODUCTION, STAGING, Look, look_of
 from selfheal.steering.workspace import Workspace
 from selfheal.table import JournalEntry, Pointer
+from selfheal.table.journal import ALL_OPEN, LAST_SETTLED
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Stand:
 
 
 def stand_of(ws: Workspace, name: str) -> Stand:
-    """Three reads of the database and two of MLflow.
+    """Two reads of the database and two of MLflow.
 
     Raises
     ------
@@ -130,13 +131,15 @@ def stand_of(ws: Workspace, name: str) -> Stand:
     UnavailableError
         MLflow or the database can't be reached.
     """
-    look, pointer, entries = last_look(ws, name), ws.table.pointer(name), ws.table.journal_open(name)
+    # In this order nothing that is done meanwhile passes for settled: a change moves the pointer before it is closed.
+    entries = ws.table.journal_parts(name, settled=LAST_SETTLED, open=ALL_OPEN)
+    look, pointer = look_of(next(iter(entries["settled"]), None)), ws.table.pointer(name)
     # In this order an alias names no version that is not among them yet.
     known, names = ws.registry.aliases(name), alias_names(ws)
     versions = {info.version: info for info in ws.registry.versions(name)}
     untold = [] if ws.settings.stages else [v for v, i in versions.items() if STAGE not in i.tags and i.stage != NONE]
     aliases = {alias: v if (v := known.get(alias)) in versions else None for alias in names}
-    return Stand(name, look, pointer, versions, entries, names, aliases, tuple(untold))
+    return Stand(name, look, pointer, versions, entries["open"], names, aliases, tuple(untold))
 
 
 def of_other_bases(versions: Mapping[int, VersionInfo], serves: int | None) -> frozenset[int]:

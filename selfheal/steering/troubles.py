@@ -23,8 +23,8 @@ def troubles(ws: Workspace, name: str) -> dict[str, str]:
     journal = ws.table.journal(name, last=JOURNALED)
     last = _last_change(journal)
     kind = "restored" if last is None or last.kind == "restore" else "approvals"
-    found = {"policy": policy_fault(ws, name), kind: alarm(journal, ws.clock())}
-    return {kind: words for kind, words in found.items() if words}
+    faults = {"policy": policy_fault(ws, name), kind: alarm(journal, ws.clock())}
+    return {kind: words for kind, words in faults.items() if words}
 
 
 def alarm(journal: Sequence[JournalEntry], now: datetime) -> str:

@@ -77,40 +77,54 @@ def hash_of(before: str, link: int, digest: str) -> str:
 
 def broken(links: Iterable[tuple[int, str, str]], before: str = GENESIS, first: int = 1) -> str:
     """Where a chain of (link, digest, hash), oldest first, breaks, in words; empty where it is whole."""
-    for place, (link, digest, held) in enumerate(links, first):
+    for place, (link, digest, stored) in enumerate(links, first):
         if link != place:
             return f"entry {place} of the journal is missing: entry {link} follows entry {place - 1}"
         before = hash_of(before, link, digest)
-        if held != before:
-            return f"entry {link} of the journal is not what was journaled: hash {held[:12]}, found {before[:12]}"
+        if stored != before:
+            return f"entry {link} of the journal is not what was journaled: hash {stored[:12]}, found {before[:12]}"
     return ""
 
 
-def append(connection: sa.Connection, entry: int, model: str) -> None:
-    """Give an entry that was just closed its place. One at a time for each model."""
+def linked(connection: sa.Connection, model: str, entry: tuple[int, str, int, str, str]) -> dict[str, Any]:
+    """The place and the hash of an entry that is being closed. One at a time for each model.
+
+    Parameters
+    ----------
+    entry
+        Its id, kind, time, intent and outcome; the last two as the texts that are stored.
+    """
     if connection.dialect.name == "postgresql":  # SQLite's writers wait for each other anyway
         alone = sa.func.hashtextextended(f"journal of {model}", 0)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(alone)))
-    before = _head(connection, model) or Head(0, GENESIS)
-    columns = (JOURNAL.c.kind, JOURNAL.c.at, JOURNAL.c.intent, JOURNAL.c.outcome)
-    kind, at, intent, outcome = connection.execute(sa.select(*columns).where(JOURNAL.c.id == entry)).one()
-    digest = digest_of(entry, model, kind, at, intent, _acts(connection, [entry]).get(entry, ()), outcome)
-    values = {"link": before.link + 1, "hash": hash_of(before.hash, before.link + 1, digest)}
-    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(values))
+    id_, kind, at, intent, outcome = entry
+    head, this = newest_link(model).subquery(), sa.select(sa.literal(id_, JOURNAL.c.id.type).label("id")).subquery()
+    tables = this.outerjoin(head, sa.true()).outerjoin(JOURNAL_ACTS, JOURNAL_ACTS.c.journal_id == this.c.id)
+    query = sa.select(head.c.link, head.c.hash, JOURNAL_ACTS.c.act).select_from(tables)
+    rows = connection.execute(query.order_by(JOURNAL_ACTS.c.number)).fetchall()
+    acts = [act for *_, act in rows if act is not None]
+    before = Head(0, GENESIS) if rows[0].link is None else Head(int(rows[0].link), str(rows[0].hash))
+    digest = digest_of(id_, model, kind, at, intent, acts, outcome)
+    return {"link": before.link + 1, "hash": hash_of(before.hash, before.link + 1, digest)}
+
+
+def newest_link(model: str) -> sa.Select[Any]:
+    """Place and hash of the newest link."""
+    query = sa.select(JOURNAL.c.link, JOURNAL.c.hash).where(JOURNAL.c.model == model, JOURNAL.c.link.is_not(None))
+    return query.order_by(JOURNAL.c.link.desc()).limit(1)
 
 
 def _head(connection: sa.Connection, model: str) -> Head | None:
-    query = sa.select(JOURNAL.c.link, JOURNAL.c.hash).where(JOURNAL.c.model == model, JOURNAL.c.link.is_not(None))
-    row = connection.execute(query.order_by(JOURNAL.c.link.desc()).limit(1)).first()
+    row = connection.execute(newest_link(model)).first()
     return None if row is None else Head(int(row[0]), str(row[1]))
 
 
 def _acts(connection: sa.Connection, entries: Sequence[int]) -> dict[int, tuple[str, ...]]:
     query = sa.select(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.act).where(JOURNAL_ACTS.c.journal_id.in_(entries))
-    found: dict[int, list[str]] = {}
+    texts: dict[int, list[str]] = {}
     for entry, act in connection.execute(query.order_by(JOURNAL_ACTS.c.journal_id, JOURNAL_ACTS.c.number)):
-        found.setdefault(entry, []).append(act)
-    return {entry: tuple(acts) for entry, acts in found.items()}
+        texts.setdefault(entry, []).append(act)
+    return {entry: tuple(acts) for entry, acts in texts.items()}
 
 
 class Chain:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -30,18 +31,18 @@ def plan_windows(
     Once fixed, bounds stay: rows that come later than the allowed lateness, or a policy with another window length,
     cannot make a row count twice.
     """
-    mark = newest_bounds(connection, schema.model)
+    mark, newest, before = _marked(connection, schema, horizon)
     if spec.duration is not None:
         length = duration_us(spec.duration)
         fresh = _by_time(connection, schema, length, mark.end, horizon, min_rows)
         after = fresh[-1]["end_us"] if fresh else mark.end
         fresh += _cut_short(connection, schema, length, after, horizon, min_rows)
     elif spec.rows is not None:
-        fresh = _by_rows(connection, schema, spec.rows, (mark.end, mark.seq), horizon, min_rows)
+        upto = -1 if newest is None else settled(connection, schema.table, newest)
+        fresh = _by_rows(connection, schema, spec.rows, mark, upto, horizon, min_rows)
     else:
         raise InputError("a window needs a duration or a number of rows")
-    fix_bounds(connection, schema.model, mark, fresh)
-    return waiting(connection, schema.model, horizon)
+    return before + fix_bounds(connection, schema.model, mark, fresh)
 
 
 class Mark(NamedTuple):
@@ -54,21 +55,44 @@ class Mark(NamedTuple):
 
 def newest_bounds(connection: sa.Connection, model: str) -> Mark:
     """Where the next window begins."""
-    found = sa.select(sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq))
-    return Mark(*connection.execute(found.where(CYCLES.c.model == model)).one())
+    return Mark(*connection.execute(_bounds(model)).one())
 
 
-def fix_bounds(connection: sa.Connection, model: str, mark: Mark, fresh: Iterable[Mapping[str, Any]]) -> None:
-    """Write the bounds of windows that have closed since ``mark``."""
-    first = 0 if mark.number is None else mark.number + 1
-    for number, bounds in enumerate(fresh):
-        connection.execute(CYCLES.insert().values(model=model, window_index=first + number, **bounds))
+def _bounds(model: str) -> sa.Select[Any]:
+    bounds = sa.select(sa.func.max(CYCLES.c.window_index), sa.func.max(CYCLES.c.end_us), sa.func.max(CYCLES.c.last_seq))
+    return bounds.where(CYCLES.c.model == model)
+
+
+def _marked(connection: sa.Connection, schema: ModelSchema, horizon: int) -> tuple[Mark, int | None, list[WindowRef]]:
+    """How far the windows go, the newest row's number, and the windows that ended by then and wait to be processed."""
+    rows = sa.select(sa.func.max(schema.table.c.seq)).scalar_subquery()
+    far = _bounds(schema.model).add_columns(rows).subquery()
+    waits = far.outerjoin(CYCLES, _waits(schema.model, horizon))
+    query = sa.select(CYCLES, *far.c).select_from(waits).order_by(CYCLES.c.window_index)
+    lines = connection.execute(query).mappings().fetchall()
+    *mark, newest = (lines[0][column] for column in far.c)
+    return Mark(*mark), newest, [_ref(row) for row in lines if row[CYCLES.c.model] is not None]
+
+
+def fix_bounds(
+    connection: sa.Connection, model: str, mark: Mark, fresh: Iterable[Mapping[str, Any]]
+) -> list[WindowRef]:
+    """Write the bounds of windows that have closed since ``mark``; which these are."""
+    first, unset = 0 if mark.number is None else mark.number + 1, {"after_seq": None, "last_seq": None}
+    rows = [{"model": model, "window_index": first + k, **unset, **bounds} for k, bounds in enumerate(fresh)]
+    if rows:
+        connection.execute(CYCLES.insert(), rows)
+    return [_ref(row) for row in rows]
 
 
 def waiting(connection: sa.Connection, model: str, horizon: int) -> list[WindowRef]:
     """Windows that ended by ``horizon`` (µs) and were not processed yet, in order."""
-    query = sa.select(CYCLES).where(CYCLES.c.model == model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= horizon)
-    return [_ref(row) for row in connection.execute(query.order_by(CYCLES.c.window_index)).mappings()]
+    query = sa.select(CYCLES).where(_waits(model, horizon)).order_by(CYCLES.c.window_index)
+    return [_ref(row) for row in connection.execute(query).mappings()]
+
+
+def _waits(model: str, horizon: int) -> sa.ColumnElement[bool]:
+    return sa.and_(CYCLES.c.model == model, CYCLES.c.record.is_(None), CYCLES.c.end_us <= horizon)
 
 
 def _by_time(
@@ -119,21 +143,20 @@ def _by_rows(
     connection: sa.Connection,
     schema: ModelSchema,
     length: int,
-    mark: Sequence[int | None],
+    mark: Mark,
+    upto: int,
     horizon: int,
     min_rows: int,
 ) -> list[dict[str, Any]]:
     table = schema.table
-    end_mark, seq_mark = mark
-    newest = settled(connection, table)
     dated = sa.and_(table.c.event_time >= _FIRST, table.c.event_time < min(horizon + AHEAD_US, _LAST))
     waiting = sa.select(
         table.c.seq, table.c.event_time, (sa.func.row_number().over(order_by=table.c.seq) - 1).label("place")
-    ).where(table.c.seq <= newest, dated)
-    if seq_mark is not None:
-        waiting = waiting.where(table.c.seq > seq_mark)
-    elif end_mark is not None:  # the policy changed from windows of time: begin after what they covered
-        waiting = waiting.where(table.c.event_time >= end_mark)
+    ).where(table.c.seq <= upto, dated)
+    if mark.seq is not None:
+        waiting = waiting.where(table.c.seq > mark.seq)
+    elif mark.end is not None:  # the policy changed from windows of time: begin after what they covered
+        waiting = waiting.where(table.c.event_time >= mark.end)
     rows = waiting.subquery()
     base = rows.c.place // length
     grouped = connection.execute(
@@ -171,7 +194,7 @@ def bounds_of(span: Span, start: int, end: int) -> dict[str, Any]:
     }
 
 
-def _ref(row: sa.RowMapping) -> WindowRef:
+def _ref(row: Mapping[Any, Any]) -> WindowRef:
     seqs = None if row["last_seq"] is None else (row["after_seq"], row["last_seq"])
     return WindowRef(
         model=row["model"],
@@ -229,8 +252,8 @@ def amend_cycle(
     text = connection.execute(sa.select(CYCLES.c.record).where(here).with_for_update()).scalar_one_or_none()
     if text is None:
         raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
-    held: dict[str, Any] = json.loads(text)
-    connection.execute(CYCLES.update().where(here).values(record=to_json({**held, **change(held)})))
+    record: dict[str, Any] = json.loads(text)
+    connection.execute(CYCLES.update().where(here).values(record=to_json({**record, **change(record)})))
 
 
 def first_labelled(connection: sa.Connection, schema: ModelSchema, first: int) -> int | None:
@@ -261,8 +284,8 @@ def labelled_windows(
     else:
         inside = sa.select(sa.literal(1)).where(_inside(schema), _has_label(schema)).limit(most).correlate(CYCLES)
         query = sa.select(index, sa.select(sa.func.count()).select_from(inside.subquery()).scalar_subquery())
-    found = connection.execute(query.where(CYCLES.c.model == schema.model, index.in_(indexes)))
-    return {int(number): min(int(count), most) for number, count in found if count}
+    counts = connection.execute(query.where(CYCLES.c.model == schema.model, index.in_(indexes)))
+    return {int(number): min(int(count), most) for number, count in counts if count}
 
 
 MANY_LABELS = 50_000
@@ -277,8 +300,8 @@ def _sizes(connection: sa.Connection, schema: ModelSchema, indexes: Collection[i
     labels = sa.select(sa.func.count()).select_from(some).scalar_subquery()
     here = (CYCLES.c.model == schema.model) & CYCLES.c.window_index.in_(indexes)
     rows = sa.select(sa.func.coalesce(sa.func.sum(CYCLES.c.row_count), 0)).where(here).scalar_subquery()
-    found = connection.execute(sa.select(labels, rows)).one()
-    return int(found[0]), int(found[1])
+    sizes = connection.execute(sa.select(labels, rows)).one()
+    return int(sizes[0]), int(sizes[1])
 
 
 def _inside(schema: ModelSchema) -> sa.ColumnElement[bool]:
@@ -309,15 +332,31 @@ def recorded(
     )
     if index is not None:
         query = query.where(CYCLES.c.window_index == index)
-    out = []
-    for row in connection.execute(query).mappings().fetchall()[::-1]:
-        window: dict[str, Any] = {"index": row["window_index"]}
-        if row["start_us"] is not None:
-            ref = _ref(row)
-            window |= {"start": ref.start.isoformat(), "end": ref.end.isoformat(), "rows": ref.rows}
-            window |= {"joined": ref.joined, "too_few": ref.too_few}
-        out.append(window | json.loads(row["record"]))
-    return out
+    return [_recorded(row) for row in connection.execute(query).mappings().fetchall()[::-1]]
+
+
+def _recorded(row: Mapping[Any, Any]) -> dict[str, Any]:
+    window: dict[str, Any] = {"index": row["window_index"]}
+    if row["start_us"] is not None:
+        ref = _ref(row)
+        window |= {"start": ref.start.isoformat(), "end": ref.end.isoformat(), "rows": ref.rows}
+        window |= {"joined": ref.joined, "too_few": ref.too_few}
+    return {**window, **json.loads(row["record"])}
+
+
+def recorded_among(
+    connection: sa.Connection, model: str, last: int, among: int
+) -> tuple[list[dict[str, Any]], list[tuple[datetime, datetime]]]:
+    """The ``last`` records as :func:`recorded` has them, and start and end of ``among`` windows: more, unread."""
+    done = sa.select(CYCLES).where(CYCLES.c.model == model, CYCLES.c.record.is_not(None))
+    newest = done.order_by(CYCLES.c.window_index.desc())
+    first = newest.with_only_columns(CYCLES.c.window_index).limit(1).offset(last - 1).scalar_subquery()
+    read = sa.case((CYCLES.c.window_index >= sa.func.coalesce(first, 0), CYCLES.c.record))
+    columns = [column for column in CYCLES.c if column is not CYCLES.c.record]
+    rows = connection.execute(newest.with_only_columns(*columns, read.label("record")).limit(among)).mappings()
+    windows = rows.fetchall()[::-1]
+    spans = [(from_us(row["start_us"]), from_us(row["end_us"])) for row in windows if row["start_us"] is not None]
+    return [_recorded(row) for row in windows if row["record"] is not None], spans
 
 
 def processed(connection: sa.Connection, model: str) -> set[int]:

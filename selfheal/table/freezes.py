@@ -97,9 +97,9 @@ class Freezes:
         """
         with self._database.write(alone=_alone(model)) as connection:
             keep(connection, under)
-            held = _in_force(connection, model)
-            if held is not None:
-                raise HeldError(f"the end of the freeze {held} (selfheal unfreeze {model})")
+            freeze = _in_force(connection, model)
+            if freeze is not None:
+                raise HeldError(f"the end of the freeze {freeze} (selfheal unfreeze {model})")
             return journal.begin(connection, model, kind, intent, at)
 
 

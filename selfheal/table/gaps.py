@@ -12,9 +12,11 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from selfheal.table.database import Database
-from selfheal.table.refusals import in_minutes
-from selfheal.table.schema import GAPS
+from selfheal.table.refusals import Refusal, in_minutes
+from selfheal.table.schema import CYCLES, GAPS, REFUSED
 from selfheal.table.state import insert_into
+from selfheal.table.values import to_us
+from selfheal.table.windows import WindowRef
 
 
 @dataclass(frozen=True)
@@ -60,5 +62,25 @@ class Gaps:
         rows = sa.func.sum(GAPS.c.row_count)
         query = sa.select(GAPS.c.reason, rows).where(*in_minutes(GAPS, model, start, end)).group_by(GAPS.c.reason)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(rows.desc(), GAPS.c.reason))
-            return [Gap(reason, int(count)) for reason, count in found]
+            counts = connection.execute(query.order_by(rows.desc(), GAPS.c.reason))
+            return [Gap(reason, int(count)) for reason, count in counts]
+
+    def around(self, ref: WindowRef) -> tuple[list[Refusal], list[Gap]]:
+        """What was refused, and what is missing, since the window before this one ended; of the first: in its time.
+
+        Each as ``between`` has them, the most first; one statement, for that is asked of every window.
+        """
+        model, start = ref.model, sa.literal(to_us(ref.start), CYCLES.c.end_us.type)
+        before = (CYCLES.c.model == model) & (CYCLES.c.window_index == ref.index - 1)
+        since = sa.func.coalesce(sa.select(CYCLES.c.end_us).where(before).scalar_subquery(), start)
+        refused, missing = (
+            sa.select(column.label("feature"), table.c.reason, sa.func.sum(table.c.row_count).label("rows"))
+            .where(*in_minutes(table, model, since, ref.end))
+            .group_by("feature", table.c.reason)
+            for table, column in ((REFUSED, REFUSED.c.feature), (GAPS, sa.literal(None, sa.Text)))
+        )
+        query = sa.union_all(refused, missing)
+        with self._database.read() as connection:
+            counts = sorted(connection.execute(query), key=lambda row: (-row.rows, row.reason, row.feature or ""))
+        gaps = [Gap(reason, int(rows)) for feature, reason, rows in counts if feature is None]
+        return [Refusal(reason, of, int(rows)) for of, reason, rows in counts if of is not None], gaps

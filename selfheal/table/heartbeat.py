@@ -66,14 +66,14 @@ class Heartbeat:
 
     def complaints(self) -> dict[str, str]:
         """What is wrong, by kind, each with the time since when; ``"stages"``: nobody looks at them any more."""
-        found = {kind: str(trouble) for kind, trouble in self.troubles.items()}
+        words = {kind: str(trouble) for kind, trouble in self.troubles.items()}
         if self.age > STALE_S:
             why = self.error or f"the reconciler {self.holder} says no more: was it killed, stopped, or does it hang?"
-            found["stages"] = (
+            words["stages"] = (
                 f"nobody has looked at the stages in MLflow since {self.looked:%Y-%m-%d %H:%M:%S} UTC "
                 f"({self.age:.0f} s, limit {STALE_S:g} s), so that no change of them is served: {why}"
             )
-        return found
+        return words
 
 
 class Heartbeats:
@@ -86,8 +86,8 @@ class Heartbeats:
         """Say that the stages were looked at, and what is wrong by kind; what was wrong before keeps its time."""
         with self._database.write(alone=f"heartbeat {model}") as connection:
             now = _now(connection)
-            held = connection.execute(sa.select(HEARTBEATS.c.troubles).where(HEARTBEATS.c.model == model)).scalar()
-            before = json.loads(held or "{}")
+            text = connection.execute(sa.select(HEARTBEATS.c.troubles).where(HEARTBEATS.c.model == model)).scalar()
+            before = json.loads(text or "{}")
             kept = {
                 kind: {"words": words, "since": before[kind]["since"] if kind in before else now}
                 for kind, words in troubles.items()

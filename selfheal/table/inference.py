@@ -19,7 +19,7 @@ from selfheal.table.freezes import Freezes
 from selfheal.table.gaps import Gaps
 from selfheal.table.glance import Glance
 from selfheal.table.heartbeat import Heartbeats
-from selfheal.table.journal import JournalEntry
+from selfheal.table.journal import JournalEntry, Part
 from selfheal.table.labels import LabelReport
 from selfheal.table.outbox import Outbox
 from selfheal.table.refusals import Refusals
@@ -116,9 +116,9 @@ class InferenceTable:
 
     def schema(self, model: str) -> ModelSchema:
         """What the model's predictions look like."""
-        held = self._schemas.get(model)
-        if held is not None:
-            return held
+        known = self._schemas.get(model)
+        if known is not None:
+            return known
         with self._database.read() as connection:
             row = connection.execute(sa.select(MODELS).where(MODELS.c.model == model)).mappings().first()
             names = [] if row is not None else list(connection.execute(sa.select(MODELS.c.model)).scalars())
@@ -285,10 +285,10 @@ class InferenceTable:
     def cycle(self, model: str, index: int) -> dict[str, Any]:
         """The record of one processed window, as in :meth:`cycles`."""
         with self._database.read() as connection:
-            found = cycles.recorded(connection, model, index=index)
-        if not found:
+            records = cycles.recorded(connection, model, index=index)
+        if not records:
             raise NotFoundError(f"window {index} of {model!r} was not processed yet; the monitor comes first")
-        return found[0]
+        return records[0]
 
     def processed(self, model: str) -> set[int]:
         """Indexes of the processed windows."""
@@ -338,15 +338,18 @@ class InferenceTable:
         with self._database.read() as connection:
             return journal.entries(connection, model, last=last, kind=kind)
 
+    def journal_parts(self, model: str, **wanted: Part) -> dict[str, list[JournalEntry]]:
+        """Parts of a model's journal by their names, each oldest first, as they stood at one time."""
+        with self._database.read() as connection:
+            return journal.parts(connection, model, wanted)
+
     def journal_settled(self, model: str) -> JournalEntry | None:
         """The newest entry whose outcome carries a look."""
-        with self._database.read() as connection:
-            return next(iter(journal.entries(connection, model, last=1, state=journal.SETTLED)), None)
+        return next(iter(self.journal_parts(model, settled=journal.LAST_SETTLED)["settled"]), None)
 
     def journal_open(self, model: str) -> list[JournalEntry]:
         """Entries that were begun and not closed: what a crash left behind."""
-        with self._database.read() as connection:
-            return journal.entries(connection, model, state=journal.OPEN)
+        return self.journal_parts(model, open=journal.ALL_OPEN)["open"]
 
     # Leases
 

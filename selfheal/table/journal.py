@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -57,9 +57,11 @@ def note(
     connection: sa.Connection, model: str, kind: str, intent: dict[str, Any], outcome: dict[str, Any], at: datetime
 ) -> None:
     """An entry that is done as it is written: there is nothing to finish."""
-    values = {"model": model, "kind": kind, "at": to_us(at), "intent": to_json(intent)}
-    entry = connection.execute(JOURNAL.insert().values(values | _closed(outcome)).returning(JOURNAL.c.id)).scalar_one()
-    chain.append(connection, int(entry), model)
+    time, text, closed = to_us(at), to_json(intent), _closed(outcome)
+    values = {"model": model, "kind": kind, "at": time, "intent": text, **closed}
+    entry = int(connection.execute(JOURNAL.insert().values(values).returning(JOURNAL.c.id)).scalar_one())
+    linked = chain.linked(connection, model, (entry, kind, time, text, closed["outcome"]))
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(linked))
 
 
 def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
@@ -71,20 +73,57 @@ def act(connection: sa.Connection, entry: int, what: dict[str, Any]) -> None:
 
 def done(connection: sa.Connection, entry: int, outcome: dict[str, Any]) -> None:
     """Close an entry."""
-    _check_open(connection, entry)
-    closed = JOURNAL.update().where(JOURNAL.c.id == entry).values(_closed(outcome)).returning(JOURNAL.c.model)
-    chain.append(connection, entry, connection.execute(closed).scalar_one())
+    row, closed = _check_open(connection, entry), _closed(outcome)
+    linked = chain.linked(connection, row.model, (entry, row.kind, row.at, row.intent, closed["outcome"]))
+    connection.execute(JOURNAL.update().where(JOURNAL.c.id == entry).values(closed | linked))
 
 
 def _closed(outcome: dict[str, Any]) -> dict[str, str]:
     return {"outcome": to_json(outcome), "state": SETTLED if "look" in outcome else CLOSED}
 
 
-def _check_open(connection: sa.Connection, entry: int) -> None:
+def _check_open(connection: sa.Connection, entry: int) -> sa.Row[Any]:
     # The row is locked (PostgreSQL) so that two writers of one entry number their acts one after the other.
-    found = connection.execute(sa.select(JOURNAL.c.outcome).where(JOURNAL.c.id == entry).with_for_update()).first()
-    if found is None or found[0] is not None:
+    row = connection.execute(sa.select(JOURNAL).where(JOURNAL.c.id == entry).with_for_update()).first()
+    if row is None or row.outcome is not None:
         raise NotFoundError(f"the journal has no open entry {entry}")
+    return row
+
+
+class Part(NamedTuple):
+    """Which entries: of some kinds, or of all; in one state, or in any; all of them, or the ``last``."""
+
+    kinds: tuple[str, ...] = ()
+    state: str | None = None
+    last: int | None = None
+
+    def of(self, model: str, name: str) -> sa.Select[Any]:
+        """Their ids, each beside the name of the part."""
+        query = sa.select(JOURNAL.c.id, sa.literal(name).label("part")).where(JOURNAL.c.model == model)
+        if self.kinds:
+            query = query.where(JOURNAL.c.kind.in_(self.kinds))
+        if self.state is not None:
+            query = query.where(JOURNAL.c.state == self.state)
+        newest = query.order_by(JOURNAL.c.id.desc()).limit(self.last).subquery()
+        return sa.select(newest.c.id, newest.c.part)
+
+
+LAST_SETTLED, ALL_OPEN = Part(state=SETTLED, last=1), Part(state=OPEN)
+"""Where the stages stand: what was settled last, and what was begun and not closed."""
+
+
+def parts(connection: sa.Connection, model: str, wanted: Mapping[str, Part]) -> dict[str, list[JournalEntry]]:
+    """Parts of a model's journal by their names, each oldest first: as they stood at one time, read in one go."""
+    chosen = sa.union_all(*(part.of(model, name) for name, part in wanted.items())).subquery()
+    acts = JOURNAL_ACTS.c.journal_id == JOURNAL.c.id
+    tables = chosen.join(JOURNAL, JOURNAL.c.id == chosen.c.id).outerjoin(JOURNAL_ACTS, acts)
+    query = sa.select(chosen.c.part, JOURNAL, JOURNAL_ACTS.c.number, JOURNAL_ACTS.c.act).select_from(tables)
+    rows = connection.execute(query).mappings().fetchall()
+    named: dict[str, list[JournalEntry]] = {name: [] for name in wanted}
+    ordered = sorted(rows, key=lambda row: (row["part"], row["id"], row["number"] or 0))
+    for (name, _), same in groupby(ordered, key=lambda row: (row["part"], row["id"])):
+        named[name].append(_entry(list(same)))
+    return named
 
 
 def entries(
@@ -96,17 +135,8 @@ def entries(
     state: str | None = None,
 ) -> list[JournalEntry]:
     """Entries of a model, oldest first; all, or of a kind, some kinds or one state."""
-    query = sa.select(JOURNAL).where(JOURNAL.c.model == model).order_by(JOURNAL.c.id.desc()).limit(last)
-    if kind is not None:
-        query = query.where(JOURNAL.c.kind.in_([kind] if isinstance(kind, str) else kind))
-    if state is not None:
-        query = query.where(JOURNAL.c.state == state)
-    chosen = query.subquery()
-    with_acts = sa.select(chosen, JOURNAL_ACTS.c.number, JOURNAL_ACTS.c.act).outerjoin_from(
-        chosen, JOURNAL_ACTS, JOURNAL_ACTS.c.journal_id == chosen.c.id
-    )
-    rows = sorted(connection.execute(with_acts).mappings(), key=lambda row: (row["id"], row["number"] or 0))
-    return [_entry(list(same)) for _, same in groupby(rows, key=lambda row: row["id"])]
+    kinds = (kind,) if isinstance(kind, str) else tuple(kind or ())
+    return parts(connection, model, {"": Part(kinds, state, last)})[""]
 
 
 def _entry(rows: Sequence[sa.RowMapping]) -> JournalEntry:

@@ -106,22 +106,19 @@ class Outbox:
             says something else by now, another process has written them, and nothing happens.
         """
         with self._database.write(alone=f"alerts of {model}") as connection:
-            query = sa.select(ALERT_MARKS.c.value).where(_of(ALERT_MARKS, model, mark=name))
-            if connection.execute(query).scalar() != seen:
+            if not _mark_if(connection, model, name, value, seen):
                 return False
             if records:
-                now = _now(connection)
-                rows = [{"model": model, "at": now, "record": to_json(dict(record))} for record in records]
-                connection.execute(ALERTS.insert(), rows)
-            _mark(connection, model, name, value)
+                rows = [{"model": model, "record": to_json(dict(record))} for record in records]
+                connection.execute(ALERTS.insert().values(at=database_now(connection)), rows)
             return True
 
     def due(self, model: str, target: str) -> list[AlertRow]:
         """What a target is to be told now, in order; nothing while it waits after a failure."""
         with self._database.read() as connection:
             now = _now(connection)
-            held = connection.execute(sa.select(ALERT_TARGETS).where(_of(ALERT_TARGETS, model, target=target)))
-            row = held.mappings().first()
+            targets = connection.execute(sa.select(ALERT_TARGETS).where(_of(ALERT_TARGETS, model, target=target)))
+            row = targets.mappings().first()
             if row is not None and row["due"] > now:
                 return []
             upto = _begin(connection, model, now) if row is None else row["upto"]
@@ -188,6 +185,16 @@ def _put(
 def _mark(connection: sa.Connection, model: str, name: str, value: str) -> None:
     values = {"model": model, "mark": name, "at": database_now(connection), "value": value}
     _put(connection, ALERT_MARKS, values)
+
+
+def _mark_if(connection: sa.Connection, model: str, name: str, value: str, seen: str | None) -> bool:
+    """Make a mark where it still says what was seen (None: where there is none); whether it was made."""
+    values = {"model": model, "mark": name, "at": database_now(connection), "value": value}
+    if seen is None:
+        made = insert_into(connection, ALERT_MARKS).values(values).on_conflict_do_nothing()
+        return connection.execute(made.returning(ALERT_MARKS.c.mark)).first() is not None
+    same = _of(ALERT_MARKS, model, mark=name, value=seen)
+    return connection.execute(ALERT_MARKS.update().where(same).values(values)).rowcount == 1
 
 
 def _of(table: sa.Table, model: str, **more: str) -> sa.ColumnElement[bool]:

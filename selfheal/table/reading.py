@@ -37,11 +37,12 @@ def read_window(connection: sa.Connection, schema: ModelSchema, ref: WindowRef, 
             seqs = np.sort(order[spread(len(order), limit)])
             chosen = np.array_split(seqs, max(1, -(-len(seqs) // _STATEMENT_KEYS)))
     conditions = [inside] if chosen is None else [table.c.seq.in_(part.tolist()) for part in chosen]
-    labelled = connection.execute(sa.select(LABELS.c.model).where(LABELS.c.model == schema.model).limit(1)).first()
-    rows = connection.execute(sa.select(sa.func.count()).select_from(table).where(inside)).scalar_one()
+    any_label = sa.exists().where(LABELS.c.model == schema.model)
+    counted = sa.select(sa.func.count(), any_label).select_from(table).where(inside)
+    rows, labelled = connection.execute(counted).one()
     sink = _Columns(schema, rows if chosen is None else sum(map(len, chosen)))
     for condition in conditions:
-        sink.fetch(connection, sink.query(condition, labelled is not None))
+        sink.fetch(connection, sink.query(condition, bool(labelled)))
     return sink.window(ref)
 
 

@@ -30,12 +30,12 @@ class Refusal:
 
 
 def in_minutes(
-    table: sa.Table, model: str, start: datetime | None, end: datetime | None
+    table: sa.Table, model: str, start: datetime | sa.ColumnElement[int] | None, end: datetime | None
 ) -> Iterator[sa.ColumnElement[bool]]:
     """What holds for the counts of a model's minutes that end after ``start`` and not after ``end``."""
     yield table.c.model == model
     if start is not None:
-        yield table.c.minute > to_us(start) - MINUTE_US
+        yield table.c.minute > (to_us(start) if isinstance(start, datetime) else start) - MINUTE_US
     if end is not None:
         yield table.c.minute <= to_us(end) - MINUTE_US
 
@@ -63,8 +63,8 @@ class Refusals:
         query = sa.select(REFUSED.c.reason, REFUSED.c.feature, rows).where(*in_minutes(REFUSED, model, start, end))
         query = query.group_by(REFUSED.c.reason, REFUSED.c.feature)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))
-            return [Refusal(reason, column, int(count)) for reason, column, count in found]
+            counts = connection.execute(query.order_by(rows.desc(), REFUSED.c.reason, REFUSED.c.feature))
+            return [Refusal(reason, column, int(count)) for reason, column, count in counts]
 
     def served_since(self, model: str, start: datetime | None) -> bool:
         """Whether a row of that time or later was logged: then the windows will speak."""

@@ -333,19 +333,19 @@ def keep_schema(connection: sa.Connection, wanted: ModelSchema) -> None:
     connection.execute(MODELS.insert().values(schema_row(wanted)))
 
 
-def refuse_changed(held: ModelSchema, wanted: ModelSchema) -> None:
+def refuse_changed(known: ModelSchema, wanted: ModelSchema) -> None:
     """Refuse a schema that differs from the one that rows were already written under, naming what differs."""
-    problems = [f"column {name!r} is missing" for name in held.dtypes if name not in wanted.dtypes]
-    problems += [f"column {name!r} is new" for name in wanted.dtypes if name not in held.dtypes]
+    problems = [f"column {name!r} is missing" for name in known.dtypes if name not in wanted.dtypes]
+    problems += [f"column {name!r} is new" for name in wanted.dtypes if name not in known.dtypes]
     problems += [
         f"column {name!r} is {wanted.dtypes[name]}, was {dtype}"
-        for name, dtype in held.dtypes.items()
+        for name, dtype in known.dtypes.items()
         if name in wanted.dtypes and wanted.dtypes[name] != dtype
     ]
-    if held.classes != wanted.classes:
-        problems.append(f"the classes are {list(wanted.classes)}, were {list(held.classes)}")
+    if known.classes != wanted.classes:
+        problems.append(f"the classes are {list(wanted.classes)}, were {list(known.classes)}")
     if problems:
         raise InputError(
-            f"model {held.model!r} already logs predictions under another schema: {'; '.join(problems)}; "
+            f"model {known.model!r} already logs predictions under another schema: {'; '.join(problems)}; "
             "adopt the changed model under a new name"
         )

@@ -31,8 +31,8 @@ class Sentinels:
     def plan(self, model: str) -> str:
         """What a service is to count, as text; empty where nothing."""
         with self._database.read() as connection:
-            found = connection.execute(sa.select(SENTINELS.c.plan).where(SENTINELS.c.model == model)).scalar()
-            return str(found or "")
+            plan = connection.execute(sa.select(SENTINELS.c.plan).where(SENTINELS.c.model == model)).scalar()
+            return str(plan or "")
 
     def set_plan(self, model: str, plan: str) -> None:
         """Replace it."""

@@ -114,8 +114,8 @@ class Shadows:
         with self._database.read() as connection:
             there = sa.inspect(connection).has_table(table.name)
             rows = connection.execute(query.limit(MOST)).fetchall() if there else []
-        found = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 2 * k)
-        return Answers(found[:, :k], found[:, k:])
+        values = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 2 * k)
+        return Answers(values[:, :k], values[:, k:])
 
     def counts(self, schema: ModelSchema) -> dict[int, int]:
         """Version → how many answers of it are kept."""

@@ -146,8 +146,8 @@ def keep_policy(connection: sa.Connection, model: str, base_manifest: str, yaml:
 def get_policy(connection: sa.Connection, model: str, base_manifest: str) -> str | None:
     """The policy that was kept, or None: then the one stored with the base is it."""
     here = (ADOPTED_POLICIES.c.model == model) & (ADOPTED_POLICIES.c.base_manifest == base_manifest)
-    found: str | None = connection.execute(sa.select(ADOPTED_POLICIES.c.yaml).where(here)).scalar()
-    return found
+    text: str | None = connection.execute(sa.select(ADOPTED_POLICIES.c.yaml).where(here)).scalar()
+    return text
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

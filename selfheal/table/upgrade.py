@@ -30,12 +30,12 @@ def newest() -> str:
 def is_current(connection: sa.Connection) -> bool:
     """Whether the database is at :func:`newest`: what every start asks, one query."""
     try:
-        found = connection.execute(sa.select(VERSION.c.version_num)).scalar()
+        revision = connection.execute(sa.select(VERSION.c.version_num)).scalar()
     except (exc.OperationalError, exc.ProgrammingError) as error:
         if no_such_table(error):
             return False
         raise
-    return bool(found == newest())
+    return bool(revision == newest())
 
 
 def upgrade(connection: sa.Connection, create: bool) -> None:
@@ -73,9 +73,9 @@ def _version(connection: sa.Connection) -> str | None:
     """The revision that the database is at; None for an empty one."""
     inspector = sa.inspect(connection)
     if inspector.has_table(VERSION.name):
-        found: str | None = connection.execute(sa.select(VERSION.c.version_num)).scalar()
-        if found is not None:
-            return found
+        revision: str | None = connection.execute(sa.select(VERSION.c.version_num)).scalar()
+        if revision is not None:
+            return revision
     from selfheal.table.migrations.versions.rev_0001_before_versions import TABLES
 
     there = [t for t in TABLES.sorted_tables if inspector.has_table(t.name)]
@@ -131,10 +131,10 @@ def _copy_file(path: Path, wanted: str) -> None:
     draft.unlink(missing_ok=True)
     try:
         with (
-            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as held,
+            closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source,
             closing(sqlite3.connect(draft)) as to,
         ):
-            held.backup(to)
+            source.backup(to)
         draft.replace(copy)
     except (OSError, sqlite3.Error) as error:
         draft.unlink(missing_ok=True)

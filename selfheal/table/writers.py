@@ -25,14 +25,11 @@ _WRITERS = sa.text(
 )
 
 
-def settled(connection: sa.Connection, table: sa.Table) -> int:
-    """The highest number of a row below which no row can appear any more; -1 where that is not known now.
+def settled(connection: sa.Connection, table: sa.Table, newest: int) -> int:
+    """The number of the newest row once no row below it can appear any more; -1 where that is not known now.
 
     Writers pay nothing for it and are never kept waiting. On SQLite one transaction writes at a time.
     """
-    newest = connection.execute(sa.select(sa.func.max(table.c.seq))).scalar_one()
-    if newest is None:
-        return -1
     if connection.dialect.name == "sqlite":
         return int(newest)
     name = connection.dialect.identifier_preparer.quote(table.name)

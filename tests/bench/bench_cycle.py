@@ -1,4 +1,4 @@
-"""What one window asks of MLflow and of the state database, by what happens in it."""
+"""What one window asks of MLflow and of the state database, by what happens in it; and how far it is followed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from selfheal.loop import monitor
 from tests.loop.counted import questions
+from tests.loop.followed import followed
 from tests.loop.given import FAR, MOST, WINDOW
 from tests.steering.conftest import adopted
 from tests.steering.given import NAME, POLICY, in_celsius, rows, send, workspace_at
@@ -24,10 +25,14 @@ def windows() -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def run() -> list[dict[str, Any]]:
-    """Counts, each with its bound."""
+    """Counts, those of questions each with its bound; a heal by a version that waits, and by one that is made."""
+    return [*_counts(waits=True), *(c for c in _counts(waits=False) if c["name"] == "new version")]
+
+
+def _counts(*, waits: bool) -> list[dict[str, Any]]:
     out = []
     with tempfile.TemporaryDirectory() as place, questions() as asked:
-        ws = workspace_at(adopted(Path(place) / "home"))
+        ws = workspace_at(adopted(Path(place) / "home", heals=waits))
         (ws.settings.rules / f"{NAME}.yaml").write_text(POLICY)
         for k in range(6):
             send(ws, rows(WINDOW, 100 + k), k * WINDOW)
@@ -35,9 +40,13 @@ def run() -> list[dict[str, Any]]:
         for k, (what, frame) in enumerate(windows(), start=6):
             send(ws, frame, k * WINDOW)
             asked.clear()
-            monitor(ws, NAME, FAR)
+            with followed() as way:
+                monitor(ws, NAME, FAR)
+            what = "new version" if what == "heal" and not waits else what
             counts = {"calls of MLflow": asked.mlflow.total(), "statements": asked.statements["selfheal.db"]}
             for (unit, n), most in zip(counts.items(), MOST[what], strict=True):
                 out.append({"name": what, "value": n, "unit": unit, "goal": ("max", most)})
+            stops = {"stops": len(way.stops), "turns back": way.turns_back}
+            out += [{"name": what, "value": n, "unit": unit} for unit, n in stops.items()]
         ws.table.close()
     return out

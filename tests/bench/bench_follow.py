@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 COLUMNS = 20
-ROUNDS, CALLS = 15, 50
+TURNS = 750
 GOAL_US, GOAL_MB = 60.0, 100.0
 _KINDS = {"translated": "scaler", "not translated": "union"}
 # Private memory, torch with all that loads an exported program first: what the follower adds is what is left.
@@ -64,19 +64,19 @@ def model(name: str, kind: str) -> tuple[Any, pd.DataFrame]:
 
 
 def micros(*calls: Callable[[], object]) -> list[float]:
-    """CPU of the calling thread, µs a call: the middle of many rounds, in which the calls take turns."""
-    rounds: list[list[float]] = []
+    """CPU of the calling thread, µs a call: the calls take turns, and the quickest tenth of each counts.
+
+    What else runs on the machine only adds, and more than what is to be told apart.
+    """
+    taken: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call()
-    for _ in range(ROUNDS):
-        taken = []
-        for call in calls:
+    for _ in range(TURNS):
+        for call, told in zip(calls, taken, strict=True):
             began = time.thread_time()
-            for _ in range(CALLS):
-                call()
-            taken.append((time.thread_time() - began) / CALLS * 1e6)
-        rounds.append(taken)
-    return [statistics.median(each) for each in zip(*rounds, strict=True)]
+            call()
+            told.append((time.thread_time() - began) * 1e6)
+    return [statistics.quantiles(told, n=10)[0] for told in taken]
 
 
 def memory(name: str, rows: Path) -> list[float]:

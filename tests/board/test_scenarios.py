@@ -89,6 +89,7 @@ SAMPLE = ("offset", "conversion ×1000", "prior up", "label flip")
 """What is healed, and what is not: how the others are answered is recorded (tests/sample)."""
 
 
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_sample_of_the_board(name: str) -> None:
     row = score.run(next(s for s in synthetic.SCENARIOS if s.name == name), SEED)

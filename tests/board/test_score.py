@@ -16,6 +16,8 @@ from selfheal.board import rivals, score, synthetic
 from selfheal.board.score import gap, harmful, metrics, run
 from selfheal.board.trial import Scenario, Trial
 
+#: What a healer is scored by; the rivals are asked in a test of their own.
+pytestmark = pytest.mark.usefixtures("alone")
 SEED = 7
 CLEAN = Scenario("clean", "synthetic", "", synthetic.clean)
 OFFSET = Scenario("offset", "synthetic", "", synthetic.offset)

@@ -48,6 +48,7 @@ def test_every_file_gives_units_faults_and_natural_windows(folder: Path) -> None
     assert np.abs(back - trial.undrifted[column]).max() < 1e-3 * trial.undrifted[column].std()
 
 
+@pytest.mark.usefixtures("alone")
 def test_a_unit_is_healed_by_the_default_policy(folder: Path) -> None:
     row = run(next(s for s in tables.scenarios(folder) if s.name == "own unit 03"), 0)
     assert row["acted"] and row["named"] and not row["harmful"] and row["questions"] == 0, row["reason"]

@@ -83,6 +83,19 @@ def test_adoption_and_adoption_again(place: Path) -> None:
     assert "nothing new" in again.output
 
 
+def test_adopt_takes_the_factory_and_the_rules_that_init_wrote(place: Path, tmp_path: Path) -> None:
+    nowhere = invoke(place, "adopt", NAME)
+    assert (nowhere.exit_code, "no factory 'toy_model.py:build' in" in nowhere.output) == (2, True), nowhere.output
+    assert "or begin: selfheal init toy" in nowhere.output
+    (tmp_path / "toy_model.py").write_text("from tests.steering.given import toy as build\n")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "toy.yaml").write_text("model: toy\nmonitor: {min_rows: 123}\n")
+    theirs = invoke(place, "adopt", NAME, environ={"SELFHEAL_RULES": str(tmp_path / "rules")})
+    assert "nothing new; its policy was renewed" in theirs.output, theirs.output
+    again = invoke(place, "adopt", NAME)  # as it was, where there is no file of rules
+    assert "its policy was renewed" in again.output, again.output
+
+
 @pytest.mark.parametrize(
     ("factory", "words"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from selfheal.steering import promote
 from selfheal.steering.trusts import lose_trust
 from selfheal.steering.workspace import Workspace
 from tests.cli.test_commands import invoke
-from tests.steering.conftest import adopted
+from tests.steering.conftest import adopted, closed, copied
 from tests.steering.given import NAME, POLICY, START, rows, send, toy, workspace_at
 
 LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
@@ -28,18 +27,16 @@ LATER = (datetime.now(UTC) + timedelta(days=2)).isoformat()
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two models: made once, copied for each test."""
-    home = tmp_path_factory.mktemp("two") / "home"
-    shutil.copytree(adopted(tmp_path_factory.getbasetemp() / "adopted"), home)
-    ws = workspace_at(home)
+    base = tmp_path_factory.getbasetemp() / "adopted"
+    ws = workspace_at(copied(adopted(base), tmp_path_factory.mktemp("two") / "home"))
     adopt_model("other", toy().with_policy({}), ws.registry, ws.table)
-    ws.table.close()
-    return home
+    return closed(ws)
 
 
 @pytest.fixture
 def place(tmp_path: Path, two: Path) -> Path:
     """A folder whose home has two models."""
-    shutil.copytree(two, tmp_path / "home")
+    copied(two, tmp_path / "home")
     return tmp_path
 
 

@@ -30,7 +30,7 @@ def frame() -> pd.DataFrame:
         "hour": rng.integers(0, 24, N), "site": np.repeat(["a", "b", "c"], N // 3), "no: 1\n# x": rng.normal(size=N),
         "kind": rng.choice(["x", "y", None], N), "age": rng.integers(18, 90, N), "opened": pd.Timestamp("2026-01-01"),
         "order_id": range(7, N + 7), "code": [f"c{i}" for i in rng.permutation(N)], "one": 1.0,
-        "bought": np.where(rng.random(N) < 0.2, "yes", "no"),
+        "bought": np.where(rng.random(N) < 0.2, "yes", "no"), "handling_min": rng.integers(2, 240, N),
     })  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def test_what_the_rows_say_is_written_and_stays(frame: pd.DataFrame, tmp_path: P
         "# classes: no 80.0%, yes 20.0%", "# block: v1 to v6, 6 columns alike", '# "no: 1\\n# x": numbers',
         "# temperature_f: numbers in steps of 0.1; in °F", "# amount: numbers in steps of 0.01",
         "# hour: whole numbers; a part of date or time", "# site: 3 words; stands still", "# one: LEAVE IT OUT",
-        "#   measurement: [temperature_f, amount]", "#   context: [site]", "#   prior_band: [0.07, 0.6]",
+        "#   measurement: [temperature_f, amount, handling_min]    # unit", "#   context: [site]",
+        '#   # by values also: ["no: 1\\n# x", "age"]    # if measured', "#   prior_band: [0.07, 0.6]",
         "# code: LEAVE IT OUT: it seems to name rows", "# order_id: LEAVE IT OUT: it numbers the rows",
     ):  # fmt: skip
         assert line in text, text
@@ -60,7 +61,7 @@ def test_what_the_rows_say_is_written_and_stays(frame: pd.DataFrame, tmp_path: P
         "raise NotImplementedError" in factory.read_text()
         and "'opened', 'order_id', 'code', 'one'" in factory.read_text()
     )
-    assert len(json.loads(Path("seen.json").read_text())["columns"]) == 17
+    assert len(json.loads(Path("seen.json").read_text())["columns"]) == 18
 
     again = invoke(tmp_path, *asked)
     assert (again.exit_code, "shop-eu.yaml is there and stays" in again.output) == (1, True)
@@ -123,19 +124,21 @@ def test_a_check_says_what_can_be_healed_and_registers_nothing(tmp_path: Path) -
     Path("mine_model.py").write_text(FACTORY)
     (tmp_path / "rules").mkdir()
     policy = tmp_path / "rules" / "mine.yaml"
-    policy.write_text("model: mine\ntarget: y\nmonitor: {min_rows: 100}\nheal: {max_changed: 0.9}\n")
+    policy.write_text(
+        "model: mine\ntarget: y\nmonitor: {min_rows: 100}\nheal: {max_changed: 0.9}\ndeclare: {measurement: [dew]}\n"
+    )
     done = invoke(tmp_path, "check", "mine", "--json", "check.json")
     assert done.exit_code == 0, done.output
     for line in (
         "mine: can be adopted (3 columns, 2 classes, 700 rows of reference, accuracy",
         "healthy   0 of 10 healthy windows of 116 rows would alarm",
-        "unit: dew × 1000: accuracy", "stuck sensor: column 'dew'", "there are no rules",
-        "selfheal adopt mine mine_model.py:build",
+        "unit: dew °F → °C: accuracy", "stuck sensor: column 'dew'", "there are no rules",
+        "selfheal adopt mine\n",
     ):  # fmt: skip
         assert line in done.output, done.output
     told = json.loads(Path("check.json").read_text())
     kinds = {f["fault"]: f["kind"] for f in told["fates"]}
-    assert kinds["unit: dew × 1000"] == "heals" and kinds["missing column"] == "names" and told["harmful"] == 0
+    assert kinds["unit: dew °F → °C"] == "heals" and kinds["missing column"] == "names" and told["harmful"] == 0
     assert not (tmp_path / "home").exists(), "nothing is registered"
 
     short = invoke(tmp_path, "check", "mine", "--factory", "mine_model.py:other")

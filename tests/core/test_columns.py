@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from selfheal.errors import InputError
 from selfheal.parts.columns import kind, plain, with_nulls
 
+DECIMAL = decimal.Decimal("1.5")
 TAKEN: dict[str, tuple[Any, str, list[Any]]] = {
     "float32": (np.array([1.5, 2.5], dtype=np.float32), "float", [1.5, 2.5]),
     "Int64": (pd.array([1, 2], dtype="Int64"), "int", [1, 2]),
@@ -31,6 +33,11 @@ TAKEN: dict[str, tuple[Any, str, list[Any]]] = {
     "objects that are numbers": (np.array([1, 2], dtype=object), "int", [1, 2]),
     "objects that are numbers, with a gap": (np.array([1, None], dtype=object), "float", [1.0, np.nan]),
     "objects that are booleans": (np.array([True, False], dtype=object), "bool", [True, False]),
+    "decimals": (np.array([DECIMAL, decimal.Decimal(2)], dtype=object), "float", [1.5, 2.0]),
+    "decimals with a gap": (np.array([DECIMAL, None], dtype=object), "float", [1.5, np.nan]),
+    "pyarrow's decimals": (pd.array([DECIMAL, None], dtype=pd.ArrowDtype(pa.decimal128(4, 1))), "float", [1.5, np.nan]),
+    "objects that are numbers, with NA": (np.array([1, pd.NA], dtype=object), "float", [1.0, np.nan]),
+    "objects that are booleans, with NA": (np.array([True, pd.NA], dtype=object), "float", [1.0, np.nan]),
     "text with None": (np.array(["a", None], dtype=object), "str", ["a", None]),
 }
 
@@ -58,8 +65,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "periods": (pd.period_range("2026-01", periods=2, freq="M"), r"'x' holds dates"),
     "text and numbers": (np.array(["a", 1], dtype=object), r"'x' mixes a str \('a'\) and an int \(1\).*to_numeric"),
     "booleans and numbers": (np.array([True, 2], dtype=object), r"'x' mixes a bool \(True\) and an int"),
-    "decimals": (np.array([decimal.Decimal(1), decimal.Decimal(2)], dtype=object), r"'x' holds a Decimal.*astype"),
-    "lists": (pd.Series([[1], [2]]), r"'x' holds a list"),
+    "lists": (pd.Series([[1], [2]]), r"'x' holds a list in each row.*add_prefix\('x_'\)"),
+    "arrays": (pd.Series([np.ones(2), np.ones(2)]), r"'x' holds a ndarray in each row"),
     "bytes": (np.array([b"a", b"b"], dtype=object), r"'x' holds a bytes"),
     "complex": (np.array([1j, 2j]), r"'x' holds a complex"),
     "intervals": (pd.interval_range(0, 2), r"'x' holds an Interval"),

@@ -90,6 +90,27 @@ def test_rows_that_cannot_be_scored_are_named(frame: Any, says: str) -> None:
         make().predict_proba(frame)
 
 
+@pytest.mark.parametrize(
+    ("row", "says", "reason"),
+    [
+        ({"kind": "gift"}, "column 'kind', row 2: 'gift' is a word that the model's encoder does not know", "word"),
+        ({"code": 3.5}, "column 'code', row 2: 3.5 is a value that the model's encoder does not know", "value"),
+    ],
+)
+def test_what_an_encoder_refuses_is_named_by_column_row_and_value(row: dict[str, Any], says: str, reason: str) -> None:
+    """Scikit-learn says "column 0"; a map at the input, and an index of the caller's own, change nothing in that."""
+    rows = ROWS.assign(kind=["x", "y", "x", "z"], code=[3, 4, 3, 5])
+    made = ColumnTransformer([("k", OneHotEncoder(), ["code", "kind"]), ("n", StandardScaler(), ["a", "b"])])
+    made.fit(rows.drop(columns="y"))
+    model = MonitoredModel(nn.Linear(8, 3), nn.Linear(3, 2), rows, target="y", preprocess=made)
+    model = model.with_adapter(Adapter(InputMap({"a": ColumnMap(10.0)})))
+    spoilt = rows.set_axis(list("pqrs")).astype({"code": float})
+    spoilt.loc["r", list(row)] = list(row.values())
+    with pytest.raises(InputError, match=says) as told:
+        model.predict_proba(spoilt)
+    assert (told.value.reason, told.value.column) == (f"unknown {reason}", next(iter(row)))
+
+
 def test_no_rows_have_no_answers() -> None:
     model = make(preprocess=StandardScaler().fit(ROWS[["a", "b"]]))
     assert (model.predict_proba(ROWS[:0]).shape, model.predict(ROWS[:0]).tolist()) == ((0, 2), [])

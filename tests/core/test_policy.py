@@ -146,6 +146,7 @@ def test_a_log_is_read_and_comes_back_equal(tmp_path: Path) -> None:
     assert policy.log is not None and policy.log.labels is not None
     assert (policy.log.is_sql, policy.log.labels.is_sql) == (True, False)
     assert policy.log.labels.matures == dt.timedelta(days=14)
+    assert policy.digest.startswith("fbce4cc03f3c2f6e"), "as the release that had no log.query journaled it"
     assert [policy.log.theirs(name) for name in ("amount", "v14")] == ["amt", "v14"]
     path.write_text(policy.to_yaml())
     assert "from: postgresql://reader:${LOG_PASSWORD}@db/scored" in path.read_text()
@@ -181,6 +182,14 @@ def test_a_policy_without_a_log_keeps_its_digest() -> None:
         (LOG.replace("from: claims", "form: claims"), 7, "did you mean 'from'"),
         (LOG.replace("  table: scored.fraud\n", ""), 2, "name the table or view to read"),
         (LOG.replace("from: claims", "from: claims, table: t"), 7, "a folder, which has no tables"),
+        (LOG.replace("from: claims", "from: claims, query: SELECT 1"), 7, "query: from is a folder, which takes none"),
+        (
+            LOG.replace("table: scored.fraud", "table: a\n  query: SELECT 1"),
+            2,
+            "log.table names what to read; remove one",
+        ),
+        (LOG.replace("table: scored.fraud", "query: SELECT 1; DELETE FROM x"), 2, "without a semicolon"),
+        (LOG.replace("table: scored.fraud", "query: DELETE FROM x"), 2, "one SELECT is read"),
         (LOG.replace("from: claims", "from: 'hdfs://host/claims'"), 7, "a folder that is mounted here"),
         (LOG.replace("from: claims", "from: 's3://key@bucket/claims'"), 7, "come from the environment"),
         (LOG.replace(", order: n", ""), 1, "name the column that has it in log.columns.order"),

@@ -8,7 +8,7 @@ import json
 import operator
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import pandas as pd
 import pytest
 import scipy.special
 import skops.io
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - makes IterativeImputer importable
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectKBest
@@ -40,7 +42,7 @@ from sklearn.preprocessing import (
 
 from selfheal.errors import ArtifactError, InputError
 from selfheal.parts import harmless
-from selfheal.parts.preprocessing import content_digest, open_preprocessing, save_preprocessing
+from selfheal.parts.preprocessing import content_digest, open_preprocessing, own_transformers, save_preprocessing
 
 N = 120
 NUMBERS = ["a", "b", "c"]
@@ -125,10 +127,27 @@ class Own(StandardScaler):
     """A transformer of one's own, whose code would have to be imported."""
 
 
+class Medians(TransformerMixin, BaseEstimator):
+    """As people write one: what it learnt lies in pandas' objects, however deep."""
+
+    def fit(self, x: pd.DataFrame, y: Any = None) -> Medians:
+        self.medians_, self.table_ = x.median(), x.describe()
+        self.words_ = [{"m": pd.Series(["x", None, 2], index=pd.Index([3, 1, 2], name="k"), name="w")}]
+        self.columns_ = (x.columns, "kept")
+        return self
+
+    def transform(self, x: pd.DataFrame) -> pd.DataFrame:
+        return x[self.columns_[0]].fillna(self.medians_) - self.table_.loc["mean"]
+
+
 REFUSED = {
     "a lambda": (FunctionTransformer(lambda x: x), r"<lambda>.*in place of a lambda"),
     "one's own function": (FunctionTransformer(_double), r"_double.*before selfheal"),
-    "one's own class": (Own(), r"Own.*before selfheal"),
+    "a class of the script that runs": (
+        type("Own", (Own,), {"__module__": "__main__"})(),
+        r"__main__\.Own.*a module of",
+    ),
+    "trees of scikit-learn's": (RandomTreesEmbedding(2).fit(np.eye(3)), r"Tree.*crafted tree"),
     "a partial": (FunctionTransformer(functools.partial(np.clip, a_min=0)), r"functools\.partial.*kw_args"),
     "a shell": (FunctionTransformer(os.system), r"system"),
     "eval": (FunctionTransformer(eval), r"builtins\.eval"),
@@ -145,6 +164,61 @@ def test_what_is_not_on_the_list_is_refused_by_name_with_the_remedy(what: str) -
     made, said = REFUSED[what]
     with pytest.raises(InputError, match=said):
         save_preprocessing(made)
+
+
+def test_a_transformer_of_ones_own_is_made_again_by_its_import_path_alone() -> None:
+    """It is what a base's manifest names, and nothing but an object of a transformer's class."""
+    x = frame()[NUMBERS]
+    fitted = Own().fit(x)
+    data, mine = save_preprocessing(fitted), f"{__name__}.Own"
+    assert own_transformers(data) == (mine,) and own_transformers(save_preprocessing(StandardScaler())) == ()
+    back = open_preprocessing(data, [mine])
+    assert type(back) is Own
+    np.testing.assert_array_equal(back.transform(x), fitted.transform(x))
+    with pytest.raises(ArtifactError, match=r"Own, which is not trusted"):
+        open_preprocessing(data)
+    for name in ("os.system", "builtins.eval", "numpy.memmap", f"{__name__}.frame", "__main__.Own", "no_such.Own",
+                 "sklearn.ensemble._forest.RandomTreesEmbedding"):  # fmt: skip
+        with pytest.raises(ArtifactError, match=rf"{name}, which is no transformer that can be imported here"):
+            open_preprocessing(data, [mine, name])
+    for kind in ("FunctionNode", "ConstructorFromReduceNode", "TypeNode"):
+        with pytest.raises(ArtifactError, match=r"Own.*not opened"):
+            open_preprocessing(crafted(node(__name__, "Own", kind, content=several())), [mine])
+
+
+def test_what_pandas_holds_comes_back() -> None:
+    x = frame()[NUMBERS]
+    fitted = make_pipeline(Medians(), StandardScaler()).fit(x)
+    data, mine = save_preprocessing(fitted), [f"{__name__}.Medians"]
+    back = open_preprocessing(data, mine)
+    assert content_digest(back) == content_digest(fitted)
+    np.testing.assert_array_equal(back.transform(x), fitted.transform(x))
+    kept, was = back.steps[0][1], fitted.steps[0][1]
+    pd.testing.assert_series_equal(kept.words_[0]["m"], was.words_[0]["m"])
+    pd.testing.assert_frame_equal(kept.table_, was.table_)
+    assert kept.columns_[0].equals(x.columns) and isinstance(was.medians_, pd.Series), "the fitted one is as it was"
+    other = make_pipeline(Medians(), StandardScaler()).fit(x)
+    other.steps[0][1].table_.iloc[-1, -1] += 1
+    assert content_digest(other) != content_digest(fitted)
+
+    def spoil(kind: str) -> Callable[[Any], None]:
+        def put(schema: Any) -> None:
+            for one in _held(schema):
+                one["content"]["content"]["kind"] = text(kind)
+
+        return put
+
+    for kind, said in (("os.system", "pandas has no 'os.system'"), ("frame", "what pandas held is damaged")):
+        with pytest.raises(ArtifactError, match=said):
+            open_preprocessing(edited(data, spoil(kind)), mine)
+
+
+def _held(value: Any) -> Iterator[dict[str, Any]]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if isinstance(value, dict) and value.get("__class__") == "PandasObject":
+        yield value
+    for one in inner:
+        yield from _held(one)
 
 
 # ---------------------------------------------------------------------- crafted archives

@@ -29,6 +29,12 @@ def named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(amount=frame["amount"] + 0 * frame["count"])
 
 
+def by_name(frame: pd.DataFrame) -> pd.DataFrame:
+    """As people write one: of an array it makes a frame whose columns have no names, and raises a KeyError."""
+    frame = pd.DataFrame(frame)
+    return frame.assign(amount=frame["amount"] + 1)
+
+
 STEPS = {
     "scaled": (
         ColumnTransformer([("n", StandardScaler(), ["count", "amount"]), ("s", OneHotEncoder(), ["shop"])]),
@@ -36,6 +42,7 @@ STEPS = {
     ),
     "logarithm": (make_pipeline(FunctionTransformer(np.log1p), SimpleImputer(), StandardScaler()), True),
     "names": (make_pipeline(FunctionTransformer(named), StandardScaler()), False),
+    "names of a frame": (make_pipeline(FunctionTransformer(by_name), StandardScaler()), False),
 }
 
 

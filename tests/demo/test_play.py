@@ -1,7 +1,6 @@
-"""The whole demo, once: a process of its own, as a user runs it."""
+"""The whole demo, once: a process of its own, as a user runs it, but for the pages of its windows."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +28,10 @@ def left_running(home: Path) -> list[list[str]]:
 
 @pytest.mark.xdist_group("demo")
 @pytest.mark.timeout(600)
-def test_every_act_goes_as_it_must(home: Path, tmp_path: Path) -> None:
+def test_every_act_goes_as_it_must(home: Path, tmp_path: Path, root: Path) -> None:
     file = tmp_path / "report.json"
-    command = [sys.executable, "-m", "selfheal.cli", "demo", "--json", str(file)]
-    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, timeout=580, check=False)
+    command = [sys.executable, "-m", "tests.pages", "demo", "--json", str(file)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text(encoding="utf-8"))
     acts = {act["name"]: act for act in report["acts"]}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import selfheal
 from selfheal import InputError, MonitoredModel
 from selfheal.board import worlds
 from selfheal.board.course import Options
-from selfheal.drill import own
-from selfheal.drill.check import Check, claims, lines
+from selfheal.drill import check, own
+from selfheal.drill.check import Check, Fate, claims, lines
 from selfheal.drill.course import fire_drill
 from tests.steering.given import rows, toy
 
@@ -61,3 +64,47 @@ def test_what_is_claimed_of_rows_that_nothing_was_done_to_is_false_and_no_fit() 
     assert not told.fit
     assert replace(told, fates=()).fit
     assert "  false     said of rows to which nothing had happened:" in list(lines("mine", told))
+
+
+def test_class_shares_that_move_in_the_reference_are_no_false_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its labels; of rows whose labels say otherwise it is one."""
+    world, onset = worlds.linear(SEED), 5675  # where seed 2 looks
+    rows = pd.concat([world.draw(onset, 1), world.draw(8000 - onset, 2, prior=0.45)], ignore_index=True)
+
+    def first(rows: pd.DataFrame) -> Fate:
+        made = MonitoredModel(
+            world.model.backbone, world.model.head, rows, target="y", preprocess=world.model.preprocess
+        )
+        return next(claims(made, 2))
+
+    found = first(rows)
+    assert found.kind == "moves"
+    assert found.words.startswith("healed; by its labels class 1 is ")
+    told = Check(8000, 3, 2, 1000, 0.9, 0.5, 0, 0, (), (found,), 0, ())
+    assert told.fit
+    assert (
+        "  moves     what your reference does by itself: the shares of its classes move, and a heal follows them:"
+        in list(lines("mine", told))
+    )
+    shuffled = rows["y"].where(rows.index < onset, world.draw(8000, 3)["y"])
+    assert first(rows.assign(y=shuffled)).kind == "false"
+    monkeypatch.setattr(check, "MOVED", 1e3)
+    assert first(rows).kind == "false", "a gain without a move is chance"
+
+
+def test_units_are_tried_on_what_may_have_one() -> None:
+    """Degrees on temperatures, where a name says so; no unit on a code, a few whole numbers or an hour."""
+    rng = np.random.default_rng(0)
+    n = 700
+    columns = {
+        "kind_code": rng.integers(0, 90, n), "hour": rng.integers(0, 24, n), "children": rng.integers(0, 5, n),
+        "age": rng.integers(18, 90, n), "dew": rng.normal(50, 9, n), "wait_min": rng.integers(1, 600, n),
+    }  # fmt: skip
+    body = torch.nn.Linear(6, 6)
+    with torch.no_grad():
+        body.weight.copy_(torch.diag(torch.tensor([1 / 30, 1 / 8, 1.0, 1 / 20, 1 / 9, 1 / 100])))
+    rows = pd.DataFrame(columns).assign(y=lambda f: (f["age"] + f["dew"] > 105).astype(int))
+    model = MonitoredModel(body, torch.nn.Linear(6, 2), rows, target="y")
+    tried = {s.name.removeprefix("unit: ") for s in own.scenarios(model) if s.name.startswith("unit: ")}
+    assert {name.partition(" ")[0] for name in tried} == {"age", "dew", "wait_min"}
+    assert {name for name in tried if "°F" in name} == {"dew °F → °C"}

@@ -178,6 +178,8 @@ def test_a_gain_that_is_not_the_declared_one_is_no_conversion(world: World) -> N
 def test_a_unit_that_is_not_listed_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"units.x1: 'mmhg' is no unit that is listed; did you mean 'mmHg'\?"):
         Policy.load({"declare": {"units": {"x1": "mmhg"}}})
+    with pytest.raises(InputError, match=r"units.x1: 'celsius' is no unit that is listed; did you mean '°C'\?"):
+        Policy.load({"declare": {"units": {"x1": "celsius"}}})
 
 
 def test_a_conversion_denied_is_not_proposed(world: World) -> None:

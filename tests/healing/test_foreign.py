@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,11 +227,14 @@ def test_nonsense_is_seen_by_fractions_too_where_numbers_are_whole() -> None:
     assert outcome.adapter.input_map.columns["ill"].offset == pytest.approx(4)
 
 
-def spelled(change: Callable[[pd.Series], pd.Series], unknown: str = "ignore") -> Outcome:
+def spelled(
+    change: Callable[[pd.Series], pd.Series], unknown: str = "ignore", name: Callable[[int], Any] = "A{:03d}".format
+) -> Outcome:
     """Two hundred codes and what they cost, of which the spelling changes."""
     rng = np.random.default_rng(3)
-    rows = pd.DataFrame({"code": [f"A{k:03d}" for k in rng.integers(200, size=6000)], "cost": rng.gamma(3, 20, 6000)})
-    rows = rows.assign(y=((rows["code"].str[-1].astype(int) > 4) ^ (rng.random(6000) < 0.1)).astype(int))
+    codes = rng.integers(200, size=6000)
+    rows = pd.DataFrame({"code": [name(k) for k in codes], "cost": rng.gamma(3, 20, 6000)})
+    rows = rows.assign(y=((codes % 10 > 4) ^ (rng.random(6000) < 0.1)).astype(int))
     words = OneHotEncoder(handle_unknown=unknown, sparse_output=False)
     parts = ColumnTransformer([("words", words, ["code"]), ("rest", "passthrough", ["cost"])])
     x = parts.fit_transform(rows.drop(columns="y")[:2000])
@@ -246,12 +250,17 @@ def test_codes_that_are_spelled_anew_are_named_however_many_there_are() -> None:
     assert "'code' spells its words anew in 100% of rows, such as 'a" in outcome.reasons[0]
 
 
-@pytest.mark.parametrize(("each", "decision"), [(10, "keep"), (4, "refuse")])
-def test_words_that_preprocessing_refuses_are_said(each: int, decision: str) -> None:
-    """The encoder as it is, which raises at a word that it never met."""
-    outcome = spelled(lambda code: code.where(np.arange(len(code)) % each > 0, "new"), "error")
+@pytest.mark.parametrize(
+    ("each", "decision", "new", "what"),
+    [(10, "keep", "new", "word"), (4, "refuse", "new", "word"), (4, "refuse", 3.5, "value")],
+)
+def test_what_preprocessing_refuses_is_said(each: int, decision: str, new: Any, what: str) -> None:
+    """The encoder as it is, which raises at a word, or a code that is a number, that it never met."""
+    name = {} if what == "word" else {"name": int}
+    outcome = spelled(lambda code: code.where(np.arange(len(code)) % each > 0, new), "error", **name)
     assert outcome.decision == decision, outcome.reasons
-    assert any("of rows hold a word in 'code' that preprocessing refuses, such as 'new'" in r for r in outcome.reasons)
+    said = f"of rows hold a {what} in 'code' that preprocessing refuses, such as '{new}'"
+    assert any(said in reason for reason in outcome.reasons), outcome.reasons
 
 
 def test_rows_without_a_number_are_said() -> None:

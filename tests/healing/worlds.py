@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ import selfheal
 from selfheal import MonitoredModel
 
 WEATHER = Path(selfheal.__file__).parent / "demo" / "data" / "weather_nebraska.parquet"
+OF_THE_RUN = "selfheal-tests-"
+"""Begins the name of a temporary folder that goes with the run, see ``tests/conftest.py``."""
 TEMPERATURES = ["temperature", "dew_point", "maximum_temperature", "minimum_temperature"]
 
 
@@ -32,13 +37,27 @@ def trained(
     head = nn.Linear(width, 2)
     x = torch.tensor(scaler.transform(train[columns]), dtype=torch.float32)
     y = torch.tensor(train[target].to_numpy())
-    optimiser = torch.optim.AdamW([*body.parameters(), *head.parameters()], lr=3e-3, weight_decay=1e-3)
+    teach(nn.Sequential(body, head), x, y, epochs)
+    return MonitoredModel(body, head, reference, target=target, preprocess=scaler)
+
+
+def teach(net: nn.Module, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
+    """Train it in place, or read what another process of this run has made of the same start and rows."""
+    start = [np.ascontiguousarray(part.detach()) for part in (*net.parameters(), x, y)]
+    known = Path(tempfile.gettempdir()) / f"taught-{sha256(b''.join([*start, b'%d' % epochs])).hexdigest()}"
+    if known.exists():
+        net.load_state_dict(torch.load(known, weights_only=True))
+        return
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-3)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(256):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(head(body(x[rows])), y[rows]).backward()
+            nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
             optimiser.step()
-    return MonitoredModel(body, head, reference, target=target, preprocess=scaler)
+    if known.parent.name.startswith(OF_THE_RUN):
+        made = known.with_suffix(f".{os.getpid()}")
+        torch.save(net.state_dict(), made)
+        made.rename(known)
 
 
 @dataclass(frozen=True)

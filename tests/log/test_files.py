@@ -117,22 +117,22 @@ def test_a_partition_may_be_a_feature(tmp_path, model) -> None:
     table.close()
 
 
-def test_words_that_the_models_encoder_refuses_are_counted_and_left_out(tmp_path) -> None:
+@pytest.mark.parametrize(("known", "new", "what"), [(["a", "b"], "new", "word"), ([3, 4], 3.5, "value")])
+def test_what_the_models_encoder_refuses_is_counted_and_left_out(known, new, what, tmp_path) -> None:
     """A probability was logged for them all the same: another service answers what it does not know."""
-    sites = ["a", "b"] * 100
-    rows = pd.DataFrame({"site": sites, "dew": np.arange(200.0), "y": [0, 1] * 100})
+    rows = pd.DataFrame({"site": known * 100, "dew": np.arange(200.0), "y": [0, 1] * 100})
     encoder = ColumnTransformer([("w", OneHotEncoder(sparse_output=False), ["site"]), ("n", "passthrough", ["dew"])])
     encoder.fit(rows)
     other = MonitoredModel(nn.Linear(3, 2), nn.Linear(2, 2), rows, target="y", preprocess=encoder)
     table = InferenceTable(f"sqlite:///{tmp_path}/other.db")
     table.create(NAME, other.dtypes, [0, 1])
-    held = frame(5)[["request", "ts"]].assign(p=0.5, site=["a", "new", "b", "new", "a"], dew=1.0)
+    held = frame(5)[["request", "ts"]].assign(p=0.5, site=[known[0], new, known[1], new, known[0]], dew=1.0)
     parquet(held, tmp_path / "log", "a")
     log = Log.model_validate({"from": str(tmp_path / "log"), "columns": MINE | {"probabilities": ["p"]}})
     here = open_log(log, table, other, NAME, Keeper(lambda: ((0, 1),), predict(other), print, print), END)
     window, tally = only(here)
-    assert window.frame["site"].tolist() == ["a", "b", "a"]
-    assert [str(r) for r in tally.refused] == ["2 rows: a word that preprocessing refuses 'site'"]
+    assert window.frame["site"].tolist() == [known[0], known[1], known[0]]
+    assert [str(r) for r in tally.refused] == [f"2 rows: a {what} that preprocessing refuses 'site'"]
     table.close()
 
 

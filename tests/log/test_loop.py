@@ -53,7 +53,8 @@ def test_a_log_elsewhere_drifts_is_healed_and_goes_on(ws, tmp_path) -> None:
     assert not cycle.decision.alarm and cycle.record["own_share"] == 1.0
     assert cycle.record["health"] == "healthy"
     found = status(ws, NAME)
-    assert found["healthy"] and found["log"] == {"from": str(log), "state": "", "reasons": [], "late": 0, "labels": ""}
+    said = {"from": str(log), "state": "", "reasons": [], "late": 0, "labels": "", "assumed": []}
+    assert found["healthy"] and found["log"] == said
 
     # Half a file: nothing is handled, and that is said; whole, it is read.
     add(4, in_celsius(rows(N, 208), "temperature", "dew"), dew=float("nan"))
@@ -104,7 +105,11 @@ def revised_and_silent(ws) -> None:
 
 
 def test_a_place_of_labels_that_is_away_is_said_until_it_is_back(ws, tmp_path) -> None:
-    held = put(ws, policy(str(tmp_path), labels={"from": str(tmp_path / "claims")}))
+    least = {"prediction_id": "request", "event_time": "ts", "order": "number"}
+    held = put(ws, policy(str(tmp_path), labels={"from": str(tmp_path / "claims")}, columns=least))
+    assumed = status(ws, NAME)["log"]["assumed"]
+    assert [words.partition(":")[0] for words in assumed] == ["names no version", "names no probabilities"]
+    assert all(any(words in line for line in standing(status(ws, NAME))) for words in assumed)
     assert source_of(ws, NAME, held, at(0)).labels.known().is_empty()
     assert any(text.startswith("labels: the log") for text in status(ws, NAME)["health"])
     pd.DataFrame({"prediction_id": ["a"], "label": [1]}).pipe(parquet, tmp_path / "claims", "a")

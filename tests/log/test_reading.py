@@ -116,7 +116,7 @@ def test_a_row_that_cannot_be_used_is_counted(kind: str, write, source, tmp_path
     window, tally = only(source())
     assert [(r.reason, r.column, r.rows) for r in tally.refused] == [expected]
     assert tally.used == len(window.frame) == len(held) - expected[2]
-    assert tally.held == len(held)
+    assert tally.size == len(held)
     assert window.frame.index.is_unique and window.frame.notna().all().all()
 
 

@@ -101,6 +101,22 @@ def test_windows_of_rows_ask_for_what_came_since(lay, source) -> None:
     assert here.read(found[1]).frame.index.tolist() == [f"r{i}" for i in range(20, 40)]
 
 
+def test_a_query_is_a_log_and_is_filtered_in_the_database(lay, source) -> None:
+    """Of somebody who may create no view; a colon in it is no parameter."""
+    times = frame(every=1800).assign(ts=frame(every=1800)["ts"].map(lambda at: at.isoformat()), model="ours")
+    url = lay(pd.concat([times, times.assign(model="theirs:x")]))
+    query = "SELECT r.*, ':odd' AS note, '12:30' AS o FROM raw AS r WHERE model <> 'theirs:x'"
+    here = source(**{"from": url, "query": query})
+    found = closed(here, START + timedelta(hours=12))
+    assert [ref.rows for ref in found] == [2] * 12
+    assert here.read(found[5]).frame.index.tolist() == ["r10", "r11"] and here.tally(found[5]).refused == ()
+    (part,) = here.rows.scan({"ts"}, Part(to_us(found[5].start), to_us(found[5].end)), Bounded("ts"))
+    assert len(part.collect()) < 50, "whole days at most"
+    for spoilt in ("SELECT * FROM nowhere", "WITH gone AS (DELETE FROM raw RETURNING *) SELECT * FROM gone"):
+        with pytest.raises(UnavailableError, match=r"'log.query' of .* cannot be read: "):
+            closed(source(**{"from": url, "query": spoilt}))
+
+
 def test_it_is_only_read(lay) -> None:
     log = Sql(lay(frame(3).assign(ts=range(3))), "raw")
     with pytest.raises(UnavailableError, match=r"read-?only"), log._connected() as connection:

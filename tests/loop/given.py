@@ -12,10 +12,11 @@ WINDOW = 200
 FAR = START + timedelta(days=30)
 
 MOST = {
-    "healthy": (3, 50),
-    "alarm": (4, 50),
-    "heal": (20, 84),
-    "watch begins": (8, 59),
-    "watch ends": (3, 68),
+    "healthy": (3, 25),
+    "alarm": (4, 25),
+    "heal": (19, 45),
+    "new version": (27, 45),
+    "watch begins": (8, 30),
+    "watch ends": (3, 34),
 }
 """What happens in a window → calls of MLflow's client and statements of the state database that it may cost."""

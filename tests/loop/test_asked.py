@@ -10,7 +10,7 @@ import pytest
 
 from selfheal.errors import NotFoundError, RefusedError
 from selfheal.loop import accuracy_told, add_labels, ask_labels, load, monitor, status
-from selfheal.loop.asked import ASKED
+from selfheal.loop.records import LABELS_ASKED
 from tests.steering.given import NAME, START, rows, send
 
 FAR = START.replace(year=2028)
@@ -44,9 +44,10 @@ def test_rows_are_drawn_and_their_labels_say_how_right_the_window_was(ws, truth:
     monitor(ws, NAME, FAR)  # which looks again whenever labels have come
     found = status(ws, NAME)["asked"]
     assert found["labels"] >= 50 and found["high"] - found["low"] < told["high"] - told["low"]
-    notes = [e.intent["step"] for e in ws.table.journal(NAME, kind=ASKED)]
+    notes = [e.intent["step"] for e in ws.table.journal(NAME, kind=LABELS_ASKED)]
     monitor(ws, NAME, FAR)
-    assert [e.intent["step"] for e in ws.table.journal(NAME, kind=ASKED)] == notes == ["drawn", "told", "drawn", "told"]
+    steps = [e.intent["step"] for e in ws.table.journal(NAME, kind=LABELS_ASKED)]
+    assert steps == notes == ["drawn", "told", "drawn", "told"]
 
 
 def test_whoever_answers_only_what_is_right_makes_it_no_better(ws, truth: pd.Series, tmp_path: Path) -> None:

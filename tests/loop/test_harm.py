@@ -11,7 +11,8 @@ from selfheal.alerts.gathering import gather
 from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 from selfheal.loop import history, load, monitor, status
-from selfheal.loop.harm import JUDGED, judge_heals, judgement, standing_of_heals
+from selfheal.loop.harm import judge_heals, judgement, standing_of_heals
+from selfheal.loop.records import HEAL_JUDGED
 from selfheal.loop.trial import waiting
 from selfheal.steering import promote, release, trust
 from selfheal.steering.look import last_look
@@ -32,7 +33,7 @@ def serve(ws, first: int, celsius: bool) -> None:
 
 
 def judged(ws) -> list[tuple[int, bool]]:
-    return [(e.intent["version"], e.intent["harmful"]) for e in ws.table.journal(NAME, kind=JUDGED)]
+    return [(e.intent["version"], e.intent["harmful"]) for e in ws.table.journal(NAME, kind=HEAL_JUDGED)]
 
 
 def test_a_healer_that_harms_has_to_ask(ws):

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import nn
 
+from selfheal.cli.standing import standing
 from selfheal.errors import InputError
 from selfheal.loop import load, monitor, pending, status
 from selfheal.loop.heals import heal, heal_window, memory
@@ -72,6 +73,25 @@ def a_fact(ws) -> None:
     entry = ws.table.journal(NAME, kind=FACT)[-1].id
     answered = {"step": "answered", "window": 99, "asked": entry, "answer": "no", "actor": "ada"}
     ws.table.journal_note(NAME, FACT, answered, "answered", ws.clock())
+
+
+def test_fractions_in_whole_numbers_are_said_and_no_fault(ws) -> None:
+    """Of one in a column of codes nothing else says a word; all of them may be another unit."""
+
+    def whole(n: int, seed: int) -> pd.DataFrame:
+        return cold(n, seed).assign(wind=lambda frame: frame["wind"].round())
+
+    adopt_model(NAME, trained_on_celsius(whole(2400, 0)), ws.registry, ws.table)
+    promote(ws, NAME, NEW, "ada")
+    send(ws, whole(N, 103), 0)
+    send(ws, whole(N, 104).assign(wind=lambda f: f["wind"].where(np.arange(N) > 2, 3.5)), N)
+    sound, broken = monitor(ws, NAME, FAR)
+    assert "fractions" not in sound.record and broken.record["health"] == "healthy"
+    (said,) = status(ws, NAME)["cycles"][-1]["fractions"]
+    assert said.startswith(
+        "3 of 200 rows hold a fraction in 'wind', such as 3.5, which was whole in all of the reference"
+    )
+    assert any(said in line for line in standing(status(ws, NAME)))
 
 
 def test_what_was_learnt_of_a_base_is_not_carried_to_another(ws):

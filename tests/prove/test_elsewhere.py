@@ -1,4 +1,4 @@
-"""The examples of docs/examples that need packages of their own: a BentoML service that follows, and a Spark job."""
+"""What needs packages of its own (BentoML, Spark, category_encoders), and MLflow's own server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -31,9 +32,9 @@ from tests.steering.given import NAME, rows
 __all__ = ["home", "template", "ws"]
 
 
-def ready(url: str) -> bool:
+def ready(url: str, asked: str = "readyz") -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as response:
+        with urllib.request.urlopen(f"{url}/{asked}", timeout=5) as response:
             return bool(response.status == 200)
     except OSError:
         return False
@@ -121,3 +122,77 @@ def test_a_spark_job_scores_by_mlflow_alone(ws: Workspace, root: Path, tmp_path:
     expected = ws.registry.load(NAME).predict_proba(found)
     assert len(found) == 500
     np.testing.assert_allclose(proba, expected, atol=1e-6)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(600)
+def test_mlflows_own_server_answers_as_the_model(ws: Workspace, tmp_path: Path) -> None:
+    """With nothing of ours in the command; raw units in, a probability by the name of each class out."""
+    frame, port = rows(20, 5).drop(columns="y"), free_port("127.0.0.1", 18400)
+    bin_ = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by its name
+    environ = {**os.environ, "MLFLOW_TRACKING_URI": ws.settings.tracking_uri, "PATH": bin_}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}/Production"]
+    command += ["-h", "127.0.0.1", "-p", str(port), "--env-manager", "local"]
+    with (tmp_path / "out.txt").open("w") as sink:
+        # its workers are children that it does not tell of the end
+        server = subprocess.Popen(
+            command, env=environ, cwd=tmp_path, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        until(lambda: ready(f"http://127.0.0.1:{port}", "ping"), 240, "MLflow's server")
+        code, answer = post(f"http://127.0.0.1:{port}/invocations", {"dataframe_records": frame.to_dict("records")})
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(60)
+        print((tmp_path / "out.txt").read_text()[-2000:])
+    assert code == 200, answer
+    found = pd.DataFrame(answer["predictions"])
+    np.testing.assert_allclose(found[["0", "1"]], ws.registry.load(NAME).predict_proba(frame), atol=1e-6)
+
+
+ENCODED = """
+import sys, warnings
+from pathlib import Path
+import category_encoders as ce
+import numpy as np, pandas as pd, torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from selfheal import MonitoredModel
+from selfheal.registry.archive import load_base, save_base
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(0)
+rows = pd.DataFrame({"n": rng.normal(size=300), "city": rng.choice(["Bern", "Basel", "Chur"], 300)})
+y = pd.Series((rng.random(300) < 0.4).astype(int), name="y")
+kinds = [k for k in vars(ce).values() if isinstance(k, type) and k.__name__.endswith("Encoder")]
+taken, said = [], []
+for kind in kinds:
+    try:
+        made = make_pipeline(kind(cols=["city"]), StandardScaler()).fit(rows, y)
+        width = made.transform(rows).shape[1]
+    except Exception:
+        continue
+    net = torch.nn.Linear(width, 4), torch.nn.Linear(4, 2)
+    try:
+        model = MonitoredModel(*net, rows.assign(y=y), target="y", preprocess=made)
+        save_base(model, Path(sys.argv[1]) / kind.__name__)
+    except ValueError as error:
+        said.append(f"{kind.__name__}: {error}")
+        continue
+    loaded = load_base(Path(sys.argv[1]) / kind.__name__)
+    assert np.allclose(loaded.predict_proba(rows), model.predict_proba(rows)), kind
+    taken.append(kind.__name__)
+print(len(taken), "encoders taken:", *taken)
+print(*said, sep="\\n")
+"""
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+def test_encoders_of_another_library_are_taken_by_their_import_path(tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", "category_encoders")
+    command = [str(python), "-c", ENCODED, str(tmp_path)]
+    done = subprocess.run(command, env=outside(), cwd=tmp_path, capture_output=True, text=True)
+    print(done.stdout, done.stderr[-2000:])
+    assert done.returncode == 0
+    told, *refused = done.stdout.splitlines()
+    assert int(told.split()[0]) >= 10 and not any(refused), done.stdout

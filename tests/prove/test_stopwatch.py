@@ -105,7 +105,7 @@ def test_from_an_empty_environment_to_a_first_heal(tmp_path: Path) -> None:
     policy = folder / "rules" / "affairs.yaml"
     policy.write_text(policy.read_text() + DECLARED)
     assert "affairs: can be adopted" in selfheal("check", "affairs")
-    adopted = selfheal("adopt", "affairs", "affairs_model.py:build")
+    adopted = selfheal("adopt", "affairs")
     assert "version 1 (identity adapter) serves" in adopted and "WARNING" not in adopted
     timed("python replay.py", lambda: run(str(python), "-c", REPLAY))
     healed = selfheal("monitor", "affairs")

@@ -20,6 +20,7 @@ from selfheal import MonitoredModel, Settings
 from selfheal.registry import Registry
 from selfheal.table import InferenceTable
 from tests.registry.given import monitored
+from tests.steering.given import files_read_once
 
 _NUMBERS = itertools.count()
 
@@ -32,6 +33,7 @@ def model() -> MonitoredModel:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables, which take seconds to make."""
+    files_read_once()
     home = tmp_path_factory.mktemp("mlflow")
     Registry(Settings.from_env({"SELFHEAL_HOME": str(home)})).create_store([])
     with sqlite3.connect(home / "mlflow.db") as connection:
@@ -56,11 +58,19 @@ def server_uri(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> I
     shutil.copyfile(empty_store, place / "mlflow.db")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "files")]
+    # As `mlflow server` starts it, whose command line alone imports MLflow for three seconds (`selfheal up` runs that).
+    environ = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{place}/mlflow.db",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(place / "files"),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_SGI_NAME": "uvicorn",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port)]
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+            [*command, "mlflow.server.fastapi_app:app"], stdout=log, stderr=log, env=os.environ | environ
         )
     try:
         _wait_for(f"http://127.0.0.1:{port}/health", process, place / "log")

@@ -72,6 +72,18 @@ def in_days() -> pd.DataFrame:
     return frame.assign(since=(frame["since"] - pd.Timestamp("2026-01-01")).dt.days)
 
 
+def embedded() -> pd.DataFrame:
+    """Two of the numbers as one list a row."""
+    frame = numbers()
+    return frame.drop(columns=["age", "income"]).assign(at=frame[["age", "income"]].to_numpy().tolist())
+
+
+def apart() -> pd.DataFrame:
+    """As the message says."""
+    frame = embedded()
+    return frame.drop(columns="at").join(pd.DataFrame(frame["at"].tolist(), index=frame.index).add_prefix("at_"))
+
+
 def two_kinds() -> pd.DataFrame:
     frame = customers(columns=["visits", "plan"])
     return frame.assign(plan=frame["plan"].astype(object).mask(frame.index % 9 == 0, 7))

@@ -20,7 +20,7 @@ import torch
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from torch import nn
 
 from selfheal import MonitoredModel
@@ -31,6 +31,7 @@ from selfheal.registry.adapters import checked_adapter
 from selfheal.registry.archive import identity, load_base, save_base
 from selfheal.registry.folder import MANIFEST, manifest_digest
 from tests.registry.given import FEATURES, NUMBERS, Branching, MakesFolder, evil_samples, healed, monitored, rows
+from tests.registry.models import Halved
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,21 @@ def test_a_builder_in_the_standard_library_or_missing_is_refused(base: Path) -> 
 def test_preprocessing_of_foreign_types_is_refused_at_adoption() -> None:
     with pytest.raises(InputError, match=r"preprocess .*scikit-learn"):
         save_preprocessing(FunctionTransformer(_double))
+
+
+def test_a_transformer_of_ones_own_is_named_in_the_manifest(tmp_path: Path) -> None:
+    frame = rows()[[*NUMBERS, "rain"]]
+    made = make_pipeline(Halved(), StandardScaler()).fit(frame[NUMBERS])
+    model = MonitoredModel(nn.Linear(3, 4), nn.Linear(4, 2), frame, target="rain", preprocess=made)
+    with pytest.warns(UserWarning, match=r"tests\.registry\.models\.Halved.*must be able to import it"):
+        save_base(model, tmp_path / "base")
+    manifest = json.loads((tmp_path / "base" / MANIFEST).read_bytes())
+    assert manifest["transformers"] == ["tests.registry.models.Halved"]
+    assert np.array_equal(load_base(tmp_path / "base").predict_proba(frame), model.predict_proba(frame))
+    for named, said in ((["gone.Halved"], "no transformer that can be imported here; install"), ([], "is not trusted")):
+        (tmp_path / "base" / MANIFEST).write_text(json.dumps(manifest | {"transformers": named}))
+        with pytest.raises(ArtifactError, match=said):
+            load_base(tmp_path / "base")
 
 
 def test_another_function_of_scipy_makes_another_base(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def marked(cases: Sequence[Case]) -> list[object]:
     return [pytest.param(c, id=said(c), marks=[pytest.mark.prove] if c.slow else []) for c in cases]
 
 
+@pytest.mark.filterwarnings("ignore:preprocess. stored as what:UserWarning")
 @pytest.mark.parametrize("case", marked(CASES))
 def test_a_model_is_adopted_or_refused_with_a_remedy_that_works(case: Case, home: Home, tmp_path: Path) -> None:
     if case in STORED:
@@ -71,7 +72,11 @@ def test_a_model_is_adopted_or_refused_with_a_remedy_that_works(case: Case, home
     model = MonitoredModel(**make())
     save_base(model, tmp_path / "base")  # what adoption may refuse; the rest of it is asked above
     loaded = load_base(tmp_path / "base", model.digest)
-    return _served_alike(model, loaded, Pointer("m", 1, 1, model.digest, b"", "", dt.datetime.now(dt.UTC), False, ""))
+    return _served_alike(
+        model,
+        loaded,
+        Pointer("m", 1, 1, model.digest, model.adapter.to_bytes(), "", dt.datetime.now(dt.UTC), False, ""),
+    )
 
 
 def trained(parts: dict[str, Any]) -> None:
@@ -132,7 +137,11 @@ def test_a_model_is_healed_and_serves_the_heal(case: Case) -> None:
     healed, unseen = model.with_adapter(outcome.adapter), drawn(8, moved=True)
     whole, lost, back = right(model, drawn(8)), right(model, unseen), right(healed, unseen)
     assert whole > lost + 0.1 and back > whole - 0.02, (whole, lost, back)
-    _served_alike(healed, healed, Pointer("m", 2, 1, model.digest, b"", "", dt.datetime.now(dt.UTC), False, ""))
+    _served_alike(
+        healed,
+        healed,
+        Pointer("m", 2, 1, model.digest, healed.adapter.to_bytes(), "", dt.datetime.now(dt.UTC), False, ""),
+    )
 
 
 def _served_alike(model: MonitoredModel, loaded: MonitoredModel, pointer: Pointer) -> None:

@@ -107,7 +107,9 @@ def test_words_and_numbers_that_the_reference_lacks_are_scored_or_refused_as_by_
     numbers, words = asked[list(scorer.numeric)].to_numpy(dtype=np.float64), [asked["kind"].tolist()]
     np.testing.assert_allclose(scorer.proba(numbers, words), scorer.model.predict_proba(asked), rtol=0, atol=1e-6)
     numbers[1, list(scorer.numeric).index("amount")] = -1.0
-    with pytest.raises(InputError, match=r"preprocessing refuses it: .*strictly positive"):
+    with pytest.raises(
+        InputError, match=r"column 'amount', row 1: the model's preprocessing refuses -1.0: .*strictly positive"
+    ):
         scorer.proba(numbers, words)
 
 

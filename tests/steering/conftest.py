@@ -14,6 +14,7 @@ from selfheal.loop.forks import ForkServer
 from selfheal.registry.adoption import adopt_model
 from selfheal.steering.workspace import Workspace
 from tests.steering.given import HEALS, NAME, rows, toy, workspace_at
+from tests.steering.others import OTHERS
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +24,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def adopted(home: Path) -> Path:
+def adopted(home: Path, *, heals: bool = True) -> Path:
     """Made once, however many folders of tests ask for it."""
     ws = workspace_at(home)
     model = toy()
     adopt_model(NAME, model, ws.registry, ws.table)
     sample = rows(200, 9).drop(columns="y")
-    for adapter in HEALS:
+    for adapter in HEALS if heals else ():
         tags = {"diagnosis": "sensor", "verdict": "promote", "parent": 1, "window": -1}
         ws.registry.register(NAME, model.with_adapter(adapter).adapter, tags=tags, sample=sample)
     return closed(ws)
@@ -78,6 +79,5 @@ def others() -> Iterator[ForkServer]:
 
     Whoever asks for it carries the group ``others``.
     """
-    server = ForkServer(("tests.steering.given", "mlflow.store.tracking.sqlalchemy_store"))
-    yield server
-    server.close()
+    yield OTHERS
+    OTHERS.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from selfheal import adapter as adapters
+from selfheal import adapter_file
 from selfheal.errors import FormatError
 from selfheal.loop import child
 from selfheal.loop.forks import ChildFailedError
@@ -42,7 +43,7 @@ def data(newer, ws, monkeypatch) -> bytes:
 
 def upgraded(monkeypatch) -> None:
     """The release that reads both."""
-    monkeypatch.setattr(adapters, "_READ", (1, 2))
+    monkeypatch.setattr(adapter_file, "_READ", (1, 2))
 
 
 def test_the_registry_and_plain_mlflow_refuse_it(ws, newer, data, monkeypatch):

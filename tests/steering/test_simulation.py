@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from selfheal.steering import change, promote, reconciler, stages
+from selfheal.steering.approvals import Approvals
 from selfheal.steering.change import Change
 from selfheal.steering.look import PRODUCTION
 from tests.steering.simulated import database
@@ -100,7 +101,8 @@ def a_flow_may_do_anything(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_approves(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stages, "_lack", lambda *_: "")
+    patch.setattr(stages, "approvals", lambda *_: Approvals((), 0))
+    patch.setattr(stages, "lacking", lambda *_: "")
 
 
 def what_is_open_stays_open(patch: pytest.MonkeyPatch) -> None:

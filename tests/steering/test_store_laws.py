@@ -16,6 +16,7 @@ from selfheal.registry.versions import PIN
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Claim, Pointer
 from selfheal.table.chain import broken
+from selfheal.table.journal import Part
 from tests.steering.given import NAME, START
 from tests.steering.simulated.database import SimulatedDatabase, SimulatedTable
 from tests.steering.simulated.mlflow import ADAPTERS, Clock, SimulatedMlflow, SimulatedRegistry
@@ -256,6 +257,14 @@ def test_the_journal(stores: Stores) -> None:
     assert [e.kind for e in table.journal(NAME)] == ["promote", "seen", "policy"]
     assert [e.kind for e in table.journal(NAME, last=2)] == ["seen", "policy"]
     assert [e.id for e in table.journal(NAME, kind="promote", last=5)] == [first] and table.journal("nobody") == []
+    wanted = {"one": Part(("seen", "policy"), last=1), "two": Part(("seen", "policy")), "three": Part(state="open")}
+    found = table.journal_parts(NAME, **wanted)
+    assert {k: [e.kind for e in v] for k, v in found.items()} == {
+        "one": ["policy"],
+        "two": ["seen", "policy"],
+        "three": [],
+    }
+    assert found["two"][0].outcome == {"result": "as before", "look": {"settled": 1, "stages": {"1": "None"}}}
     links = table.chain.links(NAME)
     assert [(link.link, link.kind) for link in links] == [(1, "seen"), (2, "promote"), (3, "policy")], (
         "as they were closed"

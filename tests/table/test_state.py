@@ -165,3 +165,43 @@ def test_a_sample_keeps_its_types(table):
 def test_a_cycle_of_an_unplanned_window_can_be_recorded(table):
     table.record_cycle("m", 3, {"decision": "stable"})
     assert table.cycles("m") == [{"index": 3, "decision": "stable"}]
+
+
+def test_the_books_are_read_at_one_time(table, fresh_model):
+    model = fresh_model(table)
+    empty = table.glance.books(model)
+    assert (empty.head, empty.labels, dict(empty.marks), empty.plan) == (None, (0, 0), {}, "")
+    table.journal_note(model, "seen", {}, "seen", NOW)
+    for mark in ("one", "two"):
+        table.outbox.set_mark(model, mark, mark.upper())
+    table.sentinels.set_plan(model, "a plan")
+    table.add_labels(model, ["r1", "r2"], [0, 1], NOW)
+    table.outbox.set_mark("other", "three", "")
+    books = table.glance.books(model)
+    assert books.head == table.chain.head(model) and books.head.link == 1
+    assert books.labels[0] == 2 and books.labels[1] > 0
+    assert (dict(books.marks), books.plan) == ({"one": "ONE", "two": "TWO"}, "a plan")
+
+
+def test_alerts_are_written_once_whoever_comes_first(table, fresh_model):
+    model = fresh_model(table)
+    wrote = [
+        table.outbox.add(model, [{"n": n}], "told", f"by {n}", seen) for n, seen in enumerate((None, None, "by 0"))
+    ]
+    assert wrote == [True, False, True]
+    assert not table.outbox.add(model, [{"n": 3}], "told", "by 3", "by 0"), "another has told it since"
+    assert [row.record["n"] for row in table.outbox.alerts(model)] == [0, 2]
+    assert table.outbox.mark(model, "told")[0] == "by 2"
+
+
+def test_of_more_windows_the_records_are_not_read(table, fresh_model):
+    model = fresh_model(table)
+    row = {"row_count": 9, "joined": 1, "too_few": False}
+    bounds = [{"start_us": k * 10, "end_us": k * 10 + 10, **row} for k in range(5)]
+    table.elsewhere.fix(model, table.elsewhere.mark(model), bounds, 100)
+    for k in range(4):
+        table.record_cycle(model, k, {"k": k})
+    records, spans = table.glance.windows(model, 2, 3)
+    assert records == table.cycles(model, last=2) and [r["k"] for r in records] == [2, 3]
+    assert len(spans) == 3 and spans[-1][1] - spans[0][0] == timedelta(microseconds=30)
+    assert table.glance.windows(model, 9, 9)[0] == table.cycles(model)

@@ -12,6 +12,7 @@ from selfheal.errors import BusyError, HeldError, InputError, NotFoundError
 from selfheal.table import Claim, JournalEntry, Pointer
 from selfheal.table.chain import GENESIS, Head, Link, digest_of, hash_of
 from selfheal.table.freezes import Freeze
+from selfheal.table.journal import ALL_OPEN, CLOSED, LAST_SETTLED, OPEN, SETTLED, Part
 from selfheal.table.shadows import Shadowed
 from selfheal.table.values import duration_us, from_us, to_json, to_us
 from tests.steering.simulated.mlflow import Clock, Gate, openly
@@ -184,19 +185,18 @@ class SimulatedTable:
 
         return self.ask("journal", found)
 
-    def journal_settled(self, model: str) -> JournalEntry | None:
-        def found(s: SimulatedDatabase) -> JournalEntry | None:
-            for row in reversed(s.journal):
-                if row.model == model and row.outcome is not None:
-                    entry = row.entry()
-                    if entry.outcome is not None and "look" in entry.outcome:
-                        return entry
-            return None
+    def journal_parts(self, model: str, **wanted: Part) -> dict[str, list[JournalEntry]]:
+        def found(s: SimulatedDatabase) -> dict[str, list[JournalEntry]]:
+            own = [row for row in s.journal if row.model == model]
+            return {name: _part(own, part) for name, part in wanted.items()}
 
-        return self.ask("settled", found)
+        return self.ask(" and ".join(wanted), found)
+
+    def journal_settled(self, model: str) -> JournalEntry | None:
+        return next(iter(self.journal_parts(model, settled=LAST_SETTLED)["settled"]), None)
 
     def journal_open(self, model: str) -> list[JournalEntry]:
-        return self.ask("open", lambda s: [row.entry() for row in s.open() if row.model == model])
+        return self.journal_parts(model, open=ALL_OPEN)["open"]
 
     def acquire(self, lease: str, holder: str, ttl: timedelta) -> bool:
         return self.ask("acquire", lambda s: s.acquire(lease, holder, ttl))
@@ -220,6 +220,19 @@ class SimulatedTable:
 
     def adopted_policy(self, model: str, base_manifest: str) -> str | None:
         return self.ask("policy", lambda s: s.policy)
+
+
+def _part(rows: Sequence[Row], part: Part) -> list[JournalEntry]:
+    """Entries of a part, oldest first; found from the newest on."""
+    found: list[JournalEntry] = []
+    for row in reversed(rows):
+        entry = row.entry()
+        state = OPEN if entry.outcome is None else SETTLED if "look" in entry.outcome else CLOSED
+        if (not part.kinds or entry.kind in part.kinds) and part.state in (None, state):
+            found.insert(0, entry)
+        if len(found) == part.last:
+            break
+    return found
 
 
 class _Freezes:

@@ -45,10 +45,10 @@ def upgrade() -> None:
     journal = sa.table("journal", sa.column("model"), sa.column("link"))
     cycles = sa.table("cycles", sa.column("model"), sa.column("window_index"), sa.column("record"))
     links = sa.select(journal.c.model, sa.func.max(journal.c.link)).group_by(journal.c.model)
-    told = {model: {"link": link or 0} for model, link in connection.execute(links)}
+    progress = {model: {"link": link or 0} for model, link in connection.execute(links)}
     newest = sa.select(cycles.c.model, sa.func.max(cycles.c.window_index)).where(cycles.c.record.is_not(None))
     for model, window in connection.execute(newest.group_by(cycles.c.model)):
-        told.setdefault(model, {"link": 0})["window"] = window
-    for model, value in told.items():
+        progress.setdefault(model, {"link": 0})["window"] = window
+    for model, value in progress.items():
         row = {"model": model, "mark": "told", "at": 0, "value": json.dumps(value)}
         connection.execute(marks.insert().values(row))
