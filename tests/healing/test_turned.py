@@ -52,6 +52,8 @@ def test_two_of_many_classes_that_changed_places_are_told_from_all_rows() -> Non
     now = fitted(proba, swapped, units, ["a"]).apply(proba, units)
     assert (now.argmax(axis=1) == swapped).mean() > (proba.argmax(axis=1) == swapped).mean() + 0.2
     assert now.sum(axis=1) == pytest.approx(np.ones(150)) and (now >= 0).all()
+    uncut = fitted(proba, swapped, pd.DataFrame({"a": np.ones(150)}), ["a"])
+    assert uncut.cuts == () and (uncut.apply(proba, units).argmax(axis=1) == swapped).mean() > 0.5
 
 
 def test_where_nothing_turned_it_stays_as_it_was() -> None:
