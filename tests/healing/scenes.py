@@ -148,10 +148,10 @@ def labels_turned() -> Scene:
 
 
 def half_turned() -> Scene:
-    """Inputs as ever, and every label of rows up to the middle of x1 the other one."""
+    """Inputs as ever, and every label of rows up to the middle of x0 the other one."""
     scene = clean()
-    middle = scene.rows["x1"].median()
-    turned = [(rows, labels.where(rows["x1"] > middle, 1.0 - labels)) for rows, labels in scene.labelled_windows]
+    middle = scene.rows["x0"].median()
+    turned = [(rows, labels.where(rows["x0"] > middle, 1.0 - labels)) for rows, labels in scene.labelled_windows]
     return replace(scene, labelled_windows=turned, healthy=False)
 
 
