@@ -1,10 +1,10 @@
 """The concept turned for a part of the rows, and labels say which: what a class stood for is another one there.
 
-A patch of the logits turns all rows alike (:mod:`selfheal.healing.fits.patch`); where the part that turned
-is told by one column, two halves of the labels give different patches, and the gate refuses them. Here each side of a
-value of that column has its own table of which class stands for which (:mod:`selfheal.healing.fits.turned`). It is
-proposed where one window's labels, cross-fitted, prove its decisions, twice as loudly as a patch must for it is the
-second that is tried, and foretell the labels better than the patch does.
+A patch of the logits turns all rows alike (:mod:`selfheal.healing.fits.patch`); where the part that turned is told by
+one column, two halves of the labels give different patches, and the gate refuses them. Here each side of a value of
+that column has its own table of which class stands for which (:mod:`selfheal.healing.fits.turned`). It is proposed
+where one window's labels, cross-fitted, prove its decisions, twice as loudly as a patch must for it is the second that
+is tried, and where it foretells them as well as the patch does.
 """
 
 from __future__ import annotations
