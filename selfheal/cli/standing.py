@@ -25,6 +25,7 @@ def standing(state: Record) -> list[str]:
         *_frozen(state.get("frozen")),
         f"  serves    {_serves(state['production'])}",
         *_why(state["production"]),
+        *_trial(state["production"].get("trial")),
         *_adapter(state["production"]),
         *_ahead(state.get("ahead")),
         *_watch(state["watch"]),
@@ -69,6 +70,13 @@ def _serves(production: Record) -> str:
     if production["previous"] is not None:
         facts.append(f"before it version {production['previous']}")
     return ", ".join(facts)
+
+
+def _trial(trial: Record | None) -> Iterator[str]:
+    """The rules that labels must confirm, and until when."""
+    if trial is not None:
+        rules = ", ".join(f"`{name}`" for name in trial["rules"].split(","))
+        yield f"  on trial  {rules} until {_clock(trial['until'])}: taken back unless labels of its rows confirm it"
 
 
 def _why(production: Record) -> Iterator[str]:

@@ -179,14 +179,14 @@ def _not_for_copies(asked: _Asked, sent_again: NDArray[np.bool_]) -> _Asked:
     return _Asked(case, unlike, None)
 
 
-def _ask(case: Case, *, last_resort: bool = False) -> _Asked:
+def _ask(case: Case) -> _Asked:
     """Every mechanism in order, until one explains the window and can be trusted to.
 
     One that could as well be another mechanism is taken only when none is left that could not.
     """
     findings: list[Finding] = []
     for mechanism in every():
-        finding = mechanism.ask(case) if mechanism.last_resort is last_resort else None
+        finding = None if mechanism.last_resort else mechanism.ask(case)
         if finding is not None:
             findings.append(finding)
             if finding.explained and finding.trusted:
@@ -248,18 +248,24 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
     """
     if outcome.decision not in ("keep", "refuse") or outcome.diagnosis == "data_fault":
         return outcome
-    asked = _ask(case, last_resort=True)
-    if not asked.findings:
-        return outcome
-    winner = asked.winner
-    table = pd.concat([outcome.candidates, candidates_table(case, asked.findings, None)], ignore_index=True)
-    verdict = gate(case, winner, labels) if winner else Verdict("keep", [])
-    reasons = [f"{f.name}: {f.reason}" for f in ([winner] if winner else asked.findings)] + verdict.reasons
-    if winner is None or verdict.decision in ("keep", "refuse"):
-        return replace(outcome, candidates=table, reasons=[*outcome.reasons, *reasons])
-    reasons += outcome.reasons
-    found = Outcome(verdict.decision, winner.diagnosis, reasons, table, winner.adapter, None, verdict.numbers)
-    return _asking(case, winner, verdict, found)
+    findings: list[Finding] = []
+    told = list(outcome.reasons)
+    # They all learn from the same labels: what the gate stops of one says nothing of the next.
+    for finding in (f for m in every() if m.last_resort and (f := m.ask(case))):
+        findings.append(finding)
+        verdict = gate(case, finding, labels) if finding.explained else Verdict("keep", [])
+        reasons = [f"{finding.name}: {finding.reason}", *verdict.reasons]
+        if verdict.decision not in ("keep", "refuse"):
+            table = _with(outcome, case, findings)
+            adapter, numbers = finding.adapter, verdict.numbers
+            found = Outcome(verdict.decision, finding.diagnosis, [*reasons, *told], table, adapter, None, numbers)
+            return _asking(case, finding, verdict, found)
+        told += reasons
+    return replace(outcome, candidates=_with(outcome, case, findings), reasons=told) if findings else outcome
+
+
+def _with(outcome: Outcome, case: Case, findings: list[Finding]) -> pd.DataFrame:
+    return pd.concat([outcome.candidates, candidates_table(case, findings, None)], ignore_index=True)
 
 
 def _beside(case: Case, cleaned: Cleaned, outcome: Outcome) -> Outcome:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from selfheal.errors import InputError
+from selfheal.parts.labels import FALSE, TRUE
 from selfheal.table.values import EARLIEST, LATEST, to_us
 
-_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 _NOTHING = ("", "null", "none", "na", "n/a", "nan", "<na>")
 _ZONED = "%Y-%m-%dT%H:%M:%S%.f%#z"
 _DATE = r"^\s*\d{4}-\d{2}-\d{2}"
@@ -32,7 +32,7 @@ def number(column: pl.Expr, dtype: pl.DataType, wanted: str) -> pl.Expr:
     if wanted != "bool":
         return read
     lower = words.str.to_lowercase()
-    return pl.when(lower.is_in(_TRUE)).then(1.0).when(lower.is_in(_FALSE)).then(0.0).otherwise(read)
+    return pl.when(lower.is_in(TRUE)).then(1.0).when(lower.is_in(FALSE)).then(0.0).otherwise(read)
 
 
 def can_be_number(dtype: pl.DataType) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 from selfheal.errors import InputError, UnavailableError, nearest
 from selfheal.log.casting import micros, text
 from selfheal.log.rows import Bounded, Part, Rows, steadily
+from selfheal.parts.labels import Spelling
 from selfheal.policy import LogLabels
 from selfheal.table.values import duration_us
 
@@ -102,16 +103,16 @@ class Labels:
         if named.known_at is not None:
             column = f"column {named.known_at!r} of {where}"
             known = micros(pl.col(named.known_at), schema[named.known_at], column)
-        label = text(pl.col(named.label), schema[named.label]).str.strip_chars().str.to_lowercase()
-        codes = self._codes()
         read = frame.select(
             text(pl.col(named.prediction_id), schema[named.prediction_id]).alias("id"),
-            label.alias("label"),
-            label.replace_strict(codes, default=None, return_dtype=pl.Int64).alias(CODE),
+            text(pl.col(named.label), schema[named.label]).str.strip_chars().alias("label"),
             known.alias("known"),
         ).collect()
         said = pl.col("id").is_not_null() & pl.col("label").is_not_null() & (pl.col("label") != "")
-        return read.filter(said)
+        spelling = Spelling(self.classes)
+        codes = {label: spelling.position(label) for label in read["label"].unique() if label is not None}
+        code = pl.col("label").replace_strict(codes, default=None, return_dtype=pl.Int64)
+        return read.filter(said).select("id", "label", code.alias(CODE), "known")
 
     def _strange(self, rows: pl.DataFrame, where: str) -> str:
         classes = ", ".join(map(repr, self.classes))
@@ -119,15 +120,3 @@ class Labels:
             f"{where}: {len(rows)} labels such as {rows['label'][0]!r} of {rows['id'][0]!r} are no class of the model "
             f"({classes}) and do not count; does log.labels.columns.label name the right column?"
         )
-
-    def _codes(self) -> dict[str, int]:
-        """How each class may be written → its position."""
-        codes: dict[str, int] = {}
-        for code, label in enumerate(self.classes):
-            codes.setdefault(str(label).strip().lower(), code)
-        for code, label in enumerate(self.classes):
-            if isinstance(label, int | float):
-                codes.setdefault(str(float(label)), code)
-            if label in (0, 1):
-                codes.setdefault("true" if label else "false", code)
-        return codes

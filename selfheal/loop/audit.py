@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from selfheal.errors import InputError, RefusedError, nearest
 from selfheal.loop.context import HISTORY, SAMPLE_ROWS
 from selfheal.loop.decide import usable
-from selfheal.loop.labels import class_named
 from selfheal.loop.sources import source_of
 from selfheal.loop.trial import AUDIT, waiting
+from selfheal.parts.labels import Spelling
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering import actors
 from selfheal.steering.look import STAGING, Look, last_look
@@ -125,10 +125,10 @@ def answer(ws: Workspace, audit: Audit, answers: Mapping[str, Any]) -> Audit:
         Another version serves by now, so the answers compare with the wrong one.
     """
     asked = audit.asked
-    classes = {str(c): c for c in asked.classes}
-    taken = {str(key): _class(audit, str(key), given, classes) for key, given in answers.items()}
+    spelling = Spelling(asked.classes)
+    taken = {str(key): _class(audit, str(key), given, spelling) for key, given in answers.items()}
     if not taken:
-        raise InputError(f"no answers: fill the column label with one of {', '.join(classes)}")
+        raise InputError(f"no answers: fill the column label with one of {', '.join(map(str, asked.classes))}")
     fresh = {key: value for key, value in taken.items() if key not in asked.answers}
     if fresh:
         _note(ws, audit, "answered", f"{len(fresh)} answers", answers=fresh)
@@ -199,7 +199,7 @@ def _asked(
     return ask(serving, candidate, pd.concat(frames).drop_duplicates(), seed)
 
 
-def _class(audit: Audit, key: str, given: Any, classes: Mapping[str, Any]) -> Any:
+def _class(audit: Audit, key: str, given: Any, spelling: Spelling) -> Any:
     """The class that an answer names, if it answers a row of this audit and no earlier answer says otherwise."""
     asked = audit.asked
     if key not in asked.rows.index:
@@ -207,12 +207,14 @@ def _class(audit: Audit, key: str, given: Any, classes: Mapping[str, Any]) -> An
             f"{key!r} is no row of this audit{nearest(key, asked.rows.index)}; it is about version {audit.version} "
             f"against {audit.against}: get its rows with selfheal audit {audit.name} --out rows.csv"
         )
-    label = class_named(str(given).strip(), classes)
-    if label not in asked.classes:
-        raise InputError(f"label {given!r} of {key!r} is no class of {audit.name!r} (classes: {', '.join(classes)})")
+    code = spelling.position(given)
+    if code is None:
+        classes = ", ".join(map(str, asked.classes))
+        raise InputError(f"label {given!r} of {key!r} is no class of {audit.name!r} (classes: {classes})")
+    label = asked.classes[code]
     if asked.answers.get(key, label) != label:
         raise InputError(f"{key!r} was answered {asked.answers[key]!r} before; answers of an audit stand")
-    return next(c for c in asked.classes if c == label)
+    return label
 
 
 def _settled(ws: Workspace, audit: Audit) -> Audit:

@@ -7,7 +7,7 @@ back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,11 @@ def probation(policy: Policy, rules: Sequence[str], end: datetime) -> dict[str, 
     """Tags of a version that rests on rules on trial, healed on a window that ended then; none where it does not."""
     times = [rule.until_confirmed.time for rule in policy.rule_set if rule.name in rules and rule.until_confirmed]
     return {ON_TRIAL: ",".join(rules), UNTIL: (end + min(times)).isoformat()} if times else {}
+
+
+def trial_of(tags: Mapping[str, str]) -> dict[str, str] | None:
+    """What a version with these tags is on trial for: ``rules`` and ``until``; None where it is not."""
+    return {"rules": tags[ON_TRIAL], "until": tags[UNTIL]} if tags.get(ON_TRIAL) else None
 
 
 def look_after(serving: Serving) -> Serving:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from selfheal.errors import InputError, nearest
 from selfheal.steering.workspace import Workspace
@@ -38,21 +36,10 @@ def add_labels(ws: Workspace, name: str, path: Path) -> LabelReport:
         if column not in rows:
             raise InputError(f"labels {path}: column {column!r} is missing{nearest(column, rows.columns)}")
     rows = rows[rows["label"].str.strip() != ""]  # of a file of rows that were asked about, those not filled in yet
-    classes = {str(c): c for c in ws.table.schema(name).classes}
-    labels = [class_named(text, classes) for text in rows["label"]]
-    return ws.table.add_labels(name, [_as_sent(key) for key in rows["prediction_id"]], labels, ws.clock())
+    ids = [_as_sent(key) for key in rows["prediction_id"]]
+    return ws.table.add_labels(name, ids, rows["label"].tolist(), ws.clock())
 
 
 def _as_sent(key: str) -> str:
     """A prediction id without the apostrophe that keeps a spreadsheet from reading it as a formula."""
     return key[1:] if key[:1] == "'" and key[1:].startswith(FORMULA) else key
-
-
-def class_named(text: str, classes: Mapping[str, Any]) -> Any:
-    """A text as the class it names: by its name, else as the number that it is (1.0 for 1), else the text itself."""
-    if text in classes:
-        return classes[text]
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -74,12 +74,12 @@ def spoken(time: timedelta) -> str:
 
 def assumed(log: Log) -> list[str]:
     """What a log does not say of its rows, and what is taken in its place."""
-    told = []
+    words = []
     if log.columns.version is None:
-        told.append("names no version: the one that the journal says served then")
+        words.append("names no version: the one that the journal says served then")
     if not log.columns.probabilities:
-        told.append("names no probabilities: computed by the version that served then")
-    return told
+        words.append("names no probabilities: computed by the version that served then")
+    return words
 
 
 def note_late(ws: Workspace, name: str, source: Source) -> None:

@@ -13,6 +13,7 @@ from selfheal.errors import NotFoundError, SelfhealError
 from selfheal.input_map import glimpse
 from selfheal.loop.ahead import ahead
 from selfheal.loop.asked import last_told
+from selfheal.loop.confirm import trial_of
 from selfheal.loop.context import HISTORY
 from selfheal.loop.decide import nominal, verdict_of, watched
 from selfheal.loop.expected import of_serving
@@ -107,6 +108,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
             **_settled(journal, look, pointer),
             "base_version": pointer.base_version,
             "base_digest": pointer.base_digest,
+            "trial": next((trial_of(v.tags) for v in versions if v.version == pointer.version), None),
         },
         "ahead": ahead(ws, name, record.policy),
         "versions": [_version(info, look) for info in versions],

@@ -137,6 +137,8 @@ class Policy(Section):
         content["release"] = {k: v for k, v in content["release"].items() if (k, v) not in _RELEASE_SINCE}
         if not self.monitor.sentinel:
             del content["monitor"]["sentinel"]
+        if not self.declare.labels_by_lot:
+            del content["declare"]["labels_by_lot"]
         if self.serve == Serve():
             del content["serve"]
         for rule in content["rules"]:

@@ -88,6 +88,9 @@ class Declare(Section):
         description="per column, the model's unit, such as `mmHg`, or the same amount in units of your own, such as "
         "`{ct: 1, g: 0.2}`",
     )
+    labels_by_lot: bool = Field(
+        False, description="the rows that get a label are drawn by lot: other class shares among them are believed"
+    )
 
     @model_validator(mode="after")
     def _worth(self) -> Declare:

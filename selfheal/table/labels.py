@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from selfheal.errors import InputError, shown
+from selfheal.parts.labels import Spelling
 from selfheal.table.predictions import check_id
 from selfheal.table.schema import LABELS, ModelSchema
 
@@ -46,7 +47,7 @@ def checked_labels(schema: ModelSchema, ids: Sequence[Any], labels: Sequence[Any
     """
     if len(ids) != len(labels):
         raise InputError(f"{len(ids)} prediction ids but {len(labels)} labels; send one label per id")
-    codes = {_key(label): code for code, label in enumerate(schema.classes)}
+    spelling = Spelling(schema.classes)
     problems: list[str] = []
     out: list[tuple[str, int]] = []
     for prediction_id, label in zip(ids, labels, strict=True):
@@ -55,7 +56,7 @@ def checked_labels(schema: ModelSchema, ids: Sequence[Any], labels: Sequence[Any
         except InputError as error:
             problems.append(str(error))
             continue
-        code = codes.get(_key(label))
+        code = spelling.position(label)
         if code is None:
             known = ", ".join(repr(value) for value in schema.classes)
             problems.append(
@@ -67,14 +68,6 @@ def checked_labels(schema: ModelSchema, ids: Sequence[Any], labels: Sequence[Any
         more = f" (and {len(problems) - _SHOWN} more)" if len(problems) > _SHOWN else ""
         raise InputError("; ".join(problems[:_SHOWN]) + f"{more}; no label of this batch was stored, send it corrected")
     return out
-
-
-def _key(label: Any) -> Any:
-    """Equal for labels that mean the same: 1, 1.0, True and their numpy forms; text only equals text."""
-    plain = label.item() if hasattr(label, "item") else label
-    if isinstance(plain, bool | int | float):
-        return float(plain)
-    return plain if isinstance(plain, str) else None
 
 
 def store_labels(connection: sa.Connection, schema: ModelSchema, labels: list[tuple[str, int]], at: int) -> LabelReport:

@@ -147,6 +147,14 @@ def labels_turned() -> Scene:
     return replace(scene, labelled_windows=turned, healthy=False)
 
 
+def half_turned() -> Scene:
+    """Inputs as ever, and every label of rows up to the middle of x0 the other one."""
+    scene = clean()
+    middle = scene.rows["x0"].median()
+    turned = [(rows, labels.where(rows["x0"] > middle, 1.0 - labels)) for rows, labels in scene.labelled_windows]
+    return replace(scene, labelled_windows=turned, healthy=False)
+
+
 def coded(rows: pd.DataFrame) -> pd.DataFrame:
     """x9 as seven codes."""
     usual = linear(20).model.reference["x9"]
@@ -194,6 +202,7 @@ BUILT: dict[str, Callable[[], Scene]] = {
     "back": back,
     "normals moved": normals_moved,
     "labels turned": labels_turned,
+    "half turned": half_turned,
 }
 """What happened → what builds the scene of it."""
 

@@ -90,5 +90,8 @@ def test_what_labels_teach_must_be_more_than_class_shares() -> None:
     assert no_more(model, patch(0.1), False) == ""
     little = next(k for k in np.linspace(0, 0.1, 101) if beyond_shares(model, patch(float(k)))[1] > (MORE + ALONE) / 2)
     assert no_more(model, patch(little), True) == "" != no_more(model, patch(little), False)
+    lot = model.with_policy({"declare": {"labels_by_lot": True}})
+    assert no_more(lot, patch(0.0), False) == "", "of rows that were drawn by lot other shares are the truth"
     ones = np.tile([0.0, 1.0], (400, 1))
+    assert "all 400 labels are of class 1" in no_more(lot, Evidence(ones, served, ones), True)
     assert "all 400 labels are of class 1" in no_more(model, Evidence(ones, served, ones), True)

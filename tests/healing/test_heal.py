@@ -171,6 +171,12 @@ def test_a_new_pattern_is_learned_from_its_rule_alone() -> None:
     assert "rows of `both`" in tried.question
     assert beyond.decision != "promote" and beyond.on_trial == ()
     assert "until labels confirm it 5% at most" in beyond.candidates.set_index("name").loc["new_rule", "reason"]
+    # Of two that contradict each other it is said which one is followed.
+    other = {**rule, "name": "neither", "vote": 0}
+    both = selfheal.heal(world.with_policy(rules=[other, rule], declare={"prior_band": [0.01, 0.5]}), window)
+    told = both.candidates.set_index("name").loc["new_rule", "reason"]
+    assert "neither votes 0 and both 1 on 100% of the rows that one of them covers" in told
+    assert told.endswith("both is followed")
     without = selfheal.heal(world.with_policy(), pattern(world.draw(1000, 900), 1))
     assert without.decision == "refuse"
     quiet = selfheal.heal(model, world.draw(1000, 902))

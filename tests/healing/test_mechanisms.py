@@ -33,7 +33,7 @@ EXPLAINED = {
     "clean": "stable", "back": "recall", "new pattern": "new_rule", "swapped": "permuted columns",
     "offset": "measurement", "unit": "measurement", "two senders": "two senders", "prior": "prior",
     "offset and prior": "measurement and prior", "normals moved": "stable_class", "cut off": "broken column",
-    "labels turned": "late_labels", "piled": "piled column", "newcomers": "newcomers",
+    "labels turned": "late_labels", "half turned": "turned", "piled": "piled column", "newcomers": "newcomers",
     "segment": "segment", "inches": "measurement beside drift", "misplaced": "misplaced values",
 }  # fmt: skip
 

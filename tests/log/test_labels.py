@@ -35,7 +35,9 @@ def labelled(source, tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", [k for k in FILES if k in ("parquet", "csv")])
-@pytest.mark.parametrize("words", [str, float, bool, int], ids=["1", "1.0", "True", "int"])
+@pytest.mark.parametrize(
+    "words", [str, float, bool, int, ("no", "Yes").__getitem__], ids=["1", "1.0", "True", "int", "Yes"]
+)
 def test_a_label_is_a_class_however_it_is_written(kind, words, labelled, tmp_path) -> None:
     held = claims()
     FILES[kind](held.assign(fraud=held["fraud"].map(words)), tmp_path / "claims", "a")

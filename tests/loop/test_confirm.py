@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from selfheal import Adapter
+from selfheal.cli.standing import standing
 from selfheal.loop import load, monitor, status
 from selfheal.loop.confirm import CONFIRMED, ON_TRIAL, UNTIL, probation
 from selfheal.policy import Policy
@@ -58,8 +59,11 @@ def told(ws) -> list[str]:
 def test_labels_confirm_it(ws, serving):
     assert tags(ws, serving)[ON_TRIAL] == "gale"
     assert datetime.fromisoformat(tags(ws, serving)[UNTIL]) == START + timedelta(days=2)
+    (line,) = (text for text in standing(status(ws, NAME)) if text.startswith("  on trial"))
+    assert line == "  on trial  `gale` until 2026-01-03 00:00: taken back unless labels of its rows confirm it"
     label(ws, windy(3), 200, 1, 8)
     monitor(ws, NAME, FAR)
+    assert status(ws, NAME)["production"]["trial"] is None
     assert tags(ws, serving)[CONFIRMED] == "`gale` was right on 4 of 4 labelled rows"
     assert tags(ws, serving)[ON_TRIAL] == "" and stages(ws)[serving] == "Production"
 

@@ -72,7 +72,7 @@ def test_an_older_label_does_not_replace_a_newer(table, rows, house):
         (["ok", 7], [1, 1], "7 is not a prediction id"),
         (["ok", "x" * 200], [1, 1], "x… is not a prediction id"),
         (["ok", "b"], [1, 2], r"label 2 of 'b' is not a class of 'm' \(0, 1\)"),
-        (["ok", "b"], [1, "1"], "label '1' of 'b' is not a class"),
+        (["ok", "b"], [1, "one"], "label 'one' of 'b' is not a class"),
         (["ok", "b"], [1, None], "label None of 'b' is not a class"),
         (["ok", "b"], [1, float("nan")], "label nan of 'b' is not a class"),
         (["ok", "b"], [1, [1]], r"label \[1\] of 'b' is not a class"),

@@ -10,9 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selfheal.drift.stats import Floats
-from selfheal.errors import InputError
+from selfheal.errors import InputError, shown
 from selfheal.healing.hygiene import usable
 from selfheal.model import MonitoredModel
+from selfheal.parts.labels import Spelling
 
 Earlier = Sequence[tuple[pd.DataFrame, pd.Series]]
 """Windows before, oldest first: raw rows, and labels on their index (NaN where unknown)."""
@@ -62,11 +63,12 @@ def labelled_rows(model: MonitoredModel, windows: Earlier) -> Labelled:
 
 def class_index(model: MonitoredModel, labels: pd.Series) -> NDArray[np.int64]:
     """Position of each label among the model's classes."""
-    index = {label: i for i, label in enumerate(model.classes_.tolist())}
-    for label in labels.unique().tolist():
-        if label not in index:
-            raise InputError(f"labels: {label!r} is no class of the model (classes: {model.classes_.tolist()})")
-    return labels.map(index).to_numpy(dtype=np.int64)
+    spelling, known = Spelling(model.classes_.tolist()), labels.tolist()
+    codes = [spelling.position(label) for label in known]
+    if None in codes:
+        label = known[codes.index(None)]
+        raise InputError(f"labels: {shown(label)} is no class of the model (classes: {model.classes_.tolist()})")
+    return np.array(codes, dtype=np.int64)
 
 
 def log_losses(proba: Floats, truth: NDArray[np.int64]) -> Floats:

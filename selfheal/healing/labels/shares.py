@@ -3,7 +3,8 @@
 Where neither the served score nor the columns know the truth, labels that were selected by it look like a fair draw
 (:mod:`selfheal.healing.labels.fair`). What they teach is the selection: call every row what most labels are. So a patch
 has to beat what serves under the labels' shares: its logits times a scale and moved by an offset for each class, both
-fitted to the very labels that judge.
+fitted to the very labels that judge. Where their owner declares that rows were drawn by lot to be labelled
+(``declare.labels_by_lot``), other shares are the truth.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def no_more(model: MonitoredModel, foretold: Evidence, compared: bool) -> str:
     if len(label) and np.ptp(label) == 0:
         only = model.classes_.tolist()[label[0]]
         return f"all {len(label)} labels are of class {only!r}: they say nothing of rows of others; wait for them"
-    if np.array_equal(model.decide(foretold.candidate), model.decide(foretold.served)):
+    alike = np.array_equal(model.decide(foretold.candidate), model.decide(foretold.served))
+    if alike or model.policy.declare.labels_by_lot:
         return ""
     decisions, nats = beyond_shares(model, foretold)
     if nats >= (MORE if compared else ALONE) and (compared or decisions >= 0):
@@ -77,7 +79,7 @@ def no_more(model: MonitoredModel, foretold: Evidence, compared: bool) -> str:
     return (
         "the labels say little more than that classes come in other shares, as labels do that come sooner for one "
         f"class: the patch gains {nats:+.3f} nats a row (bound {MORE if compared else ALONE}) and {decisions:+.3f} of "
-        "decisions beside what serves under their shares"
+        "decisions beside what serves under their shares (declare.labels_by_lot, where rows are drawn to be labelled)"
     )
 
 

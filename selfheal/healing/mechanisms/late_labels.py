@@ -13,18 +13,14 @@ honest and leaves the most probable class as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter
-from selfheal.drift.stats import Floats
-from selfheal.drift.yardstick import thinned
 from selfheal.healing.case import Case
 from selfheal.healing.evidence import Evidence
-from selfheal.healing.fits.patch import Patch, Scaling, carried, fit, fit_scale
+from selfheal.healing.fits.loud import Known, newest, patched_across, read
+from selfheal.healing.fits.patch import carried
 from selfheal.healing.labels.fair import selected
 from selfheal.healing.mechanism import LABELS, Mechanism
 from selfheal.healing.outcome import ByLabels, Finding
@@ -33,13 +29,6 @@ from selfheal.model import MonitoredModel
 PARTS = 4
 """Contiguous parts that stand for windows where the labels come from one window only. They propose, and prove nothing:
 parts of one day are alike."""
-
-FOLDS = 5
-"""Contiguous folds of one window's labels. What they bet on decisions with e >= 20 was right on the next stretch in
-70 of 71 promotions on ten streams with 50 to 200 labels; weaker evidence waits for the next windows."""
-
-LOUD = 40
-"""Labels of one window from which it may speak for itself."""
 
 TESTED = 3
 """Windows, the newest, that are foretold by patches from the windows before them."""
@@ -52,55 +41,13 @@ DECISIONS = 0.1
 and go within two windows, and a patch that won 5 to 8 % of decisions lost them on the next ones: of 60 cases (100 and
 200 labels, seeds 0 and 1) 8 were harmed at .05, 4 at .08, none at .10."""
 
-POWER = 0.6
-"""How much of the fitted scale is taken, on a log scale, for what was fitted to some days is too much for the next.
-All of it gains a tenth more and costs over .02 nats in 14 % of windows of elec and flights, .8 in 9 %, .6 in 3 %."""
-
-REFERENCE_ROWS = 2000
-"""Reference rows that scale the hidden states, and that a head which is not linear is taught on."""
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Labelled rows: what is served for them, and as the model that is patched sees them."""
-
-    served: Floats
-    logits: Floats
-    hidden: Floats
-    truth: NDArray[np.int64]
-    scaling: Scaling
-
-    def patch(self, rows: NDArray[np.int64], full: bool) -> Patch:
-        """Fitted to some of the rows (their positions)."""
-        logits, hidden, truth = self.logits[rows], self.hidden[rows], self.truth[rows]
-        if full:
-            return fit(logits, hidden, truth, self.scaling)
-        return fit_scale(logits, truth, hidden.shape[1], POWER)
-
-
-def start_of(model: MonitoredModel) -> Adapter:
-    """What a patch is put on: what serves, but for a ReflexiveLayer and the offset that came with it.
-
-    An input map or a prior's offset is a mechanism that explained; a layer was learned, and patches are never chained.
-    """
-    serving = model.adapter
-    return serving if serving.reflexive is None else replace(serving, reflexive=None, logit_offset=None)
-
 
 def explain(case: Case) -> Finding:
     """Whether labels say that a patch helps."""
-    model, known = case.model, case.labelled
-    start = start_of(model)
-    bare = model.with_adapter(start)
-    reference = bare.hidden_of_units(thinned(model.reference, REFERENCE_ROWS))
-    hidden = bare.hidden_of_units(bare.model_units(known.rows))
-    rows = _Known(
-        model.predict_proba(known.rows), bare.logits_of_hidden(hidden), hidden.double().numpy(), known.truth,
-        Scaling.of(reference.double().numpy()),
-    )  # fmt: skip
+    model, known, told_of = case.model, case.labelled, read(case)
+    bare, rows = told_of.bare, told_of.rows
     windows, everything = _windows(known.window), np.arange(len(known))
-    newest = np.flatnonzero(known.window == known.window[-1])
-    loud = _across(rows, newest)
+    loud = patched_across(case)
     full, foretold, proof = True, loud, True
     if not _proven(model, loud):
         # A full patch begins its trial anew: it has to prove itself on windows that it has not seen.
@@ -108,13 +55,13 @@ def explain(case: Case) -> Finding:
         if not _concept_changed(model, foretold):
             full, foretold, proof = False, _foretold(rows, windows, full=False), windows is known.window
     else:
-        everything = newest  # what the concept was before is no guide
+        everything = newest(case)  # what the concept was before is no guide
     told = foretold.trial(model)
     unfair = selected(model, case.labelled_windows)
     helps = told.nats.gain > 0 and not unfair
 
     def made(fitted: NDArray[np.int64]) -> Adapter:
-        return carried(bare, start, rows.patch(everything[fitted], full), torch.cat([reference, hidden]), case.seed)
+        return carried(bare, bare.adapter, rows.patch(everything[fitted], full), told_of.hidden, case.seed)
 
     adapter = made(np.arange(len(everything))) if helps else None
     what = "scale, offset and hidden state" if full else "the scale alone"
@@ -137,18 +84,6 @@ def _proven(model: MonitoredModel, foretold: Evidence) -> bool:
     return bool(len(foretold.truth) and told.nats.gain > 0 and told.decisions.says == "better")
 
 
-def _across(rows: _Known, newest: NDArray[np.int64]) -> Evidence:
-    """The newest window's labelled rows, each under a full patch fitted to the other contiguous fifths of them."""
-    k = rows.served.shape[1]
-    if len(newest) < LOUD:
-        return Evidence(*(np.empty((0, k)) for _ in range(3)))
-    fold, candidate = np.arange(len(newest)) * FOLDS // len(newest), np.empty((len(newest), k))
-    for one in range(FOLDS):
-        patch, out = rows.patch(newest[fold != one], full=True), newest[fold == one]
-        candidate[fold == one] = patch.apply(rows.logits[out], rows.hidden[out])
-    return Evidence(np.eye(k)[rows.truth[newest]], rows.served[newest], candidate)
-
-
 def _concept_changed(model: MonitoredModel, foretold: Evidence) -> bool:
     """Whether decisions become so much better that the concept must have changed."""
     nats, decisions = foretold.gains(model)
@@ -162,7 +97,7 @@ def _windows(window: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(np.arange(len(window)) * PARTS // len(window), dtype=np.int64)
 
 
-def _foretold(rows: _Known, window: NDArray[np.int64], full: bool) -> Evidence:
+def _foretold(rows: Known, window: NDArray[np.int64], full: bool) -> Evidence:
     """The rows of the newest windows, each under the patch that was fitted to all windows before it."""
     k = rows.served.shape[1]
     truth, served, candidate = ([np.empty((0, k))] for _ in range(3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import torch
@@ -66,7 +68,8 @@ def explain(case: Case) -> Finding:
     reason += "at its word, for without labels a wrong one looks the same"
     return Finding(
         "new_rule", "concept", not failed, f"rows beside the rule: {name}", ratio, 1.0,
-        reason + "".join(f"; {why}" for why in failed + doubts), adapter=adapter, trusted=not doubts, teacher=targets,
+        reason + "".join(f"; {why}" for why in failed + doubts + _at_odds(case, active)), adapter=adapter,
+        trusted=not doubts, teacher=targets,
         refit=lambda rows: _learn(case.part(rows), active), on_trial=on_trial,
         question=about_rules(on_trial, case.model.classes_.tolist()) if on_trial else NOTHING,
     )  # fmt: skip
@@ -113,6 +116,20 @@ def _against(case: Case, rule: Rule) -> list[str]:
             if share > CONTRADICTED:
                 doubts.append(f"{other.name} votes {other.vote!r} on {share:.0%} of the rows that {rule.name} covers")
     return doubts
+
+
+def _at_odds(case: Case, rules: list[Rule]) -> list[str]:
+    """New rules that vote otherwise on most of the rows of one of them: the later one is what is learnt there."""
+    told = []
+    for first, second in combinations(rules, 2):
+        one, other = first.fires(case.raw), second.fires(case.raw)
+        share = float((one & other).sum() / max(min(one.sum(), other.sum()), 1))
+        if first.vote != second.vote and share > CONTRADICTED:
+            told.append(
+                f"{first.name} votes {first.vote!r} and {second.name} {second.vote!r} on {share:.0%} of the rows that "
+                f"one of them covers: only one can be right, and {second.name} is followed"
+            )
+    return told
 
 
 def taught(case: Case, rules: list[Rule], rows: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:
