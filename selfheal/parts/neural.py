@@ -71,9 +71,9 @@ class Normed:
     def __call__(self, h: Array) -> Array:
         """See the class."""
         centred = h - h.mean(axis=1, keepdims=True)
-        out = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(self.eps))
+        out: Array = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(self.eps))
         out = out if self.scale is None else out * self.scale
-        return out if self.shift is None else out + self.shift
+        return np.asarray(out if self.shift is None else out + self.shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ class Gelu:
 def _sigmoid(h: Array) -> Array:
     """By a tangent, which overflows nowhere."""
     half = np.float32(0.5)
-    return half * (np.tanh(half * h) + np.float32(1))
+    return np.asarray(half * (np.tanh(half * h) + np.float32(1)))
 
 
 @dataclass(frozen=True, eq=False)
