@@ -155,7 +155,7 @@ def test_no_log_line_holds_a_value_or_a_key(place, serve_in_thread, monkeypatch)
                 service.post("/invocations", body, **bearer(ALL))
             service.ask("/Miller?key=Miller", None, **bearer("Miller-guesses"))
 
-            def broken(self, numbers, words):
+            def broken(self, numbers, words, **more):
                 raise ArithmeticError(f"Ms. Miller at {numbers[0, 0]}")
 
             monkeypatch.setattr(Scorer, "proba", broken)
