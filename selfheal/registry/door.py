@@ -92,6 +92,17 @@ class Door:
             return self._client
 
     @property
+    def stamp(self) -> tuple[int, ...] | None:
+        """What differs once an embedded store was written to, for two calls; None where only asking tells."""
+        if self._file is None:
+            return None
+        try:
+            seen = [path.stat() for path in (self._file, Path(f"{self._file}-wal")) if path.exists()]
+        except OSError:
+            return None
+        return tuple(number for stat in seen for number in (stat.st_ino, stat.st_size, stat.st_mtime_ns)) or None
+
+    @property
     def is_there(self) -> bool:
         """Whether an embedded store's file is a store; of any other kind one asks by using it."""
         if self._file is None:

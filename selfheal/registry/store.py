@@ -69,6 +69,11 @@ class Registry:
         """Close MLflow's connections to an embedded store, before a fork, say; the next use opens one."""
         self._door.disconnect()
 
+    @property
+    def stamp(self) -> tuple[int, ...] | None:
+        """What differs once the store was written to; None where only asking tells."""
+        return self._door.stamp
+
     def create_store(self, adopted: Sequence[str]) -> None:
         """Make an embedded MLflow store, see :meth:`Door.create`: nothing else here makes one."""
         self._door.create(adopted)

@@ -27,6 +27,10 @@ EVERY_S = 1.0
 """Between two looks at MLflow, 7-10 ms of CPU each; a person's change is settled within 5 s. Not niced: a starved
 helper holds the lease without settling anything."""
 
+WHOLE_S = 5.0
+"""Between two whole looks at a store that nobody has written to: only its file's time is asked every :data:`EVERY_S`. A
+journal entry that another process left open is found by them."""
+
 BEAT_S = 5.0
 """Between two heartbeats while nothing new is found: each is a commit, 1 to 10 ms."""
 
@@ -42,7 +46,9 @@ class Rounds:
         self._fetched = ("", "")
         self._said = self._beaten = ""
         self._told: set[str] = set()
-        self._due = self._shadows_due = 0.0
+        self._due = self._shadows_due = self._whole_due = 0.0
+        self._stamp: tuple[int, ...] | None = None
+        self._production = ""
 
     def go(self) -> None:
         """One round; whatever fails is said once and tried again by the next."""
@@ -53,7 +59,16 @@ class Rounds:
             self._failed(error)
 
     def _look(self) -> str:
-        """Settle the stages; why Production can't be served, or empty."""
+        """Settle the stages, where something may have changed; why Production can't be served, or empty."""
+        stamp, now = self.ws.registry.stamp, time.monotonic()
+        if stamp is None or stamp != self._stamp or now >= self._whole_due:
+            self._stamp = None  # until this look has ended well
+            self._production, settled = self._settle()
+            self._stamp, self._whole_due = stamp if settled else None, now + WHOLE_S
+        return self._production
+
+    def _settle(self) -> tuple[str, bool]:
+        """Why Production can't be served, or empty; and whether nothing is left to settle."""
         from selfheal.steering.reconciler import reconcile
         from selfheal.steering.shadowing import tell_shadows
 
@@ -67,8 +82,8 @@ class Rounds:
                 tell_shadows(self.ws, stand)
                 self._shadows_due = time.monotonic() + BEAT_S
         except (ArtifactError, NotFoundError) as error:
-            return str(error)
-        return ""
+            return str(error), False
+        return "", stand.is_settled
 
     def _beat(self, production: str) -> None:
         from selfheal.steering.troubles import troubles

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from selfheal.loop import status
+from selfheal.registry.door import Door
 from selfheal.registry.lineage import BASE
 from selfheal.serving import reconciler
 from selfheal.serving.reconciler import Rounds
 from selfheal.steering import promote
+from selfheal.steering.reconciler import Settled, reconcile
 from selfheal.steering.stages import archive
 from selfheal.steering.troubles import ALARM_FOR, alarm, troubles
 from selfheal.steering.workspace import Workspace
@@ -120,3 +123,32 @@ def test_a_database_that_fails_is_outlived(ws: Workspace, rounds: Rounds, home: 
     (home / "away-state.db").rename(home / "selfheal.db")
     rounds.go()
     assert told(ws) == {}
+
+
+def test_a_store_that_nobody_wrote_to_is_not_asked_again_and_a_stage_that_moved_is_settled_at_once(
+    ws: Workspace, rounds: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    reconciling = reconcile
+
+    def counted(ws: Workspace, name: str) -> Settled:
+        asked.append(name)
+        return reconciling(ws, name)
+
+    monkeypatch.setattr("selfheal.steering.reconciler.reconcile", counted)
+    for _ in range(4):
+        rounds.go()
+    assert len(asked) <= 2  # the first may find something to settle
+    before = len(asked)
+    ws.registry.store.transition(NAME, 2, "Production")
+    rounds.go()
+    assert len(asked) == before + 1 and ws.registry.production(NAME) == [2]
+    monkeypatch.setattr(reconciler, "WHOLE_S", 0.0)
+    rounds.go()
+    rounds.go()
+    assert len(asked) >= before + 2  # what only the database knows is looked for now and then
+
+
+def test_a_store_behind_a_server_says_no_stamp(ws: Workspace) -> None:
+    assert ws.registry.stamp is not None
+    assert Door(replace(ws.settings, tracking_uri="http://127.0.0.1:9")).stamp is None
