@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import chi2
 
 from selfheal.drift.stats import Floats
 from selfheal.model import softmax
 
 PSEUDO_ROWS = 2.0
 """MAP-EM: pseudo-rows per class at the old prior, so that a class without evidence does not vanish (docs/notes.md)."""
+
+RUNS = 20
+"""Runs into which a window's rows are cut: 18 rows each of the shortest window that shows a shift."""
+BY_CHANCE = float(chi2.isf(1e-3, RUNS - 1) / (RUNS - 1))
+"""Ratio of variances, 2.3, that so many runs of independent rows reach once in a thousand windows."""
 
 
 def em_prior(posterior: Floats, old: Floats, iterations: int = 200) -> Floats:
@@ -41,6 +47,21 @@ def em_error(posterior: Floats, old: Floats, prior: Floats) -> Floats:
     mix = prior * likelihood + (1 - prior) * rest
     information = (((likelihood - rest) / np.maximum(mix, 1e-12)) ** 2).sum(axis=0)
     return np.asarray(1.0 / np.sqrt(np.maximum(information, 1e-12)))
+
+
+def in_runs(posterior: Floats, old: Floats, prior: Floats) -> float:
+    """How many times as large :func:`em_error` is where neighbouring rows are alike; 1 where they are a draw.
+
+    The variance of the score's sum over :data:`RUNS` runs of consecutive rows, over that of single rows (the "sandwich"
+    of White 1982, by batch means): the largest of the classes, once chance alone would hardly make it.
+    """
+    likelihood = posterior / old
+    rest = (1.0 - posterior) / np.maximum(1.0 - old, 1e-12)
+    score = (likelihood - rest) / np.maximum(prior * likelihood + (1 - prior) * rest, 1e-12)
+    score = score - score.mean(axis=0)
+    sums = np.stack([run.sum(axis=0) for run in np.array_split(score, RUNS)])
+    ratio = float((sums.var(axis=0, ddof=1) * RUNS / np.maximum((score**2).sum(axis=0), 1e-12)).max())
+    return float(np.sqrt(ratio)) if ratio > BY_CHANCE else 1.0
 
 
 def bbse_prior(window: Floats, reference: Floats, truth: np.ndarray, k: int) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from selfheal.drift.stats import Floats
 from selfheal.healing.case import Case, once_a_case
-from selfheal.healing.fits.label_shift import bbse_prior, em_error, em_prior, reweighted
+from selfheal.healing.fits.label_shift import bbse_prior, em_error, em_prior, in_runs, reweighted
 from selfheal.model import softmax
 
 WITNESSES = 2.0
@@ -59,7 +59,8 @@ def estimate(case: Case, units: pd.DataFrame) -> Shift:
     witness, witness_error = bbse_prior(posterior, case.reference_posterior, case.truth, case.classes)
     apart = np.abs(witness - window) / np.sqrt(error**2 + witness_error**2)
     steps = [np.abs(log_ratio(b, a)).max() for a, b in itertools.pairwise(block_priors(case))]
-    noise = 4 * float((error / np.maximum(window * (1 - window), 1e-3)).max())
+    runs = in_runs(posterior, case.prior, window)
+    noise = 4 * runs * float((error / np.maximum(window * (1 - window), 1e-3)).max())
     strength = float(np.abs(log_ratio(window, pool)).max()) / max(STEADY * max(steps, default=0.0), noise)
     return Shift(pool, window, float(apart.max()), strength)
 
