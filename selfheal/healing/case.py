@@ -45,6 +45,8 @@ class Case:
         What the owner of the data has answered.
     times
         Event times on the rows' index, where they are known.
+    first_seen
+        When an alarm first showed what these rows show, where windows before them alarmed too.
     wild : DataFrame [k, d], rows left out of ``raw`` for values far from all others, in raw units.
     """
 
@@ -57,6 +59,7 @@ class Case:
     facts: Sequence[Fact] = ()
     times: pd.Series | None = None
     wild: pd.DataFrame | None = None
+    first_seen: datetime | None = None
 
     @property
     def sent(self) -> pd.DataFrame:
@@ -203,8 +206,10 @@ class Case:
 
     @property
     def when(self) -> str:
-        """When its first row came, in words."""
+        """When it was first seen, in words: by an alarm before these rows, or else with the first of them."""
         first = self.raw.index[0]
+        if self.first_seen is not None:
+            return f"on {self.first_seen:%Y-%m-%d %H:%M}"
         if self.times is not None:
             first = self.times[first]
         return f"on {first:%Y-%m-%d %H:%M}" if isinstance(first, datetime) else f"in these {len(self.raw)} rows"

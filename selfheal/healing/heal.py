@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ def heal(
     unsampled: Earlier = (),
     facts: Sequence[Fact] = (),
     times: pd.Series | None = None,
+    first_seen: datetime | None = None,
 ) -> Outcome:
     """Ask which mechanism explains a window, and build the adapter that undoes it. Nothing is changed in place.
 
@@ -81,6 +83,8 @@ def heal(
         What its owner has answered: of :attr:`Outcome.answers` those that were given.
     times
         Event times on the window's index, for questions that say when; a DatetimeIndex says it by itself.
+    first_seen
+        For the same, when windows before this one showed the change already: the first one's time.
 
     Returns
     -------
@@ -112,8 +116,9 @@ def heal(
     with threadpool_limits(1):
         stick = Yardstick(model, recent, len(cleaned.rows), seed, model.model_units(cleaned.rows))
         case = Case(
-            model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times, cleaned.wild
-        )
+            model, cleaned.rows, stick, tuple(memory), seed, (*earlier, *whole), tuple(facts), times, cleaned.wild,
+            first_seen,
+        )  # fmt: skip
         asked = _ask(case)
         asked = asked if asked.winner else _since(case, recent) or asked
         asked = _not_for_copies(asked, cleaned.sent_again)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class HealTask:
     unsampled: tuple[tuple[pd.DataFrame, pd.Series], ...] = ()
     facts: tuple[Mapping[str, Any], ...] = ()
     times: pd.Series | None = None
+    first_seen: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _heal(task: HealTask) -> HealResult:
         outcome = heal(
             model, task.window, task.recent or None, task.labels, memory, task.seed,
             earlier=task.earlier, unsampled=task.unsampled, facts=[Fact.from_json(fact) for fact in task.facts],
-            times=task.times,
+            times=task.times, first_seen=task.first_seen,
         )  # fmt: skip
         model.check_unchanged()
     return HealResult(

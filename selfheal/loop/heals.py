@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import ArtifactError, InputError, NotFoundError, SelfhealError, UnavailableError
@@ -135,8 +136,19 @@ def given(
         unsampled=tuple(_own_labels(ctx, window)),
         facts=known,
         times=pd.Series(window.event_times, index=window.frame.index),
+        first_seen=first_alarm(ctx),
     )
     return window, recent, task
+
+
+def first_alarm(ctx: Context) -> datetime | None:
+    """When the windows began that have alarmed one after the other up to this one; None where it is the first."""
+    first = None
+    for cycle in reversed(ctx.cycles):
+        if not cycle.get("alarm") or cycle.get("version") != ctx.version:
+            break
+        first = datetime.fromisoformat(cycle["start"])
+    return first
 
 
 def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit: float) -> HealRecord:

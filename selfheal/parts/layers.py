@@ -88,28 +88,29 @@ def _of_graph(module: torch.fx.GraphModule) -> list[Layer] | None:
         elif node.op == "output":
             returned = node.args[0]
             return layers if returned is last or list(returned) == [last] else None
-        elif node.op == "call_function":
+        elif node.op in ("call_function", "call_module"):
             if not node.args or node.args[0] is not last:
                 return None
-            layer = _call(module, node)
-            if layer is None:
+            made = _layers(module.get_submodule(node.target)) if node.op == "call_module" else _call(module, node)
+            if made is None:
                 return None
-            layers.append(layer)
+            layers += made
             last = node
         elif node.op != "get_attr":
             return None
     return None
 
 
-def _call(module: torch.fx.GraphModule, node: Any) -> Layer | None:
+def _call(module: torch.fx.GraphModule, node: Any) -> list[Layer] | None:
+    """An operator of a stored program as layers; None where it is none that is translated."""
     if node.kwargs:
         return None
-    if node.target is torch.ops.aten.linear.default:
-        tensors = [_attribute(module, argument) for argument in node.args[1:]]
-        if any(tensor is None for tensor in tensors):
-            return None
-        return _linear(*tensors)
-    return _ACTIVATIONS.get(node.target) if len(node.args) == 1 else None
+    if node.target is torch.ops.aten.dropout.default and not node.args[2]:
+        return []
+    given = [_attribute(module, one) if getattr(one, "op", "") == "get_attr" else one for one in node.args[1:]]
+    operator = _OPERATORS.get(node.target)
+    made = operator(*given) if given and operator is not None else None if given else _ACTIVATIONS.get(node.target)
+    return None if made is None else [made]
 
 
 def _attribute(module: torch.fx.GraphModule, argument: Any) -> torch.Tensor | None:
@@ -133,17 +134,52 @@ def _array(tensor: torch.Tensor) -> Array:
 def _batch_norm(layer: nn.BatchNorm1d) -> Layer | None:
     if layer.running_mean is None or layer.running_var is None:
         return None  # it goes by the rows beside a row
-    scale = torch.rsqrt(layer.running_var + layer.eps) * (1.0 if layer.weight is None else layer.weight)
-    shift = (0.0 if layer.bias is None else layer.bias) - layer.running_mean * scale
-    return Affine(_array(scale), _array(shift))
+    return _batch_normed(layer.weight, layer.bias, layer.running_mean, layer.running_var, layer.eps)
+
+
+def _batch_normed(
+    weight: torch.Tensor | None, bias: torch.Tensor | None, mean: torch.Tensor, var: torch.Tensor, eps: float
+) -> Layer:
+    scale = torch.rsqrt(var + eps) * (1.0 if weight is None else weight)
+    return Affine(_array(scale), _array((0.0 if bias is None else bias) - mean * scale))
 
 
 def _layer_norm(layer: nn.LayerNorm) -> Layer | None:
-    if len(layer.normalized_shape) != 1:
-        return None
-    return Normed(layer.eps, *(None if part is None else _array(part) for part in (layer.weight, layer.bias)))
+    return _layer_normed(layer.weight, layer.bias, layer.eps) if len(layer.normalized_shape) == 1 else None
+
+
+def _layer_normed(weight: torch.Tensor | None, bias: torch.Tensor | None, eps: float) -> Layer:
+    return Normed(eps, *(None if part is None else _array(part) for part in (weight, bias)))
 
 
 def _residual(layer: ReflexiveLayer) -> Residual:
     expand, project = (_linear(part.weight, part.bias) for part in (layer.expand, layer.project))
     return Residual(expand, project, layer.scale)
+
+
+def _of_batch_norm(
+    weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, *_: Any
+) -> Layer | None:
+    return None if training or mean is None or var is None else _batch_normed(weight, bias, mean, var, eps)
+
+
+def _of_layer_norm(shape: list[int], weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Layer | None:
+    return _layer_normed(weight, bias, eps) if len(shape) == 1 else None
+
+
+def _of_leaky_relu(slope: float = 0.01) -> Layer:
+    return Leaky(slope)
+
+
+def _of_elu(alpha: float = 1.0, *more: Any) -> Layer | None:
+    return None if more else Elu(alpha)
+
+
+_OPERATORS: dict[Any, Callable[..., Layer | None]] = {
+    torch.ops.aten.linear.default: _linear,
+    torch.ops.aten.batch_norm.default: _of_batch_norm,
+    torch.ops.aten.layer_norm.default: _of_layer_norm,
+    torch.ops.aten.leaky_relu.default: _of_leaky_relu,
+    torch.ops.aten.elu.default: _of_elu,
+}
+"""Of a stored program, those that take more than what they are put upon: each by what follows that."""

@@ -71,7 +71,10 @@ class Normed:
     def __call__(self, h: Array) -> Array:
         """See the class."""
         centred = h - h.mean(axis=1, keepdims=True)
-        out: Array = centred / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + np.float32(self.eps))
+        variance = (centred * centred).mean(axis=1, keepdims=True)
+        # What 32 bits do not hold is no answer, as torch says: divided by infinity it would look like one.
+        variance = np.where(np.isfinite(variance), variance, np.float32(np.nan))
+        out: Array = centred / np.sqrt(variance + np.float32(self.eps))
         out = out if self.scale is None else out * self.scale
         return np.asarray(out if self.shift is None else out + self.shift)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.adapter_file import check_fits, read_adapter
-from selfheal.errors import InputError
+from selfheal.errors import ArtifactError, InputError, UnavailableError
 from selfheal.input_map import LARGEST, InputMap
 from selfheal.parts.path import CompiledPath
 from selfheal.parts.signature import REFUSES, Signature
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
 
 Floats = NDArray[np.float64]
+
+_log = logging.getLogger("selfheal.serving")
 
 
 class NotHereError(Exception):
@@ -85,7 +88,17 @@ class Scorer:
     @cached_property
     def model(self) -> MonitoredModel:
         """The whole model with the version's adapter; opened the first time, see :class:`Base`."""
-        return _adapted(self.base, self.pointer)
+        try:
+            return _adapted(self.base, self.pointer)
+        except (ArtifactError, UnavailableError) as error:
+            if self.base.whole:
+                raise
+            # The words name a folder, and a client has nothing to do with it.
+            _log.error("%s: the whole model is asked for and can't be opened: %s", self.pointer.model, error)
+            raise UnavailableError(
+                "a value here is one that only the whole model knows, and it can't be opened now; the service's log "
+                "says why. Send known values, or the same again later"
+            ) from error
 
     @property
     def signature(self) -> Signature:
@@ -121,7 +134,7 @@ class Scorer:
         NotHereError
             The whole model is needed, is not here, and the caller can't wait.
         """
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             proba = self._raw(numbers, words, rows, waits)
             if math.isfinite(np.add.reduce(proba, axis=None)):
                 return proba
@@ -131,7 +144,12 @@ class Scorer:
                 proba[odd] = self._raw(near, [[column[row] for row in odd.tolist()] for column in words], None, waits)
         if not np.isfinite(proba).all():
             row = int(np.argmin(np.isfinite(proba).all(axis=1)))
-            raise InputError(f"row {row}: the model gives no probability; a value is missing and not filled")
+            why = (
+                "a value is missing and not filled"
+                if np.isnan(numbers[row]).any()
+                else "is a value outside of what its preprocessing is defined for, as a logarithm of one below zero?"
+            )
+            raise InputError(f"row {row}: the model gives no probability; {why}")
         return proba
 
     def _raw(

@@ -54,7 +54,7 @@ def test_a_heal_and_its_question_are_foreseen_as_they_then_come(ws):
     assert first["decision"] == "drift" and found[0].would == ()
     assert (second["decision"], second["heal"]["decision"], second["health"]) == ("heal", "audit", "unhealthy")
     assert found[1].would[0] == "register a version, which would wait for an answer or a person"
-    assert found[1].would[1].startswith("ask: Did `temperature` change on 2026-01-01 00:08")
+    assert found[1].would[1].startswith("ask: Did `temperature` change on 2026-01-01 00:00")
     real = monitor(ws, NAME, FAR)
     for cycle, each in zip(real, found, strict=True):
         same = ("decision", "reasons", "alarm", "confirmed", "patience", "signals", "swap", "policy", "health")

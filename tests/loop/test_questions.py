@@ -54,7 +54,7 @@ def held(ws) -> list[bool | None]:
 def test_a_question_says_when_and_shows_the_column_before_now_and_after(ws):
     question = asked(ws)
     assert (
-        question.text.startswith("Did `temperature` change on 2026-01-01 00:08, so that 0.8") and question.window == 1
+        question.text.startswith("Did `temperature` change on 2026-01-01 00:00, so that 0.8") and question.window == 1
     )
     assert question.options == ("yes", "no", "unknown")
     medians = {when: extent[1] for when, extent in question.evidence["temperature"].items()}

@@ -23,7 +23,7 @@ from sklearn.preprocessing import (
 )
 
 from selfheal.adapter import Adapter
-from selfheal.errors import ArtifactError, InputError
+from selfheal.errors import ArtifactError, InputError, UnavailableError
 from selfheal.model import MonitoredModel
 from selfheal.parts.path import from_bytes
 from selfheal.registry.archive import save_base
@@ -143,18 +143,23 @@ def test_a_network_with_a_forward_of_its_own_is_read_from_its_program(tmp_path):
     class Own(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.one, self.two = torch.nn.Linear(2, 8), torch.nn.Linear(8, 4)
+            self.one, self.two, self.norm = torch.nn.Linear(2, 8), torch.nn.Linear(8, 4), torch.nn.LayerNorm(4)
+            self.drop, self.batch = torch.nn.Dropout(), torch.nn.BatchNorm1d(8)
+            self.batch(torch.randn(50, 8) * 2 + 1)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.relu(self.two(torch.tanh(self.one(x))))
+            wide = torch.nn.functional.leaky_relu(self.batch(torch.tanh(self.one(x))), 0.2)
+            return torch.nn.functional.elu(self.norm(self.two(self.drop(wide))))
 
     rows = payments().drop(columns="kind")
-    model = MonitoredModel(Own(), torch.nn.Linear(4, 3), reference=rows, target="fraud")
-    base = stored(model, tmp_path / "base")
-    scorer = Scorer.on(base, settled(model, adapters(model)["all"]))
-    expected = model.with_adapter(adapters(model)["all"]).predict_proba(model.reference)
-    np.testing.assert_allclose(scorer.proba(*asked(scorer, model.reference)), expected, rtol=0, atol=1e-6)
-    assert not base.whole
+    whole = torch.nn.Sequential(Own(), torch.nn.Linear(4, 3))
+    for number, parts in enumerate(({"backbone": whole[0], "head": whole[1]}, {"module": whole, "head": "1"})):
+        model = MonitoredModel(**parts, reference=rows, target="fraud")
+        base = stored(model, tmp_path / str(number))
+        scorer = Scorer.on(base, settled(model, adapters(model)["all"]))
+        expected = model.with_adapter(adapters(model)["all"]).predict_proba(model.reference)
+        np.testing.assert_allclose(scorer.proba(*asked(scorer, model.reference)), expected, rtol=0, atol=2e-6)
+        assert not base.whole
 
 
 @pytest.mark.parametrize("part", ["backbone", "head"])
@@ -193,6 +198,36 @@ def test_a_path_that_was_changed_is_not_opened_and_one_of_a_later_release_is_lef
         with pytest.raises(ArtifactError, match="not a stored scoring path"):
             from_bytes(broken)
     assert SCORING in (tmp_path / "base" / MANIFEST).read_text()
+
+
+def test_numbers_beyond_32_bits_are_no_answer_that_looks_like_one(tmp_path):
+    """A norm divides by what it overflows to: the row is scored as the largest quantity there is, as by the model."""
+    rows = payments().drop(columns="kind")
+    torch.manual_seed(2)
+    body = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.LayerNorm(6), torch.nn.ReLU())
+    model = MonitoredModel(body, torch.nn.Linear(6, 3), reference=rows, target="fraud")
+    scorer = Scorer.on(stored(model, tmp_path / "base"), settled(model, Adapter()))
+    odd = model.reference.iloc[:4].assign(amount=[1e12, 1e25, 9.97e36, -3.4e38])
+    largest = odd.assign(amount=odd["amount"].clip(-1e12, 1e12))
+    np.testing.assert_allclose(scorer.proba(*asked(scorer, odd)), model.predict_proba(largest), rtol=0, atol=1e-6)
+
+
+def test_a_cache_that_was_changed_meanwhile_is_told_the_log_and_no_client(tmp_path, caplog):
+    model = shop_model([("kinds", OneHotEncoder(handle_unknown="error"), ["kind", "grade"])])
+    base = stored(model, tmp_path / "base")
+    scorer = Scorer.on(base, settled(model, Adapter()))
+    (tmp_path / "base" / "head.pt2").write_bytes(b"no more")
+    with pytest.raises(UnavailableError, match="only the whole model knows") as said:
+        scorer.proba(*asked(scorer, model.reference.iloc[:2].assign(grade="top")))
+    assert str(tmp_path) not in str(said.value) and str(tmp_path) in caplog.text
+    scorer.proba(*asked(scorer, model.reference.iloc[:2]))  # what the path knows is answered all the same
+
+
+def test_outside_of_a_logarithm_nothing_is_called_missing(tmp_path):
+    base = stored(shop_model([PLAIN[0]]), tmp_path / "base")
+    scorer = Scorer.on(base, settled(base.model, Adapter()))
+    with pytest.raises(InputError, match=r"row 0: .* outside of what its preprocessing is defined for"):
+        scorer.proba(*asked(scorer, base.model.reference.dropna().iloc[:1].assign(amount=-3.0)))
 
 
 def test_an_adapter_that_does_not_fit_is_refused_in_the_model_s_words(bases):
