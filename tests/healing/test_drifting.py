@@ -190,10 +190,10 @@ def test_neighbouring_rows_that_are_alike_tell_less_of_class_shares() -> None:
     p = rng.beta(0.6, 1.4, 400)
     drawn, repeated = (np.column_stack([1 - each, each]) for each in (p, np.repeat(p[:40], 10)))
     assert in_runs(drawn, old, em_prior(drawn, old)) == 1.0
-    assert 2.0 < in_runs(repeated, old, em_prior(repeated, old)) < 5.0  # the root of ten
+    assert 2.5 < in_runs(repeated, old, em_prior(repeated, old)) < 5.5  # the root of ten, and AR(1) of .9
 
 
-@pytest.mark.parametrize("begin", [9510, 9533])
+@pytest.mark.parametrize("begin", [9510, 9533, 9535, 9537])
 def test_a_year_of_real_weather_is_no_shift_of_class_shares(begin: int) -> None:
     """By independent rows it was: .70 to .92, promoted, where the shares had stayed, and four points were lost."""
     held = streams.stream(SHIPPED / "weather_nebraska.parquet", 0, 0)

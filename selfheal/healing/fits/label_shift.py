@@ -15,6 +15,9 @@ RUNS = 20
 """Runs into which a window's rows are cut: 18 rows each of the shortest window that shows a shift."""
 BY_CHANCE = float(chi2.isf(1e-3, RUNS - 1) / (RUNS - 1))
 """Ratio of variances, 2.3, that so many runs of independent rows reach once in a thousand windows."""
+NEXT, ALIKE = 3.1, 0.98
+"""Standard errors, each ``1/sqrt(n)``, from which neighbours are correlated, once in a thousand windows by chance;
+and the largest correlation that is counted."""
 
 
 def em_prior(posterior: Floats, old: Floats, iterations: int = 200) -> Floats:
@@ -52,16 +55,20 @@ def em_error(posterior: Floats, old: Floats, prior: Floats) -> Floats:
 def in_runs(posterior: Floats, old: Floats, prior: Floats) -> float:
     """How many times as large :func:`em_error` is where neighbouring rows are alike; 1 where they are a draw.
 
-    The variance of the score's sum over :data:`RUNS` runs of consecutive rows, over that of single rows (the "sandwich"
-    of White 1982, by batch means): the largest of the classes, once chance alone would hardly make it.
+    By the variance of the score's sum over :data:`RUNS` runs of consecutive rows, over that of single rows (the
+    "sandwich" of White 1982, by batch means), and by what a row says of the next, (1 + ρ) / (1 - ρ) as of an AR(1).
+    Each counts where chance alone would hardly make it; the larger of both, and of the classes.
     """
     likelihood = posterior / old
     rest = (1.0 - posterior) / np.maximum(1.0 - old, 1e-12)
     score = (likelihood - rest) / np.maximum(prior * likelihood + (1 - prior) * rest, 1e-12)
     score = score - score.mean(axis=0)
     sums = np.stack([run.sum(axis=0) for run in np.array_split(score, RUNS)])
-    ratio = float((sums.var(axis=0, ddof=1) * RUNS / np.maximum((score**2).sum(axis=0), 1e-12)).max())
-    return float(np.sqrt(ratio)) if ratio > BY_CHANCE else 1.0
+    total = np.maximum((score**2).sum(axis=0), 1e-12)
+    ratio = float((sums.var(axis=0, ddof=1) * RUNS / total).max())
+    next_ = min(float(((score[1:] * score[:-1]).sum(axis=0) / total).max()), ALIKE)
+    follows = (1 + next_) / (1 - next_) if next_ > NEXT / np.sqrt(len(score)) else 1.0
+    return float(np.sqrt(max(ratio if ratio > BY_CHANCE else 1.0, follows)))
 
 
 def bbse_prior(window: Floats, reference: Floats, truth: np.ndarray, k: int) -> tuple[Floats, Floats]:
