@@ -138,15 +138,7 @@ class Adapter:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Adapter:
-        """Read :meth:`to_bytes`. Nothing in the file is ever executed, and all of it is applied or nothing.
-
-        Raises
-        ------
-        FormatError
-            A release that writes another version of the format made it.
-        ArtifactError
-            If it is not such a file, or its parts do not fit together.
-        """
+        """Read :meth:`to_bytes`: as, and raising what, :func:`selfheal.adapter_file.read_adapter` does."""
         parts = read_adapter(data)
         return cls(parts.input_map, _layer(parts), parts.logit_offset, parts.base_digest, parts.base_version)
 

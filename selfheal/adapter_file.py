@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from selfheal.errors import ArtifactError, FormatError
-from selfheal.input_map import InputMap, changed, column_map
+from selfheal.input_map import InputMap, changed, column_map, in_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,9 @@ VERSION = 1
 
 FORMAT = "selfheal-adapter/"
 _READ = (VERSION,)
+_KEY = "selfheal"
+NO_FILE = (SafetensorError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading raises where a file is none of ours."""
 _HEADER = {"format", "base_digest", "base_version", "input_map", "scale"}
 _LAYER = ("expand.weight", "expand.bias", "project.weight", "project.bias")
 _PREFIX = "reflexive."
@@ -107,6 +110,38 @@ def check_fits(
         raise ArtifactError(f"the logit offset has shape {np.shape(adapter.logit_offset)}, the model {classes} classes")
 
 
+def tensors_and_header(data: bytes, key: str) -> tuple[dict[str, NDArray[Any]], Any]:
+    """A safetensors file's tensors, and the JSON that its metadata hold under a key; nothing in it is executed.
+
+    Raises
+    ------
+    SafetensorError, ValueError, LookupError, TypeError
+        It is none, or holds no such JSON: :data:`NO_FILE`.
+    """
+    tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
+    length = int.from_bytes(data[:8], "little")
+    return tensors, json.loads(json.loads(data[8 : 8 + length])["__metadata__"][key])
+
+
+def glimpse(data: bytes) -> tuple[str, list[str]]:
+    """The changed part and the words of an adapter's file, whose digest was checked; nothing of it is applied.
+
+    Raises
+    ------
+    ArtifactError
+        It is no such file.
+    """
+    try:
+        tensors, header = tensors_and_header(data, _KEY)
+        maps = InputMap({name: column_map(entry) for name, entry in header["input_map"].items()})
+        weight, offset = tensors.get("reflexive.expand.weight"), tensors.get("logit_offset")
+        width = None if weight is None else int(weight.shape[1])
+        parts = changed(maps, width is not None, offset)
+        return " + ".join(parts) or "none", in_words(maps, width, offset)
+    except NO_FILE as error:
+        raise ArtifactError(f"not an adapter file ({type(error).__name__}: {error})") from error
+
+
 def read_adapter(data: bytes) -> AdapterParts:
     """Read an adapter's file. Nothing in it is ever executed, and all of it is taken or nothing.
 
@@ -118,9 +153,7 @@ def read_adapter(data: bytes) -> AdapterParts:
         If it is not such a file, or its parts do not fit together.
     """
     try:
-        length = int.from_bytes(data[:8], "little")
-        tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
+        tensors, header = tensors_and_header(data, _KEY)
         _check_version(header)
         maps = {name: column_map(entry) for name, entry in header["input_map"].items()}
         layer = _layer(tensors)
@@ -128,7 +161,7 @@ def read_adapter(data: bytes) -> AdapterParts:
             InputMap(maps), layer, float(header["scale"]) if layer else 0.0, tensors.get("logit_offset"),
             header["base_digest"], header["base_version"],
         )  # fmt: skip
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except NO_FILE as error:
         raise ArtifactError(
             f"not an adapter file ({type(error).__name__}: {error}); it was not opened. Adapters are safetensors "
             "files that selfheal wrote; restore this one from the registry or promote another version"

@@ -5,16 +5,11 @@ Needs no torch, so that who only shows what serves need not wait for it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-
-from selfheal.errors import ArtifactError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,24 +132,3 @@ def in_words(input_map: InputMap, width: int | None, offset: NDArray[np.float64]
     if offset is not None and np.any(offset):
         lines.append("logit offset " + ", ".join(f"{v:+.3f}" for v in offset))
     return lines or ["identity"]
-
-
-def glimpse(data: bytes) -> tuple[str, list[str]]:
-    """The changed part and the words of an adapter's file, whose digest was checked; nothing of it is applied.
-
-    Raises
-    ------
-    ArtifactError
-        It is no such file.
-    """
-    try:
-        tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["selfheal"])
-        maps = InputMap({name: column_map(entry) for name, entry in header["input_map"].items()})
-        weight, offset = tensors.get("reflexive.expand.weight"), tensors.get("logit_offset")
-        width = None if weight is None else int(weight.shape[1])
-        parts = changed(maps, width is not None, offset)
-        return " + ".join(parts) or "none", in_words(maps, width, offset)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"not an adapter file ({type(error).__name__}: {error})") from error

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from selfheal.adapter_file import glimpse
 from selfheal.alerts.conditions import LEFT_ALONE
 from selfheal.alerts.conditions import ills as ills_of
 from selfheal.errors import NotFoundError, SelfhealError
-from selfheal.input_map import glimpse
 from selfheal.loop.ahead import ahead
 from selfheal.loop.asked import last_told
 from selfheal.loop.confirm import trial_of

@@ -28,7 +28,7 @@ class PandasObject:
 
 def packed(transformer: Any) -> Any:
     """The transformer with its pandas objects replaced, in a copy; itself where it holds none."""
-    if not any(isinstance(one, _KINDS) for one in _within(transformer)):
+    if not any(isinstance(one, _KINDS) for one in within(transformer)):
         return transformer
     return _turned(copy.deepcopy(transformer), _pack, set())
 
@@ -50,8 +50,8 @@ def parts_of(value: Any) -> list[Any] | None:
     return [held.kind, held.values, held.index, held.names] if held is not value else None
 
 
-def _within(value: Any) -> Iterator[Any]:
-    """The objects that a value is made of, itself first."""
+def within(value: Any) -> Iterator[Any]:
+    """The objects that a value is made of, itself first; what is done to one is seen before what it holds is given."""
     seen: set[int] = set()
     pending = [value]
     while pending:
@@ -60,7 +60,7 @@ def _within(value: Any) -> Iterator[Any]:
             continue
         seen.add(id(one))
         yield one
-        pending.extend(_inner(one).values())
+        pending.extend(one if isinstance(one, set | frozenset) else _inner(one).values())
 
 
 def _inner(one: Any) -> dict[Any, Any]:

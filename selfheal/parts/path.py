@@ -11,11 +11,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from selfheal.adapter_file import AdapterParts
+from selfheal.adapter_file import NO_FILE, AdapterParts, tensors_and_header
 from selfheal.errors import ArtifactError
 from selfheal.input_map import ColumnMap
 from selfheal.parts.neural import LAYERS, Array, Layer, Linear, Relu, Residual, Tanh
@@ -166,16 +164,14 @@ def from_bytes(data: bytes) -> CompiledPath | None:
         It is no such file.
     """
     try:
-        tensors = load_tensors(data)  # checks the header's bounds before anything is read by them
-        length = int.from_bytes(data[:8], "little")
-        tree = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["path"])
+        tensors, tree = tensors_and_header(data, "path")
         if tree["version"] != VERSION:
             return None
         blocks, backbone, head = (
             tuple(_made(each, tensors) for each in tree[part]) for part in ("blocks", "backbone", "head")
         )
         return CompiledPath((), blocks, Network(backbone, head))
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except NO_FILE as error:
         what = f"{type(error).__name__}: {error}"
         raise ArtifactError(f"not a stored scoring path ({what}); it was not opened") from error
 

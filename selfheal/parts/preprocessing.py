@@ -18,13 +18,11 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from selfheal.errors import ArtifactError, InputError
 from selfheal.parts import IN_MEMORY
 from selfheal.parts.content import feed
 from selfheal.parts.harmless import OBJECTS, allowed, ufuncs
-from selfheal.parts.held import HELD, packed, unpacked
+from selfheal.parts.held import HELD, packed, unpacked, within
 
 _SCHEMA = "schema.json"
 _REMEDY = (
@@ -261,23 +259,9 @@ def _trim(attributes: dict[str, Any]) -> None:
 
 def _sound(loaded: Any) -> Any:
     """The loaded transformer, its splines made anew: compiled code reads their arrays without looking at their ends."""
-    seen: set[int] = set()
-    pending = [loaded]
-    while pending:
-        one = pending.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, list | tuple | set):
-            pending.extend(one)
-        elif isinstance(one, dict):
-            pending.extend(one.values())
-        elif isinstance(one, np.ndarray):
-            pending.extend(one.ravel().tolist() if one.dtype == object else ())
-        elif hasattr(one, "__dict__") and not callable(one):
-            if isinstance(vars(one).get("bsplines_"), list):
-                one.bsplines_ = [_spline(each) for each in one.bsplines_]
-            pending.extend(vars(one).values())
+    for one in within(loaded):
+        if hasattr(one, "__dict__") and not callable(one) and isinstance(vars(one).get("bsplines_"), list):
+            one.bsplines_ = [_spline(each) for each in one.bsplines_]
     return loaded
 
 

@@ -113,7 +113,17 @@ def load_base(directory: Path, expect_digest: str | None = None, expect_manifest
     UnavailableError
         One cannot be read, or is not there.
     """
-    files = read_base(directory, expect_digest, expect_manifest)
+    return opened(read_base(directory, expect_digest, expect_manifest), directory)
+
+
+def opened(files: dict[str, bytes], directory: Path) -> MonitoredModel:
+    """The model of files that `read_base` has checked; ``directory`` is where they lie, for what is said of them.
+
+    Raises
+    ------
+    ArtifactError
+        As `load_base` says.
+    """
     manifest = manifest_of(files[MANIFEST], directory)
     try:
         reference = pd.read_parquet(io.BytesIO(files["reference.parquet"]))

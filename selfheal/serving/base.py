@@ -96,7 +96,10 @@ class Base:
         self.manifest = hashlib.sha256(files[MANIFEST]).hexdigest()
         self.path = from_bytes(files[SCORING]) if SCORING in files else None
         if self.path is None:
-            self.policy, self.signature = self.model.policy, self.model.signature
+            from selfheal.registry.archive import opened
+
+            self._model = opened(files, self._folder)
+            self.policy, self.signature = self._model.policy, self._model.signature
             return
         try:
             self.policy, self.signature = Policy.loads(files[POLICY].decode()), _signature(said)

@@ -70,20 +70,15 @@ class Scorer:
         ArtifactError
             The adapter is none, or does not fit the base.
         """
-        adapter, signature, path = read_adapter(pointer.adapter), base.signature, base.path
+        adapter, signature = read_adapter(pointer.adapter), base.signature
         numeric = tuple(name for name in signature.features if signature.dtypes[name] != "str")
         texts = tuple(name for name in signature.features if signature.dtypes[name] == "str")
-        made = None
-        if path is None:
-            made = _adapted(base, pointer)
-            path = _compiled(made)
+        if base.path is None:
+            path = _compiled(_adapted(base, pointer))
         else:
-            check_fits(adapter, base.digest, signature.dtypes, path.hidden, len(signature.classes))
-            path = path.with_adapter(adapter, numeric)
-        scorer = cls(pointer, base, path, adapter.input_map, adapter.changed_part, numeric, texts)
-        if made is not None:
-            scorer.__dict__["model"] = made
-        return scorer
+            check_fits(adapter, base.digest, signature.dtypes, base.path.hidden, len(signature.classes))
+            path = base.path.with_adapter(adapter, numeric)
+        return cls(pointer, base, path, adapter.input_map, adapter.changed_part, numeric, texts)
 
     @cached_property
     def model(self) -> MonitoredModel:

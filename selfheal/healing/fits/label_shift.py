@@ -45,11 +45,16 @@ def em_prior(posterior: Floats, old: Floats, iterations: int = 200) -> Floats:
 
 def em_error(posterior: Floats, old: Floats, prior: Floats) -> Floats:
     """Standard error [k] of :func:`em_prior`, each class against the rest, from the observed information."""
+    information = (_score(posterior, old, prior) ** 2).sum(axis=0)
+    return np.asarray(1.0 / np.sqrt(np.maximum(information, 1e-12)))
+
+
+def _score(posterior: Floats, old: Floats, prior: Floats) -> Floats:
+    """Derivative of each row's log-likelihood by the share of each class against the rest: [n, k]."""
     likelihood = posterior / old
     rest = (1.0 - posterior) / np.maximum(1.0 - old, 1e-12)
     mix = prior * likelihood + (1 - prior) * rest
-    information = (((likelihood - rest) / np.maximum(mix, 1e-12)) ** 2).sum(axis=0)
-    return np.asarray(1.0 / np.sqrt(np.maximum(information, 1e-12)))
+    return np.asarray((likelihood - rest) / np.maximum(mix, 1e-12))
 
 
 def in_runs(posterior: Floats, old: Floats, prior: Floats) -> float:
@@ -59,9 +64,7 @@ def in_runs(posterior: Floats, old: Floats, prior: Floats) -> float:
     "sandwich" of White 1982, by batch means), and by what a row says of the next, (1 + ρ) / (1 - ρ) as of an AR(1).
     Each counts where chance alone would hardly make it; the larger of both, and of the classes.
     """
-    likelihood = posterior / old
-    rest = (1.0 - posterior) / np.maximum(1.0 - old, 1e-12)
-    score = (likelihood - rest) / np.maximum(prior * likelihood + (1 - prior) * rest, 1e-12)
+    score = _score(posterior, old, prior)
     score = score - score.mean(axis=0)
     sums = np.stack([run.sum(axis=0) for run in np.array_split(score, RUNS)])
     total = np.maximum((score**2).sum(axis=0), 1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,14 +86,34 @@ def start_of(model: MonitoredModel) -> Adapter:
 def patched_across(case: Case) -> Evidence:
     """The newest window's labelled rows, each under a full patch fitted to the other contiguous fifths of them."""
     rows, own = read(case).rows, newest(case)
-    k = rows.served.shape[1]
     if len(own) < LOUD:
-        return Evidence(*(np.empty((0, k)) for _ in range(3)))
-    fold, candidate = np.arange(len(own)) * FOLDS // len(own), np.empty((len(own), k))
+        return Evidence(*(np.empty((0, rows.served.shape[1])) for _ in range(3)))
+
+    def answered(fitted: NDArray[np.int64], out: NDArray[np.int64]) -> Floats:
+        return rows.patch(own[fitted], full=True).apply(rows.logits[own[out]], rows.hidden[own[out]])
+
+    return across(rows.truth[own], rows.served[own], answered)
+
+
+def across(
+    truth: NDArray[np.int64],
+    served: Floats,
+    answered: Callable[[NDArray[np.int64], NDArray[np.int64]], Floats],
+) -> Evidence:
+    """Labelled rows, each as it is answered by what was fitted to the other contiguous fifths of them.
+
+    Parameters
+    ----------
+    truth : int [n], class index.
+    served : float [n, k], probabilities.
+    answered
+        Positions to fit to, and positions to answer → probabilities of the latter.
+    """
+    fold, candidate = np.arange(len(truth)) * FOLDS // len(truth), np.empty_like(served)
     for one in range(FOLDS):
-        patch, out = rows.patch(own[fold != one], full=True), own[fold == one]
-        candidate[fold == one] = patch.apply(rows.logits[out], rows.hidden[out])
-    return Evidence(np.eye(k)[rows.truth[own]], rows.served[own], candidate)
+        out = np.flatnonzero(fold == one)
+        candidate[out] = answered(np.flatnonzero(fold != one), out)
+    return Evidence(np.eye(served.shape[1])[truth], served, candidate)
 
 
 def newest(case: Case) -> NDArray[np.int64]:

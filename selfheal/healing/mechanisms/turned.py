@@ -20,8 +20,7 @@ from selfheal.adapter import Adapter
 from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import thinned
 from selfheal.healing.case import Case
-from selfheal.healing.evidence import Evidence
-from selfheal.healing.fits.loud import FOLDS, LOUD, newest, patched_across, read
+from selfheal.healing.fits.loud import LOUD, across, newest, patched_across, read
 from selfheal.healing.fits.reflex import teach
 from selfheal.healing.fits.turned import Cut, Turned, cuts_of, fit_turned, sides_of
 from selfheal.healing.labels.fair import selected
@@ -66,6 +65,10 @@ class _Known:
         """To some of the rows (their positions)."""
         return fit_turned(self.proba[rows], self.truth[rows], self.sides[:, rows], self.cuts)
 
+    def answered(self, fitted: NDArray[np.int64], out: NDArray[np.int64]) -> Floats:
+        """Of some rows, by tables that were fitted to others."""
+        return self.fitted(fitted).apply(self.proba[out], self.units.iloc[out])
+
     def by(self, cuts: tuple[Cut, ...]) -> _Known:
         """The same, told apart by these alone."""
         return replace(self, cuts=list(cuts), sides=self.sides[[self.cuts.index(cut) for cut in cuts]])
@@ -77,7 +80,7 @@ def explain(case: Case) -> Finding | None:
     if known is None:
         return None
     model, bare = case.model, read(case).bare
-    foretold = _across(known)
+    foretold = across(known.truth, known.served, known.answered)
     told = foretold.trial(model)
     patch = patched_across(case).trial(model)
     needed = TRIED / LEVEL
@@ -129,15 +132,6 @@ def _newest(case: Case) -> _Known | None:
     return _Known(
         model.predict_proba(rows), bare.proba_of_units(units), units, known.truth[own], cuts, sides_of(units, cuts)
     )
-
-
-def _across(known: _Known) -> Evidence:
-    """Each labelled row under tables that were fitted to the other contiguous fifths of them."""
-    fold, candidate = np.arange(len(known)) * FOLDS // len(known), np.empty_like(known.served)
-    for one in range(FOLDS):
-        out = np.flatnonzero(fold == one)
-        candidate[out] = known.fitted(np.flatnonzero(fold != one)).apply(known.proba[out], known.units.iloc[out])
-    return Evidence(np.eye(known.served.shape[1])[known.truth], known.served, candidate)
 
 
 def _taught_on(case: Case) -> pd.DataFrame:
