@@ -17,7 +17,7 @@ import pandas as pd
 
 from selfheal.drift.context import placing
 from selfheal.drift.put_in import put_in
-from selfheal.drift.recoded import recoded
+from selfheal.drift.recoded import recoded, renumbered
 from selfheal.drift.stats import Floats
 from selfheal.input_map import BEYOND
 
@@ -97,7 +97,7 @@ def problems(
             continue
         natural = _natural(name, model, recent)
         found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
-        if model.dtypes[name] != "str" and name not in {*may_stand, *maps, *(p.column for p in found)}:
+        if name not in {*may_stand, *maps, *(p.column for p in found)}:
             found += _codes(name, frame[name], natural)
     return found
 
@@ -236,8 +236,9 @@ def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
 
 
 def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
-    """Codes that were renumbered."""
-    told = recoded(pd.to_numeric(values, errors="coerce"), natural)
+    """Codes, or words, that were renumbered."""
+    moved = recoded(pd.to_numeric(values, errors="coerce"), natural) if natural[0].dtype.kind in "iuf" else ""
+    told = moved or renumbered(values, natural)
     text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
     return [Problem("codes", name, text)] if told else []
 

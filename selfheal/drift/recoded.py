@@ -2,8 +2,9 @@
 
 Every value is a known one and comes within its range, so no distance of distributions shows it, while the model reads
 each row as another's. What shows it is how often each code comes: as they are the shares are off by far, and under
-another numbering they are the ones that they were. Numbers with an order (ages, counts, hours) are left alone: there it
-is a population that moves.
+another numbering they are the ones that they were, be it by a number (:func:`recoded`) or in any order
+(:func:`renumbered`, of words as well). Numbers with an order (ages, counts, hours) are left alone: there it is a
+population that moves.
 """
 
 from __future__ import annotations
@@ -43,6 +44,24 @@ DRAWS, NATURAL = 50, 1.1
 """Windows, and known windows, that are drawn from the known shares, to see how far (in total variation) they lie apart
 by chance, and how much farther this one may."""
 
+FEWEST_NAMES, MOST_NAMES = 5, 200
+"""Codes or words from which another order can be told from other shares, and to which their shares can."""
+
+MOVED, SPARE, CLEAR = 0.15, 1.2, 6.0
+"""Total variation of the shares as they are, and twice what known windows have, from which the order is asked for; of
+the sorted shares, as a multiple of what draws of the known ones have, that may be left; and how many times less that
+must be. Of 20,573 columns of natural windows (300 to 3,000 rows) of 30 tables none passes; of 4,273 whose codes were
+put in any other order 41 % do: of most others the shares are too much alike, or known windows differ as much."""
+
+OTHERS = 3
+"""Codes that come more or less often from which it is a numbering: two that changed places may be two crowds."""
+
+ELSEWHERE = 0.02
+"""Share of rows whose codes are not known, from which they are new ones and no renumbering."""
+
+IN_ORDER = 0.9
+"""Rank correlation of old and new numbers from which all went up or down, or turned around."""
+
 
 def recoded(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int = 0) -> str:
     """How the codes of a numeric column were renumbered, in words; empty where they are what they were.
@@ -71,6 +90,78 @@ def recoded(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int
     if len(held) < KNOWN * len(now) or off < max(OFF, 2 * usual):
         return ""
     return _shifted(held, known_as, off, seed)
+
+
+def renumbered(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int = 0) -> str:
+    """How codes or words stand for one another now, in words; empty where they are what they were.
+
+    The shares are compared once code by code and once in order of size: under another numbering only the latter are
+    what they were.
+
+    Parameters
+    ----------
+    values
+        The window's [n]: numbers or words.
+    natural
+        The reference, and recent healthy windows.
+    """
+    words = natural[0].dtype.kind not in "iufb"
+    past = [one for one in (_read(one, words) for one in natural) if one is not None and len(one)]
+    now = _read(values, words)
+    if now is None or not past or not FEWEST_NAMES <= past[0].nunique() <= MOST_NAMES:
+        return ""
+    known = pd.concat(past).value_counts().sort_index().astype(np.float64)
+    codes, rows = known.index, float(known.sum())
+    if len(codes) > MOST_NAMES or len(now) < PER_LEVEL * len(codes):
+        return ""
+    counts = _come(now, codes)
+    if not words and not (_names(counts) and _rough(counts)):
+        return ""
+    share, seen = known.to_numpy() / rows, counts / max(counts.sum(), 1.0)
+    off, left = _apart(seen, share), _apart(np.sort(seen), np.sort(share))
+    if counts.sum() < (1 - ELSEWHERE) * len(now) or off < max(MOVED, CLEAR * left):
+        return ""
+    chance = np.sqrt(share * (1 - share) * (1 / rows + 1 / counts.sum()))
+    if (np.abs(seen - share) > BACK * chance).sum() < OTHERS:
+        return ""
+    if off < 2 * max(_apart(_come(one, codes) / len(one), share) for one in past):
+        return ""
+    rng = np.random.default_rng(seed)
+    drawn, told = (rng.multinomial(int(n), share, DRAWS) / n for n in (counts.sum(), rows))
+    by_chance = max(_apart(np.sort(a), np.sort(b)) for a, b in zip(drawn, told, strict=True))
+    was, become = np.argsort(-share, kind="stable"), np.argsort(-seen, kind="stable")
+    if left > SPARE * by_chance or (not words and _in_order(was, become)):
+        return ""
+    pairs = [f"{codes[b]} as {codes[a]} did" for a, b in zip(was, become, strict=True) if a != b][:3]
+    return f"they come as often as ever, but for one another: {', '.join(pairs)}"
+
+
+def _read(values: pd.Series[Any], words: bool) -> pd.Series[Any] | None:
+    """At most :data:`ROWS` of the values, evenly spread; None where numbers are not whole."""
+    if words:
+        return values.iloc[:: max(1, len(values) // ROWS)].dropna().astype(str)
+    whole = _whole(pd.to_numeric(values, errors="coerce"))
+    return None if whole is None else pd.Series(whole)
+
+
+def _come(values: pd.Series[Any], codes: pd.Index[Any]) -> Floats:
+    """How often each of the codes comes [levels]."""
+    return values.value_counts().reindex(codes, fill_value=0).to_numpy(dtype=np.float64)
+
+
+def _apart(one: Floats, other: Floats) -> float:
+    """Total variation."""
+    return float(np.abs(one - other).sum() / 2)
+
+
+def _rough(counts: Floats) -> bool:
+    """Whether neighbours have nothing in common, also of few (see :data:`ROUGH`)."""
+    return bool(0.5 * (np.diff(counts) ** 2).mean() >= ROUGH * counts.var())
+
+
+def _in_order(was: NDArray[np.int64], become: NDArray[np.int64]) -> bool:
+    """Whether the codes that come as often as others did lie by a number on, or the other way around."""
+    return bool(abs(np.corrcoef(was, become)[0, 1]) >= IN_ORDER)
 
 
 def _whole(values: pd.Series[Any]) -> NDArray[np.int64] | None:

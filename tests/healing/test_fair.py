@@ -10,7 +10,7 @@ from selfheal.healing.evidence import Evidence
 from selfheal.healing.fits.fair import cut_at_decision
 from selfheal.healing.hygiene import clean
 from selfheal.healing.labels.fair import compared, selected
-from selfheal.healing.labels.shares import ALONE, MORE, beyond_shares, no_more
+from selfheal.healing.labels.shares import ALONE, MORE, beyond_shares, lopsided, no_more
 from tests.healing.worlds import linear
 
 
@@ -95,3 +95,18 @@ def test_what_labels_teach_must_be_more_than_class_shares() -> None:
     ones = np.tile([0.0, 1.0], (400, 1))
     assert "all 400 labels are of class 1" in no_more(lot, Evidence(ones, served, ones), True)
     assert "all 400 labels are of class 1" in no_more(model, Evidence(ones, served, ones), True)
+
+
+def test_labels_of_mostly_one_class_need_more_than_its_share() -> None:
+    """Nine in ten are of one class: a candidate that calls nearly all rows so is right, and has proven nothing."""
+    model, n = linear(0).model, 200
+    truth = np.arange(n) % 10 == 0
+    onehot = np.eye(2)[truth.astype(int)]
+    served = np.full((n, 2), 0.5) + np.where(np.arange(n)[:, None] % 2, 0.1, -0.1) * [1, -1]
+    little, more = (np.where((np.arange(n) < n * part)[:, None], 0.9 * onehot + 0.05, [0.9, 0.1]) for part in (0.2, 1))
+    assert "of 200 labels are of class 0" in lopsided(model, Evidence(onehot, served, little))
+    assert lopsided(model, Evidence(onehot, served, more)) == "", "twenty rows that shares alone got wrong"
+    even = np.eye(2)[np.arange(n) % 2]
+    assert lopsided(model, Evidence(even, served, even)) == ""
+    lot = model.with_policy({"declare": {"labels_by_lot": True}})
+    assert lopsided(lot, Evidence(onehot, served, little)) == "", "drawn by lot: such are the shares"

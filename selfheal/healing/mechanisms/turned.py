@@ -24,6 +24,7 @@ from selfheal.healing.fits.loud import LOUD, across, newest, patched_across, rea
 from selfheal.healing.fits.reflex import teach
 from selfheal.healing.fits.turned import Cut, Turned, cuts_of, fit_turned, sides_of
 from selfheal.healing.labels.fair import selected
+from selfheal.healing.labels.shares import lopsided
 from selfheal.healing.mechanism import LABELS, Mechanism
 from selfheal.healing.outcome import ByLabels, Finding
 from selfheal.healing.sequential import LEVEL
@@ -87,7 +88,7 @@ def explain(case: Case) -> Finding | None:
     ahead = told.nats.gain > patch.nats.gain - TIE or told.decisions.gain > patch.decisions.gain
     if not ahead or told.nats.gain <= 0 or told.decisions.better < needed:
         return None
-    unfair = selected(model, case.labelled_windows)
+    unfair = selected(model, case.labelled_windows) or lopsided(model, foretold)
     everything, units = np.arange(len(known)), _taught_on(case)
     # Where rows are told apart has been proven across the folds; what is learnt there two halves must agree on.
     known = known.by(known.fitted(everything).cuts)
