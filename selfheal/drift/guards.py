@@ -115,7 +115,7 @@ def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[p
     passed_over = {*placing(model, recent), *model.policy.declare.context, *model.adapter.input_map.columns}
     told = []
     for name in (c for c in model.features if model.dtypes[c] != "str" and c not in passed_over):
-        blocks = [_numbers(block) for past in _natural(name, model, recent) for block in _blocks(past, len(frame))]
+        blocks = (_numbers(block) for past in _natural(name, model, recent) for block in _blocks(past, len(frame)))
         if pile := put_in(_numbers(frame[name]), blocks):
             told.append(
                 f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "

@@ -6,7 +6,7 @@ hour's weather on all its flights) stands on rows that follow each other, and is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ MOVED = (0.1, 0.05)
 share may be left at its old place."""
 
 
-def put_in(values: Floats, healthy: Sequence[Floats]) -> tuple[float, float] | None:
+def put_in(values: Floats, healthy: Iterable[Floats]) -> tuple[float, float] | None:
     """The value that stands on so many rows [n], and its share; None where there is none.
 
     Parameters
@@ -36,7 +36,7 @@ def put_in(values: Floats, healthy: Sequence[Floats]) -> tuple[float, float] | N
     values
         A numeric column in time order, without what is missing.
     healthy
-        The same of healthy stretches, about as long.
+        The same of healthy stretches, about as long; read only where many rows stand on one value.
     """
     at, shares = levels(values)
     if len(at) < 3 or float(shares.max(initial=0.0)) < LEAST:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from selfheal.drift.stats import FEW_LEVELS, Floats
 
@@ -51,7 +52,7 @@ MOVED, SPARE, CLEAR = 0.15, 1.2, 6.0
 """Total variation of the shares as they are, and twice what known windows have, from which the order is asked for; of
 the sorted shares, as a multiple of what draws of the known ones have, that may be left; and how many times less that
 must be. Of 20,573 columns of natural windows (300 to 3,000 rows) of 30 tables none passes; of 4,273 whose codes were
-put in any other order 41 % do: of most others the shares are too much alike, or known windows differ as much."""
+put in any other order 18 % do, for most are numbers with an order; of 6 to 40 drawn words 47 to 95 %."""
 
 OTHERS = 3
 """Codes that come more or less often from which it is a numbering: two that changed places may be two crowds."""
@@ -115,7 +116,7 @@ def renumbered(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: 
     if len(codes) > MOST_NAMES or len(now) < PER_LEVEL * len(codes):
         return ""
     counts = _come(now, codes)
-    if not words and not (_names(counts) and _rough(counts)):
+    if not words and not all(_names(each) and _rough(each) for each in (known.to_numpy(), counts)):
         return ""
     share, seen = known.to_numpy() / rows, counts / max(counts.sum(), 1.0)
     off, left = _apart(seen, share), _apart(np.sort(seen), np.sort(share))
@@ -155,8 +156,9 @@ def _apart(one: Floats, other: Floats) -> float:
 
 
 def _rough(counts: Floats) -> bool:
-    """Whether neighbours have nothing in common, also of few (see :data:`ROUGH`)."""
-    return bool(0.5 * (np.diff(counts) ** 2).mean() >= ROUGH * counts.var())
+    """The same by ranks (Bartels 1982): a count that is mostly 0 has an order."""
+    ranks = rankdata(counts)
+    return bool(0.5 * (np.diff(ranks) ** 2).mean() >= ROUGH * ranks.var())
 
 
 def _in_order(was: NDArray[np.int64], become: NDArray[np.int64]) -> bool:

@@ -122,13 +122,16 @@ def clean(model: MonitoredModel, window: pd.DataFrame, healthy: Sequence[pd.Data
         return Cleaned(window.iloc[:0], 0.0, recoded)
     frame = bounded(_known(sent))
     read = _finite(model, sent) & ~_any(strange, len(sent))
-    wild = _wild(model, frame) & read
+    usual = _Usual.of(model)
+    wild = _wild(model, frame, usual) & read
     read &= wild | ~_beyond(model, sent)
-    spare, copied = _replayed(frame, [_typed(model, past) for past in (model.reference, *healthy)])
+    typed = [_typed(model, past) for past in healthy]
+    spare, copied = _replayed(frame, [_typed(model, model.reference), *typed])
     kept = np.flatnonzero(read & ~wild & ~spare)  # what is beyond any quantity is wild, or not read
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_ROWS, replace=False))
-    parts = _parts(model, frame, wild, [_typed(model, past) for past in healthy])
+    natural = max((float(_wild(model, past, usual).mean()) for past in typed), default=0.0)
+    parts = _parts(model, frame, wild, typed, natural)
     return Cleaned(
         frame.iloc[kept],
         float((~read | wild).mean()),
@@ -210,24 +213,45 @@ def _strange(frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]], leas
     ]
 
 
-def _wild(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+@dataclass(frozen=True)
+class _Usual:
+    """What rows of the reference hold.
+
+    Attributes
+    ----------
+    wide : bool [d], numeric columns that have a width.
+    tails : float [d], how far out a number must lie to be odd.
+    least
+        Odd columns that a row must have, beyond those that one row in a thousand has.
+    whole : bool [d], columns of whole numbers.
+    """
+
+    wide: NDArray[np.bool_]
+    tails: NDArray[np.float64]
+    least: int
+    whole: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, model: MonitoredModel) -> _Usual:
+        far = _far(model, model.reference)
+        tails = np.minimum(np.maximum(TAIL[1] * np.quantile(far, TAIL[0], axis=0), 1.0), WILD)
+        odd = np.sort((far > tails).sum(axis=1))
+        least = max(ODD_COLUMNS, int(odd[min(int(0.999 * len(odd)), len(odd) - 1)]) + 1)
+        values = model.reference[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
+        return cls(far.any(axis=0), tails, least, ~(np.nan_to_num(values) % 1).any(axis=0))
+
+
+def _wild(model: MonitoredModel, frame: pd.DataFrame, usual: _Usual) -> NDArray[np.bool_]:
     """Rows with one value that no unit explains, or with odd ones in several columns at once."""
-    usual = _far(model, model.reference)
     # Where half of the healthy values are one, a window's quartiles may be a step apart: that is no width.
-    far = np.where(usual.any(axis=0), _far(model, frame), 0.0)
-    tails = np.minimum(np.maximum(TAIL[1] * np.quantile(usual, TAIL[0], axis=0), 1.0), WILD)
-    odd = np.sort((usual > tails).sum(axis=1))
-    # As many odd columns as one row in a thousand of the reference has are none.
-    least = max(ODD_COLUMNS, int(odd[min(int(0.999 * len(odd)), len(odd) - 1)]) + 1)
-    tail = far > tails
-    broken = tail.any(axis=1) & ((tail | _fractions(model, frame)).sum(axis=1) >= ODD_COLUMNS)
-    return np.asarray((far > WILD).any(axis=1) | (tail.sum(axis=1) >= least) | broken)
+    far = np.where(usual.wide, _far(model, frame), 0.0)
+    tail = far > usual.tails
+    broken = tail.any(axis=1) & ((tail | _fractions(model, frame, usual.whole)).sum(axis=1) >= ODD_COLUMNS)
+    return np.asarray((far > WILD).any(axis=1) | (tail.sum(axis=1) >= usual.least) | broken)
 
 
-def _fractions(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.bool_]:
+def _fractions(model: MonitoredModel, frame: pd.DataFrame, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a number is no whole one in a column of whole ones, [n, d]; nowhere in a column where most are so."""
-    of_reference = model.reference[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
-    whole = ~(np.nan_to_num(of_reference) % 1).any(axis=0)
     values = frame[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
     broken = np.isfinite(values) & (np.nan_to_num(values) % 1 != 0) & whole
     return np.asarray(broken & (broken.mean(axis=0) < 0.5))
@@ -249,11 +273,10 @@ def _far(model: MonitoredModel, frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def _parts(
-    model: MonitoredModel, frame: pd.DataFrame, wild: NDArray[np.bool_], healthy: Sequence[pd.DataFrame]
+    model: MonitoredModel, frame: pd.DataFrame, wild: NDArray[np.bool_], healthy: Sequence[pd.DataFrame], natural: float
 ) -> tuple[tuple[str, ...], bool]:
     """What is to be said of the wild rows, where they are more than natural; and whether they are mere nonsense."""
     slight, deviations = SLIGHT
-    natural = max((float(_wild(model, past).mean()) for past in healthy), default=0.0)
     bound = max(NATURAL * natural, slight + deviations * float(np.sqrt(slight / max(len(frame), 1))))
     share = float(wild.mean())
     chance = deviations * float(np.sqrt(max(natural, 1 / len(frame)) / len(frame)))
@@ -314,12 +337,17 @@ def _copies(frame: pd.DataFrame, shift: float | None) -> pd.Series:
 
     The cells begin ``shift`` of their width lower; with None only equal rows have one code.
     """
-    if shift is None:
-        return pd.util.hash_pandas_object(frame, index=False)
     numbers = frame.select_dtypes("number")
-    wide = numbers.quantile(0.75) - numbers.quantile(0.25)
-    cell = 10.0 ** np.floor(np.log10(wide.where(wide > 0, 100.0) / 100))
-    return pd.util.hash_pandas_object(frame.assign(**np.floor(numbers / cell + shift)), index=False)
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    if shift is not None and values.size:
+        low, high = (numbers.quantile([0.25, 0.75])).to_numpy()
+        cell = 10.0 ** np.floor(np.log10(np.where(high > low, high - low, 100.0) / 100))
+        values = np.floor(values / cell + shift)
+    words = [pd.util.hash_array(frame[c].to_numpy(dtype=object)) for c in frame.columns.difference(numbers.columns)]
+    hashed = pd.util.hash_array(np.ascontiguousarray(values).ravel()).reshape(values.shape)
+    every = np.column_stack([hashed, *words]) if words else hashed
+    odd = np.random.default_rng(0).integers(2**63, size=every.shape[1], dtype=np.uint64) * 2 + 1
+    return pd.Series(every @ odd, index=frame.index)  # modulo 2^64
 
 
 def _replayed(frame: pd.DataFrame, past: Sequence[pd.DataFrame]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
