@@ -173,22 +173,6 @@ def target_of(reference: pd.DataFrame, name: str | None) -> str:
     return name
 
 
-def no_frame(rows: object) -> InputError:
-    """That something is no frame, and how to make one of it."""
-    if isinstance(rows, Mapping):
-        single = all(isinstance(value, str) or not hasattr(value, "__len__") for value in rows.values())
-        remedy = "pd.DataFrame([row])" if single else "pd.DataFrame(rows)"
-    elif hasattr(rows, "to_pandas"):
-        remedy = "rows.to_pandas()"
-    else:
-        remedy = "pd.DataFrame(rows, columns=list(model.features))"
-    what = f"{type(rows).__module__.partition('.')[0]}.{type(rows).__name__}"
-    return InputError(
-        f"rows are of type {what.removeprefix('builtins.')}, and a pandas.DataFrame with the model's columns is "
-        f"wanted: {remedy}"
-    )
-
-
 def refuse_non_finite(values: NDArray[np.float64], names: Sequence[str], nullable: Collection[str]) -> None:
     """Refuse infinities, and NaN in columns that had none in the reference.
 
