@@ -153,5 +153,5 @@ def _layer(parts: AdapterParts) -> ReflexiveLayer | None:
         return None
     width, dim = parts.layer["expand.weight"].shape
     layer = ReflexiveLayer(dim, width, parts.scale)
-    layer.load_state_dict({name: torch.from_numpy(held) for name, held in parts.layer.items()})
+    layer.load_state_dict({name: torch.from_numpy(values) for name, values in parts.layer.items()})
     return layer.eval().requires_grad_(False)

@@ -184,11 +184,11 @@ def _check_version(header: dict[str, Any]) -> None:
 
 
 def _layer(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    held = {name.removeprefix(_PREFIX): v for name, v in tensors.items() if name != "logit_offset"}
-    if not held:
+    parts = {name.removeprefix(_PREFIX): v for name, v in tensors.items() if name != "logit_offset"}
+    if not parts:
         return {}
-    width, dim = held["expand.weight"].shape
+    width, dim = parts["expand.weight"].shape
     shapes = dict(zip(_LAYER, ((width, dim), (width,), (dim, width), (dim,)), strict=True))
-    if {name: v.shape for name, v in held.items()} != shapes or any(v.dtype != np.float32 for v in held.values()):
-        raise ValueError(f"the layer's parts {sorted(held)} do not fit together")
-    return held
+    if {name: v.shape for name, v in parts.items()} != shapes or any(v.dtype != np.float32 for v in parts.values()):
+        raise ValueError(f"the layer's parts {sorted(parts)} do not fit together")
+    return parts

@@ -106,8 +106,8 @@ def nearest(name: object, valid: Iterable[object]) -> str:
     names = [str(v) for v in valid]
     # A name of more than 100 letters is near to none, and compared letter by letter all the same.
     near = len(names) <= HINTED and len(str(name)) <= 100
-    found = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if near else []
-    return f"; did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6) if near else []
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def shown(value: object) -> str:

@@ -41,16 +41,16 @@ def members(package: str, path: Iterable[str], kind: type[Member]) -> tuple[Memb
         If two have the same name or the same rank, for then nothing says which comes first.
     """
     word = kind.__name__.upper()
-    found: list[Member] = []
+    out: list[Member] = []
     for module in pkgutil.iter_modules(path, f"{package}."):
         member = getattr(import_module(module.name), word, None)
         if not isinstance(member, kind):
             raise TypeError(f"{module.name}: {word} is {member!r}, not a {kind.__name__}; every module here brings one")
-        for other in found:
+        for other in out:
             if member.name == other.name or member.rank == other.rank:
                 raise ValueError(
                     f"{module.name}: name {member.name!r} and rank {member.rank}, and there is {other.name!r} of rank "
                     f"{other.rank} already; give it a name and a rank of its own"
                 )
-        found.append(member)
-    return tuple(sorted(found, key=lambda member: member.rank))
+        out.append(member)
+    return tuple(sorted(out, key=lambda member: member.rank))

@@ -196,7 +196,8 @@ class MonitoredModel:
 
     def proba_of_units(self, units: pd.DataFrame) -> Floats:
         """Probabilities float64 [n, k] for rows in model units (ReflexiveLayer and logit offset applied)."""
-        return softmax(self.logits_of_hidden(self.hidden_of_units(units)))
+        logits = self.logits_of_hidden(self.hidden_of_units(units))
+        return softmax(logits)
 
     def hidden_of_units(self, units: pd.DataFrame) -> torch.Tensor:
         """The backbone's output float32 [n, d] for rows in model units, before the ReflexiveLayer."""

@@ -150,12 +150,12 @@ class Rule:
                 )
         table = pl.from_pandas(frame[list(self.columns)].reset_index(drop=True), nan_to_null=True)
         try:
-            held = table.select(fires=parse(self.when).fill_null(False))["fires"]
+            mask = table.select(fires=parse(self.when).fill_null(False))["fires"]
         except PolarsError as error:
             raise InputError(f"rule {self.name!r}: {self.when!r} cannot be evaluated: {error}") from error
-        if held.dtype != pl.Boolean:
-            raise InputError(f"rule {self.name!r}: {self.when!r} gives {held.dtype}, not true or false")
-        return np.asarray(held.to_numpy(), dtype=bool)
+        if mask.dtype != pl.Boolean:
+            raise InputError(f"rule {self.name!r}: {self.when!r} gives {mask.dtype}, not true or false")
+        return np.asarray(mask.to_numpy(), dtype=bool)
 
 
 def votes(rules: Sequence[Rule], frame: pd.DataFrame, classes: Sequence[Any]) -> NDArray[np.int64]:
@@ -207,9 +207,9 @@ class RuleRecord:
 def record(rules: Sequence[Rule], frame: pd.DataFrame, labels: Sequence[Any]) -> list[RuleRecord]:
     """Each rule's record on labelled rows (``frame`` in model units, ``labels`` [n])."""
     truth = np.asarray(labels)
-    found = []
+    records = []
     for rule in rules:
         fired = rule.fires(frame)
         precision = float((truth[fired] == rule.vote).mean()) if fired.any() else float("nan")
-        found.append(RuleRecord(rule.name, precision, float(fired.mean()) if len(fired) else 0.0, int(fired.sum())))
-    return found
+        records.append(RuleRecord(rule.name, precision, float(fired.mean()) if len(fired) else 0.0, int(fired.sum())))
+    return records

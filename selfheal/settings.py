@@ -115,8 +115,8 @@ class Settings:
             "SELFHEAL_CHALLENGER": self.challenger,
             "SELFHEAL_STAGES": "on" if self.stages else "off",
         }
-        told = {name: getattr(self, key) for key, name in _TELLING.items()}
-        optional = {"PREFECT_API_URL": self.prefect_api_url or "", **told}
+        places = {name: getattr(self, key) for key, name in _TELLING.items()}
+        optional = {"PREFECT_API_URL": self.prefect_api_url or "", **places}
         return names | {name: value for name, value in optional.items() if value}
 
 

@@ -37,14 +37,14 @@ def simulated(trial: Trial, outcome: Outcome | None, seed: int) -> dict[str, Any
     return {"passed": ruling == "passed", "labels": asked.wald.answered, "says": why}
 
 
-def judged(found: dict[str, Any] | None, before: Mapping[str, float] | None, waiting: Mapping[str, float] | None,
+def judged(record: dict[str, Any] | None, before: Mapping[str, float] | None, waiting: Mapping[str, float] | None,
            harm: Mapping[str, float]) -> dict[str, Any] | None:  # fmt: skip
     """The audit with its truth: ``right`` if what it let through is better on unseen rows, or what it stopped not."""
-    if found is None or before is None or waiting is None:
-        return found
+    if record is None or before is None or waiting is None:
+        return record
     gained = waiting["accuracy"] - before["accuracy"]
     worse = gained < -harm["accuracy"] - 1e-9 or waiting["log_loss"] - before["log_loss"] > harm["log_loss"] + 1e-9
-    return found | {"right": found["passed"] == (gained > 0), "harmful": bool(found["passed"] and worse)}
+    return record | {"right": record["passed"] == (gained > 0), "harmful": bool(record["passed"] and worse)}
 
 
 def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
@@ -63,9 +63,9 @@ def served(trial: Trial, outcome: Outcome | None) -> list[MonitoredModel]:
             worse = taken_back(model, candidate, trial.later[since:window])[0] == "worse"
             models.append(model if worse else candidate)
         else:
-            held = outcome.numbers.get("labels_held", 1.0)
+            bet = outcome.numbers.get("labels_held", 1.0)
             waits = outcome.decision == "audit" and not any(m is not model for m in models)
-            goes = waits and let_out(model, candidate, trial.later[:window], lambda: trial.window, held)[0] == "better"
+            goes = waits and let_out(model, candidate, trial.later[:window], lambda: trial.window, bet)[0] == "better"
             models.append(candidate if goes else model)
             since = window
     return models

@@ -104,14 +104,14 @@ def teller(say: Say) -> Callable[[int, int, Job, Row], None]:
 
 
 def _triggers(ledger: Ledger, seeds: Sequence[int], folders: Sequence[Path], quick: bool, say: Say) -> list[Row]:
-    found: list[Row] = []
+    rows: list[Row] = []
     for name, make in _watches(seeds, folders, quick):
         key = f"{TRIGGERS} | {name}"
         if key not in ledger.rows:
             ledger.keep(key, {"rows": plain(list(make()))})
-        found += ledger.rows[key]["rows"]
+        rows += ledger.rows[key]["rows"]
         say(f"triggers: {name}")
-    return found
+    return rows
 
 
 def _watches(

@@ -62,11 +62,11 @@ class Ledger:
 
     def _read(self, line: str) -> None:
         try:
-            held = json.loads(line)
+            entry = json.loads(line)
         except ValueError:  # a run that was killed while it wrote its last line
             return
-        if held["source"] == self.source:
-            self.rows[held["key"]] = held["row"]
+        if entry["source"] == self.source:
+            self.rows[entry["key"]] = entry["row"]
 
     def keep(self, key: str, row: Row) -> None:
         """Remember a row."""
@@ -119,10 +119,10 @@ def _is_quick(scenario: Scenario) -> bool:
 
 def jobs(scenarios: Sequence[Scenario], seeds: Sequence[int]) -> list[Job]:
     """All scenarios with every seed. Streams run once, with the first seed: their onsets are what varies."""
-    found = []
+    out = []
     for seed in seeds:
-        found += [Job(s, seed) for s in scenarios if not s.kind or seed == seeds[0]]
-    return found
+        out += [Job(s, seed) for s in scenarios if not s.kind or seed == seeds[0]]
+    return out
 
 
 def play(

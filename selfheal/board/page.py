@@ -140,13 +140,13 @@ def _plots(rows: Sequence[Row], summary: Record) -> str:
 
 
 def _estimators(summary: Record) -> str:
-    told = summary.get("estimators")
-    if not told:
+    estimators = summary.get("estimators")
+    if not estimators:
         return ""
     head = ["estimator", "rows", "mean error", "largest", "saw a fall", "false alarms"]
 
     def body() -> Iterator[list[str]]:
-        for name, r in told.items():
+        for name, r in estimators.items():
             figures = (number(r["mean_error"]), number(r["largest_error"]), number(r["seen"], 2))
             yield [_cell(name), *map(_cell, (f"{r['rows']:.0f}", *figures, number(r["false_alarms"], 2)))]
 

@@ -33,9 +33,9 @@ def dumbbells(rows: Sequence[tuple[str, float, float, float | None]], title: str
     parts += [words(f"{t:.2f}", _at(t), 11, text_anchor="middle") for t in TICKS]
     for y, (name, before, after, best) in enumerate(rows):
         y, worse = 28 + ROW * y, " worse" if after < before - 0.01 else ""
-        told = f"{name}: {before:.3f} before, {after:.3f} after" + (f", oracle {best:.3f}" if best is not None else "")
+        label = f"{name}: {before:.3f} before, {after:.3f} after" + (f", oracle {best:.3f}" if best is not None else "")
         parts.append(tag(
-            "g", tag("title", escape(told)), words(name, LEFT - 10, y + 4, "name", text_anchor="end"),
+            "g", tag("title", escape(label)), words(name, LEFT - 10, y + 4, "name", text_anchor="end"),
             tag("line", class_=f"bar{worse}", x1=_at(before), x2=_at(after), y1=y, y2=y),
             tag("circle", class_="before", cx=_at(before), cy=y, r=4),
             tag("circle", class_=f"after{worse}", cx=_at(after), cy=y, r=5),
@@ -52,12 +52,12 @@ def bars(rows: Sequence[tuple[str, float, str]], title: str) -> str:
     rows : (name, value, words at the bar's end).
     """
     parts = []
-    for y, (name, value, told) in enumerate(rows):
+    for y, (name, value, label) in enumerate(rows):
         y, wide = 14 + ROW * y, max(_at(value) - LEFT, 1)
         mine = " mine" if name == "selfheal" else ""
         parts.append(words(name, LEFT - 10, y + 4, "name", text_anchor="end"))
         parts.append(tag("rect", class_=f"column{mine}", x=LEFT, y=y - 6, width=wide, height=12, rx=2))
-        parts.append(words(told, min(LEFT + wide + 6, WIDTH - 60), y + 4))
+        parts.append(words(label, min(LEFT + wide + 6, WIDTH - 60), y + 4))
     return picture(parts, WIDTH, 8 + ROW * len(rows), title)
 
 
@@ -76,8 +76,8 @@ def scatter(points: Sequence[tuple[float, float, str, str]], title: str) -> str:
     parts += [words(f"{t:.1f}", at(t), SIDE - 18, text_anchor="middle") for t in TICKS]
     parts += [words(f"{t:.1f}", 32, SIDE - at(t) + 4, text_anchor="end") for t in TICKS]
     parts += [
-        tag("circle", tag("title", escape(told)), class_=kind, cx=at(before), cy=SIDE - at(after), r=4)
-        for before, after, kind, told in points
+        tag("circle", tag("title", escape(label)), class_=kind, cx=at(before), cy=SIDE - at(after), r=4)
+        for before, after, kind, label in points
     ]
     parts.append(words("accuracy before", SIDE / 2, SIDE - 2, text_anchor="middle"))
     turned = {"transform": f"rotate(-90 12 {SIDE / 2:.0f})", "text_anchor": "middle"}

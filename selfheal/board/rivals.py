@@ -110,9 +110,9 @@ def oracle(trial: Trial) -> Floats | None:
     hidden = model.hidden_of_units(model.model_units(trial.oracle))
     cut = len(hidden) * 4 // 5
     layer = learned(model, hidden[:cut], np.eye(len(model.classes_))[truth[:cut]])
-    held, frozen = hidden[cut:], served(model, trial.oracle.iloc[cut:])
-    rows = np.arange(len(held))
-    better = np.log(np.maximum(_answer(model, layer(held))[rows, truth[cut:]], 1e-7)).mean()
+    rest, frozen = hidden[cut:], served(model, trial.oracle.iloc[cut:])
+    rows = np.arange(len(rest))
+    better = np.log(np.maximum(_answer(model, layer(rest))[rows, truth[cut:]], 1e-7)).mean()
     if better <= np.log(np.maximum(frozen[rows, truth[cut:]], 1e-7)).mean():
         return served(model, trial.unseen)
     return _answer(model, layer(_hidden(trial, trial.unseen)))

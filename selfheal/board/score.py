@@ -49,7 +49,7 @@ def metrics(model: MonitoredModel, truth: Any, proba: Floats | None) -> dict[str
     decided, k = model.decide(proba), len(model.classes_)
     hot = np.eye(k)[y]
     present = [j for j in ([1] if k == 2 else range(k)) if hot[:, j].any()]
-    found = {
+    figures = {
         "accuracy": float((decided == y).mean()),
         "balanced_accuracy": float(balanced_accuracy_score(y, decided)) if len(np.unique(y)) > 1 else np.nan,
         "f1": float(f1_score(y, decided, average="binary" if k == 2 else "macro", zero_division=0.0)),
@@ -59,8 +59,8 @@ def metrics(model: MonitoredModel, truth: Any, proba: Floats | None) -> dict[str
     cost = model.policy.cost
     if cost is not None:
         wrong = np.where(decided == 1, (y == 0) * cost.false_positive, (y == 1) * cost.false_negative)
-        found["cost"] = float(wrong.mean())
-    return found
+        figures["cost"] = float(wrong.mean())
+    return figures
 
 
 def run(scenario: Scenario, seed: int, healer: Healer = heal, *, literature: bool = False) -> Row:
@@ -78,8 +78,8 @@ def run(scenario: Scenario, seed: int, healer: Healer = heal, *, literature: boo
         seconds = time.process_time() - began
         row = scored(scenario, seed, trial, outcome, fault, seconds)
         if literature:
-            told = {name: _against(trial, rival) for name, rival in LITERATURE.items()}
-            row |= {"rivals": row["rivals"] | told, "estimates": estimates(trial)}
+            scores = {name: _against(trial, rival) for name, rival in LITERATURE.items()}
+            row |= {"rivals": row["rivals"] | scores, "estimates": estimates(trial)}
         settled, questions = owner.answered(trial, outcome, lambda facts: _asked(trial, healer, seed, facts)[0])
         return row | {"questions": questions, "answered": _settled(trial, row, settled) if questions else None}
 
@@ -87,11 +87,11 @@ def run(scenario: Scenario, seed: int, healer: Healer = heal, *, literature: boo
 def _settled(trial: Trial, row: Row, outcome: Outcome | None) -> Row:
     """What became of a case whose questions were answered truthfully."""
     models = audit.served(trial, outcome)
-    found: Row = {
+    case: Row = {
         "decision": outcome.decision if outcome else "error", "after": _figures(trial, models),
         "acted": any(m is not trial.model for m in models), "named": _named(trial, outcome), "before": row["before"],
     }  # fmt: skip
-    return found | {"harmful": harmful(found)}
+    return case | {"harmful": harmful(case)}
 
 
 def _asked(trial: Trial, healer: Healer, seed: int, facts: Sequence[Fact] = ()) -> tuple[Outcome | None, str]:
@@ -125,8 +125,8 @@ def scored(scenario: Scenario, seed: int, trial: Trial, outcome: Outcome | None,
         "waiting": _waiting(trial, outcome), "named": _named(trial, outcome),
         "reason": outcome.reasons[0] if outcome and outcome.reasons else fault, "seconds": round(seconds, 3),
     }  # fmt: skip
-    told = audit.judged(audit.simulated(trial, outcome, seed), row["before"], row["waiting"], HARM)
-    return row | {"audit": told, "harmful": harmful(row), "gap": gap(row)}
+    verdict = audit.judged(audit.simulated(trial, outcome, seed), row["before"], row["waiting"], HARM)
+    return row | {"audit": verdict, "harmful": harmful(row), "gap": gap(row)}
 
 
 def harmful(row: Mapping[str, Any]) -> bool:

@@ -175,9 +175,9 @@ class Place:
     number: int
     rows: int
 
-    def onset(self, held: Stream, later: int = 0) -> int:
+    def onset(self, source: Stream, later: int = 0) -> int:
         """The window's first row, with room for ``later`` windows between it and the one that is scored."""
-        first, last = held.start + RECENT * self.rows, len(held.rows) - (2 + later) * self.rows
+        first, last = source.start + RECENT * self.rows, len(source.rows) - (2 + later) * self.rows
         return first + (last - first) * self.number // max(ONSETS - 1, 1)
 
 
@@ -200,14 +200,14 @@ def case(
         Rows with a label in the window, in the :data:`BEFORE` ones before it, and in the :data:`LATER` ones after it.
         With labels all windows after the heal are scored as they are served; without them the next one.
     """
-    held = stream(place.path, place.of.begin, seed)
+    source = stream(place.path, place.of.begin, seed)
     n = place.rows
     later = LATER if labels else 0
-    onset = place.onset(held, later) if at is None else at
-    features = list(held.model.features)
+    onset = place.onset(source, later) if at is None else at
+    features = list(source.model.features)
 
     def rows(number: int, windows: int = 1) -> pd.DataFrame:
-        return held.rows.iloc[onset + number * n : onset + (number + windows) * n]
+        return source.rows.iloc[onset + number * n : onset + (number + windows) * n]
 
     def known(number: int) -> tuple[pd.DataFrame, pd.Series]:
         chosen = np.sort(np.random.default_rng([seed, place.number, number + 9]).choice(n, labels, replace=False))
@@ -215,8 +215,8 @@ def case(
 
     window, unseen = rows(0), rows(1, later + 1)
     return Trial(
-        held.model, change(window[features]), window["target"].to_numpy(), change(unseen[features]),
-        unseen["target"].to_numpy(), answer, recent=held.rows[features].iloc[onset - RECENT * n : onset],
+        source.model, change(window[features]), window["target"].to_numpy(), change(unseen[features]),
+        unseen["target"].to_numpy(), answer, recent=source.rows[features].iloc[onset - RECENT * n : onset],
         labels=known(0)[1] if labels else None, oracle=exact, undrifted=unseen[features],
         labelled_before=tuple(known(-i) for i in range(BEFORE, 0, -1)) if labels else (),
         later=tuple(known(i + 1) for i in range(later)), declared=f"{labels} labels a window" if labels else "",
@@ -266,20 +266,20 @@ def _broken(frame: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def scenarios(folders: tuple[Path, ...]) -> tuple[list[Scenario], list[str]]:
     """Every case of the sets found in the folders, and a line for each set that is absent."""
-    found, absent = [], []
+    cases, absent = [], []
     for of in (*SETS, TWIN):
         path = next((f / of.file for f in folders if (f / of.file).is_file()), None)
         if path is None:
             absent.append(f"{of.name}: skipped, no {of.file} in {', '.join(map(str, folders)) or 'any folder given'}")
         elif of is TWIN:
-            found += [
+            cases += [
                 Scenario(f"{of.name}, {n} rows", of.name, "columns rotated", partial(twin, place=Place(path, of, 0, n)),
                          "fault", {"rows": n})
                 for n in of.windows
             ]  # fmt: skip
         else:
-            found += list(_cases(path, of))
-    return found, absent
+            cases += list(_cases(path, of))
+    return cases, absent
 
 
 def _cases(path: Path, of: Set) -> Iterator[Scenario]:

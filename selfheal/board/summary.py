@@ -59,18 +59,18 @@ def _restored(row: Row) -> bool:
 
 def _rivals(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     """For each rival what would have come of using it everywhere: harmed rows, and its share of the pooled gap."""
-    found = {}
+    figures = {}
     for name in dict.fromkeys(n for r in rows for n in r["rivals"]):
-        told = [r for r in rows if r["rivals"].get(name) and r["before"]]
-        as_if = [{**r, "after": r["rivals"][name], "acted": True} for r in told]
+        cases = [r for r in rows if r["rivals"].get(name) and r["before"]]
+        as_if = [{**r, "after": r["rivals"][name], "acted": True} for r in cases]
         lost = [r["before"]["accuracy"] - r["after"]["accuracy"] for r in as_if]
         worse = [r["after"]["log_loss"] - r["before"]["log_loss"] for r in as_if]
-        found[name] = {
-            "rows": float(len(told)),
+        figures[name] = {
+            "rows": float(len(cases)),
             "harmful": float(sum(a > 0.01 or b > 0.02 for a, b in zip(lost, worse, strict=True))),
             "gap_pooled": pooled([r for r in as_if if r["identifiable"]])[0],
         }
-    return found
+    return figures
 
 
 FELL, SAID = 0.05, 0.025
@@ -80,24 +80,24 @@ FELL, SAID = 0.05, 0.025
 def _estimators(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
     """For each estimator its mean and largest error, and how often it said that accuracy fell where it did, and not."""
     asked = [r for r in rows if r.get("estimates") and r["before"]]
-    found = {}
+    figures = {}
     for name in dict.fromkeys(n for r in asked for n in r["estimates"]):
-        told = [
+        triples = [
             (r["estimates"][name], r["before"]["accuracy"], r["estimates"][REFERENCE])
             for r in asked
             if r["estimates"].get(name) is not None
         ]
-        errors = [abs(said - true) for said, true, _ in told]
-        fell = [usual - said >= SAID for said, true, usual in told if usual - true >= FELL]
-        stood = [usual - said >= SAID for said, true, usual in told if usual - true < SAID]
-        found[name] = {
-            "rows": float(len(told)),
+        errors = [abs(said - true) for said, true, _ in triples]
+        fell = [usual - said >= SAID for said, true, usual in triples if usual - true >= FELL]
+        stood = [usual - said >= SAID for said, true, usual in triples if usual - true < SAID]
+        figures[name] = {
+            "rows": float(len(triples)),
             "mean_error": fmean(errors) if errors else None,
             "largest_error": max(errors, default=None),
             "seen": fmean(fell) if fell else None,
             "false_alarms": fmean(stood) if stood else None,
         }
-    return found
+    return figures
 
 
 def by_scenario(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -52,17 +52,17 @@ def scenarios(folder: Path) -> list[Scenario]:
 
 def unit(seed: int, place: Place) -> Trial:
     """A column of the file in another unit, from the onset on."""
-    held = stream(place.path, place.of.begin, seed)
+    source = stream(place.path, place.of.begin, seed)
     rng = np.random.default_rng([97, seed, place.number])
-    features = list(held.model.features)
-    able = [c for c in features if _has_unit(held.rows[c])]
+    features = list(source.model.features)
+    able = [c for c in features if _has_unit(source.rows[c])]
     if not able:
         raise InputError(f"{place.path.name}: no column has {DISTINCT} different numbers, so none has a unit")
     column = str(rng.choice(able))
     _, factor = UNITS[int(rng.integers(len(UNITS)))]
     maps: Maps = {column: (factor, 0.0)}
     exact = Adapter(InputMap({column: ColumnMap(1 / factor)}))
-    return case(seed, place, right(PROMOTE, "sensor", "sensor"), partial(_written, maps=maps, rows=held.rows), exact)
+    return case(seed, place, right(PROMOTE, "sensor", "sensor"), partial(_written, maps=maps, rows=source.rows), exact)
 
 
 def _has_unit(values: pd.Series) -> bool:

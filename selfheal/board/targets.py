@@ -61,8 +61,8 @@ def worst(
     rows: Sequence[Row], figure: Callable[[Row], float | None], pick: Callable[[list[float]], float]
 ) -> float | None:
     """The worst figure over rows that have it."""
-    found = [v for r in rows if (v := figure(r)) is not None]
-    return pick(found) if found else None
+    figures = [v for r in rows if (v := figure(r)) is not None]
+    return pick(figures) if figures else None
 
 
 def targets(rows: Sequence[Row]) -> list[Line]:
@@ -114,17 +114,17 @@ def _mixed(rows: Sequence[Row]) -> Iterator[Line]:
         yield line("mixed worlds: harmful promotions", *_split(count(ours, lambda r: r["harmful"]), "<=", 0))
 
 
-def _split(found: tuple[float | None, int], sense: Literal[">=", "<="], goal: float) -> tuple[Any, Any, float, int]:
-    return found[0], sense, goal, found[1]
+def _split(figure: tuple[float | None, int], sense: Literal[">=", "<="], goal: float) -> tuple[Any, Any, float, int]:
+    return figure[0], sense, goal, figure[1]
 
 
 def _article(rows: Sequence[Row]) -> Iterator[Line]:
-    told = [r for r in rows if r["scenario"] == "article, declared" and r["after"]]
-    if told:
-        accuracy = sum(r["after"]["accuracy"] for r in told) / len(told)
-        loss = sum(r["after"]["log_loss"] for r in told) / len(told)
-        yield line("article declared, mean accuracy", accuracy, ">=", 0.84, len(told))
-        yield line("article declared, mean log-loss", loss, "<=", 0.42, len(told))
+    cases = [r for r in rows if r["scenario"] == "article, declared" and r["after"]]
+    if cases:
+        accuracy = sum(r["after"]["accuracy"] for r in cases) / len(cases)
+        loss = sum(r["after"]["log_loss"] for r in cases) / len(cases)
+        yield line("article declared, mean accuracy", accuracy, ">=", 0.84, len(cases))
+        yield line("article declared, mean log-loss", loss, "<=", 0.42, len(cases))
     untold = [r for r in rows if r["scenario"] in ("article, undeclared", "article, with cost")]
     yield from _some("article undeclared or costly: refused or audited", untold, lambda r: r["right"], 1.0)
 
@@ -189,8 +189,8 @@ def _tables(rows: Sequence[Row]) -> Iterator[Line]:
     hurt = [r for r in units if _lost(r) >= 0.01]
     if units:
         yield line("tables: lost accuracy back by default", *_split(pooled(hurt, "undrifted"), ">=", 0.95))
-        told = [{**r, **(r["answered"] or {})} for r in hurt]
-        yield line("tables: lost accuracy back, facts answered", *_split(pooled(told, "undrifted"), ">=", 0.97))
+        cases = [{**r, **(r["answered"] or {})} for r in hurt]
+        yield line("tables: lost accuracy back, facts answered", *_split(pooled(cases, "undrifted"), ">=", 0.97))
         wrong = count(units, lambda r: r["acted"] and r["named"] is False and r["harmful"])
         yield line("tables: wrong conversions promoted, harmful", *_split(wrong, "<=", 0))
         light = count(units, lambda r: r["acted"] and r["named"] is False)
@@ -207,9 +207,9 @@ def _tables(rows: Sequence[Row]) -> Iterator[Line]:
 def _attacks(rows: Sequence[Row]) -> Iterator[Line]:
     """Honest rows beside an attacker's; apart from them attacks that are what they imitate."""
     ours = [r for r in rows if r["group"] == "attacks"]
-    told = [r for r in ours if r["identifiable"]]
-    if told:
-        yield line("attacks: honest rows harmed", *_split(count(told, lambda r: r["harmful"]), "<=", 0))
+    cases = [r for r in ours if r["identifiable"]]
+    if cases:
+        yield line("attacks: honest rows harmed", *_split(count(cases, lambda r: r["harmful"]), "<=", 0))
     alike = [r for r in ours if not r["identifiable"]]
     if alike:
         lost = [r["before"]["accuracy"] - r["after"]["accuracy"] for r in alike]

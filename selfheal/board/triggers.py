@@ -137,13 +137,13 @@ def synthetic(seed: int, windows: int = QUIET_WINDOWS) -> Iterator[dict[str, Any
 
 def natural(path: Path, of: Set, seed: int) -> dict[str, Any]:
     """The stream of a data set as it is, in consecutive windows."""
-    held = stream(path, of.begin, seed)
-    rows = held.rows[list(held.model.features)].iloc[held.start :]
+    source = stream(path, of.begin, seed)
+    rows = source.rows[list(source.model.features)].iloc[source.start :]
     n = of.watched or of.windows[0]
     windows = [rows.iloc[i : i + n] for i in range(0, len(rows) - n + 1, n)]
     # A long set is looked at in one stretch from its start: windows far apart would not be a stream.
     with threadpool_limits(1):
-        return quiet(of.name, seed, watch(held.model, windows[: WARM + MOST_NATURAL]))
+        return quiet(of.name, seed, watch(source.model, windows[: WARM + MOST_NATURAL]))
 
 
 def streams(folders: Sequence[Path], seed: int) -> Iterator[dict[str, Any]]:

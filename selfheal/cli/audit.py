@@ -80,14 +80,14 @@ def audit(
     if out is None and answers is None and not ask and not sys.stdin.isatty() and loop.waits_for_labels(ws, name):
         raise InputError("there is no terminal to ask on; write the rows with --out rows.csv, then --answers rows.csv")
     with progress(f"looking for what waits of {name}"):
-        found = loop.open_audit(ws, name, version)
-    if found is None and answers is not None:
+        audit_ = loop.open_audit(ws, name, version)
+    if audit_ is None and answers is not None:
         raise InputError(f"nothing of {name!r} waits for an audit, so {answers} answers nothing")
-    if found is None:
+    if audit_ is None:
         click.echo(f"{name}: nothing waits for an audit")
         write_json(json_file, {"model": name, "version": None, "verdict": "nothing waits"})
         return
-    done = _run(ws, found, out, answers)
+    done = _run(ws, audit_, out, answers)
     click.echo(summary(done))
     write_json(json_file, _record(done))
     if done.verdict == "refused":
@@ -112,33 +112,35 @@ def _settle(json_file: Path | None, done: Answered) -> None:
     write_json(json_file, question.as_record(done))
 
 
-def _run(ws: Workspace, found: Audit, out: Path | None, answers: Path | None) -> Audit:
+def _run(ws: Workspace, audit_: Audit, out: Path | None, answers: Path | None) -> Audit:
     from selfheal import loop
 
-    if answers is not None and not found.verdict:
-        found = loop.answer(ws, found, read_answers(answers))
-    if out is not None and not found.verdict:
-        write_rows(found, out)
-        click.echo(f"{len(found.asked.open_rows)} rows written; fill in the column label, then: "
-                   f"selfheal audit {found.name} --answers {out}")  # fmt: skip
+    if answers is not None and not audit_.verdict:
+        audit_ = loop.answer(ws, audit_, read_answers(answers))
+    if out is not None and not audit_.verdict:
+        write_rows(audit_, out)
+        click.echo(f"{len(audit_.asked.open_rows)} rows written; fill in the column label, then: "
+                   f"selfheal audit {audit_.name} --answers {out}")  # fmt: skip
     elif answers is None:
-        while not found.verdict:
-            given = _asked(found)
+        while not audit_.verdict:
+            given = _asked(audit_)
             if given is None:
-                click.echo(f"stopped; {len(found.asked.answers)} answers are kept, selfheal audit {found.name} goes on")
+                click.echo(
+                    f"stopped; {len(audit_.asked.answers)} answers are kept, selfheal audit {audit_.name} goes on"
+                )
                 break
-            found = loop.answer(ws, found, given)
-    return found
+            audit_ = loop.answer(ws, audit_, given)
+    return audit_
 
 
-def _asked(found: Audit) -> dict[str, Any] | None:
+def _asked(audit_: Audit) -> dict[str, Any] | None:
     """One answer from the terminal; None when whoever sits there stops."""
-    rows = found.asked.open_rows
+    rows = audit_.asked.open_rows
     key = str(rows.index[0])
-    click.echo(f"\n{key} ({len(found.asked.answers) + 1} of at most {len(found.asked.rows)})")
+    click.echo(f"\n{key} ({len(audit_.asked.answers) + 1} of at most {len(audit_.asked.rows)})")
     for column, value in rows.iloc[0].items():
         click.echo(f"  {column!s:<24} {_shown(value)}")
-    choices = [*map(str, found.asked.classes), "stop"]
+    choices = [*map(str, audit_.asked.classes), "stop"]
     try:
         given = click.prompt("label", type=click.Choice(choices))
     except click.Abort:
@@ -150,9 +152,9 @@ def _shown(value: Any) -> str:
     return printable(f"{value:g}" if isinstance(value, float) else str(value), 120)
 
 
-def write_rows(found: Audit, path: Path) -> None:
+def write_rows(audit_: Audit, path: Path) -> None:
     """The rows without an answer, as :func:`write_frame`. What the versions say is left out."""
-    write_frame(found.asked.open_rows, path)
+    write_frame(audit_.asked.open_rows, path)
 
 
 def write_frame(rows: pd.DataFrame, path: Path) -> None:
@@ -184,14 +186,14 @@ def read_answers(path: Path) -> dict[str, str]:
             rows = [(row["prediction_id"] or "", (row["label"] or "").strip()) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from error
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for written, label in rows:
         key = written[1:] if written[:1] == "'" and written[1:].startswith(FORMULA) else written
-        if label and found.setdefault(key, label) != label:
-            raise InputError(f"{path} labels {key!r} both {found[key]!r} and {label!r}; keep one line")
-    if not found:
+        if label and labels.setdefault(key, label) != label:
+            raise InputError(f"{path} labels {key!r} both {labels[key]!r} and {label!r}; keep one line")
+    if not labels:
         raise InputError(f"{path} holds no label; fill in its column label, some eight rows are enough")
-    return found
+    return labels
 
 
 def summary(done: Audit) -> str:

@@ -26,13 +26,13 @@ class Seeds(click.ParamType[tuple[int, ...]]):
         """Read the text."""
         if not isinstance(value, str):
             return tuple(value)
-        found: list[int] = []
+        seeds: list[int] = []
         for part in value.split(","):
             match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
             if not match or int(match[2] or match[1]) < int(match[1]):
                 self.fail(f"{part!r} is no seed; write 600-604, or 1,2,9", param, ctx)
-            found += range(int(match[1]), int(match[2] or match[1]) + 1)
-        return tuple(dict.fromkeys(found))
+            seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        return tuple(dict.fromkeys(seeds))
 
 
 @click.command(

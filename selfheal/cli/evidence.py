@@ -44,8 +44,8 @@ def evidence(
         click.echo(f"  without {text}")
     for text in packed.faults:
         click.echo(f"  ! {text}")
-    told = {"members": packed.members, "missing": packed.missing, "faults": packed.faults}
-    write_json(json_file, {"model": name, "version": version, "file": str(file), **told})
+    contents = {"members": packed.members, "missing": packed.missing, "faults": packed.faults}
+    write_json(json_file, {"model": name, "version": version, "file": str(file), **contents})
     if packed.faults:
         ctx.exit(1)
 
@@ -67,18 +67,18 @@ def verify(ctx: click.Context, file: Path, json_file: Path | None) -> None:
 
     try:
         with progress(f"verifying {file.name}"):
-            found = room.verify(steering.open_workspace(), file.read_bytes())
+            verdict = room.verify(steering.open_workspace(), file.read_bytes())
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     lines = [
-        f"{file.name}: {found.model} version {found.version}, put together {found.made[:19]} UTC",
-        f"  journal   {found.entries} entries, head {found.head}",
-        *(f"  ! {text}" for text in found.faults),
-        *([] if found.replay is None else [f"  heal      {found.replay.verdict}: {found.replay.words}"]),
-        "  it is as it was sealed" if found.good else "  do not rely on it",
+        f"{file.name}: {verdict.model} version {verdict.version}, put together {verdict.made[:19]} UTC",
+        f"  journal   {verdict.entries} entries, head {verdict.head}",
+        *(f"  ! {text}" for text in verdict.faults),
+        *([] if verdict.replay is None else [f"  heal      {verdict.replay.verdict}: {verdict.replay.words}"]),
+        "  it is as it was sealed" if verdict.good else "  do not rely on it",
     ]
     for text in lines:
         click.echo(printable(text, 300))
-    write_json(json_file, {**vars(found), "good": found.good})
-    if not found.good:
+    write_json(json_file, {**vars(verdict), "good": verdict.good})
+    if not verdict.good:
         ctx.exit(1)

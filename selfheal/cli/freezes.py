@@ -101,10 +101,10 @@ def _named(ws: Workspace, name: str | None, everything: bool) -> list[str]:
     """The models that a command is about."""
     if everything == (name is not None):
         raise InputError("name one model, or give --all for every adopted one")
-    found = ws.table.models() if name is None else [ws.table.schema(name).model]
-    if not found:
+    names = ws.table.models() if name is None else [ws.table.schema(name).model]
+    if not names:
         raise InputError(f"nothing is adopted in {ws.settings.home}, so there is nothing to freeze")
-    return found
+    return names
 
 
 def _each(names: list[str], act: Callable[[str], Any]) -> tuple[dict[str, Any], dict[str, str]]:

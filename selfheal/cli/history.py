@@ -66,11 +66,11 @@ def lines(events: Sequence[Event], now: datetime, last: int, width: int) -> list
     left = max(20, width - sum(COLUMNS) - len(COLUMNS))
     cut = [*COLUMNS, left]
     table = [("when (UTC)", "who", "what", "version", "why"), *rows]
-    found = [
+    acts = [
         " ".join(_cut(text, size).ljust(size) for text, size in zip(row, cut, strict=True)).rstrip() for row in table
     ]
     more = sum(event.act for event in events) > len(rows)
-    return [*found, f"the newest {len(rows)}; --last N shows more"] if more else found
+    return [*acts, f"the newest {len(rows)}; --last N shows more"] if more else acts
 
 
 def as_csv(events: Sequence[Event]) -> str:

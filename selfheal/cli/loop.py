@@ -97,18 +97,18 @@ def _dry(ctx: click.Context, name: str, until: datetime, clear: tuple[int, ...],
         raise InputError("--dry changes nothing and --clear does; give one of them")
     with progress(f"{name}: looking at what a run would do, without doing it"):
         ws = steering.open_workspace()
-        found = loop.foresee(ws, name, until)
-    for each in found:
+        steps = loop.foresee(ws, name, until)
+    for each in steps:
         if each.index is not None:
             click.echo(line(name, each.record))
         for text in each.would:
             click.echo(f"  would {text}")
-    windows = [each.record for each in found if each.index is not None]
+    windows = [each.record for each in steps if each.index is not None]
     if not windows:
         click.echo(f"{name}: no window to look at")
-    if not any(each.would for each in found):
+    if not any(each.would for each in steps):
         click.echo(f"{name}: nothing that serves or waits would change")
-    write_json(json_file, {"model": name, "until": until, "dry": True, "foreseen": found})
+    write_json(json_file, {"model": name, "until": until, "dry": True, "foreseen": steps})
     said = [record for record in windows if record["decision"] != "too_few"]
     with loop.rehearsed(ws) as dry:
         if not healthy(said[-1]) if said else _unwell(dry, name):

@@ -105,31 +105,31 @@ def status(ctx: click.Context, name: str | None, watch: bool, json_file: Path | 
         raise InputError(f"nothing is adopted in {ws.settings.home}; try selfheal demo, or selfheal adopt --help")
 
     def shown() -> dict[str, Any]:
-        found = {n: loop.status(ws, n) for n in names}
-        lines = [line for state in found.values() for line in standing(state)]
+        states = {n: loop.status(ws, n) for n in names}
+        lines = [line for state in states.values() for line in standing(state)]
         if watch:
             click.clear()  # nothing where no terminal is
             lines.insert(0, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every {EVERY_S:g} s, Ctrl-C ends it")
         click.echo("\n".join(lines))
-        return found
+        return states
 
-    found = _again_and_again(shown) if watch else shown()
-    write_json(json_file, found)
-    if not all(state["healthy"] for state in found.values()):
+    states = _again_and_again(shown) if watch else shown()
+    write_json(json_file, states)
+    if not all(state["healthy"] for state in states.values()):
         ctx.exit(1)
 
 
 def _again_and_again(show: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was shown last when the user had enough; a database that is away is said and asked again."""
-    found: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     with suppress(KeyboardInterrupt):
         while True:
             try:
-                found = show()
+                states = show()
             except UnavailableError as error:
                 click.echo(str(error))
             time.sleep(EVERY_S)
-    return found
+    return states
 
 
 @click.command(cls=Example, short_help="Move a version to Production.", epilog="selfheal promote fraud 3 --pin")
@@ -231,13 +231,13 @@ def labels(name: str, file: Path, ask: int | None, window: int | None, json_file
     from selfheal.cli.audit import write_frame
 
     with progress(f"drawing rows of {name}"):
-        found = loop.ask_labels(ws, name, ask, window)
-    write_frame(found.rows, file)
+        sample = loop.ask_labels(ws, name, ask, window)
+    write_frame(sample.rows, file)
     click.echo(
-        f"{len(found.rows)} rows of window {found.window} written; fill in the column label, then: "
+        f"{len(sample.rows)} rows of window {sample.window} written; fill in the column label, then: "
         f"selfheal labels {name} {file}"
     )
-    asked = {"window": found.window, "rows": found.rows.index.tolist(), "draws": found.draws}
+    asked = {"window": sample.window, "rows": sample.rows.index.tolist(), "draws": sample.draws}
     write_json(json_file, {"model": name, **asked})
 
 
@@ -252,11 +252,11 @@ def _store(ws: Workspace, name: str, file: Path, json_file: Path | None) -> None
     if policy_of_record(ws, name).policy.log is not None:  # which of its rows there are, the log says when it is read
         kept = f"{stored.stored + stored.pending} stored, to be joined by id with the rows of the log"
     click.echo(f"{kept}, {stored.refused} older than one held")
-    told = loop.accuracy_told(ws, name) if stored.stored else None
-    if told is not None:
-        click.echo(accuracy_words(told))
+    accuracy = loop.accuracy_told(ws, name) if stored.stored else None
+    if accuracy is not None:
+        click.echo(accuracy_words(accuracy))
     if ws.settings.prefect_api_url and stored.stored:
         from flows.events import labels_came
 
         labels_came(name, stored.stored)
-    write_json(json_file, asdict(stored) | {"accuracy": told})
+    write_json(json_file, asdict(stored) | {"accuracy": accuracy})

@@ -78,8 +78,8 @@ def serve(
 
     def ready(url: str) -> None:
         path = "" if len(names) == 1 else f"/models/{names[0]}"
-        told = f"{', '.join(names)} {'answers' if len(names) == 1 else 'answer'} at {url}{path}/invocations"
-        click.echo(f"{told} (/health, /metrics); Ctrl-C stops it")
+        words = f"{', '.join(names)} {'answers' if len(names) == 1 else 'answer'} at {url}{path}/invocations"
+        click.echo(f"{words} (/health, /metrics); Ctrl-C stops it")
 
     run(
         names,
@@ -105,12 +105,12 @@ def _named(names: tuple[str, ...], every: bool, settings: Settings) -> tuple[str
         return names
     table = InferenceTable(settings.database_url)
     try:
-        found = tuple(table.served())
+        models = tuple(table.served())
     finally:
         table.close()
-    if not found:
+    if not models:
         raise NotFoundError(f"no model is adopted in {table.name}; adopt one first: selfheal adopt NAME FACTORY")
-    return found
+    return models
 
 
 @click.command(

@@ -86,17 +86,17 @@ def _why(production: Record) -> Iterator[str]:
         yield f"  because   {printable(words, REASON)}"
 
 
-def _ahead(told: Record | None) -> Iterator[str]:
+def _ahead(plan: Record | None) -> Iterator[str]:
     """When the monitor runs next, and what the loop may still do."""
-    if told is None:
+    if plan is None:
         return
-    if told["due"]:
-        due = "was due" if told["overdue"] else "due"
-        yield f"  next run  {due} {_clock(told['due'])} UTC, the last has finished {_clock(told['ran'])}"
-    if told["waits"]:
-        yield f"  waits     the loop promotes nothing before {told['waits']}"
-    elif told["budget"]:
-        yield f"  budget    {told['budget']}"
+    if plan["due"]:
+        due = "was due" if plan["overdue"] else "due"
+        yield f"  next run  {due} {_clock(plan['due'])} UTC, the last has finished {_clock(plan['ran'])}"
+    if plan["waits"]:
+        yield f"  waits     the loop promotes nothing before {plan['waits']}"
+    elif plan["budget"]:
+        yield f"  budget    {plan['budget']}"
 
 
 def _clock(at: str) -> str:
@@ -133,13 +133,13 @@ def _watch(watch: Record) -> Iterator[str]:
 def _shadow(shadows: Sequence[Record]) -> Iterator[str]:
     """What scores beside it, and what that says."""
     for one in shadows:
-        told = [f"version {one['version']}: {one['answers']} answers"]
+        parts = [f"version {one['version']}: {one['answers']} answers"]
         if one["differs"] is not None:
             gate = "" if one["promised"] is None else f" (the gate saw {one['promised']:.1%})"
-            told.append(f"{one['differs']:.1%} of decisions differ{gate}")
+            parts.append(f"{one['differs']:.1%} of decisions differ{gate}")
         if one["of"]:
-            told.append(f"{one['agreeing']} of {one['of']} windows agree")
-        yield f"  shadow    {'; '.join(filter(None, [*told, one['fault'][:REASON]]))}"
+            parts.append(f"{one['agreeing']} of {one['of']} windows agree")
+        yield f"  shadow    {'; '.join(filter(None, [*parts, one['fault'][:REASON]]))}"
 
 
 def _estimate(estimate: Record | None) -> Iterator[str]:
@@ -153,33 +153,33 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
     yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
 
 
-def _asked(told: Record | None) -> Iterator[str]:
+def _asked(accuracy: Record | None) -> Iterator[str]:
     """How right a window's answers were, by labels that were asked for."""
-    if told is not None:
-        yield f"  asked     {accuracy_words(told)}"
+    if accuracy is not None:
+        yield f"  asked     {accuracy_words(accuracy)}"
 
 
-def accuracy_words(told: Record) -> str:
+def accuracy_words(accuracy: Record) -> str:
     """An accuracy with its interval, in a line."""
     return (
-        f"accuracy {told['value']:.3f} ({told['low']:.3f} to {told['high']:.3f}) in window {told['window']}, by "
-        f"{told['labels']} labels that were asked for"
+        f"accuracy {accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f}) in window "
+        f"{accuracy['window']}, by {accuracy['labels']} labels that were asked for"
     )
 
 
-def _false_heals(told: Record | None) -> Iterator[str]:
+def _false_heals(harm: Record | None) -> Iterator[str]:
     """How often heals have harmed."""
-    if told is not None:
-        yield f"  harmed    {told['reason']}"
+    if harm is not None:
+        yield f"  harmed    {harm['reason']}"
 
 
 def _score(score: Mapping[str, Record] | None) -> Iterator[str]:
     """How often labels have said that a decision was right, in a line."""
-    told = [f"{kind} {each['good']} of {each['judged']}" for kind, each in (score or {}).items() if each["judged"]]
-    if told:
+    counts = [f"{kind} {each['good']} of {each['judged']}" for kind, each in (score or {}).items() if each["judged"]]
+    if counts:
         cost = sum(each["cost"] for each in (score or {}).values())
         lost = f"; {cost:,} answers wrong that need not have been" if cost else ""
-        yield f"  score     right by labels: {', '.join(told)}{lost}"
+        yield f"  score     right by labels: {', '.join(counts)}{lost}"
 
 
 def _versions(versions: Sequence[Record]) -> Iterator[str]:
@@ -232,8 +232,8 @@ def _log(log: Record | None) -> Iterator[str]:
     if log is None:
         return
     late = [f"{log['late']} rows came after their window was handled"] if log["late"] else []
-    told = [] if log["state"] == "unreadable" else log["reasons"]
-    yield f"  log       {'; '.join([log['from'], *late, *told])}"
+    reasons = [] if log["state"] == "unreadable" else log["reasons"]
+    yield f"  log       {'; '.join([log['from'], *late, *reasons])}"
     for words in log["assumed"]:
         yield f"            {words}"
 

@@ -86,13 +86,13 @@ def check(ctx: click.Context, name: str, factory: str | None, json_file: Path | 
     with progress("storing it, and opening it again"):
         rehearse(name, model)
     with progress("watching healthy windows, then breaking some"):
-        found = drill.check(model)
-    for line in drill.lines(name, found):
+        result = drill.check(model)
+    for line in drill.lines(name, result):
         click.echo(line)
-    if found.fit:
+    if result.fit:
         click.echo(f"  now       selfheal adopt {name}{f' {factory}' if factory else ''}")
-    write_json(json_file, found)
-    if not found.fit:
+    write_json(json_file, result)
+    if not result.fit:
         ctx.exit(1)
 
 

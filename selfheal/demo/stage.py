@@ -221,8 +221,8 @@ class Stage:
     def alerts(self, name: str, cycles: list[dict[str, Any]]) -> tuple[str, ...]:
         """What was said aloud about these windows: in the journal, the log and a tag in MLflow."""
         windows = {cycle["index"] for cycle in cycles}
-        told = [entry.intent for entry in self.workspace.table.journal(name, kind="alert")]
-        return tuple(f"window {said['window']}: {said['what']}" for said in told if said["window"] in windows)
+        intents = [entry.intent for entry in self.workspace.table.journal(name, kind="alert")]
+        return tuple(f"window {said['window']}: {said['what']}" for said in intents if said["window"] in windows)
 
     def status(self, name: str) -> dict[str, Any]:
         """What ``selfheal status`` says."""

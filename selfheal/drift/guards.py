@@ -85,21 +85,21 @@ def problems(
     slack
         Share of rows without a usable value that no column is blamed for.
     """
-    found = _too_few(frame, model.policy.monitor.min_rows)
+    faults = _too_few(frame, model.policy.monitor.min_rows)
     if frame.empty:
-        return found
+        return faults
     may_stand = placing(model, recent) | {*model.policy.declare.context}
     maps = model.adapter.input_map.columns
     for name in model.features:
         if name not in frame:
             text = f"column {name!r} is missing; send it, or adopt a base model that does without"
-            found.append(Problem("missing column", name, text))
+            faults.append(Problem("missing column", name, text))
             continue
         natural = _natural(name, model, recent)
-        found += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
-        if name not in {*may_stand, *maps, *(p.column for p in found)}:
-            found += _codes(name, frame[name], natural)
-    return found
+        faults += _column(name, frame[name], natural, model.dtypes[name], slack, may_stand=name in may_stand)
+        if name not in {*may_stand, *maps, *(p.column for p in faults)}:
+            faults += _codes(name, frame[name], natural)
+    return faults
 
 
 def _natural(name: str, model: MonitoredModel, recent: Sequence[pd.DataFrame]) -> list[pd.Series]:
@@ -113,29 +113,29 @@ def values_put_in(frame: pd.DataFrame, model: MonitoredModel, recent: Sequence[p
     A heal asks, and no guard: columns in another order put one another's values in, and a heal can say so.
     """
     passed_over = {*placing(model, recent), *model.policy.declare.context, *model.adapter.input_map.columns}
-    told = []
+    lines = []
     for name in (c for c in model.features if model.dtypes[c] != "str" and c not in passed_over):
         blocks = (_numbers(block) for past in _natural(name, model, recent) for block in _blocks(past, len(frame)))
         if pile := put_in(_numbers(frame[name]), blocks):
-            told.append(
+            lines.append(
                 f"column {name!r} is {pile[0]:g} in {pile[1]:.0%} of rows, here and there, which few ever were: "
                 "a default, or a value put in?"
             )
-    return tuple(told)
+    return tuple(lines)
 
 
 def fractions(frame: pd.DataFrame, model: MonitoredModel) -> tuple[str, ...]:
     """Columns of whole numbers in which rows hold fractions, in words; no problem, for another unit may bring them."""
-    maps, told = model.adapter.input_map.columns, []
+    maps, lines = model.adapter.input_map.columns, []
     for name in (c for c in model.features if model.dtypes[c] != "str" and c not in maps):
         if len(_broken(model.reference[name])):
             continue
         if len(broken := _broken(frame[name])):
-            told.append(
+            lines.append(
                 f"{len(broken)} of {len(frame)} rows hold a fraction in {name!r}, such as {broken[0]:g}, which was "
                 "whole in all of the reference; it is scored as it is"
             )
-    return tuple(told)
+    return tuple(lines)
 
 
 def _broken(column: pd.Series) -> Floats:
@@ -189,15 +189,15 @@ def _column(
         example = str(values[unread].iloc[0])[:40]
         text = f"column {name!r} holds {example!r} in {unread.sum()} of {len(values)} rows where a number belongs"
         return [Problem("not a number", name, text)]
-    found = _nulls(name, numbers, natural, slack)
+    faults = _nulls(name, numbers, natural, slack)
     infinite = np.abs(numbers.to_numpy(dtype=float, na_value=np.nan)) > BEYOND
     if infinite.mean() > slack:
         text = (
             f"column {name!r} is infinite, or beyond {BEYOND:g}, in {infinite.mean():.1%} of rows (bound {slack:.1%}); "
             "a division by zero?"
         )
-        found.append(Problem("non-finite", name, text))
-    return found if may_stand else found + _stuck(name, numbers[~infinite].dropna(), natural)
+        faults.append(Problem("non-finite", name, text))
+    return faults if may_stand else faults + _stuck(name, numbers[~infinite].dropna(), natural)
 
 
 def _nulls(name: str, values: pd.Series, natural: Sequence[pd.Series], slack: float) -> list[Problem]:
@@ -238,9 +238,9 @@ def _stuck(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[P
 def _codes(name: str, values: pd.Series, natural: Sequence[pd.Series]) -> list[Problem]:
     """Codes, or words, that were renumbered."""
     moved = recoded(pd.to_numeric(values, errors="coerce"), natural) if natural[0].dtype.kind in "iuf" else ""
-    told = moved or renumbered(values, natural)
-    text = f"column {name!r} holds codes that do not mean what they meant: {told}; was its look-up renumbered?"
-    return [Problem("codes", name, text)] if told else []
+    change = moved or renumbered(values, natural)
+    text = f"column {name!r} holds codes that do not mean what they meant: {change}; was its look-up renumbered?"
+    return [Problem("codes", name, text)] if change else []
 
 
 def _numbers(values: pd.Series) -> Floats:

@@ -27,13 +27,13 @@ class Kept(Generic[T]):
 
     def of(self, content: tuple[Floats, ...], compute: Callable[[], T], more: object = None) -> T:
         """What ``compute`` makes of ``content``, and of ``more`` (its repr counts), or made of it before."""
-        told = hashlib.blake2b(repr((more, [part.shape for part in content])).encode(), digest_size=16)
+        hasher = hashlib.blake2b(repr((more, [part.shape for part in content])).encode(), digest_size=16)
         for part in content:
-            told.update(np.ascontiguousarray(part).data)
-        key = told.digest()
+            hasher.update(np.ascontiguousarray(part).data)
+        key = hasher.digest()
         # Threads may compute the same at once; nothing is lost by that. The one used last moves to the end.
-        found = self._known.pop(key, None)
-        made = compute() if found is None else found
+        before = self._known.pop(key, None)
+        made = compute() if before is None else before
         self._known[key] = made
         for oldest in list(self._known)[: -self._most]:
             self._known.pop(oldest, None)

@@ -19,14 +19,14 @@ Levels = tuple[Floats, Floats]
 
 def levels(values: Floats) -> Levels:
     """Distinct numbers [l] in order, and the share of the values [n] on each [l]."""
-    found, counts = np.unique(values, return_counts=True)
-    return found, counts / max(len(values), 1)
+    numbers, counts = np.unique(values, return_counts=True)
+    return numbers, counts / max(len(values), 1)
 
 
 def lasting(healthy: Sequence[Levels]) -> Floats:
     """Numbers that stand out in every healthy window: the zeros of rain."""
     outstanding = [at[shares >= max(SHARE, LASTING * shares.max(initial=0.0))] for at, shares in healthy]
-    found = outstanding[0] if outstanding else np.empty(0)
+    common = outstanding[0] if outstanding else np.empty(0)
     for numbers in outstanding[1:]:
-        found = np.intersect1d(found, numbers)
-    return found
+        common = np.intersect1d(common, numbers)
+    return common

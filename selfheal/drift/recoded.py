@@ -84,13 +84,13 @@ def recoded(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int
         return ""
     if not _names(_counted(past[0] - low, levels)):
         return ""
-    held = now[(now >= low - levels) & (now < low + 2 * levels)] - low
+    codes = now[(now >= low - levels) & (now < low + 2 * levels)] - low
     known_as = _Shares.of(_counted(known - low, levels))
-    off = known_as.off(_counted(held, levels))
+    off = known_as.off(_counted(codes, levels))
     usual = max((known_as.off(_counted(one - low, levels)) for one in past[1:] if one is not None), default=0.0)
-    if len(held) < KNOWN * len(now) or off < max(OFF, 2 * usual):
+    if len(codes) < KNOWN * len(now) or off < max(OFF, 2 * usual):
         return ""
-    return _shifted(held, known_as, off, seed)
+    return _shifted(codes, known_as, off, seed)
 
 
 def renumbered(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: int = 0) -> str:
@@ -168,11 +168,11 @@ def _in_order(was: NDArray[np.int64], become: NDArray[np.int64]) -> bool:
 
 def _whole(values: pd.Series[Any]) -> NDArray[np.int64] | None:
     """At most :data:`ROWS` of the whole numbers, evenly spread; None where some are none."""
-    found = values.iloc[:: max(1, len(values) // ROWS)].to_numpy(dtype=np.float64, na_value=np.nan)
-    found = found[np.isfinite(found)]
-    if (np.abs(found) > 1e9).any() or (found % 1 != 0).any():
+    numbers = values.iloc[:: max(1, len(values) // ROWS)].to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = numbers[np.isfinite(numbers)]
+    if (np.abs(numbers) > 1e9).any() or (numbers % 1 != 0).any():
         return None
-    return np.asarray(found, dtype=np.int64)
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def _names(counts: Floats) -> bool:
@@ -189,9 +189,9 @@ def _names(counts: Floats) -> bool:
     return True
 
 
-def _counted(held: NDArray[np.int64], levels: int) -> Floats:
+def _counted(codes: NDArray[np.int64], levels: int) -> Floats:
     """How often each known code comes [levels]."""
-    return np.bincount(held[(held >= 0) & (held < levels)], minlength=levels).astype(np.float64)
+    return np.bincount(codes[(codes >= 0) & (codes < levels)], minlength=levels).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -214,17 +214,17 @@ class _Shares:
         return float((n * expected - counts @ logs) / np.sqrt(max(n, 1.0) * (self.share @ (logs - mean) ** 2)))
 
 
-def _shifted(held: NDArray[np.int64], known: _Shares, off: float, seed: int) -> str:
+def _shifted(codes: NDArray[np.int64], known: _Shares, off: float, seed: int) -> str:
     """By which number all codes went on, around the end or beyond it, if under just that they are what they were."""
     levels = len(known.share)
-    counts = np.bincount(held % levels, minlength=levels).astype(np.float64)
+    counts = np.bincount(codes % levels, minlength=levels).astype(np.float64)
     tried = np.array([off, *(known.off(np.roll(counts, -k)) for k in range(1, levels))])
     best = int(np.abs(tried).argmin())
     if best == 0 or abs(tried[best]) > BACK or np.delete(tried, best).min() < OFF / 2:
         return ""
     rng = np.random.default_rng(seed)
-    drawn, told = (rng.multinomial(int(n), known.share, DRAWS) / n for n in (counts.sum(), known.rows))
-    by_chance = np.abs(drawn - told).sum(axis=1).max()
+    drawn, shares = (rng.multinomial(int(n), known.share, DRAWS) / n for n in (counts.sum(), known.rows))
+    by_chance = np.abs(drawn - shares).sum(axis=1).max()
     if np.abs(np.roll(counts, -best) / counts.sum() - known.share).sum() > NATURAL * by_chance:
         return ""
     if best in (1, levels - 1) and levels <= FEW_LEVELS:

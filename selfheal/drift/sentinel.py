@@ -129,10 +129,10 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Plan:
         """The inverse of :meth:`to_json`."""
-        told: dict[str, Any] = json.loads(text)
-        gauges = [{**g, **{key: tuple(g[key]) for key in ("edges", "levels", "usual")}} for g in told.pop("gauges")]
-        rules = [RuleGauge(**rule) for rule in told.pop("rules")]
-        return cls(**told, gauges=tuple(Gauge(**gauge) for gauge in gauges), rules=tuple(rules))
+        record: dict[str, Any] = json.loads(text)
+        gauges = [{**g, **{key: tuple(g[key]) for key in ("edges", "levels", "usual")}} for g in record.pop("gauges")]
+        rules = [RuleGauge(**rule) for rule in record.pop("rules")]
+        return cls(**record, gauges=tuple(Gauge(**gauge) for gauge in gauges), rules=tuple(rules))
 
 
 def make_plan(
@@ -152,8 +152,8 @@ def make_plan(
     k = blocks[0].proba.shape[1]
     # Of two classes one says all.
     gauges += [_gauge(f"probability of class {j}", [b.proba[:, j] for b in blocks]) for j in range(1, k)]
-    told = tuple(_rule(*rule, [(b.fired[:, j], b.proba) for b in blocks]) for j, rule in enumerate(rules))
-    return Plan(version, window_us, min_rows, sum(len(b.proba) for b in blocks), tuple(gauges), told)
+    rule_gauges = tuple(_rule(*rule, [(b.fired[:, j], b.proba) for b in blocks]) for j, rule in enumerate(rules))
+    return Plan(version, window_us, min_rows, sum(len(b.proba) for b in blocks), tuple(gauges), rule_gauges)
 
 
 def _gauge(name: str, parts: Sequence[NDArray[Any]]) -> Gauge:
@@ -161,8 +161,8 @@ def _gauge(name: str, parts: Sequence[NDArray[Any]]) -> Gauge:
     edges: tuple[float, ...] = ()
     levels: tuple[str, ...] = ()
     if pool.dtype == object:
-        found, counts = np.unique([v for v in pool.tolist() if v is not None], return_counts=True)
-        levels = tuple(str(level) for level in found[np.argsort(-counts, kind="stable")][:LEVELS])
+        values, counts = np.unique([v for v in pool.tolist() if v is not None], return_counts=True)
+        levels = tuple(str(level) for level in values[np.argsort(-counts, kind="stable")][:LEVELS])
     else:
         known = pool[np.isfinite(pool)]
         steps = np.linspace(0.0, 1.0, BINS + 1)
@@ -193,8 +193,8 @@ def _rule(name: str, when: str, vote: int, parts: Sequence[tuple[NDArray[np.bool
             begun = part[: max(1, int(share * len(part)))]
             rates.append(abs(float(begun.mean()) - rate))
             if begun.sum() >= VOTES:
-                told = proba[: len(begun)].argmax(axis=1)[begun] != vote
-                conflicts.append(abs(float(told.mean()) - conflict))
+                clashes = proba[: len(begun)].argmax(axis=1)[begun] != vote
+                conflicts.append(abs(float(clashes.mean()) - conflict))
     return RuleGauge(name, when, vote, rate, max(rates), conflict, max(conflicts))
 
 
@@ -231,8 +231,8 @@ class Tally:
 
     def worst(self) -> tuple[float, str]:
         """What lies farthest from the usual over its bound, and in words; above 1 an early look is asked for."""
-        found = [*self._of_columns(), *self._of_rules()]
-        value, words = max(found, key=lambda each: each[0], default=(0.0, "nothing is watched"))
+        deviations = [*self._of_columns(), *self._of_rules()]
+        value, words = max(deviations, key=lambda each: each[0], default=(0.0, "nothing is watched"))
         return value, f"{words}: {value:.2f} of its natural bound after {self.rows} rows"
 
     def _of_columns(self) -> list[tuple[float, str]]:
@@ -248,15 +248,15 @@ class Tally:
         ]
 
     def _of_rules(self) -> list[tuple[float, str]]:
-        found = []
+        deviations = []
         for rule, fired, against in zip(self.plan.rules, self._fired.tolist(), self._against.tolist(), strict=True):
             if self._voted:
                 ratio = self._step(fired / self._voted, rule.rate, self._voted, rule.rate_natural)
-                found.append((ratio, f"rules: firing rate of {rule.name}"))
+                deviations.append((ratio, f"rules: firing rate of {rule.name}"))
             if fired >= VOTES and math.isfinite(rule.conflict):
                 ratio = self._step(against / fired, rule.conflict, fired, rule.conflict_natural)
-                found.append((ratio, f"rules: conflict with {rule.name}"))
-        return found
+                deviations.append((ratio, f"rules: conflict with {rule.name}"))
+        return deviations
 
     def _step(self, now: float, usual: float, n: int, natural: float) -> float:
         chance = RULE_Z * math.sqrt(max(usual * (1 - usual), 1 / n) * (1 / n + 1 / self.plan.rows))

@@ -200,8 +200,8 @@ class _Voted:
 
 def _voted(model: MonitoredModel, units: pd.DataFrame) -> _Voted:
     matrix = votes(model.policy.rule_set, units, model.classes_.tolist())
-    told = conflict(matrix, model.proba_of_units(units).argmax(axis=1))
-    return _Voted((matrix != ABSTAIN).sum(axis=0), coverage(matrix), told)
+    conflicts = conflict(matrix, model.proba_of_units(units).argmax(axis=1))
+    return _Voted((matrix != ABSTAIN).sum(axis=0), coverage(matrix), conflicts)
 
 
 def new_rule_excess(count: int, n: int, rate: float, stick: Yardstick) -> float:

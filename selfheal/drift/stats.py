@@ -259,7 +259,7 @@ class Support:
 def sparse(x: Floats) -> dict[int, Floats]:
     """Per column of rows [n, d] that is a code with gaps (incomes in thousands, the sizes of thirty car parks): it."""
     codes = {j: _codes(x[:, j]) for j in range(x.shape[1]) if len(np.unique(x[: 2 * FEW_LEVELS, j])) <= FEW_LEVELS}
-    return {j: found for j, found in codes.items() if found is not None and _gap(found) >= 2}
+    return {j: code for j, code in codes.items() if code is not None and _gap(code) >= 2}
 
 
 def to_codes(values: Floats, codes: Floats) -> Floats:

@@ -253,8 +253,8 @@ class Yardstick:
 
     def distance(self, units: pd.DataFrame, weights: Floats | None = None) -> Distance:
         """How far rows in model units [n, d] lie from the pool, which ``weights`` may reweight."""
-        held = self._whole if weights is None else _Pool(self.pool, self.pool_margin, weights)
-        return self._distance(self.encode(units), self.margin(units), held, self.support)
+        pool = self._whole if weights is None else _Pool(self.pool, self.pool_margin, weights)
+        return self._distance(self.encode(units), self.margin(units), pool, self.support)
 
     def ks(self, values: Floats, j: int) -> float:
         """KS distance of values [n] from the pool's of column j."""
@@ -286,7 +286,7 @@ class Yardstick:
         return _NATURAL.of(content, lambda: self._between(encoded, reference), (self.seed, self.from_reference))
 
     def _between(self, encoded: list[tuple[Floats, Floats]], reference: Floats) -> list[Distance]:
-        found = []
+        distances = []
         for i in range(0 if self.from_reference else 1, len(encoded)):
             before = encoded[max(0, i - POOL_WINDOWS) : i]
             if self.from_reference:
@@ -297,8 +297,8 @@ class Yardstick:
             if min(len(pool.x), len(encoded[i][0])) < 10:
                 continue
             others = np.concatenate([reference, *(x for j, (x, _) in enumerate(encoded) if j != i)])
-            found.append(self._distance(*encoded[i], pool, stats.Support.of(others, self.support.grids)))
-        return found
+            distances.append(self._distance(*encoded[i], pool, stats.Support.of(others, self.support.grids)))
+        return distances
 
     @cached_property
     def bounds(self) -> Distance:
@@ -322,19 +322,19 @@ class Yardstick:
 
     def judge(self, units: pd.DataFrame, weights: Floats | None = None) -> Judgement:
         """Hold rows in model units against the natural bounds."""
-        found, bound = self.distance(units, weights), self.bounds
+        distance, bound = self.distance(units, weights), self.bounds
         per_column = np.maximum.reduce(
-            [found.marginal / bound.marginal, found.residual / bound.residual, found.outside / bound.outside]
+            [distance.marginal / bound.marginal, distance.residual / bound.residual, distance.outside / bound.outside]
         )
         ratios = {
-            "marginal": float((found.marginal / bound.marginal).max()),
-            "residual": float((found.residual / bound.residual).max()),
-            "outside": float((found.outside / bound.outside).max()),
-            "joint": found.joint / bound.joint,
-            "score": found.score / bound.score,
-            "auc": (found.auc - 0.5) / (bound.auc - 0.5),
+            "marginal": float((distance.marginal / bound.marginal).max()),
+            "residual": float((distance.residual / bound.residual).max()),
+            "outside": float((distance.outside / bound.outside).max()),
+            "joint": distance.joint / bound.joint,
+            "score": distance.score / bound.score,
+            "auc": (distance.auc - 0.5) / (bound.auc - 0.5),
         }
-        return Judgement(found, ratios, dict(zip(self.model.features, map(float, per_column), strict=True)))
+        return Judgement(distance, ratios, dict(zip(self.model.features, map(float, per_column), strict=True)))
 
     def alone(self, units: pd.DataFrame, columns: Iterable[str]) -> dict[str, float]:
         """How far columns of rows in model units lie by themselves (KS, unseen values), over natural bounds."""

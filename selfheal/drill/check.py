@@ -162,24 +162,24 @@ def claims(model: MonitoredModel, seed: int = 0) -> Iterator[Fate]:
     """
     if len(model.reference) < LEAST:
         return
-    held = Halves(model)
+    halves = Halves(model)
     for each in range(seed, seed + ONSETS):
-        trial = held.trial(each, right(KEEP), lambda frame, _: frame, Adapter())
+        trial = halves.trial(each, right(KEEP), lambda frame, _: frame, Adapter())
         outcome = heal(trial.model, trial.window, recent=trial.recent, seed=each)
         what = "named as a fault of the data" if outcome.diagnosis == "data_fault" else CLAIMS.get(outcome.decision)
         if what:
             first, last = trial.window.index[[0, -1]]
-            moved = _moved(held, trial, outcome)
+            moved = _moved(halves, trial, outcome)
             words = f"{what}; {moved or outcome.reasons[0]}"
             yield Fate("moves" if moved else "false", f"rows {first} to {last} of the reference", words)
 
 
-def _moved(held: Halves, trial: Trial, outcome: Outcome) -> str:
+def _moved(halves: Halves, trial: Trial, outcome: Outcome) -> str:
     """How class shares moved by the labels themselves, where a heal of them came closer to these; empty where not."""
     if outcome.diagnosis != "prior" or outcome.adapter is None or trial.recent is None:
         return ""
-    before = held.rows.loc[trial.recent.index, held.model.target].to_numpy()
-    classes, n, m = held.model.classes_, len(before), len(trial.truth)
+    before = halves.rows.loc[trial.recent.index, halves.model.target].to_numpy()
+    classes, n, m = halves.model.classes_, len(before), len(trial.truth)
     was, now = (np.array([(labels == label).mean() for label in classes]) for labels in (before, trial.truth))
     sigmas = np.abs(now - was) / np.sqrt(np.maximum(was * (1 - was), 1 / n) * (1 / n + 1 / m))
     most = 1 if len(classes) == 2 else int(sigmas.argmax())
@@ -201,8 +201,8 @@ def calm(model: MonitoredModel, seed: int = 0) -> tuple[int, Watched]:
     The older half is the reference then; one that is too short for two halves is both.
     """
     if len(model.reference) >= LEAST:
-        held = Halves(model)
-        judge, rows, size = held.model, held.unseen[list(model.features)], held.size
+        halves = Halves(model)
+        judge, rows, size = halves.model, halves.unseen[list(model.features)], halves.size
     else:
         judge, rows, size = model, model.reference, min(WINDOW, max(len(model.reference) // 2, 1))
     rng = np.random.default_rng(seed)
@@ -288,22 +288,22 @@ def _notes(model: MonitoredModel, window: int, fates: Sequence[Fate], gain: floa
         yield "there are no rules: what inputs and answers do not show is not seen; an expert's rule adds a signal"
 
 
-def lines(name: str, found: Check) -> Iterator[str]:
+def lines(name: str, check: Check) -> Iterator[str]:
     """The check in plain words, a line each."""
     yield (
-        f"{name}: can be adopted ({found.features} columns, {found.classes} classes, {found.rows} rows of reference, "
-        f"accuracy {found.accuracy:.2f}, the most frequent answer {found.constant:.2f})"
+        f"{name}: can be adopted ({check.features} columns, {check.classes} classes, {check.rows} rows of reference, "
+        f"accuracy {check.accuracy:.2f}, the most frequent answer {check.constant:.2f})"
     )
-    alarmed = f", by {', '.join(found.measures)}" if found.alarms else ""
+    alarmed = f", by {', '.join(check.measures)}" if check.alarms else ""
     yield (
-        f"  healthy   {found.alarms} of {WINDOWS} healthy windows of {found.window} rows would alarm{alarmed}, "
-        f"{found.confirmed} confirmed by patience"
+        f"  healthy   {check.alarms} of {WINDOWS} healthy windows of {check.window} rows would alarm{alarmed}, "
+        f"{check.confirmed} confirmed by patience"
     )
     for kind, meaning in KINDS.items():
-        mine = [f for f in found.fates if f.kind == kind]
+        mine = [f for f in check.fates if f.kind == kind]
         for place, one in enumerate(mine):
             if place == 0:
                 yield f"  {kind:<8}  {meaning}:"
             yield f"              {one.fault}: {textwrap.shorten(one.words, SHOWN, placeholder=' ...')}"
-    for note in found.notes:
+    for note in check.notes:
         yield f"  note      {note}"

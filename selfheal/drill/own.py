@@ -101,71 +101,73 @@ class Halves:
 
 def scenarios(model: MonitoredModel) -> list[Scenario]:
     """Every scenario that applies to the model's columns and classes."""
-    held = Halves(model)
-    return [Scenario(name, "own", about, build) for name, about, build in _applicable(held)]
+    halves = Halves(model)
+    return [Scenario(name, "own", about, build) for name, about, build in _applicable(halves)]
 
 
 Entry = tuple[str, str, Callable[[int], Trial]]
 
 
-def _applicable(held: Halves) -> Iterator[Entry]:
-    yield CLEAN, "rows as they are", partial(held.trial, answer=right(KEEP), change=_same, exact=Adapter())
-    leaning = held.leaning()
-    columns, measured = leaning[:MOST_COLUMNS], [c for c in leaning if measurable(held.rows[c])][:MOST_COLUMNS]
+def _applicable(halves: Halves) -> Iterator[Entry]:
+    yield CLEAN, "rows as they are", partial(halves.trial, answer=right(KEEP), change=_same, exact=Adapter())
+    leaning = halves.leaning()
+    columns, measured = leaning[:MOST_COLUMNS], [c for c in leaning if measurable(halves.rows[c])][:MOST_COLUMNS]
     for i, column in enumerate(measured):
-        name = _unit(held, column, i)
+        name = _unit(halves, column, i)
         scale, step = UNITS[name]
         # Whether it goes out at once is the policy's max_changed and ambiguous; both answers are right.
-        yield f"unit: {column} {name}", "a listed conversion", _affine(held, column, scale, step, PROMOTE | AUDIT)
+        yield f"unit: {column} {name}", "a listed conversion", _affine(halves, column, scale, step, PROMOTE | AUDIT)
     for column in measured[:2]:
-        declared = column in held.model.policy.declare.measurement
-        step = 2 * float(held.rows[column].std())
+        declared = column in halves.model.policy.declare.measurement
+        step = 2 * float(halves.rows[column].std())
         decisions = PROMOTE | AUDIT if declared else AUDIT | REFUSE | KEEP
         words = "2 sd too high" + (", declared" if declared else ", undeclared")
-        yield f"offset: {column}", words, _affine(held, column, 1.0, step, decisions)
+        yield f"offset: {column}", words, _affine(halves, column, 1.0, step, decisions)
     if len(columns) >= 2:
         # The least alike of the others: where two columns look and mean the same, a swap is no fault that shows.
         first, second = (
             columns[0],
-            max(columns[1:], key=lambda c: ks(*(held.rows[x].to_numpy() for x in (columns[0], c)))),
+            max(columns[1:], key=lambda c: ks(*(halves.rows[x].to_numpy() for x in (columns[0], c)))),
         )
-        yield "swapped columns", f"{first} and {second}", _fault(held, partial(_swapped, columns=[first, second]))
+        yield "swapped columns", f"{first} and {second}", _fault(halves, partial(_swapped, columns=[first, second]))
     if columns:
-        yield "stuck sensor", f"{columns[0]} is constant", _fault(held, partial(_stuck, column=columns[0]))
-        yield "missing column", f"{columns[0]} is empty", _fault(held, partial(_empty, column=columns[0]))
-        yield "poison", "a fifth of the window is nonsense", _poison(held, columns)
+        yield "stuck sensor", f"{columns[0]} is constant", _fault(halves, partial(_stuck, column=columns[0]))
+        yield "missing column", f"{columns[0]} is empty", _fault(halves, partial(_empty, column=columns[0]))
+        yield "poison", "a fifth of the window is nonsense", _poison(halves, columns)
     for name, factor in SHARES.items():
         answer = right(PROMOTE | AUDIT | KEEP | REFUSE, "", "prior", known=False)
-        change = partial(_thinned, target=held.model.target, last=held.model.classes_[-1], factor=factor)
-        about = f"the share of class {held.model.classes_[-1]!r} {name}"
-        yield f"prior: {name}", about, partial(held.trial, answer=answer, change=change, exact=None)
+        change = partial(_thinned, target=halves.model.target, last=halves.model.classes_[-1], factor=factor)
+        about = f"the share of class {halves.model.classes_[-1]!r} {name}"
+        yield f"prior: {name}", about, partial(halves.trial, answer=answer, change=change, exact=None)
 
 
-def _unit(held: Halves, column: str, turn: int) -> str:
+def _unit(halves: Halves, column: str, turn: int) -> str:
     """A conversion that may happen to a column: the turn's, but degrees only where it may be a temperature."""
     said, called = quantity(clear_unit(column)), set(words(column))
     if said == "temperature" or TEMPERATURES & called:
         return CELSIUS
-    open_ = held.model.dtypes[column] == "float" and not said and not QUANTITIES & called
+    open_ = halves.model.dtypes[column] == "float" and not said and not QUANTITIES & called
     others = [name for name in UNITS if open_ or name != CELSIUS]
     return others[turn % len(others)]
 
 
-def _affine(held: Halves, column: str, scale: float, step: float, decisions: frozenset[str]) -> Callable[[int], Trial]:
+def _affine(
+    halves: Halves, column: str, scale: float, step: float, decisions: frozenset[str]
+) -> Callable[[int], Trial]:
     exact = Adapter(InputMap({column: ColumnMap(1 / scale, -step / scale)}))
     answer = right(decisions, "", "sensor", known="promote" in decisions)
     return partial(
-        held.trial, answer=answer, change=lambda f, seed: f.assign(**{column: f[column] * scale + step}), exact=exact
+        halves.trial, answer=answer, change=lambda f, seed: f.assign(**{column: f[column] * scale + step}), exact=exact
     )
 
 
-def _fault(held: Halves, change: Change) -> Callable[[int], Trial]:
-    return partial(held.trial, answer=right(REFUSE, "data_fault", "fault"), change=change, exact=None)
+def _fault(halves: Halves, change: Change) -> Callable[[int], Trial]:
+    return partial(halves.trial, answer=right(REFUSE, "data_fault", "fault"), change=change, exact=None)
 
 
-def _poison(held: Halves, columns: list[str]) -> Callable[[int], Trial]:
+def _poison(halves: Halves, columns: list[str]) -> Callable[[int], Trial]:
     def build(seed: int) -> Trial:
-        trial = held.trial(seed, right(KEEP | REFUSE), _same, Adapter())
+        trial = halves.trial(seed, right(KEEP | REFUSE), _same, Adapter())
         rng = np.random.default_rng(seed)
         hit = rng.random(len(trial.window)) < 0.2
         window = trial.window.astype({c: float for c in columns})

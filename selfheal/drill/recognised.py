@@ -139,8 +139,8 @@ def recognise(frame: pd.DataFrame, target: str) -> Recognised:
             "classifiers: cut it into classes, such as above and below a bound, or name another column"
         )
     shares = {label: float((plain == label).mean()) for label in classes}
-    found = tuple(_column(frame[[name]]) for name in frame.columns if name != target)
-    return Recognised(len(frame), target, shares, found, _blocks(found))
+    columns = tuple(_column(frame[[name]]) for name in frame.columns if name != target)
+    return Recognised(len(frame), target, shares, columns, _blocks(columns))
 
 
 def _column(frame: pd.DataFrame) -> Column:
@@ -200,9 +200,9 @@ def _places(column: pd.Series[Any]) -> bool:
 
 def _blocks(columns: Sequence[Column]) -> tuple[tuple[str, ...], ...]:
     """Numbered columns of one stem and one kind."""
-    found: dict[tuple[str, str], list[str]] = {}
+    stems: dict[tuple[str, str], list[str]] = {}
     for column in columns:
         numbered = re.fullmatch(r"(.*?\D|)0*\d+", column.name)
         if numbered and not column.unfit:
-            found.setdefault((numbered[1], column.kind), []).append(column.name)
-    return tuple(tuple(names) for names in found.values() if len(names) >= BLOCK)
+            stems.setdefault((numbered[1], column.kind), []).append(column.name)
+    return tuple(tuple(names) for names in stems.values() if len(names) >= BLOCK)

@@ -124,13 +124,13 @@ def _typed(model: MonitoredModel, features: pl.DataFrame) -> pd.DataFrame:
     model.signature.check_columns(features.columns)
     made, wrong = [], []
     for name, kind in model.dtypes.items():
-        column, held = pl.col(name), features.schema[name]
+        column, dtype = pl.col(name), features.schema[name]
         if kind == "str":
-            made.append(text(column, held).alias(name))
+            made.append(text(column, dtype).alias(name))
             continue
-        value = number(column, held, kind)
+        value = number(column, dtype, kind)
         made.append(value.alias(name))
-        wrong.append((value.is_null() & ~nothing(column, held)).alias(name))
+        wrong.append((value.is_null() & ~nothing(column, dtype)).alias(name))
     for bad in features.select(wrong).iter_columns():
         if bad.any():
             row = int(bad.arg_max() or 0)

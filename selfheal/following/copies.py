@@ -62,9 +62,9 @@ class Parquet:
 
     def pieces(self, features: Collection[str], size: int) -> Iterator[Piece]:
         """See :class:`Copy`."""
-        held = [name for name in features if name in self._schema.names]
+        names = [name for name in features if name in self._schema.names]
         for batch in self._file.iter_batches(batch_size=size):
-            yield pl.DataFrame(pl.from_arrow(batch.select(held))), batch
+            yield pl.DataFrame(pl.from_arrow(batch.select(names))), batch
 
     def add(self, kept: Any, proba: Floats, version: int) -> None:
         """See :class:`Copy`."""
@@ -135,9 +135,9 @@ class JsonLines:
         lines = ((number, line) for number, line in enumerate(self._read, 1) if line.strip())
         while taken := list(itertools.islice(lines, size)):
             rows = [self._row(number, line) for number, line in taken]
-            held = [name for name in features if any(name in row for row in rows)]
-            columns = {name: [_plain(row.get(name)) for row in rows] for name in held}
-            yield pl.DataFrame(columns, schema=dict.fromkeys(held, pl.String)), rows
+            names = [name for name in features if any(name in row for row in rows)]
+            columns = {name: [_plain(row.get(name)) for row in rows] for name in names}
+            yield pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String)), rows
 
     def _row(self, number: int, line: str) -> dict[str, Any]:
         try:

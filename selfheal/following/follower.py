@@ -225,10 +225,10 @@ class Follower:
         """What is wrong: with the pointer, the log, the stages; empty when nothing is. Scoring goes on all the same."""
         here = self._now()
         if self._via == "database":
-            found = [*complaints(here.source, here.writer, self._config), *here.standing.complaints().values()]
+            faults = [*complaints(here.source, here.writer, self._config), *here.standing.complaints().values()]
         else:
-            found = [f"MLflow cannot be followed: {here.source.error}"] if here.source.error else []
-        return "; ".join(found)
+            faults = [f"MLflow cannot be followed: {here.source.error}"] if here.source.error else []
+        return "; ".join(faults)
 
     def close(self) -> None:
         """Stop following; commit what waits to be logged, for as long as ten seconds, and keep the rest in a file."""

@@ -254,5 +254,5 @@ def calibrate(logits: Floats, truth: NDArray[Any], k: int) -> tuple[Floats, Floa
         value = -np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)).mean() + 1e-4 * (theta[1:] ** 2).sum()
         return float(value), np.r_[(gap * logits).sum(), gap.sum(axis=0) + 2e-4 * theta[1:]]
 
-    found = minimize(loss, np.r_[1.0, np.zeros(k)], jac=True, method="L-BFGS-B", bounds=[(0.05, 5.0)] + [(-5, 5)] * k)
-    return np.asarray(found.x[:1]), np.asarray(found.x[1:])
+    optimum = minimize(loss, np.r_[1.0, np.zeros(k)], jac=True, method="L-BFGS-B", bounds=[(0.05, 5.0)] + [(-5, 5)] * k)
+    return np.asarray(optimum.x[:1]), np.asarray(optimum.x[1:])

@@ -47,9 +47,9 @@ def gate_roles(
     stick = Yardstick(serving, recent, len(cleaned.rows), seed, serving.model_units(cleaned.rows))
     mine = stick.judge(serving.model_units(cleaned.rows))
     theirs = stick.judge(other.model_units(cleaned.rows))
-    told = [
+    reasons = [
         f"serving: {mine.worst[0]} at {mine.worst[1]:.2f} of its natural bound, distance {mine.distance.total:.2f}",
         f"other: {theirs.worst[0]} at {theirs.worst[1]:.2f} of its natural bound, distance {theirs.distance.total:.2f}",
     ]
     worse = not mine.explained and theirs.distance.total < HALF * mine.distance.total
-    return Comparison(worse and theirs.worst[1] < mine.worst[1], told, theirs.explained)
+    return Comparison(worse and theirs.worst[1] < mine.worst[1], reasons, theirs.explained)

@@ -68,20 +68,20 @@ class Conversion:
 
 
 def _table() -> tuple[Conversion, ...]:
-    found = [Conversion(ColumnMap(s, c, words), 1) for s, c, words in _TEMPERATURES]
+    conversions = [Conversion(ColumnMap(s, c, words), 1) for s, c, words in _TEMPERATURES]
     for factor in _POWERS:
-        found += [
+        conversions += [
             Conversion(ColumnMap(factor, 0.0, f"×{factor:g}"), 0),
             Conversion(ColumnMap(1 / factor, 0.0, f"÷{factor:g}"), 0),
         ]
     for factor, one, other in _FACTORS:
-        found += [
+        conversions += [
             Conversion(ColumnMap(factor, 0.0, f"{one} → {other}"), 2),
             Conversion(ColumnMap(1 / factor, 0.0, f"{other} → {one}"), 2),
         ]
-    found.append(Conversion(ColumnMap(-1.0, 0.0, "sign flipped"), 0))
+    conversions.append(Conversion(ColumnMap(-1.0, 0.0, "sign flipped"), 0))
     return tuple(
-        c for c in found if c.map.offset or c.map.scale < 0 or abs(math.log(c.map.scale)) >= SMALLEST_LOG_FACTOR
+        c for c in conversions if c.map.offset or c.map.scale < 0 or abs(math.log(c.map.scale)) >= SMALLEST_LOG_FACTOR
     )
 
 
@@ -118,18 +118,18 @@ def of_unit(unit: str) -> tuple[Conversion, ...]:
     ['mmol/l glucose → mg/dl glucose', '×10']
     """
     name, worths = plain(unit), family(unit)
-    found: list[Conversion] = []
+    conversions: list[Conversion] = []
     for other in worths:
         scale = worths[other] / worths[name]
         one = ColumnMap(scale, (ZEROS.get(other, 0.0) - ZEROS.get(name, 0.0)) / worths[name], f"{other} → {unit}")
-        known = next((k for k, c in enumerate(found) if same(c.map, one)), None)
+        known = next((k for k, c in enumerate(conversions) if same(c.map, one)), None)
         if known is not None:  # hPa and mbar
-            both = found[known].map.words.replace(" → ", f" or {other} → ")
-            found[known] = replace(found[known], map=replace(one, words=both))
+            both = conversions[known].map.words.replace(" → ", f" or {other} → ")
+            conversions[known] = replace(conversions[known], map=replace(one, words=both))
         elif one.offset or abs(math.log(scale)) >= MEASURED:
-            found.append(Conversion(one, 0))
-    general = [c for c in CONVERSIONS if c.rank == 0 and not any(same(c.map, one.map) for one in found)]
-    return (*found, *general)
+            conversions.append(Conversion(one, 0))
+    general = [c for c in CONVERSIONS if c.rank == 0 and not any(same(c.map, one.map) for one in conversions)]
+    return (*conversions, *general)
 
 
 def same(one: ColumnMap, other: ColumnMap) -> bool:

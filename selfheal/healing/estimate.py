@@ -87,8 +87,8 @@ def estimate(case: Case) -> Estimate:
         return silent(away)
     if case.judged.explained:
         name, ratio = case.judged.worst
-        told = f"like the healthy windows ({name} at {ratio:.2f} of its natural bound)"
-        return _estimated(case, "stable", _truth(case, case.units), told)
+        words = f"like the healthy windows ({name} at {ratio:.2f} of its natural bound)"
+        return _estimated(case, "stable", _truth(case, case.units), words)
     if model.adapter.logit_offset is None and not model.adapter.input_map:
         shift = prior.explain(case)
         if shift is not None and shift.explained and shift.adapter is not None:
@@ -135,11 +135,11 @@ def noted(case: Case, winner: Finding | None, outcome: Outcome) -> Outcome:
     return replace(outcome, numbers={**outcome.numbers, **numbers})
 
 
-def _estimated(case: Case, assumes: str, truth: Floats, told: str) -> Estimate:
+def _estimated(case: Case, assumes: str, truth: Floats, words: str) -> Estimate:
     accuracy = _agreement(truth, case.model.decide(case.served))
     loss = float(-(truth * np.log(np.maximum(case.served, 1e-12))).sum(axis=1).mean())
     wide, wide_loss = _half_widths(case.model, len(case.raw), accuracy)
-    reason = f"assumes {assumes}: {told}; within ± {wide:.3f} on the reference"
+    reason = f"assumes {assumes}: {words}; within ± {wide:.3f} on the reference"
     return Estimate(
         assumes,
         (accuracy, max(accuracy - wide, 0.0), min(accuracy + wide, 1.0)),

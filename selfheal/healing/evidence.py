@@ -52,9 +52,9 @@ class Evidence:
             decision_losses(model, self.served, label) - decision_losses(model, self.candidate, label),
         )
 
-    def trial(self, model: MonitoredModel, held: float = 1.0) -> Trial:
-        """The paired tests on labelled rows; ``held`` is the e-value that they begin with."""
-        return trial(*self.gains(model), held)
+    def trial(self, model: MonitoredModel, e_value: float = 1.0) -> Trial:
+        """The paired tests on labelled rows; ``e_value`` is the e-value that they begin with."""
+        return trial(*self.gains(model), e_value)
 
 
 def held_against(serving: MonitoredModel, candidate: MonitoredModel, windows: Earlier) -> Evidence:
@@ -85,9 +85,9 @@ def costly(model: MonitoredModel, evidence: Evidence) -> str:
     for way, decide in ways:
         before, after = decide(evidence.served), decide(evidence.candidate)
         if way == "cheaper" or np.any(before != after):
-            told = dearer(model.policy, evidence.truth, before, after, f", calling the {way} class")
-            if told:
-                return told
+            words = dearer(model.policy, evidence.truth, before, after, f", calling the {way} class")
+            if words:
+                return words
     return ""
 
 
@@ -108,20 +108,20 @@ def dearer(policy: Policy, truth: Floats, before: NDArray[np.int64], after: NDAr
     )
 
 
-def too_much(policy: Policy, changed: float, told: Trial | None = None) -> str:
+def too_much(policy: Policy, changed: float, trial: Trial | None = None) -> str:
     """Why a change of this share of predictions is not made without a person; empty where it may be.
 
     ``max_changed`` bounds what traffic can do. Labels that prove its decisions better are no traffic.
     """
     most = policy.heal.max_changed
-    if changed <= most or (told is not None and told.decisions.says == "better"):
+    if changed <= most or (trial is not None and trial.decisions.says == "better"):
         return ""
-    proof = "" if told is None else f", and labels prove no better decisions: e-value {told.decisions.better:.3g}"
+    proof = "" if trial is None else f", and labels prove no better decisions: e-value {trial.decisions.better:.3g}"
     return f"it changes {changed:.0%} of predictions (max_changed {most:.0%}){proof}"
 
 
 def barred(
-    serving: MonitoredModel, candidate: MonitoredModel, rows: pd.DataFrame, evidence: Evidence, told: Trial
+    serving: MonitoredModel, candidate: MonitoredModel, rows: pd.DataFrame, evidence: Evidence, trial: Trial
 ) -> str:
     """What the policy says against a version that labels found better; empty where it says nothing.
 
@@ -134,7 +134,7 @@ def barred(
     """
     rows = usable(serving, rows)
     changed = float((candidate.predict(rows) != serving.predict(rows)).mean())
-    return costly(serving, evidence) or too_much(serving.policy, changed, told)
+    return costly(serving, evidence) or too_much(serving.policy, changed, trial)
 
 
 def _likelier(proba: Floats) -> NDArray[np.int64]:

@@ -134,8 +134,8 @@ def next_question(asked: Question, facts: Sequence[Fact], classes: Sequence[obje
     columns = {column for facts_ in asked.answers.values() for fact in facts_ for column in fact.columns}
     unknown = any(fact.holds is None and columns & fact.columns.keys() for fact in facts)
     denied = len({fact.question or id(fact) for fact in facts if fact.holds is False})
-    told = {(column, one) for fact in facts if fact.holds for column, one in fact.columns.items()}
-    known = any({*fact.columns.items()} <= told for facts_ in asked.answers.values() for fact in facts_ if fact.holds)
+    pairs = {(column, one) for fact in facts if fact.holds for column, one in fact.columns.items()}
+    known = any({*fact.columns.items()} <= pairs for facts_ in asked.answers.values() for fact in facts_ if fact.holds)
     if asked.asks != "fact" or unknown or known or denied >= QUESTIONS:
         return about_labels(classes)
     return asked

@@ -109,13 +109,13 @@ def held_out(case: Case, finding: Finding) -> Floats:
 def _policy(candidate: Candidate) -> tuple[Decision, list[str]]:
     """What the owner's policy makes of a heal that is worth it, and why."""
     model, finding = candidate.case.model, candidate.finding
-    told = None if finding.labels is None else candidate.evidence.trial(model)
+    trial = None if finding.labels is None else candidate.evidence.trial(model)
     # A version that has served before was held to the cap when it was new.
     free = finding.recall is not None or restores(candidate.case, finding)
-    beyond = "" if free else too_much(model.policy, _beyond_answer(candidate), told)
+    beyond = "" if free else too_much(model.policy, _beyond_answer(candidate), trial)
     if beyond:
-        return "audit", [f"{beyond}: a person decides" + ("" if told is None else ", or later labels do")]
-    if finding.labels is not None and not (finding.labels.proof and told is not None and told.says == "better"):
+        return "audit", [f"{beyond}: a person decides" + ("" if trial is None else ", or later labels do")]
+    if finding.labels is not None and not (finding.labels.proof and trial is not None and trial.says == "better"):
         return "audit", ["it waits for labels of the next windows, which decide"]
     if not finding.trusted:
         ambiguous = model.policy.release.ambiguous
@@ -132,8 +132,8 @@ def _beyond_answer(candidate: Candidate) -> float:
     case, finding = candidate.case, candidate.finding
     if not finding.answered or finding.adapter is None or finding.adapter.reflexive is not None:
         return candidate.changed
-    told = {c: one for c, one in finding.adapter.input_map.columns.items() if case.answered(c, True)}
-    undone = case.base.with_adapter(Adapter(input_map=InputMap(told)))
+    maps = {c: one for c, one in finding.adapter.input_map.columns.items() if case.answered(c, True)}
+    undone = case.base.with_adapter(Adapter(input_map=InputMap(maps)))
     return differing(case, candidate.proba, undone.predict_proba(case.raw))
 
 
@@ -141,8 +141,8 @@ def _of_labels(case: Case, finding: Finding) -> dict[str, float]:
     """For the version's later trial: labels that it was fitted to, and the e-value with which it begins."""
     if finding.labels is None:
         return {}
-    held = finding.labels.foretold.trial(case.model).nats.better if finding.labels.proof else 1.0
-    return {"labels_fitted": float(finding.labels.fitted), "labels_held": held}
+    e_value = finding.labels.foretold.trial(case.model).nats.better if finding.labels.proof else 1.0
+    return {"labels_fitted": float(finding.labels.fitted), "labels_held": e_value}
 
 
 def candidates_table(case: Case, findings: list[Finding], teacher: Floats | None) -> pd.DataFrame:

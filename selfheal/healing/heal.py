@@ -147,8 +147,8 @@ def _since(case: Case, recent: pd.DataFrame | Sequence[pd.DataFrame] | None) -> 
     winner = asked.winner
     if winner is None or not winner.trusted or winner.decision != "promote" or winner.value > SINCE_LEFT:
         return None
-    told = f"since row {start} of {len(case.raw)} (the rows before it look as always): {winner.reason}"
-    return replace(asked, winner=replace(winner, reason=told))
+    reason = f"since row {start} of {len(case.raw)} (the rows before it look as always): {winner.reason}"
+    return replace(asked, winner=replace(winner, reason=reason))
 
 
 def onset(case: Case) -> int:
@@ -210,8 +210,8 @@ def _beside_fault(case: Case, findings: list[Finding], fault: Finding) -> _Asked
         for of, f in asked
         if f and f.explained and f.adapter and not fault.faulty & {*f.adapter.input_map.columns}
     ]
-    for of, found in [(of, f) for of, f in maps if f.trusted] or maps:
-        healed = replace(found, reason=f"{found.reason}; not healed, beside it: {fault.reason}")
+    for of, finding in [(of, f) for of, f in maps if f.trusted] or maps:
+        healed = replace(finding, reason=f"{finding.reason}; not healed, beside it: {fault.reason}")
         return _Asked(of, [*findings, healed], healed, beside_fault=True)
     return None
 
@@ -254,7 +254,7 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
     if outcome.decision not in ("keep", "refuse") or outcome.diagnosis == "data_fault":
         return outcome
     findings: list[Finding] = []
-    told = list(outcome.reasons)
+    words = list(outcome.reasons)
     # They all learn from the same labels: what the gate stops of one says nothing of the next.
     for finding in (f for m in every() if m.last_resort and (f := m.ask(case))):
         findings.append(finding)
@@ -263,10 +263,10 @@ def by_last_resort(case: Case, outcome: Outcome, labels: NDArray[np.float64] | N
         if verdict.decision not in ("keep", "refuse"):
             table = _with(outcome, case, findings)
             adapter, numbers = finding.adapter, verdict.numbers
-            found = Outcome(verdict.decision, finding.diagnosis, [*reasons, *told], table, adapter, None, numbers)
-            return _asking(case, finding, verdict, found)
-        told += reasons
-    return replace(outcome, candidates=_with(outcome, case, findings), reasons=told) if findings else outcome
+            resort = Outcome(verdict.decision, finding.diagnosis, [*reasons, *words], table, adapter, None, numbers)
+            return _asking(case, finding, verdict, resort)
+        words += reasons
+    return replace(outcome, candidates=_with(outcome, case, findings), reasons=words) if findings else outcome
 
 
 def _with(outcome: Outcome, case: Case, findings: list[Finding]) -> pd.DataFrame:
@@ -300,13 +300,13 @@ def _unusable(cleaned: Cleaned, n: int) -> Outcome | None:
     if cleaned.faults:
         return Outcome("refuse", "data_fault", cleaned.faults, table)
     if cleaned.dropped > 0.5:
-        told = f"{cleaned.dropped:.0%} of {n} rows are broken or replayed (bound 50 %): a fault upstream"
-        return Outcome("refuse", "data_fault", [told], table)
+        reason = f"{cleaned.dropped:.0%} of {n} rows are broken or replayed (bound 50 %): a fault upstream"
+        return Outcome("refuse", "data_fault", [reason], table)
     if len(cleaned.rows) < MIN_ROWS:
-        told = (
+        reason = (
             f"{len(cleaned.rows)} usable rows say too little (at least {MIN_ROWS}); wait for more, or widen the window"
         )
-        return Outcome("refuse", "unknown", [told], table)
+        return Outcome("refuse", "unknown", [reason], table)
     return None
 
 

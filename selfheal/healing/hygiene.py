@@ -198,9 +198,9 @@ def _unread(
     """Rows without a number, and with words that preprocessing refuses, where they are more than a few."""
     empty = ~read & ~_any(strange, len(frame))
     columns = [c for c in _numeric(model) if not (frame[c][empty].abs() <= BEYOND).all()]
-    told = [f"{empty.mean():.0%} of rows have no number in {', '.join(columns)}"] if empty.mean() > SLIGHT[0] else []
-    told += _strange(frame, strange, SLIGHT[0])
-    return "left out: " + "; ".join(told) if told else ""
+    parts = [f"{empty.mean():.0%} of rows have no number in {', '.join(columns)}"] if empty.mean() > SLIGHT[0] else []
+    parts += _strange(frame, strange, SLIGHT[0])
+    return "left out: " + "; ".join(parts) if parts else ""
 
 
 def _strange(frame: pd.DataFrame, strange: Mapping[str, NDArray[np.bool_]], least: float) -> list[str]:
@@ -292,15 +292,15 @@ def _parts(
     where, how = named(frame[telling], wild[telling], odd), _alike(frame, wild, odd)
     if share <= bound and not where:
         return (), False  # so few are worth a word only where something else tells them
-    told = f"{share:.0%} of rows hold values far from all others in {', '.join(odd)} (bound {bound:.1%})"
-    told += f": {how}" if how else ""
+    words = f"{share:.0%} of rows hold values far from all others in {', '.join(odd)} (bound {bound:.1%})"
+    words += f": {how}" if how else ""
     noise = not where and not how and 2 * len(odd) > far.shape[1]
-    return (told + (f"; they are the rows where {where}" if where else ""),), noise
+    return (words + (f"; they are the rows where {where}" if where else ""),), noise
 
 
 def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> str:
     """What the wild rows have in common where they are no noise, in words: one value, or all in another unit."""
-    told = []
+    units = []
     for column in odd:
         values = frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         theirs, others = (part[np.isfinite(part)] for part in (values[wild], values[~wild]))
@@ -310,8 +310,8 @@ def _alike(frame: pd.DataFrame, wild: NDArray[np.bool_], odd: Sequence[str]) -> 
         chance = ks_chance(len(theirs), len(others))
         near = min(chance, FAR) if _gap(frame, wild, column) else 0.0
         fits = [c.map for c in CONVERSIONS if ks(c.map.apply(theirs), others) < near]
-        told += [f"{column} is {fits[0].describe()} there"] if fits else []
-    return ", ".join(told) if len(told) == len(odd) else ""
+        units += [f"{column} is {fits[0].describe()} there"] if fits else []
+    return ", ".join(units) if len(units) == len(odd) else ""
 
 
 def _gap(frame: pd.DataFrame, wild: NDArray[np.bool_], column: str) -> bool:

@@ -63,8 +63,8 @@ def named(rows: pd.DataFrame, part: NDArray[np.bool_], without: Collection[str] 
     tree = DecisionTreeClassifier(max_depth=DEPTH, min_impurity_decrease=1e-3, class_weight="balanced", random_state=0)
     leaves = tree.fit(asked, part).apply(asked)
     for leaf in np.unique(leaves):
-        held = leaves == leaf
-        if part[held].sum() >= FAITHFUL * part.sum() and part[held].mean() >= FAITHFUL:
+        inside = leaves == leaf
+        if part[inside].sum() >= FAITHFUL * part.sum() and part[inside].mean() >= FAITHFUL:
             return " and ".join(questions[j].answered(yes, at) for j, yes, at in _way(tree, int(leaf)))
     return ""
 

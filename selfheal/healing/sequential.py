@@ -78,7 +78,7 @@ class Paired:
         )
 
 
-def paired(gain: Floats, limit: float = BOUND, level: float = LEVEL, held: float = 1.0) -> Paired:
+def paired(gain: Floats, limit: float = BOUND, level: float = LEVEL, e_value: float = 1.0) -> Paired:
     """Test whether the mean of ``gain`` is above or below zero, at any time.
 
     Parameters
@@ -88,7 +88,7 @@ def paired(gain: Floats, limit: float = BOUND, level: float = LEVEL, held: float
         Gains are clipped to ± this; the test is about the mean of the clipped ones.
     level
         Probability, at most, of saying ``better`` of a candidate that is not, over all looks; the same for ``worse``.
-    held
+    e_value
         E-value for ``better`` from rows before these: a bet goes on with what it has won or lost.
 
     Examples
@@ -97,7 +97,7 @@ def paired(gain: Floats, limit: float = BOUND, level: float = LEVEL, held: float
     ('better', 'worse', 'undecided')
     """
     x = np.clip(np.asarray(gain, dtype=np.float64) / limit, -1.0, 1.0)
-    better, worse = held * wealth(x), wealth(-x)
+    better, worse = e_value * wealth(x), wealth(-x)
     # Both at once only where the mean is so near zero, on so many rows, that neither matters.
     says: Says = "better" if better >= 1 / level > worse else "worse" if worse >= 1 / level > better else "undecided"
     return Paired(says, len(x), float(x.mean() * limit) if len(x) else 0.0, better, worse, 1 / level)
@@ -140,16 +140,16 @@ DECISIVE = 0.2
 log-loss alone let 7 of 33 patches through that lost accuracy on the next window, with this 0 of 31."""
 
 
-def trial(nats: Floats, decisions: Floats, held: float = 1.0) -> Trial:
+def trial(nats: Floats, decisions: Floats, e_value: float = 1.0) -> Trial:
     """Hold a candidate against what serves on labelled rows that it was not fitted to; ask again when more have come.
 
     Parameters
     ----------
     nats : float [n], log-loss of what serves minus that of the candidate.
     decisions : float [n] in [-1, 1], the same for the loss of decisions.
-    held : e-value for a better log-loss from labels before these.
+    e_value : e-value for a better log-loss from labels before these.
     """
-    loss, said = paired(nats, held=held), paired(decisions, limit=1.0)
+    loss, said = paired(nats, e_value=e_value), paired(decisions, limit=1.0)
     agreed = not np.any(decisions) or said.better >= 1 / DECISIVE
     better = loss.says == "better" and agreed and said.says != "worse"
     says: Says = "better" if better else "worse" if "worse" in (loss.says, said.says) else "undecided"

@@ -49,12 +49,12 @@ def _checked(window: pd.DataFrame, weights: pd.Series) -> Floats:
             f"weights: {len(weights)} values whose index is not the window's {len(window)} rows; give one a row, on "
             "the window's index"
         )
-    found = weights.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(found) | (found <= 0)
+    values = weights.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~np.isfinite(values) | (values <= 0)
     if bad.any():
         row = window.index[int(np.flatnonzero(bad)[0])]
         raise InputError(
-            f"weights: {found[bad][0]:g} of row {row!r} is not a finite number above zero: it says how many served "
+            f"weights: {values[bad][0]:g} of row {row!r} is not a finite number above zero: it says how many served "
             "rows a logged one stands for, 1 where the log keeps all"
         )
-    return np.asarray(found)
+    return np.asarray(values)

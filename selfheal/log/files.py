@@ -117,9 +117,9 @@ def _whole_lines(kind: str, stamp: Stamp, name: str) -> list[pl.LazyFrame]:
     path, _, size = stamp
     try:
         with open(path, "rb") as file:
-            held = file.read(size)
-        _refuse_wide(name, path, held)
-        lines = held[: held.rfind(b"\n") + 1]
+            content = file.read(size)
+        _refuse_wide(name, path, content)
+        lines = content[: content.rfind(b"\n") + 1]
         frame = _text(kind, lines) if lines else None
         return [frame] if frame is not None and frame.collect_schema() else []
     except (PolarsError, OSError) as error:
@@ -151,15 +151,15 @@ def _lazy(kind: str, paths: list[str], place: Place, *, hive: bool = True) -> pl
 
 def _bounded(frame: pl.LazyFrame, schema: dict[str, pl.DataType], part: Part, by: Bounded) -> pl.LazyFrame:
     """Only the part, where the file's own statistics can tell; the rest is filtered once times are read."""
-    held = schema.get(by.time or "")
-    dated = isinstance(held, pl.Datetime) and held.time_zone is not None
+    dtype = schema.get(by.time or "")
+    dated = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
     if part.undated:
         return frame if part.numbered or not dated else frame.filter(pl.col(by.time or "").is_null())
-    if by.time is not None and isinstance(held, pl.Datetime) and dated:
+    if by.time is not None and isinstance(dtype, pl.Datetime) and dated:
         if part.start is not None:
-            frame = frame.filter(pl.col(by.time) >= _at(part.start, held))
+            frame = frame.filter(pl.col(by.time) >= _at(part.start, dtype))
         if part.end is not None:
-            frame = frame.filter(pl.col(by.time) < _at(part.end, held))
+            frame = frame.filter(pl.col(by.time) < _at(part.end, dtype))
     number = schema.get(by.order or "")
     if by.order is not None and number is not None and number.is_integer():
         if part.after is not None:

@@ -203,10 +203,10 @@ class Foreign:
             with closing(self.rows.scan(layout.wanted(keys=keys), part, by)) as frames:
                 return [layout.mapped(frame, keys=keys).filter(asked).collect() for frame in frames]
 
-        found = steadily(self.rows, read)
-        if not found:
+        tables = steadily(self.rows, read)
+        if not tables:
             return layout.empty(keys=keys)
-        rows = pl.concat(found)
+        rows = pl.concat(tables)
         if rows[NAIVE].any():
             raise zoneless(f"column {layout.raw[AT]!r} of {self.rows.name}")
         return rows.drop(NAIVE)
@@ -306,12 +306,12 @@ class Foreign:
         index = pd.Index(rows[ID].to_list(), name="prediction_id", dtype=object)
         columns: dict[str, npt.NDArray[Any]] = {}
         for feature, dtype in self.layout.dtypes.items():
-            held = rows[f"f:{feature}"]
+            values = rows[f"f:{feature}"]
             if dtype == "str":
-                columns[feature] = np.array(held.to_list(), dtype=object)
+                columns[feature] = np.array(values.to_list(), dtype=object)
             else:
                 columns[feature] = as_declared(
-                    held.cast(pl.Float64).fill_null(float("nan")).to_numpy(writable=True), dtype
+                    values.cast(pl.Float64).fill_null(float("nan")).to_numpy(writable=True), dtype
                 )
         return pd.DataFrame(columns, index=index, columns=list(self.layout.dtypes), copy=False)
 

@@ -80,10 +80,10 @@ class Labels:
             with closing(rows.scan(wanted, Part(), Bounded(time=named.known_at))) as frames:
                 return [self._read(frame, place, rows.name) for frame in frames]
 
-        found = steadily(rows, read)
-        if not found:
+        tables = steadily(rows, read)
+        if not tables:
             return []
-        every = pl.concat(found)
+        every = pl.concat(tables)
         strange = every.filter(pl.col(CODE).is_null())
         self.tell(self._strange(strange, rows.name) if len(strange) else "")
         known = every.filter(pl.col(CODE).is_not_null(), pl.col("known") <= self.now)

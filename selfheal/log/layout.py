@@ -137,36 +137,36 @@ class Layout:
         """Reason and column of the first thing that is wrong with a row; null where nothing is."""
         names = self.raw
         identity = text(pl.col(names[ID]), schema[names[ID]])
-        found = [_reason(identity.is_null() | ~identity.str.len_chars().is_between(1, LONGEST_ID), "id", names[ID])]
+        reasons = [_reason(identity.is_null() | ~identity.str.len_chars().is_between(1, LONGEST_ID), "id", names[ID])]
         for feature, dtype in self.dtypes.items():
-            found += list(self._feature(feature, dtype, schema))
+            reasons += list(self._feature(feature, dtype, schema))
         shares = self._probabilities(schema)
         if shares:
             off = (pl.sum_horizontal(shares) - 1).abs() > SUM_SLACK
             for share in shares:
                 off = off | share.is_null() | ~share.is_between(-SUM_SLACK, 1 + SUM_SLACK)
-            found.append(_reason(off, "no probabilities", ", ".join(self.log.columns.probabilities)))
+            reasons.append(_reason(off, "no probabilities", ", ".join(self.log.columns.probabilities)))
         if VERSION in names:
-            held = pl.col(names[VERSION]), schema[names[VERSION]]
-            found.append(_reason(whole(*held).is_null() & ~nothing(*held), "no version", names[VERSION]))
+            version = pl.col(names[VERSION]), schema[names[VERSION]]
+            reasons.append(_reason(whole(*version).is_null() & ~nothing(*version), "no version", names[VERSION]))
         if WEIGHT in names:
             weight = number(pl.col(names[WEIGHT]), schema[names[WEIGHT]], "float")
-            found.append(_reason(weight.is_null() | weight.is_infinite() | (weight <= 0), "weight", names[WEIGHT]))
-        return pl.coalesce(found)
+            reasons.append(_reason(weight.is_null() | weight.is_infinite() | (weight <= 0), "weight", names[WEIGHT]))
+        return pl.coalesce(reasons)
 
     def _feature(self, feature: str, dtype: str, schema: Mapping[str, pl.DataType]) -> Iterator[pl.Expr]:
         theirs = self.log.theirs(feature)
         if theirs not in schema:
             yield pl.lit(f"missing column{_APART}{feature}")
             return
-        column, held = pl.col(theirs), schema[theirs]
+        column, kind = pl.col(theirs), schema[theirs]
         if dtype == "str":
             if feature not in self.nullable:
                 yield _reason(column.is_null(), "null", feature)
             return
-        read = number(column, held, dtype)
-        if is_text(held) or not can_be_number(held):
-            yield _reason(read.is_null() & ~nothing(column, held), "not a number", feature)
+        read = number(column, kind, dtype)
+        if is_text(kind) or not can_be_number(kind):
+            yield _reason(read.is_null() & ~nothing(column, kind), "not a number", feature)
         if feature not in self.nullable:
             yield _reason(read.is_null(), "null", feature)
         yield _reason(read.is_infinite(), "not finite", feature)

@@ -76,8 +76,8 @@ def open_rows(place: Log | LogLabels) -> Rows:
     return next(kind for kind in kinds.every() if kind.fits(place, where)).rows(place, where)
 
 
-def _from_environment(found: re.Match[str]) -> str:
-    value = os.environ.get(found[1])
+def _from_environment(match: re.Match[str]) -> str:
+    value = os.environ.get(match[1])
     if value is None:
-        raise InputError(f"log.from takes {found[0]} from the environment, where it is not set; set {found[1]}")
+        raise InputError(f"log.from takes {match[0]} from the environment, where it is not set; set {match[1]}")
     return value

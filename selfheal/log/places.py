@@ -105,11 +105,11 @@ class Disk:
 
     def _listed(self) -> list[Stamp]:
         if self.place.is_file():
-            found = [self.place]
+            paths = [self.place]
         else:
             os.stat(self.place)
-            found = sorted(p for p in self.place.rglob("*") if _is_ours(p.relative_to(self.place)) and p.is_file())
-        stats = [(str(path), path.stat()) for path in found if path.suffix.lower() in FORMATS]
+            paths = sorted(p for p in self.place.rglob("*") if _is_ours(p.relative_to(self.place)) and p.is_file())
+        stats = [(str(path), path.stat()) for path in paths if path.suffix.lower() in FORMATS]
         return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
 
     def is_delta(self) -> bool:
@@ -167,8 +167,8 @@ class Store:
             infos = self._object()
         except OSError as error:
             raise self._away(error) from None  # whatever it quotes
-        found = [i for i in infos if i.type == fs.FileType.File and _is_ours(self._inside(i.path))]
-        return sorted((f"{self.scheme}://{i.path}", int(i.mtime_ns or 0), int(i.size or 0)) for i in found)
+        objects = [i for i in infos if i.type == fs.FileType.File and _is_ours(self._inside(i.path))]
+        return sorted((f"{self.scheme}://{i.path}", int(i.mtime_ns or 0), int(i.size or 0)) for i in objects)
 
     def _object(self) -> list[Any]:
         """The one object of that name."""
@@ -253,5 +253,5 @@ def _is_ours(path: Path | PurePosixPath) -> bool:
 
 def changed(before: Iterable[Stamp], now: Iterable[Stamp]) -> bool:
     """Whether files that were read have gone or been rewritten since; new ones are no matter."""
-    held = {path: (at, size) for path, at, size in now}
-    return any(held.get(path) != (at, size) for path, at, size in before)
+    stamps = {path: (at, size) for path, at, size in now}
+    return any(stamps.get(path) != (at, size) for path, at, size in before)

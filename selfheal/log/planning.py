@@ -38,13 +38,13 @@ def by_rows(numbers: Whole, times: Whole, length: int, mark: Mark, horizon: int,
     >>> [(b["after_seq"], b["last_seq"], b["start_us"], b["end_us"]) for b in found]
     [(0, 2, 1, 3), (2, 4, 5, 10)]
     """
-    held = times < horizon + AHEAD_US  # a row of the future would keep its window, and all later ones, from closing
+    mask = times < horizon + AHEAD_US  # a row of the future would keep its window, and all later ones, from closing
     if mark.seq is not None:
-        held &= numbers > mark.seq
+        mask &= numbers > mark.seq
     elif mark.end is not None:  # the policy changed from windows of time: begin after what they covered
-        held &= times >= mark.end
-    order = np.argsort(numbers[held], kind="stable")
-    numbers, times = numbers[held][order], times[held][order]
+        mask &= times >= mark.end
+    order = np.argsort(numbers[mask], kind="stable")
+    numbers, times = numbers[mask][order], times[mask][order]
     full = len(numbers) // length
     out = []
     for span in join_windows(dict.fromkeys(range(full), length), closed=full, min_rows=min_rows):

@@ -96,7 +96,7 @@ def steadily(rows: Rows, read: Callable[[], Found]) -> Found:
     """
     for _ in range(READINGS):
         try:
-            found = read()
+            content = read()
         except (PolarsError, OSError) as error:
             if not rows.moved(failed=True):
                 if isinstance(error, UnavailableError):
@@ -104,7 +104,7 @@ def steadily(rows: Rows, read: Callable[[], Found]) -> Found:
                 raise broken(rows.name, rows.blame(), error) from error
         else:
             if not rows.moved(failed=False):
-                return found
+                return content
     raise UnavailableError(
         f"{rows.name} was rewritten each of {READINGS} times that it was read; no window is handled before it stands "
         "still: write new files, or move whole ones into place"

@@ -85,13 +85,13 @@ class Sql:
             schema, _, table = self.table.rpartition(".")
             inspector = sa.inspect(connection)
             try:
-                found = inspector.get_columns(table, schema=schema or None)
+                columns = inspector.get_columns(table, schema=schema or None)
             except exc.NoSuchTableError as error:
                 there = [*inspector.get_table_names(schema or None), *inspector.get_view_names(schema or None)]
                 raise InputError(
                     f"{self.name}: there is no such table or view{nearest(table, there)}; does log.table name it?"
                 ) from error
-            self._clause = sa.table(table, *(sa.column(c["name"]) for c in found), schema=schema or None)
+            self._clause = sa.table(table, *(sa.column(c["name"]) for c in columns), schema=schema or None)
         return self._clause
 
     @contextmanager
@@ -214,9 +214,9 @@ def _frame(names: Sequence[str], rows: Sequence[Any]) -> pl.DataFrame:
 def _series(name: str, values: list[Any]) -> pl.Series:
     """A column of whatever the driver gives; text where its values are of several kinds."""
     try:
-        found = pl.Series(name, values, strict=True)
+        series = pl.Series(name, values, strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
-        found = pl.Series(name, [], dtype=pl.Object)
-    if found.dtype == pl.Object:
+        series = pl.Series(name, [], dtype=pl.Object)
+    if series.dtype == pl.Object:
         return pl.Series(name, [None if value is None else str(value) for value in values], dtype=pl.String)
-    return found
+    return series

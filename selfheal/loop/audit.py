@@ -22,7 +22,8 @@ from selfheal.steering.look import STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.stages import archive
-from selfheal.steering.waits import kept_for_people, put_in, wait
+from selfheal.steering.trusts import kept_for_people
+from selfheal.steering.waits import put_in, wait
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:

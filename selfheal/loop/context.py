@@ -39,6 +39,9 @@ SAMPLE_ROWS = 2_000
 YARDSTICK_WINDOWS = 6
 """Recent healthy windows that drift is judged against (the relative test was measured with six: docs/notes.md)."""
 
+LABELLED_WINDOWS = 5
+"""Windows before a heal's own whose labels it gets: enough to fit on some and be tested on three (late_labels)."""
+
 LATEST = 20
 """Promotions, recalls and roll-backs that are looked back on: those whose labels may still come."""
 
@@ -214,6 +217,20 @@ class Context(Serving):
         window = self.window or self.own(self.source.read(self.ref, SAMPLE_ROWS))
         recent = self.healthy() if self.recent is None else self.recent
         return window, recent
+
+    def labelled_beside(self, sample: Window) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
+        """The window's labelled rows that its sample left out; of a window that was sampled whole, none."""
+        if self.ref.rows <= SAMPLE_ROWS:
+            return ()
+        known = self.own(self.source.labelled(self.ref))
+        others = ~known.frame.index.isin(sample.frame.index)
+        return ((known.frame[others], known.labels[others]),) if others.any() else ()
+
+    def labelled_before(self) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
+        """Labelled rows of the last :data:`LABELLED_WINDOWS` before this one that have any, oldest first."""
+        near = [c["index"] for c in self.cycles[-(2 * LABELLED_WINDOWS + 2) :]]
+        windows = [self.labelled(index) for index in sorted(self.labelled_windows(near))[-LABELLED_WINDOWS:]]
+        return tuple((window.frame, window.labels) for window in windows)
 
 
 def load(

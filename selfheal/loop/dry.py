@@ -30,8 +30,8 @@ from selfheal.steering.quarantine import like_of
 from selfheal.steering.reconciler import foreseen
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stand import stand_of
-from selfheal.steering.trusts import asks_first, lost_trust
-from selfheal.steering.waits import kept_for_people, orders
+from selfheal.steering.trusts import asks_first, kept_for_people, lost_trust
+from selfheal.steering.waits import orders
 from selfheal.steering.workspace import Workspace
 from selfheal.table import InferenceTable, Window
 

@@ -19,8 +19,6 @@ from selfheal.table import Window
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selfheal.model import MonitoredModel
-
 
 CANDIDATES, REPORT = "candidates.json", "drift-report.html"
 
@@ -47,14 +45,13 @@ def log_evidence(
         Table(result.candidates, "Candidates", "Every mechanism and rival tried.").write(folder / CANDIDATES)
         (folder / "reasons.md").write_text("\n".join(f"- {line}" for line in result.reasons), "utf-8")
         (folder / PLOT).parent.mkdir()
-        drawn = _samples(ctx, window, recent, task, result)
-        title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
-        (folder / PLOT).write_text(before_after(*drawn, title), "utf-8")
+        samples = _samples(ctx, window, recent, task, result)
         columns = {c for facts in result.answers.values() for fact in facts for c in fact["columns"]}
-        if asked := [c for c in drawn[0].columns if c in columns]:
-            (folder / ASKED).write_text(
-                before_after(drawn[0][asked], drawn[1][asked], drawn[2][asked], result.question), "utf-8"
-            )
+        asked = [c for c in samples[0].columns if c in columns]
+        title = f"{result.diagnosis} → {result.decision}: {result.changed_part}"
+        plots = {PLOT: (title, samples)} | ({ASKED: (result.question, [s[asked] for s in samples])} if asked else {})
+        for plot, (words, (healthy, before, after)) in plots.items():
+            (folder / plot).write_text(before_after(healthy, before, after, words), "utf-8")
         page = ctx.seen.report or drift_report(ctx.model, window)
         if page is not None:
             page.html(folder / REPORT)
@@ -66,20 +63,27 @@ def log_evidence(
 
 def _samples(
     ctx: Context, window: Window, recent: Sequence[pd.DataFrame], task: HealTask, result: HealResult
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """How healthy rows lie, how these came, and how they lie after; as they came where nothing was made or recalled."""
+) -> list[pd.DataFrame]:
+    """How healthy rows lie, how these came, and how they lie after; as they came where nothing was made or recalled.
+
+    Their numeric columns in model units, and the model's score of them.
+    """
     import pandas as pd
 
     from selfheal.adapter import Adapter
     from selfheal.drift.yardstick import thinned
 
     model = ctx.model
+    numeric = [c for c in model.features if model.dtypes[c] != "str"]
     recalled = next((adapter for version, adapter, _ in task.memory if version == result.recall), None)
     made = result.adapter or recalled
     healed = model if made is None else model.with_adapter(Adapter.from_bytes(made))
     healthy = pd.concat(list(recent), ignore_index=True) if recent else thinned(model.reference, SAMPLE_ROWS)
-    units = model.model_units(window.frame), healed.model_units(window.frame)
-    return _drawn(model, healthy), _drawn(model, units[0]), _drawn(healed, units[1])
+    before, after = (each.model_units(window.frame) for each in (model, healed))
+    return [
+        units[numeric].astype(float).assign(**{SCORE: each.proba_of_units(units)[:, -1]})
+        for each, units in ((model, healthy), (model, before), (healed, after))
+    ]
 
 
 def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> None:
@@ -89,9 +93,3 @@ def ended(ctx: Context, run: str, result: HealResult, record: HealRecord) -> Non
     note += f"\n\n[The run in Prefect]({ctx.page})" if ctx.page else ""
     tags = {"verdict": result.decision, "diagnosis": result.diagnosis, "changed_part": result.changed_part}
     ctx.ws.registry.runs.end_run(run, run_name=title, note=note, tags=tags | {"version": record.version})
-
-
-def _drawn(model: MonitoredModel, units: pd.DataFrame) -> pd.DataFrame:
-    """The numeric columns of rows in model units, and the model's score of them."""
-    numeric = [c for c in model.features if model.dtypes[c] != "str"]
-    return units[numeric].astype(float).assign(**{SCORE: model.proba_of_units(units)[:, -1]})

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import ArtifactError, InputError, NotFoundError, SelfhealError, UnavailableError
 from selfheal.loop.child import LIMIT_SECONDS, HealResult, HealTask, heal_in_child
-from selfheal.loop.context import SAMPLE_ROWS, Context, load
+from selfheal.loop.context import Context, load
 from selfheal.loop.evidence import begun, ended, log_evidence
 from selfheal.loop.keep import keep
 from selfheal.loop.questions import ask, facts
 from selfheal.loop.records import FAILED, HEAL_FAILED, HealRecord
-from selfheal.loop.trial import labels_before
 from selfheal.registry.folder import base_folder
 from selfheal.steering.actors import FLOW
 from selfheal.steering.look import STAGING
@@ -119,8 +118,9 @@ def given(
     """What a heal of the window is given: its rows, those of the last healthy windows, and all of it as a task."""
     import pandas as pd
 
+    model, versions, first = ctx.model, memory(ctx), first_alarm(ctx)
     window, recent = ctx.sampled()
-    model = ctx.model
+    earlier, unsampled = ctx.labelled_before(), ctx.labelled_beside(window)
     task = HealTask(
         base=base_folder(ctx.ws.settings.cache, model.manifest, model.digest),
         base_digest=model.digest,
@@ -130,13 +130,13 @@ def given(
         window=window.frame,
         recent=tuple(recent),
         labels=window.labels if window.labels.notna().any() else None,
-        memory=memory(ctx),
+        memory=versions,
         seed=seed,
-        earlier=labels_before(ctx),
-        unsampled=tuple(_own_labels(ctx, window)),
+        earlier=earlier,
+        unsampled=unsampled,
         facts=known,
         times=pd.Series(window.event_times, index=window.frame.index),
-        first_seen=first_alarm(ctx),
+        first_seen=first,
     )
     return window, recent, task
 
@@ -166,15 +166,6 @@ def _healed(ctx: Context, known: tuple[Mapping[str, Any], ...], seed: int, limit
         raise
     ended(ctx, run, result, record)
     return record
-
-
-def _own_labels(ctx: Context, window: Window) -> list[tuple[pd.DataFrame, pd.Series]]:
-    """The window's labelled rows that its sample left out."""
-    if ctx.ref.rows <= SAMPLE_ROWS:
-        return []
-    known = ctx.own(ctx.source.labelled(ctx.ref))
-    others = ~known.frame.index.isin(window.frame.index)
-    return [(known.frame[others], known.labels[others])] if others.any() else []
 
 
 def memory(ctx: Context) -> tuple[tuple[int, bytes, pd.DataFrame | None], ...]:

@@ -134,8 +134,8 @@ def drift_report(model: MonitoredModel, window: Window, shown: Sequence[Signal] 
     from selfheal.drift.report import report
     from selfheal.drift.yardstick import thinned
 
-    reference = thinned(model.reference, REPORT_ROWS)
-    units = model.model_units(thinned(window.frame, REPORT_ROWS))
+    reference, rows = thinned(model.reference, REPORT_ROWS), thinned(window.frame, REPORT_ROWS)
+    units = model.model_units(rows)
     scores = (model.proba_of_units(reference)[:, -1], model.proba_of_units(units)[:, -1])
     try:
         return report(reference, units, shown, dtypes=model.dtypes, scores=scores, sample=REPORT_ROWS)

@@ -43,15 +43,15 @@ def keep(ctx: Context, window: Window, result: HealResult, run: str) -> HealReco
     if ctx.policy.release.approval == "observe" and result.decision in ("promote", "audit", "recall"):
         return _observed(record, result)
     if result.decision == "recall" and result.recall is not None:
-        done = recall(ctx.ws, ctx.name, result.recall, ctx.version, "; ".join(result.reasons)[:1000])
         adapter = load_version(ctx.ws, ctx.name, ctx.info(result.recall)).adapter
         record = replace(record, changed_part=changed(model.adapter, adapter))
+        done = recall(ctx.ws, ctx.name, result.recall, ctx.version, "; ".join(result.reasons)[:1000])
     elif result.decision in ("promote", "audit") and result.adapter is not None:
         from selfheal.adapter import Adapter
 
         # Of bases with the same weights it belongs to the one that was healed.
         adapter = Adapter.from_bytes(result.adapter).belonging_to(model.digest, model.adapter.base_version)
-        done = _registered(ctx, model.with_adapter(adapter), window, result, run)
+        done = _released(ctx, model.with_adapter(adapter), window, result, run)
     else:
         return record
     return replace(
@@ -99,12 +99,22 @@ def changed(before: Adapter, after: Adapter) -> str:
     return " + ".join(part for part in either if not same.get(part, False)) or "none"
 
 
-def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, run: str) -> Released:
+def _released(ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, run: str) -> Released:
+    """Release what was healed: a version that is registered now, or the one in Staging that is the same."""
     # Asked anew: a heal takes its time, and people may have moved versions meanwhile.
     versions = ctx.ws.registry.versions(ctx.name)
     known = _known_already(ctx, healed, window, result, [v for v in versions if v.lineage.parent == ctx.version])
-    if known is not None:
+    if isinstance(known, Released):
         return known
+    version = known or _registered(ctx, healed, window, result, run, versions)
+    done = release(ctx.ws, ctx.name, version)
+    same = isinstance(known, VersionInfo)
+    return replace(done, note=f"version {done.version} in Staging is the same heal; {done.note}") if same else done
+
+
+def _registered(
+    ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, run: str, versions: Sequence[VersionInfo]
+) -> VersionInfo:
     ref = ctx.ref
     labels_used = "labels_fitted" in result.numbers and bool(window.labels.notna().any())
     numbers = {f"number.{key}": value for key, value in result.numbers.items()}
@@ -136,18 +146,24 @@ def _registered(ctx: Context, healed: MonitoredModel, window: Window, result: He
         parent=next((v for v in versions if v.version == ctx.version), None),
     )  # fmt: skip
     ctx.ws.checkpoint("registered")
-    return release(ctx.ws, ctx.name, version)
+    return version
 
 
 def _known_already(
     ctx: Context, healed: MonitoredModel, window: Window, result: HealResult, versions: Sequence[VersionInfo]
-) -> Released | None:
+) -> Released | VersionInfo | int | None:
     """A version that need not be registered again: it waits in Staging, or an audit has refused its like.
 
     Parameters
     ----------
     versions
         Those that were healed from what serves.
+
+    Returns
+    -------
+    Released, VersionInfo, int or None
+        What is said of one that is not to be released; one that is the same; the number of one that waited for an
+        answer, and that was tagged just now with what the gate says since. None where nothing is known of it.
     """
     ws, name = ctx.ws, ctx.name
     # Only one that was judged alike: what the data could not decide then must not go along with what they can now.
@@ -155,13 +171,12 @@ def _known_already(
     trying = [v.version for v in staged if LABELS_FITTED in v.tags]
     if result.decision == "promote" and (asked := _asked_for(versions, healed)) is not None:
         ws.registry.set_tag(name, asked, "verdict", result.decision)
-        return release(ws, name, asked)
+        return asked
     if "labels_fitted" in result.numbers and trying:
         return Released(trying[-1], False, f"version {trying[-1]} was fitted to labels before; later ones decide first")
     same = like_of(ws, name, healed, result.diagnosis, window.frame, staged)
     if same is not None:
-        done = release(ws, name, next(v for v in staged if v.version == same))
-        return replace(done, note=f"version {same} in Staging is the same heal; {done.note}")
+        return next(v for v in staged if v.version == same)
     refused = [v for v in versions if v.tags.get(AUDIT, "").startswith("refused")]
     same = like_of(ws, name, healed, result.diagnosis, window.frame, refused)
     return None if same is None else Released(same, False, f"an audit has refused the same heal, version {same}")

@@ -52,13 +52,12 @@ def record(ctx: Context) -> Cycle:
     worse = ctx.verdict is not None and (ctx.verdict.rolled_back or ctx.verdict.held)
     entry = entry_of(ctx, decision)
     entry["health"] = health_of(decision, heal, ctx.cycles, off=worse or bool(ctx.seen.failed), far=far(ctx.seen))
+    free = released(ctx, decision)
     entry["faults"] = [ctx.of_record.fault] if ctx.of_record.fault else []
-    fault = faults(decision, heal)
-    said = alert(ctx, "data fault", fault) if fault else ""
+    said = alert(ctx, "data fault", entry["data_fault"]) if entry["data_fault"] else ""
     entry["mlflow"] = said or _to_mlflow(ctx, decision, entry)
     entry["evidently"] = _to_evidently(ctx, decision)
     # The sample of whatever was compared: labels, an audit or a person may clear the unhealthy ones too.
-    free = released(ctx, decision)
     ctx.ws.table.record_cycle(ctx.name, ctx.ref.index, entry, sample=ctx.seen.sample, released=free)
     return Cycle(ctx.ref, decision, heal, ctx.verdict, entry)
 
@@ -88,7 +87,7 @@ def faults(decision: Decision, heal: HealRecord | None) -> tuple[str, ...]:
 
 def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
     """What a pass found, as the record of its cycle; its health and what MLflow has of it come later."""
-    seen, heal, watch = ctx.seen, ctx.healed, ctx.verdict
+    seen, heal, watch, fault = ctx.seen, ctx.healed, ctx.verdict, list(faults(decision, ctx.healed))
     return {
         "at": ctx.ws.clock().isoformat(),
         "version": ctx.version,
@@ -114,7 +113,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "policy": ctx.policy.digest,
         "heal": None if heal is None else heal.to_json(),
         "watch": None if watch is None else plain(asdict(watch)),
-        "data_fault": list(faults(decision, heal)),
+        "data_fault": fault,
         "report": "",
         **({"early": seen.early} if seen.early else {}),
         **({"fractions": list(seen.fractions)} if seen.fractions else {}),

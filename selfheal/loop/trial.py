@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfheal.errors import SelfhealError
-from selfheal.loop.context import Context, Serving
+from selfheal.loop.context import Serving
 from selfheal.loop.decide import usable
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW
@@ -22,7 +22,8 @@ from selfheal.steering.look import STAGING, Look
 from selfheal.steering.models import load_version
 from selfheal.steering.releases import LABELS_FITTED
 from selfheal.steering.stages import PROVEN, archive
-from selfheal.steering.waits import WAITS, Released, kept_for_people, put_in, release_held, wait
+from selfheal.steering.trusts import kept_for_people
+from selfheal.steering.waits import WAITS, Released, put_in, release_held, wait
 from selfheal.steering.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ LABELS_FROM = "labels_from"
 WINDOWS = 4
 """Windows with labels in which a version that was fitted to labels must prove itself: by then it fits another world.
 Tuned with the test, on the first half of elec and flights."""
-
-BEFORE = 5
-"""Windows before a heal's own whose labels it gets: enough to fit on some and be tested on three (late_labels)."""
 
 READ, ENOUGH = 12, 2_000
 """Windows with labels, and labels in them, that are enough to read of versions that labels may prove at any time."""
@@ -222,11 +220,3 @@ def _beside(serving: Serving, index: int, known: Window) -> tuple[pd.DataFrame, 
     times = known.event_times.append(others.event_times)
     frame = frame.iloc[np.argsort(times.to_numpy(), kind="stable")]
     return frame, known.labels.reindex(frame.index)
-
-
-def labels_before(ctx: Context) -> tuple[tuple[pd.DataFrame, pd.Series], ...]:
-    """Labelled rows of the last :data:`BEFORE` windows before this one that have any, oldest first."""
-    near = [c["index"] for c in ctx.cycles[-(2 * BEFORE + 2) :]]
-    known = sorted(ctx.labelled_windows(near))[-BEFORE:]
-    windows = [ctx.labelled(index) for index in known]
-    return tuple((window.frame, window.labels) for window in windows)

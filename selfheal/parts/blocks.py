@@ -95,13 +95,13 @@ def _blocks(made: Any, model: Fitted, numeric: list[str], texts: list[str]) -> t
             return None
         step = step.estimator if type(step).__name__ == "FrozenEstimator" else step
         if picks(step):
-            found = _blocks(step, model, numeric, texts)
+            parts = _blocks(step, model, numeric, texts)
         else:
             block = _block(step, columns, model, numeric, texts)
-            found = None if block is None else (block,)
-        if found is None:
+            parts = None if block is None else (block,)
+        if parts is None:
             return None
-        blocks += found
+        blocks += parts
     return tuple(blocks) or None
 
 
@@ -145,7 +145,7 @@ def _robust(step: Any) -> Step:
 
 
 def _scaled(centre: Any, scale: Any) -> Step:
-    return Scaled(*(None if held is None else np.asarray(held, dtype=np.float64) for held in (centre, scale)))
+    return Scaled(*(None if values is None else np.asarray(values, dtype=np.float64) for values in (centre, scale)))
 
 
 def _min_max(step: Any) -> Step:
@@ -184,24 +184,24 @@ def _bare(step: Any) -> Step:
 def _coded(step: Any) -> Step:
     """An encoder of codes as tables: asked once what it makes of each that it knows, and of one that it does not."""
     asked = _bare(step)
-    if any(held.dtype.kind not in "fiub" for held in step.categories_):
+    if any(codes.dtype.kind not in "fiub" for codes in step.categories_):
         return asked
-    known = [np.sort(held.astype(np.float64)) for held in step.categories_]
-    first = np.array([held[0] for held in known])
+    known = [np.sort(codes.astype(np.float64)) for codes in step.categories_]
+    first = np.array([codes[0] for codes in known])
     base = asked(first[None, :])[0]
     if sum(map(len, known)) * len(base) > CELLS:
         return asked
     columns, owned = [], np.zeros(len(base), dtype=int)
-    for place, held in enumerate(known):
-        rows = np.repeat(first[None, :], len(held), axis=0)
-        rows[:, place] = held
+    for place, codes in enumerate(known):
+        rows = np.repeat(first[None, :], len(codes), axis=0)
+        rows[:, place] = codes
         made = asked(rows)
-        rows[0, place] = np.nanmax(held, initial=0.0) + UNHEARD
+        rows[0, place] = np.nanmax(codes, initial=0.0) + UNHEARD
         if (unheard := _quietly(asked, rows[:1])) is not None:
             made = np.concatenate([made, unheard])
         outputs = _moved(made, base)
         owned[outputs] += 1
-        columns.append(Codes(held, outputs, made[:, outputs]))
+        columns.append(Codes(codes, outputs, made[:, outputs]))
     return Coded(base, tuple(columns)) if (owned <= 1).all() else asked
 
 
@@ -232,25 +232,25 @@ def _table(step: Any, columns: list[str], model: Fitted, places: list[int]) -> B
     known = _known(step, len(columns))
     levels = [_levels(model.reference[name], known[at] if known else ()) for at, name in enumerate(columns)]
     asked = _Asked(step, columns, model)
-    first = [[held[0]] for held in levels]
+    first = [[values[0]] for values in levels]
     base = asked(first)[0]
     if sum(map(len, levels)) * len(base) > CELLS:
         return None
     decided, owned = [], np.zeros(len(base), dtype=int)
-    for place, held, at in zip(places, levels, range(len(columns)), strict=True):
-        made = asked([held if other == at else value * len(held) for other, value in enumerate(first)])
+    for place, values, at in zip(places, levels, range(len(columns)), strict=True):
+        made = asked([values if other == at else value * len(values) for other, value in enumerate(first)])
         if known and (unheard := asked.unheard(first, at)) is not None:
             made = np.concatenate([made, unheard])
         outputs = _moved(made, base)
         owned[outputs] += 1
-        decided.append(Levels(place, tuple(held), outputs, made[:, outputs]))
+        decided.append(Levels(place, tuple(values), outputs, made[:, outputs]))
     return None if (owned > 1).any() else Table(base, tuple(decided), asked)
 
 
 def _levels(column: pd.Series[Any], known: Sequence[Any]) -> list[str | None]:
     """The values that the reference has, or an encoder was fitted to; None for a gap."""
-    found: list[str | None] = sorted({*column[column.notna()].tolist(), *(v for v in known if isinstance(v, str))})
-    return [*found, None] if column.isna().any() or not found else found
+    levels: list[str | None] = sorted({*column[column.notna()].tolist(), *(v for v in known if isinstance(v, str))})
+    return [*levels, None] if column.isna().any() or not levels else levels
 
 
 class _Asked:

@@ -66,22 +66,22 @@ def _chain(
     if not name.isidentifier() or keyword.iskeyword(name):
         return None
     graph, root = fx.Graph(), nn.Module()
-    held: dict[str, fx.Node] = {name: graph.placeholder(name)}
-    last = held[name]
+    nodes: dict[str, fx.Node] = {name: graph.placeholder(name)}
+    last = nodes[name]
     for spec in specs:
         name = spec["parameter"]["parameter_name"]
         _put(root, name, _parameter(weights[name], entries))
-        held[spec["parameter"]["arg"]["name"]] = graph.get_attr(name)
+        nodes[spec["parameter"]["arg"]["name"]] = graph.get_attr(name)
     for node in program["graph"]["nodes"]:
         operator, names = _OPERATORS[node["target"]]
         given = tuple(each["name"] for each in node["inputs"])
-        arguments = [held[each["arg"]["as_tensor"]["name"]] for each in node["inputs"]]
+        arguments = [nodes[each["arg"]["as_tensor"]["name"]] for each in node["inputs"]]
         if given not in (names, names[:2]) or arguments[0] is not last:
             return None
         (made,) = node["outputs"]
-        held[made["as_tensor"]["name"]] = last = graph.call_function(operator, tuple(arguments))
+        nodes[made["as_tensor"]["name"]] = last = graph.call_function(operator, tuple(arguments))
     (result,) = program["graph"]["outputs"]
-    if held[result["as_tensor"]["name"]] is not last or last.op != "call_function":
+    if nodes[result["as_tensor"]["name"]] is not last or last.op != "call_function":
         return None
     graph.output(last)
     return fx.GraphModule(root, graph)

@@ -87,13 +87,13 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
         Naming column, row and value of the first that is none.
     """
     values = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
-    found = pd.to_numeric(values, errors="coerce")
-    bad = found.isna() & column.notna()
+    numbers = pd.to_numeric(values, errors="coerce")
+    bad = numbers.isna() & column.notna()
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         words = f"column {column.name!r}, row {row}: {shown(column.iloc[row])} is not a number"
         raise InputError(words, reason="not a number", column=str(column.name))
-    return pd.Series(as_float(found), index=column.index, name=column.name)
+    return pd.Series(as_float(numbers), index=column.index, name=column.name)
 
 
 def as_fitted(columns: pd.DataFrame, nulls: Mapping[str, Any]) -> pd.DataFrame:
@@ -123,8 +123,8 @@ def null_kind(value: Any) -> str:
 
 def with_nulls(frame: pd.DataFrame, kinds: dict[str, str]) -> pd.DataFrame:
     """The frame with each named column's missing texts as they were, which Parquet does not tell apart."""
-    held = {name: frame[name].astype(object) for name in kinds}
-    return frame.assign(**{name: held[name].where(held[name].notna(), _NULLS[kinds[name]]) for name in kinds})
+    texts = {name: frame[name].astype(object) for name in kinds}
+    return frame.assign(**{name: texts[name].where(texts[name].notna(), _NULLS[kinds[name]]) for name in kinds})
 
 
 def classes_of(labels: pd.Series[Any], named: Sequence[Any] | NDArray[Any] | None) -> NDArray[Any]:
@@ -135,26 +135,26 @@ def classes_of(labels: pd.Series[Any], named: Sequence[Any] | NDArray[Any] | Non
     InputError
         Fewer than two; or the named ones are not sorted, differ in kind from the reference's, or lack one of them.
     """
-    found = np.unique(labels.to_numpy())
-    if len(found) < 2:
-        raise InputError(f"reference: {labels.name!r} has {len(found)} class; a classifier needs two or more")
+    classes = np.unique(labels.to_numpy())
+    if len(classes) < 2:
+        raise InputError(f"reference: {labels.name!r} has {len(classes)} class; a classifier needs two or more")
     if named is None:
-        return found
+        return classes
     made = [value.item() if hasattr(value, "item") else value for value in named]
-    held = found.tolist()
-    if len({type(value) for value in [*made, *held]}) != 1:
+    known = classes.tolist()
+    if len({type(value) for value in [*made, *known]}) != 1:
         raise InputError(
-            f"classes: {shown(made)} are not of the kind of the reference's labels {shown(held)}; give the same kind"
+            f"classes: {shown(made)} are not of the kind of the reference's labels {shown(known)}; give the same kind"
         )
     if made != sorted(set(made)):
         raise InputError(
             f"classes: {shown(made)} are not sorted, and the head's outputs are taken in the order of sorted labels; "
             "put the head's outputs in that order, or name the labels so that they sort as the head has them"
         )
-    missing = [value for value in held if value not in made]
+    missing = [value for value in known if value not in made]
     if missing:
         raise InputError(f"classes: {shown(missing[0])} is a label of the reference, and not among {shown(made)}")
-    return np.array(made, dtype=object if found.dtype == object else None)
+    return np.array(made, dtype=object if classes.dtype == object else None)
 
 
 def target_of(reference: pd.DataFrame, name: str | None) -> str:
@@ -171,22 +171,6 @@ def target_of(reference: pd.DataFrame, name: str | None) -> str:
     if reference.columns.duplicated().any():
         raise InputError(f"reference: column {reference.columns[reference.columns.duplicated()][0]!r} appears twice")
     return name
-
-
-def no_frame(rows: object) -> InputError:
-    """That something is no frame, and how to make one of it."""
-    if isinstance(rows, Mapping):
-        single = all(isinstance(value, str) or not hasattr(value, "__len__") for value in rows.values())
-        remedy = "pd.DataFrame([row])" if single else "pd.DataFrame(rows)"
-    elif hasattr(rows, "to_pandas"):
-        remedy = "rows.to_pandas()"
-    else:
-        remedy = "pd.DataFrame(rows, columns=list(model.features))"
-    what = f"{type(rows).__module__.partition('.')[0]}.{type(rows).__name__}"
-    return InputError(
-        f"rows are of type {what.removeprefix('builtins.')}, and a pandas.DataFrame with the model's columns is "
-        f"wanted: {remedy}"
-    )
 
 
 def refuse_non_finite(values: NDArray[np.float64], names: Sequence[str], nullable: Collection[str]) -> None:

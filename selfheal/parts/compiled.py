@@ -78,10 +78,10 @@ def _agrees(path: CompiledPath, model: Served, numeric: list[str], texts: list[s
         words = [words_of(part[name]) for name in texts]
         expected = model.predict_proba(part)
         try:
-            found = path.proba(numbers, words)
+            answers = path.proba(numbers, words)
         except Exception:  # whatever a transformer of one's own raises on an array that has no names
             return False
-        if not np.allclose(found, expected, rtol=0, atol=AGREEMENT, equal_nan=True):
+        if not np.allclose(answers, expected, rtol=0, atol=AGREEMENT, equal_nan=True):
             return False
     return True
 

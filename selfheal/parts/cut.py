@@ -273,8 +273,8 @@ def _prove(made: Cut, output: Any, rows: Tensor, hidden: Tensor) -> None:
     with torch.no_grad():
         logits = made.head(hidden).reshape(len(rows), -1)
         check_dropped(made.dropped, logits.shape[1])
-        found = ended(logits, made.dropped)
-        if _reached(made.backbone, rows, hidden) and near(found, wanted, AGREEMENT):
+        answer = ended(logits, made.dropped)
+        if _reached(made.backbone, rows, hidden) and near(answer, wanted, AGREEMENT):
             return
         why = _why(logits, wanted)
     raise InputError(f"the module is not its backbone followed by {made.name!r}: {why}; {_YOURSELF}")

@@ -100,7 +100,7 @@ def _prove(program: nn.Module, made: Cut, rows: Tensor) -> None:
         try:
             with torch.no_grad():
                 wanted: Any = program(batch)
-                found = ended(made.head(made.backbone(batch)).reshape(size, -1), made.dropped)
+                answer = ended(made.head(made.backbone(batch)).reshape(size, -1), made.dropped)
         except Exception as error:  # whatever its operators raise
             words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             raise InputError(
@@ -108,5 +108,5 @@ def _prove(program: nn.Module, made: Cut, rows: Tensor) -> None:
                 "their order, and any number of rows? Export it with a batch that may vary (MLflow does, with an "
                 "input_example of several rows)"
             ) from error
-        if not near(found, wanted.reshape(size, -1), AGREEMENT):
+        if not near(answer, wanted.reshape(size, -1), AGREEMENT):
             raise InputError(f"the program is not its two parts, one after the other; {_YOURSELF}")

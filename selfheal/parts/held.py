@@ -46,8 +46,8 @@ def unpacked(transformer: Any) -> Any:
 
 def parts_of(value: Any) -> list[Any] | None:
     """What stands for a pandas object in a digest; None for anything else."""
-    held = _pack(value)
-    return [held.kind, held.values, held.index, held.names] if held is not value else None
+    packed = _pack(value)
+    return [packed.kind, packed.values, packed.index, packed.names] if packed is not value else None
 
 
 def within(value: Any) -> Iterator[Any]:

@@ -102,15 +102,15 @@ def join(
 
     if preprocess is not None:
         raise InputError("preprocess= and inputs= are both given: inputs= holds a preprocessing for each input, alone")
-    by_name, found = isinstance(inputs, Mapping), _inputs(inputs, frame)
-    steps = [(i.name, i.step if isinstance(i.step, str) else FrozenEstimator(i.step), i.columns) for i in found]
+    by_name, entries = isinstance(inputs, Mapping), _inputs(inputs, frame)
+    steps = [(i.name, i.step if isinstance(i.step, str) else FrozenEstimator(i.step), i.columns) for i in entries]
     with said("inputs cannot be put side by side", PREPROCESS):
         # The frozen steps stay as they were fitted; what is fitted are the columns that each is given.
         made = ColumnTransformer(steps, sparse_threshold=0).fit(frame.iloc[:ROWS])
     what, network = ("backbone", backbone) if module is None else ("module", module)
     if not isinstance(network, nn.Module):
         return made, module, backbone  # what is missing is said by who takes it
-    whole = _around(unwrapped(network, what), found, by_name, _Rows(frame, made.transform))
+    whole = _around(unwrapped(network, what), entries, by_name, _Rows(frame, made.transform))
     return (made, whole, backbone) if what == "module" else (made, module, whole)
 
 
@@ -155,11 +155,11 @@ def _columns(what: str, value: Any, features: list[str]) -> tuple[Any, list[str]
             raise InputError(f"{what} has no columns; leave it out, or name some")
         step, columns = "passthrough", list(value)
     elif hasattr(value, "transform") and not isinstance(value, type):
-        held = getattr(value, "feature_names_in_", None)
+        names = getattr(value, "feature_names_in_", None)
         # A ColumnTransformer takes what it needs of any frame, one that was fitted to more columns than these too.
-        columns = features if held is None or picks(value) else [str(name) for name in held]
+        columns = features if names is None or picks(value) else [str(name) for name in names]
         step, width = value, getattr(value, "n_features_in_", len(features))
-        if held is None and width != len(features):
+        if names is None and width != len(features):
             raise InputError(
                 f"{what}: {type(value).__name__} was fitted to {width} columns without names, and the reference has "
                 f"{len(features)}; fit it to a DataFrame of its columns"
@@ -203,14 +203,14 @@ class _Rows:
         return torch.from_numpy(np.ascontiguousarray(dense(self.transform(self.frame.iloc[places])), dtype=np.float32))
 
 
-def _around(network: nn.Module, found: list[_Input], by_name: bool, rows: _Rows) -> Several:
+def _around(network: nn.Module, entries: list[_Input], by_name: bool, rows: _Rows) -> Several:
     """The network with its inputs in the first form that it takes, asked for every code that it may meet."""
-    by_name = _bound(network, [i.name for i in found], by_name)
-    forms = _sides(found)
+    by_name = _bound(network, [i.name for i in entries], by_name)
+    forms = _sides(entries)
     asked = prepared(network, "the network")  # in the floats that are served
-    given = _taken(asked, found, forms, by_name, rows.tensor(range(min(3, len(rows.frame)))))
+    given = _taken(asked, entries, forms, by_name, rows.tensor(range(min(3, len(rows.frame)))))
     made = Several(asked, given, by_name=by_name)
-    for one, form in zip(found, given, strict=True):
+    for one, form in zip(entries, given, strict=True):
         if form.whole:
             _check_codes(made, one, form, rows)
     return Several(network, given, by_name=by_name)
@@ -245,22 +245,22 @@ def _takes(network: nn.Module) -> str:
     return f"{type(network).__name__}.forward({', '.join(inspect.signature(network.forward).parameters)})"
 
 
-def _sides(found: list[_Input]) -> list[Form]:
+def _sides(entries: list[_Input]) -> list[Form]:
     """The inputs side by side, each as its transformer makes it."""
-    ends = list(accumulate(i.made.shape[1] for i in found))
+    ends = list(accumulate(i.made.shape[1] for i in entries))
     return [
         Form(i.name, end - i.made.shape[1], end, i.integer and _is_whole(i.made))
-        for i, end in zip(found, ends, strict=True)
+        for i, end in zip(entries, ends, strict=True)
     ]
 
 
-def _taken(network: nn.Module, found: list[_Input], forms: list[Form], by_name: bool, rows: Tensor) -> list[Form]:
+def _taken(network: nn.Module, entries: list[_Input], forms: list[Form], by_name: bool, rows: Tensor) -> list[Form]:
     """The forms that the network takes, nearest to what the transformers make first.
 
     An embedding takes whole numbers alone and a linear layer none; which of the two meets an input only forward() says.
     """
-    turns = [(k, "whole") for k, i in enumerate(found) if _is_whole(i.made)]
-    turns += [(k, "flat") for k, i in enumerate(found) if i.made.shape[1] == 1]
+    turns = [(k, "whole") for k, i in enumerate(entries) if _is_whole(i.made)]
+    turns += [(k, "flat") for k, i in enumerate(entries) if i.made.shape[1] == 1]
     refused: dict[str, str] = {}
     for turned in islice(chain.from_iterable(combinations(turns, k) for k in range(len(turns) + 1)), TRIES):
         tried = list(forms)
@@ -273,10 +273,10 @@ def _taken(network: nn.Module, found: list[_Input], forms: list[Form], by_name: 
         if isinstance(error, _OutsideError):
             raise InputError(f"inputs: {error} {_SPARE}") from error
         refused.setdefault(" ".join(str(error).split()), ", ".join(map(str, tried)))
-    told = "; ".join(f"{how}: {why}" for why, how in list(refused.items())[:3])
-    gaps = [i.what for i in found if np.isnan(i.made).any()]
+    refusals = "; ".join(f"{how}: {why}" for why, how in list(refused.items())[:3])
+    gaps = [i.what for i in entries if np.isnan(i.made).any()]
     raise InputError(
-        f"{_takes(network)} takes these inputs in no form. {told}. Each is given as its transformer makes it: "
+        f"{_takes(network)} takes these inputs in no form. {refusals}. Each is given as its transformer makes it: "
         "float32, or int64 where all of it is whole numbers; [n, columns], or [n] where it has one"
         f"{f'. {gaps[0]} has gaps. {_GAPS}' if gaps else ''}"
     )
@@ -355,8 +355,8 @@ def _strange(column: pd.Series[Any]) -> list[Any]:
     """Values that a column has not, of its kind; the same number of them for each."""
     if column.dtype.kind not in "iufb":
         return [_UNMET, None, _UNMET, None]
-    held = column.dropna().astype(float)
-    low, high = (float(held.min()), float(held.max())) if len(held) else (0.0, 0.0)
+    values = column.dropna().astype(float)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     return [low - 1, high + 1, low + 0.5, 2.0 * EXACT + high]
 
 

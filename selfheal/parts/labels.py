@@ -41,15 +41,15 @@ class Spelling:
         """The position of the class that a label names, or None."""
         label = _plain(label)
         if isinstance(label, str):
-            found = self._names.get(label)
-            found = self._folded.get(label.strip().casefold()) if found is None else found
+            code = self._names.get(label)
+            code = self._folded.get(label.strip().casefold()) if code is None else code
         elif not isinstance(label, bool | int | float):
             return None
         else:
-            found = None
-        if found is None:
-            found = self._numbers.get(_number(label))
-        return self._truths.get(_truth(label)) if found is None else found
+            code = None
+        if code is None:
+            code = self._numbers.get(_number(label))
+        return self._truths.get(_truth(label)) if code is None else code
 
 
 def _plain(label: Any) -> Any:
@@ -74,7 +74,7 @@ def _truth(label: Any) -> bool | None:
 
 def _single(pairs: Iterable[tuple[Any, int]]) -> dict[Any, int]:
     """Each key's code, without keys that several have and without None."""
-    found: dict[Any, list[int]] = {}
+    by_key: dict[Any, list[int]] = {}
     for key, code in pairs:
-        found.setdefault(key, []).append(code)
-    return {key: codes[0] for key, codes in found.items() if len(codes) == 1 and key is not None}
+        by_key.setdefault(key, []).append(code)
+    return {key: codes[0] for key, codes in by_key.items() if len(codes) == 1 and key is not None}

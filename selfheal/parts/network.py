@@ -73,8 +73,8 @@ def prepared(module: nn.Module, what: str) -> nn.Module:
         It is no module.
     """
     module = evaluating(unwrapped(module, what))
-    held = [*module.parameters(), *module.buffers()]
-    if all(t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32) for t in held):
+    tensors = [*module.parameters(), *module.buffers()]
+    if all(t.device.type == "cpu" and (not t.is_floating_point() or t.dtype == torch.float32) for t in tensors):
         return module
     return copy.deepcopy(module).to("cpu").float()
 

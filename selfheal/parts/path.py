@@ -187,8 +187,8 @@ def _said(value: Any, tensors: dict[str, np.ndarray[Any, Any]]) -> Any:
     if isinstance(value, tuple):
         return [_said(each, tensors) for each in value]
     if type(value).__name__ in KINDS:
-        held = {f.name: _said(getattr(value, f.name), tensors) for f in fields(value) if f.name != "asked"}
-        return {"kind": type(value).__name__, **held}
+        parts = {f.name: _said(getattr(value, f.name), tensors) for f in fields(value) if f.name != "asked"}
+        return {"kind": type(value).__name__, **parts}
     raise TypeError(type(value).__name__)
 
 

@@ -167,10 +167,10 @@ def _is_own(path: str) -> bool:
     from sklearn.base import BaseEstimator
 
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        kind = getattr(importlib.import_module(module), name, None)
     except ImportError:
         return False
-    return isinstance(found, type) and issubclass(found, BaseEstimator) and callable(getattr(found, "transform", None))
+    return isinstance(kind, type) and issubclass(kind, BaseEstimator) and callable(getattr(kind, "transform", None))
 
 
 def _kinds(data: bytes) -> dict[str, set[str]]:
@@ -237,9 +237,9 @@ def _canonical(data: bytes) -> bytes:
     schema = _schema(data)
     for node in _nodes(schema):
         if node["__loader__"] == "FunctionNode":
-            found = getattr(sys.modules.get(node["__module__"]), node["__class__"], None)
-            if id(found) in public:
-                node["__module__"], _, node["__class__"] = public[id(found)].rpartition(".")
+            value = getattr(sys.modules.get(node["__module__"]), node["__class__"], None)
+            if id(value) in public:
+                node["__module__"], _, node["__class__"] = public[id(value)].rpartition(".")
         elif f"{node['__module__']}.{node['__class__']}" == _SPLINE:
             _trim(node["content"])
     fresh = io.BytesIO()
@@ -265,11 +265,11 @@ def _sound(loaded: Any) -> Any:
     return loaded
 
 
-def _spline(held: Any) -> Any:
+def _spline(spline: Any) -> Any:
     kind = getattr(importlib.import_module("scipy.interpolate"), "BSpline")  # noqa: B009 - untyped
-    if type(held) is not kind:
-        raise ArtifactError(f"preprocess.skops: a spline is {type(held).__name__}, not {_SPLINE}; it is not used")
-    parts = {name.lstrip("_"): value for name, value in vars(held).items()}
+    if type(spline) is not kind:
+        raise ArtifactError(f"preprocess.skops: a spline is {type(spline).__name__}, not {_SPLINE}; it is not used")
+    parts = {name.lstrip("_"): value for name, value in vars(spline).items()}
     return kind(parts["t"], parts["c"], parts["k"], parts["extrapolate"], parts["axis"])
 
 

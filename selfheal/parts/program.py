@@ -184,17 +184,17 @@ def check_agreement(module: nn.Module, stored: nn.Module, rows: Tensor, *, what:
         with torch.no_grad():
             expected = module(batch)
             try:
-                found = stored(batch)
+                answer = stored(batch)
             except Exception as error:
                 raise InputError(
                     f"{what}: its stored form fails on {size} rows: {_first_line(error)}. A number of rows may have "
                     "become part of it: write x.shape[0] in place of len(x) in forward()"
                 ) from error
-        if expected.shape != found.shape:
+        if expected.shape != answer.shape:
             raise InputError(
-                f"{what}: its stored form answers {tuple(found.shape)} for {size} rows, not {tuple(expected.shape)}"
+                f"{what}: its stored form answers {tuple(answer.shape)} for {size} rows, not {tuple(expected.shape)}"
             )
-        gap = float(((expected - found).abs() / expected.abs().clamp(min=1.0)).max())
+        gap = float(((expected - answer).abs() / expected.abs().clamp(min=1.0)).max())
         if not gap <= AGREEMENT:
             raise InputError(
                 f"{what}: its stored form differs by {gap:.2g} on {size} rows (limit {AGREEMENT:g}); "
@@ -317,9 +317,9 @@ def _graphs(module: torch.fx.GraphModule) -> Iterator[torch.fx.Graph]:
 
 def _json(text: bytes, what: str) -> dict[str, Any]:
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            return found
+        content = json.loads(text)
+        if isinstance(content, dict):
+            return content
     raise ArtifactError(f"{what} is not a JSON object; it was not opened")
 
 

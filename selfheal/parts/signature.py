@@ -74,7 +74,7 @@ class Signature:
         from selfheal.parts import columns as kinds
 
         if not isinstance(frame, pd.DataFrame):
-            raise kinds.no_frame(frame)
+            raise _no_frame(frame)
         self.check_columns(frame.columns)
         columns = frame[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
@@ -86,3 +86,19 @@ class Signature:
         if not np.isfinite(values).all():
             kinds.refuse_non_finite(values, numeric, self.nullable)
         return columns, values
+
+
+def _no_frame(rows: object) -> InputError:
+    """That something is no frame, and how to make one of it."""
+    if isinstance(rows, Mapping):
+        single = all(isinstance(value, str) or not hasattr(value, "__len__") for value in rows.values())
+        remedy = "pd.DataFrame([row])" if single else "pd.DataFrame(rows)"
+    elif hasattr(rows, "to_pandas"):
+        remedy = "rows.to_pandas()"
+    else:
+        remedy = "pd.DataFrame(rows, columns=list(model.features))"
+    what = f"{type(rows).__module__.partition('.')[0]}.{type(rows).__name__}"
+    return InputError(
+        f"rows are of type {what.removeprefix('builtins.')}, and a pandas.DataFrame with the model's columns is "
+        f"wanted: {remedy}"
+    )

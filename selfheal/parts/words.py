@@ -39,14 +39,14 @@ def refused(
     known
         Rows that it is known to take; only values that they lack are asked. An infinity is no code.
     """
-    found = {}
+    masks = {}
     for column in columns:
         met = set(known[column])
         strange = [word for word in rows[column].dropna().unique() if word not in met and word not in (np.inf, -np.inf)]
         words = _refused(transform, known.iloc[:1], column, strange)
         if words:
-            found[column] = rows[column].isin(words).to_numpy()
-    return found
+            masks[column] = rows[column].isin(words).to_numpy()
+    return masks
 
 
 @contextmanager

@@ -48,14 +48,14 @@ class Span(NamedTuple):
         """
         if isinstance(value, Span):
             return value
-        found = _SPAN.fullmatch(str(value))
-        if found is None or (found[1] is None) != (found[4] is None):
+        match = _SPAN.fullmatch(str(value))
+        if match is None or (match[1] is None) != (match[4] is None):
             raise ValueError(f"{value!r} is no span; write Fri 18:00 - Mon 06:00, or 22:00 - 06:00 for every day")
-        start, end = (_minute(value, *found.groups()[k : k + 3]) for k in (0, 3))
-        around = DAY if found[1] is None else WEEK
+        start, end = (_minute(value, *match.groups()[k : k + 3]) for k in (0, 3))
+        around = DAY if match[1] is None else WEEK
         if start % around == end % around:
             raise ValueError(f"{value!r} begins where it ends; for always write release.approval: manual")
-        return cls(start % around, end % around, found[1] is None)
+        return cls(start % around, end % around, match[1] is None)
 
     def __contains__(self, minute: object) -> bool:
         """Whether a minute of the week lies in it."""

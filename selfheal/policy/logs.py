@@ -47,8 +47,8 @@ class _Place(Section):
 
     @property
     def _scheme(self) -> str:
-        found = _SCHEME.match(self.source)
-        return found[1].lower() if found else ""
+        match = _SCHEME.match(self.source)
+        return match[1].lower() if match else ""
 
     @model_validator(mode="after")
     def _readable(self) -> Any:
@@ -68,7 +68,7 @@ class _Place(Section):
                 "from: the place of an object store is bucket and prefix, s3://bucket/prefix; its credentials and "
                 "endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, ...)"
             )
-        if any(_REFERENCE.sub("", found["user"] or found["query"]) for found in _SECRET.finditer(self.source)):
+        if any(_REFERENCE.sub("", match["user"] or match["query"]) for match in _SECRET.finditer(self.source)):
             raise ValueError(
                 "from: the URL holds a password, and this file is kept and journaled; write "
                 "postgresql://reader:${LOG_PASSWORD}@host/name and set LOG_PASSWORD in the environment"

@@ -181,10 +181,10 @@ def words(name: str) -> list[str]:
     >>> words("Sepal Length (cm)"), words("pressure_hPa"), words("speedKmh")
     (['sepal', 'length', 'cm'], ['pressure', 'hpa'], ['speed', 'kmh'])
     """
-    found: list[str] = []
+    parts: list[str] = []
     for part in re.findall(r"[^\W\d_]+", name):
-        found += [part.lower()] if part.lower() in _WORDS else [word.lower() for word in _PARTS.findall(part)]
-    return found or [name.lower()]
+        parts += [part.lower()] if part.lower() in _WORDS else [word.lower() for word in _PARTS.findall(part)]
+    return parts or [name.lower()]
 
 
 def unit(name: str) -> str:
@@ -216,10 +216,10 @@ def clear_unit(name: str) -> str:
     *before, last = said
     if before and (rate := f"{before[-1]}/{last}") in NAMES:
         return rate
-    found = _WORDS.get(last) or (_LETTERS[last] if _TOLD.get(last, frozenset()) & set(before) else "")
+    unit = _WORDS.get(last) or (_LETTERS[last] if _TOLD.get(last, frozenset()) & set(before) else "")
     others = any(word in _WORDS for word in before) or last in _OTHERWISE
-    part = "/" in name or _POWERS.search(name) or (_OF_SOMETHING & set(said) and quantity(found) != "speed")
-    return "" if others or part or not family(found) else found
+    part = "/" in name or _POWERS.search(name) or (_OF_SOMETHING & set(said) and quantity(unit) != "speed")
+    return "" if others or part or not family(unit) else unit
 
 
 def contradicts(name: str, declared: str) -> str:

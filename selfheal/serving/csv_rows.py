@@ -26,9 +26,9 @@ def parse_csv(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Requ
     model = scorer.signature
     lines = _lines(body)
     names = next(lines, [])
-    held = dict.fromkeys(names)
-    check_names(held, model, reading)
-    if len(held) != len(names):
+    fields = dict.fromkeys(names)
+    check_names(fields, model, reading)
+    if len(fields) != len(names):
         raise InputError(f"the first line names column {first_twice(names)!r} twice")
     rows = list(lines)
     if not rows:
@@ -37,7 +37,7 @@ def parse_csv(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Requ
         if len(row) != len(names):
             raise InputError(f"row {place} has {len(row)} fields, the first line {len(names)}")
     turned = zip(names, zip(*rows, strict=True), strict=True)
-    columns: dict[str, Sequence[Any]] = {name: _values(held, model.dtypes.get(name, "str")) for name, held in turned}
+    columns: dict[str, Sequence[Any]] = {name: _values(texts, model.dtypes.get(name, "str")) for name, texts in turned}
     ignored = [name for name in names if name not in model.dtypes]
     return check_columns(columns, len(rows), scorer, {}, reading, ignored)
 

@@ -94,13 +94,13 @@ class Desk:
             if request.caller.gone:
                 request.scoring.answered(499)
                 continue
-            found = request.scoring.at_once(request.scope, request.body, request.at)
-            if found is None:
+            outcome = request.scoring.at_once(request.scope, request.body, request.at)
+            if outcome is None:
                 request.caller.go_on(request.body, request.at)
             else:
-                scored.append((request, found[0], found[2]))
+                scored.append((request, outcome[0], outcome[2]))
                 some, sizes = rows.setdefault(request.scoring, ([], []))
-                some.extend(found[1])
+                some.extend(outcome[1])
                 sizes.append(len(request.body))
         taken = {scoring: _taken(scoring, some, sum(sizes)) for scoring, (some, sizes) in rows.items()}
         for request, answer, body in scored:

@@ -99,8 +99,8 @@ def header(scope: Message, name: bytes) -> bytes:
     """A header's value, empty where it was not sent; ``name`` in small letters."""
     for key, value in scope["headers"]:
         if key == name:
-            found: bytes = value
-            return found
+            content: bytes = value
+            return content
     return b""
 
 

@@ -65,12 +65,12 @@ class Tensors:
             {"name": OUTPUTS[0], "shape": [n, k], "datatype": "FP64", "data": scored.proba.ravel().tolist()},
             {"name": OUTPUTS[1], "shape": [n], "datatype": "BYTES", "data": scored.request.ids},
         ]
-        told: dict[str, Any] = {"model_name": name, "model_version": str(scored.scorer.version)}
+        message: dict[str, Any] = {"model_name": name, "model_version": str(scored.scorer.version)}
         if self.id is not None:
-            told["id"] = self.id
+            message["id"] = self.id
         if not scored.logged:
-            told["parameters"] = {"logged": False}
-        return told | {"outputs": [each for each in outputs if each["name"] in self.wanted]}
+            message["parameters"] = {"logged": False}
+        return message | {"outputs": [each for each in outputs if each["name"] in self.wanted]}
 
 
 def parse_tensors(message: Mapping[str, Any], scorer: Scorer, reading: Reading) -> Request:
@@ -88,13 +88,13 @@ def parse_tensors(message: Mapping[str, Any], scorer: Scorer, reading: Reading) 
     if not isinstance(tensors, list) or not tensors or not all(isinstance(each, dict) for each in tensors):
         raise InputError('the body must be {"inputs": [{"name": ..., "shape": [...], "datatype": ..., "data": [...]}]}')
     params = {name: value for name, value in _parameters(message).items() if name in PARAMS}
-    held = dict(_tensor(each) for each in tensors)
-    if len(held) != len(tensors):
+    inputs = dict(_tensor(each) for each in tensors)
+    if len(inputs) != len(tensors):
         raise InputError("two inputs have the same name; send each column once")
     for name in ("event_time", "prediction_ids"):
-        if name in held and name not in scorer.signature.dtypes:
-            params[name] = [value for (value,) in _rows(name, *held.pop(name), 1)]
-    columns, n = _columns(held, scorer, reading)
+        if name in inputs and name not in scorer.signature.dtypes:
+            params[name] = [value for (value,) in _rows(name, *inputs.pop(name), 1)]
+    columns, n = _columns(inputs, scorer, reading)
     ignored = [name for name in columns if name not in scorer.signature.dtypes]
     return check_columns(columns, n, scorer, params, reading, ignored)
 
@@ -109,12 +109,12 @@ def tensors_extent(body: bytes | bytearray, latest_us: float) -> tuple[int, int]
 
 
 def _parameters(holder: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = holder.get("parameters") or {}
-    if not isinstance(found, dict):
+    parameters = holder.get("parameters") or {}
+    if not isinstance(parameters, dict):
         raise InputError("parameters must be an object")
-    if "binary_data_size" in found:  # who asks for binary outputs is answered in JSON, which such clients read too
+    if "binary_data_size" in parameters:  # who asks for binary outputs is answered in JSON, which such clients read too
         raise InputError(f"{BINARY}; send JSON (binary_data=False)")
-    return found
+    return parameters
 
 
 def _asked(message: Mapping[str, Any]) -> Sequence[str]:
@@ -162,21 +162,21 @@ def _rows(name: str, shape: list[int], data: list[Any], width: int) -> list[list
     return [data[start : start + width] for start in range(0, len(data), width)]
 
 
-def _columns(held: Mapping[str, Content], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
+def _columns(inputs: Mapping[str, Content], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
     model = scorer.signature
-    if len(held) == 1 and (whole := next(iter(held))) not in model.dtypes:
-        shape, data = held[whole]
+    if len(inputs) == 1 and (whole := next(iter(inputs))) not in model.dtypes:
+        shape, data = inputs[whole]
         rows = _rows(whole, shape, data, len(model.features))
         if not rows:
             raise InputError("inputs hold no rows; send at least one")
         return dict(zip(model.features, zip(*rows, strict=True), strict=True)), len(rows)
-    check_names(held, model, reading)
-    n = next(iter(held.values()))[0][0] if held else 0
+    check_names(inputs, model, reading)
+    n = next(iter(inputs.values()))[0][0] if inputs else 0
     if not n:
         raise InputError("inputs hold no rows; send at least one")
-    for name, (shape, data) in held.items():
+    for name, (shape, data) in inputs.items():
         if name in model.dtypes and len(data) != n:
             raise InputError(
                 f"input {name!r} holds {len(data)} values of shape {shape}, others {n}; send as many for each"
             )
-    return {name: data for name, (_, data) in held.items()}, n
+    return {name: data for name, (_, data) in inputs.items()}, n

@@ -66,14 +66,14 @@ class Keys:
             401: no key, or none that is known; 403: it may not do what is ``wanted``.
         """
         self._look()
-        found = _of_request(scope)
-        digest = hashlib.sha256(found).digest()
+        key = _of_request(scope)
+        digest = hashlib.sha256(key).digest()
         may: frozenset[str] | None = None
         for known, scopes in self._known:  # all of them: how long it takes says nothing about which
             if hmac.compare_digest(known, digest):
                 may = scopes
-        if may is None or not found:
-            words = "this key is not known" if found else "a key is asked for"
+        if may is None or not key:
+            words = "this key is not known" if key else "a key is asked for"
             raise StatusError(
                 401, f"{words}; send `Authorization: Bearer KEY`, or `X-API-Key: KEY`", (b"www-authenticate", b"Bearer")
             )
@@ -153,21 +153,21 @@ def _known(text: str, where: str = "SELFHEAL_API_KEYS: ", *, hashed: bool = Fals
 
 def _entry(entry: str, where: str, hashed: bool) -> tuple[bytes, frozenset[str]]:
     """One key; messages never quote it."""
-    found = _ENTRY.fullmatch(entry)
-    if found is None:
+    match = _ENTRY.fullmatch(entry)
+    if match is None:
         raise InputError(f"{where} cannot be read; {_HOW}")
-    scopes = frozenset((found["scopes"] or "+".join(SCOPES)).split("+"))
-    digest = _DIGEST.fullmatch(found["key"])
+    scopes = frozenset((match["scopes"] or "+".join(SCOPES)).split("+"))
+    digest = _DIGEST.fullmatch(match["key"])
     if digest is not None:
         return bytes.fromhex(digest[1]), scopes
-    if hashed or found["key"].startswith("sha256:"):
+    if hashed or match["key"].startswith("sha256:"):
         raise InputError(f"{where} is no digest, and keys are not kept as they are; {_HOW}")
-    if len(found["key"]) < SHORTEST:
+    if len(match["key"]) < SHORTEST:
         raise InputError(
-            f"{where} has {len(found['key'])} characters, fewer than {SHORTEST}; make one by "
+            f"{where} has {len(match['key'])} characters, fewer than {SHORTEST}; make one by "
             '`python -c "import secrets; print(secrets.token_urlsafe())"`'
         )
-    return hashlib.sha256(found["key"].encode()).digest(), scopes
+    return hashlib.sha256(match["key"].encode()).digest(), scopes
 
 
 def _of_request(scope: Message) -> bytes:

@@ -84,12 +84,12 @@ def refused(model: str, totals: Mapping[tuple[str, str], int]) -> str:
 
 def merged(texts: Iterable[str]) -> str:
     """The texts of some models as one, in which every metric is told once, with the values of all."""
-    found: dict[str, list[str]] = {}
+    metrics: dict[str, list[str]] = {}
     for text in texts:
-        held: list[str] = []
+        samples: list[str] = []
         for line in text.splitlines():
             if line.startswith("# TYPE "):
-                held = found.setdefault(line, [])
+                samples = metrics.setdefault(line, [])
             else:
-                held.append(line)
-    return "".join(f"{line}\n" for head, values in found.items() for line in (head, *values))
+                samples.append(line)
+    return "".join(f"{line}\n" for head, values in metrics.items() for line in (head, *values))

@@ -125,18 +125,18 @@ class ModelsApp:
         elif path == "/metrics" and counters:
             await answer_text(send, merged([app.pages.counted() for app in self.apps.values()]), PROMETHEUS)
         elif path in self._pages:
-            status, told = self._pages[path](self)
-            await answer(send, status, told)
+            status, content = self._pages[path](self)
+            await answer(send, status, content)
         else:
             raise StatusError(404, self._unknown(path))
 
     def _unknown(self, path: str) -> str:
-        held = ", ".join(self.apps)
+        names = ", ".join(self.apps)
         name = path.removeprefix(PREFIX).partition("/")[0]
         if path.startswith(PREFIX):
-            return f"no model {shown(name)} is served here{nearest(name, list(self.apps))}; served: {held}"
+            return f"no model {shown(name)} is served here{nearest(name, list(self.apps))}; served: {names}"
         example = f"{PREFIX}{next(iter(self.apps))}{path if path in self._first.routes else '/invocations'}"
-        return f"no such path {shown(path)}: {len(self.apps)} models are served ({held}), as in {example}"
+        return f"no such path {shown(path)}: {len(self.apps)} models are served ({names}), as in {example}"
 
     def _ready(self) -> tuple[int, Any]:
         ready = all(app.pages.ready for app in self.apps.values())
@@ -147,7 +147,7 @@ class ModelsApp:
 
     def _health(self) -> tuple[int, Any]:
         models = {name: app.pages.condition() for name, app in self.apps.items()}
-        reasons = [f"{name}: {words}" for name, told in models.items() for words in told["reasons"]]
+        reasons = [f"{name}: {words}" for name, state in models.items() for words in state["reasons"]]
         return 200, {"status": "degraded" if reasons else "ok", "reasons": reasons, "models": models}
 
     def _version(self) -> tuple[int, Any]:

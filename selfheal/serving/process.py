@@ -110,8 +110,8 @@ def serve(
             run(configs, reconciler, bound, next(iter(apart), None), json_logs, drain_s, ready, wire)
             return
         bound.listen(BACKLOG)
-        told = {"models": names, "host": host, "event_clock": event_clock, "json_logs": json_logs, "drain_s": drain_s}
-        Fleet(told | {"wire": asdict(wire)}, workers, bound, apart, here.environ()).run(ready)
+        setup = {"models": names, "host": host, "event_clock": event_clock, "json_logs": json_logs, "drain_s": drain_s}
+        Fleet(setup | {"wire": asdict(wire)}, workers, bound, apart, here.environ()).run(ready)
 
 
 def configured(

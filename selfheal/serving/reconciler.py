@@ -90,11 +90,11 @@ class Rounds:
 
         if production == self._beaten and not self._said and time.monotonic() < self._due:
             return
-        found = troubles(self.ws, self.model) | ({"production": production} if production else {})
-        self.ws.table.heartbeats.beat(self.model, self.holder, found)
-        for words in set(found.values()) - self._told:
+        complaints = troubles(self.ws, self.model) | ({"production": production} if production else {})
+        self.ws.table.heartbeats.beat(self.model, self.holder, complaints)
+        for words in set(complaints.values()) - self._told:
             _log.error("%s", words)
-        self._told = set(found.values())
+        self._told = set(complaints.values())
         self._beaten, self._due = production, time.monotonic() + BEAT_S
 
     def _failed(self, error: Exception) -> None:

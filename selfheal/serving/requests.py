@@ -87,8 +87,8 @@ def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
     InputError
         Naming what is wrong and the remedy.
     """
-    if not scorer.texts and (found := read_split(body, scorer.numeric)) is not None and not _unknown(found[1]):
-        lists, params = found
+    if not scorer.texts and (split := read_split(body, scorer.numeric)) is not None and not _unknown(split[1]):
+        lists, params = split
         _check_rows(len(lists), reading)
         request = requested(np.array(lists, dtype=np.float64), [], params, reading)
         return request._replace(lists=lists)
@@ -256,9 +256,9 @@ def _split(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int
     if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
         raise InputError("dataframe_split must be an object with columns and data")
     names = [name if type(name) is str else str(name) for name in value["columns"]]
-    held = dict.fromkeys(names)
-    check_names(held, model, reading)
-    if len(held) != len(names):
+    fields = dict.fromkeys(names)
+    check_names(fields, model, reading)
+    if len(fields) != len(names):
         raise InputError(f"dataframe_split names column {first_twice(names)!r} twice")
     return _by_rows(names, value.get("data"), "dataframe_split.data")
 

@@ -43,9 +43,9 @@ class Scored(NamedTuple):
         if frame:
             classes = [str(label) for label in self.scorer.signature.classes]
             rows = [dict(zip(classes, row, strict=True)) for row in rows]
-        told = {"predictions": rows, "prediction_ids": self.request.ids, "model_version": self.scorer.version}
+        message = {"predictions": rows, "prediction_ids": self.request.ids, "model_version": self.scorer.version}
         if not self.logged:
-            told["logged"] = False
+            message["logged"] = False
         if self.request.ignored:
-            told["ignored"] = self.request.ignored
-        return told
+            message["ignored"] = self.request.ignored
+        return message

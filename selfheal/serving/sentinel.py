@@ -119,15 +119,15 @@ class Sentinel:
             self._looked = self._batches = 0
 
     def _add(self, tally: Tally, rows: Sequence[Row]) -> None:
-        held: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
+        fields: list[tuple[Any, ...]] = list(zip(*rows, strict=True))
         scorer, d = self._source.scorer, len(self._order)
         dtypes = scorer.signature.dtypes
         columns: dict[str, NDArray[Any]] = {}
-        for name, values in zip(self._order, held[2 : 2 + d], strict=True):
+        for name, values in zip(self._order, fields[2 : 2 + d], strict=True):
             columns[name] = np.array(values, dtype=object if dtypes[name] == "str" else np.float64)
         for name, mapped in scorer.input_map.columns.items():
             columns[name] = mapped.apply(columns[name])
-        proba = np.array(held[2 + d : -2], dtype=np.float64).T
+        proba = np.array(fields[2 + d : -2], dtype=np.float64).T
         tally.add(columns, proba)
         self._batches += 1
         if tally.plan.rules and self._batches % VOTED == 1:
@@ -149,7 +149,7 @@ def fired(predicates: Sequence[str], columns: dict[str, NDArray[Any]]) -> NDArra
 
     from selfheal.rules import parse
 
-    held = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
-    table = pl.DataFrame(held, nan_to_null=True)
-    found = table.select(parse(when).fill_null(False).alias(str(place)) for place, when in enumerate(predicates))
-    return np.asarray(found.to_numpy(), dtype=bool)
+    data = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    table = pl.DataFrame(data, nan_to_null=True)
+    masks = table.select(parse(when).fill_null(False).alias(str(place)) for place, when in enumerate(predicates))
+    return np.asarray(masks.to_numpy(), dtype=bool)

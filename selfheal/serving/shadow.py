@@ -117,10 +117,10 @@ class Shadow:
             if not self._source.terms.shadow:
                 self.scorers = ()
                 return
-            serving, held = self._source.scorer, {s.version: s for s in self.scorers}
+            serving, scorers = self._source.scorer, {s.version: s for s in self.scorers}
             wanted = self._table.shadows.versions(self._model)
             same = all(_same_base(s, serving) for s in self.scorers)
-            if same and wanted == {v: s.pointer.adapter_digest for v, s in held.items()}:
+            if same and wanted == {v: s.pointer.adapter_digest for v, s in scorers.items()}:
                 return
             shadows = [s for s in self._table.shadows.load(self._model) if _is_of(s, serving)]
             self.scorers = tuple(_scorer(shadow, serving) for shadow in shadows)

@@ -147,10 +147,10 @@ class Source:
         return folder
 
     def _scorer(self, pointer: Pointer) -> Scorer:
-        found = hashlib.sha256(pointer.adapter).hexdigest()
-        if found != pointer.adapter_digest:
+        digest = hashlib.sha256(pointer.adapter).hexdigest()
+        if digest != pointer.adapter_digest:
             raise ArtifactError(
-                f"the adapter of {pointer.model!r} version {pointer.version} in the pointer has SHA-256 {found[:12]}, "
+                f"the adapter of {pointer.model!r} version {pointer.version} in the pointer has SHA-256 {digest[:12]}, "
                 f"settled as {pointer.adapter_digest[:12]}; it was not opened. Promote a version again"
             )
         if self._base is None or not pointer.is_of(self._base.digest, self._base.manifest):

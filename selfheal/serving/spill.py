@@ -194,10 +194,10 @@ class Spill:
 
     def overflow(self) -> list[Segment]:
         """The segments that memory does not hold, oldest first, which are not appended to any more."""
-        found = [segment for segment in self._segments if segment.unread]
-        for segment in found:
+        segments = [segment for segment in self._segments if segment.unread]
+        for segment in segments:
             self._segments.remove(segment)
-        return found
+        return segments
 
     def done(self, segment: Segment) -> None:
         """The database has all rows of a segment that :meth:`overflow` gave."""
@@ -206,10 +206,10 @@ class Spill:
 
     def unsynced(self) -> list[int]:
         """Descriptors of what the disk may not have yet, duplicated: the caller flushes and closes them."""
-        found = [segment for segment in self._segments if segment.size > segment.synced]
-        for segment in found:
+        segments = [segment for segment in self._segments if segment.size > segment.synced]
+        for segment in segments:
             segment.synced = segment.size
-        return [os.dup(segment.fd) for segment in found]
+        return [os.dup(segment.fd) for segment in segments]
 
     def close(self, *, keep: bool = True) -> None:
         """Leave what the database lacks to the next process; without ``keep`` it lacks nothing."""
@@ -280,8 +280,8 @@ def read(path: Path) -> Iterator[Record]:
     """The records of a file, up to its end or where it is cut off; damaged ones are left out."""
     head = _OLD_HEAD if path.suffix == _OLD_SUFFIX else _HEAD
     with path.open("rb") as file:
-        while found := _next(file, head, path):
-            number, body = found
+        while entry := _next(file, head, path):
+            number, body = entry
             if body is not None:
                 yield number, [tuple(row) for row in msgspec.msgpack.decode(body)]
 

@@ -31,23 +31,23 @@ class Standing:
         """Kind → words, each with the time since when; empty when all is well."""
         beat = self._source.beat
         if beat is not None:
-            found = beat.complaints()
+            faults = beat.complaints()
         elif time.monotonic() - self._source.beat_at > UNWATCHED_S:
-            found = {
+            faults = {
                 "stages": "no reconciler looks at the stages in MLflow, so that no change of them is served; let "
                 "`selfheal serve` run one on some host"
             }
         else:
-            found = {}
+            faults = {}
         if self._reconciler is not None and (words := self._reconciler.complaint()):
-            found["reconciler"] = words
-        return found
+            faults["reconciler"] = words
+        return faults
 
     def gauges(self) -> Iterator[tuple[str, str, float]]:
         """Name, Prometheus type and value of each."""
-        told = self.complaints()
+        complaints = self.complaints()
         for kind in ("production", "policy", "restored", "approvals", "stages", "reconciler"):
-            yield f"{kind}_fault", "gauge", float(kind in told)
+            yield f"{kind}_fault", "gauge", float(kind in complaints)
         yield "frozen", "gauge", float(self._source.freeze is not None)
         if self._source.beat is not None:
             yield "stages_age_seconds", "gauge", round(self._source.beat.age, 3)

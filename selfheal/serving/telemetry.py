@@ -101,11 +101,11 @@ def _exporter(kind: str, environ: Mapping[str, str]) -> Any:
         return None
     grpc = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc"
     wanted = {"otlp": "otlp_proto_grpc" if grpc else "otlp_proto_http"}.get(name, name)
-    found = next(iter(entry_points(group=f"opentelemetry_{kind}_exporter", name=wanted)), None)
-    if found is None:
+    entry = next(iter(entry_points(group=f"opentelemetry_{kind}_exporter", name=wanted)), None)
+    if entry is None:
         package = "opentelemetry-exporter-otlp" if name == "otlp" else f"the one with the {kind} exporter {name!r}"
         raise LookupError(f"no package here has the {kind} exporter {wanted!r}; install {package}")
-    return found.load()()
+    return entry.load()()
 
 
 def _traced(exporter: Any) -> TracerProvider | None:

@@ -65,7 +65,7 @@ class Fleet:
 
     Parameters
     ----------
-    told
+    setup
         What every worker is told.
     bound, apart
         The socket that all listen on; one for each worker's /metrics, or none.
@@ -75,14 +75,14 @@ class Fleet:
 
     def __init__(
         self,
-        told: Mapping[str, Any],
+        setup: Mapping[str, Any],
         count: int,
         bound: socket.socket,
         apart: Sequence[socket.socket],
         environ: Mapping[str, str],
     ) -> None:
-        self._told, self._bound, self._apart, self._environ = dict(told), bound, list(apart), dict(environ)
-        self._ends_s = float(told["drain_s"]) + ENDS_S
+        self._setup, self._bound, self._apart, self._environ = dict(setup), bound, list(apart), dict(environ)
+        self._ends_s = float(setup["drain_s"]) + ENDS_S
         self._signals: list[int] = []
         self._failures, self._due = [0] * count, [0.0] * count
         self.workers = [self._start(index) for index in range(count)]
@@ -121,8 +121,8 @@ class Fleet:
     def _start(self, index: int) -> Worker:
         sockets = [self._bound, *self._apart[index : index + 1]]
         fds = [each.fileno() for each in sockets]
-        told = self._told | {"index": index, "sockets": fds, "parent": os.getpid()}
-        command = [sys.executable, "-m", "selfheal.serving.worker", json.dumps(told)]
+        setup = self._setup | {"index": index, "sockets": fds, "parent": os.getpid()}
+        command = [sys.executable, "-m", "selfheal.serving.worker", json.dumps(setup)]
         process = subprocess.Popen(
             command, env=os.environ | self._environ, stdout=subprocess.PIPE, pass_fds=fds, bufsize=0
         )

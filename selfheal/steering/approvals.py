@@ -43,27 +43,21 @@ class Approvals:
         return f"{more}: {self}, selfheal approve {name} {version} --as NAME"
 
 
-def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look, policy: Release | None = None) -> Approvals:
+def approvals(ws: Workspace, name: str, info: VersionInfo, look: Look, policy: Release) -> Approvals:
     """The approvals of a version that count now: of the same adapter, in the place of what serves.
 
     Parameters
     ----------
     policy
-        That section of the policy of record, if it was read just now.
-
-    Raises
-    ------
-    SelfhealError
-        The policy can't be read.
+        That section of the policy of record.
     """
-    needed = (policy or policy_of_record(ws, name).policy.release).approvers
     about = (info.version, info.tags.get("adapter_digest"), look.swap)
     names = [
         e.intent["actor"]
         for e in ws.table.journal(name, kind=APPROVAL)
         if (e.intent["version"], e.intent["digest"], e.intent["swap"]) == about
     ]
-    return Approvals(tuple({who.casefold(): who for who in reversed(names)}.values())[::-1], needed)
+    return Approvals(tuple({who.casefold(): who for who in reversed(names)}.values())[::-1], policy.approvers)
 
 
 def note_approval(ws: Workspace, name: str, info: VersionInfo, look: Look, who: str) -> None:
@@ -82,7 +76,7 @@ def lacking(ws: Workspace, name: str, info: VersionInfo, look: Look) -> str:
     being read.
     """
     try:
-        said = approvals(ws, name, info, look)
+        said = approvals(ws, name, info, look, policy_of_record(ws, name).policy.release)
     except SelfhealError as error:
         _log.warning("%s: the approvals of version %d were not counted: %s", name, info.version, error)
         return ""

@@ -147,19 +147,22 @@ def carry_out(lease: StagesLease, change: Change, stand: Stand, before: Look) ->
     number = begin(lease.model, change.kind, intent, ws.clock(), under=lease.claim)
     ws.checkpoint("intent")
     entry = JournalEntry(number, lease.model, change.kind, ws.clock(), intent, [], None)
-    return finish(lease, entry, pointer, stand)
+    return finish(lease, entry, change, before, pointer, stand)
 
 
-def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Stand) -> Look:
+def finish(
+    lease: StagesLease, entry: JournalEntry, change: Change, before: Look, pointer: Pointer, stand: Stand
+) -> Look:
     """Do what an open entry intends and has not done yet, and close it.
 
     Parameters
     ----------
+    change, before
+        What it intends, and the look that this was made from, as the entry has them.
     stand
         What is there now. Only the holder of the lease writes what replicas follow, so that was read once.
     """
     ws = lease.ws
-    change, before = Change.from_json(entry.intent["change"]), Look.from_json(entry.intent["before"])
     stages = _move(lease, entry, change, before, stand.stages)
     look = change.settled(before, stages, entry.id, stand.names)
     look = replace(look, others=of_other_bases(stand.versions, look.settled))
@@ -168,7 +171,7 @@ def finish(lease: StagesLease, entry: JournalEntry, pointer: Pointer, stand: Sta
     ws.checkpoint("pointer")
     _name(lease, before, look)
     _label(lease, change, before, look)
-    _tell(lease, entry, stand, before, look)
+    _tell(lease, entry, change, stand, before, look)
     _pin(lease, stand, before, look)
     ws.checkpoint("labels")
     outcome = {"result": "done", "alarm": change.alarm, "look": look.to_json()}
@@ -256,9 +259,8 @@ def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None
                 registry.set_tag(lease.model, version, QUARANTINE_TAG, text)
 
 
-def _tell(lease: StagesLease, entry: JournalEntry, stand: Stand, before: Look, look: Look) -> None:
+def _tell(lease: StagesLease, entry: JournalEntry, change: Change, stand: Stand, before: Look, look: Look) -> None:
     """A tag of each version that was moved tells of it on its page in MLflow, the newest move first."""
-    change = Change.from_json(entry.intent["change"])
     moved = {v for v, _ in change.moves(before) if before.stages.get(v) != look.stages.get(v)}
     moved |= {change.to} - {before.settled}  # that somebody moved in MLflow
     for version in sorted(moved & look.stages.keys() & stand.versions.keys()):

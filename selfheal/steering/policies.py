@@ -63,8 +63,8 @@ def _at_adoption(ws: Workspace, name: str, model: MonitoredModel | None) -> Poli
     pointer = serving_pointer(ws, name)
     kept = ws.table.adopted_policy(name, pointer.base_manifest)
     if kept is None:
-        files = read_base(base_place(ws, pointer), pointer.base_digest, pointer.base_manifest or None)
-        kept = files[ADOPTED].decode()
+        place = base_place(ws, pointer)
+        kept = read_base(place, pointer.base_digest, pointer.base_manifest or None)[ADOPTED].decode()
     return Policy.loads(kept)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selfheal.errors import ArtifactError, NotFoundError, UnavailableError
+from selfheal.steering.look import Look
 from selfheal.steering.models import load_version
 from selfheal.steering.workspace import Workspace
 
@@ -69,3 +70,23 @@ def like_on_its_window(
     rows = ws.registry.sample(name, info)
     rows = model.reference if rows is None else rows
     return like_of(ws, name, model, info.lineage.diagnosis, rows, among, sure=True)
+
+
+def quarantined(ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, look: Look) -> str:
+    """What a version waits for that is the like of one in quarantine; empty where it is not, or that can't be known.
+
+    It is asked again before anything is promoted, and waits until it can be known.
+    """
+    if not look.quarantined:
+        return ""
+    barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
+    try:
+        like = like_on_its_window(ws, name, info, model, barred)
+    except UnavailableError:
+        return ""
+    return "" if like is None else like_of_rolled_back(like)
+
+
+def like_of_rolled_back(like: int) -> str:
+    """What the like of a version that was rolled back waits for."""
+    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"

@@ -46,7 +46,7 @@ def _finish(lease: StagesLease, entry: JournalEntry, stand: Stand) -> None:
         except (ArtifactError, NotFoundError, UnavailableError) as error:
             why_not = str(error)
         else:
-            finish(lease, entry, pointer, stand)
+            finish(lease, entry, change, before, pointer, stand)
             return
     _log.error("%s: entry %d of the journal (%s) is undone: %s", lease.model, entry.id, entry.kind, why_not)
     outcome: dict[str, Any] = {"result": "undone", "reason": why_not}

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from selfheal.errors import InputError, UnavailableError
+from selfheal.errors import InputError
 from selfheal.policy import Policy
 from selfheal.registry.versions import VersionInfo
-
-if TYPE_CHECKING:
-    from selfheal.model import MonitoredModel
 from selfheal.steering.actors import AUDIT, FLOW, is_person
 from selfheal.steering.approvals import Approvals, approvals, note_approval
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.models import load_version
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.quarantine import like_on_its_window
+from selfheal.steering.quarantine import quarantined
 from selfheal.steering.reconciler import reconcile
 from selfheal.steering.shadowing import unshadowed
-from selfheal.steering.stages import like_of_rolled_back, promote
-from selfheal.steering.trusts import asks_first, lost_trust
-from selfheal.steering.waits import Order, Released, hold_for_shadow, kept_for_people, put_in, wait
+from selfheal.steering.stages import promote
+from selfheal.steering.trusts import asks_first, kept_for_people, lost_trust
+from selfheal.steering.waits import Order, Released, hold_for_shadow, put_in, wait
 from selfheal.steering.workspace import Workspace
 
 ASKS = "asks"
@@ -53,13 +49,16 @@ def release(ws: Workspace, name: str, version: int | VersionInfo) -> Released:
         return Released(version, False, f"version {version} is in stage {info.stage}: somebody took it out of Staging")
     model = load_version(ws, name, info)
     policy = policy_of_record(ws, name, model).policy
-    if waits := _waits(policy, info) or asks_first(ws, name):
-        return wait(ws, name, version, waits)
-    look = last_look(ws, name) or Look()
-    if waits := _in_quarantine(ws, name, info, model.with_policy(policy), look):
+    look, lack = Look(), ""
+    waits = _waits(policy, info) or asks_first(ws, name)
+    if not waits:
+        look = last_look(ws, name) or look
+        waits = quarantined(ws, name, info, model.with_policy(policy), look)
+        lack = unshadowed(policy, info, look) if info.lineage.parent == look.settled else ""
+    if waits:
         return wait(ws, name, version, waits)
     reason = f"{info.lineage.diagnosis or 'healed'}: {info.summary}"[:1000]
-    if info.lineage.parent == look.settled and (lack := unshadowed(policy, info, look)):
+    if lack:
         return hold_for_shadow(ws, name, info, Order("promote", FLOW, look.settled, look.swap, reason), lack)
     return put_in(ws, name, version, FLOW, over=info.lineage.parent, reason=reason)
 
@@ -73,10 +72,11 @@ def recall(ws: Workspace, name: str, version: int, over: int, reason: str) -> Re
         The version that it was compared with.
     """
     policy = policy_of_record(ws, name, load_version(ws, name, version)).policy
-    if kept := kept_for_people(policy):
-        return wait(ws, name, version, f"{kept}, to be recalled: {reason}")
-    if lost := lost_trust(ws, name):
-        return wait(ws, name, version, f"a person, to be recalled: {reason}; {lost}")
+    waits = f"{kept}, to be recalled: {reason}" if (kept := kept_for_people(policy)) else ""
+    if not waits and (lost := lost_trust(ws, name)):
+        waits = f"a person, to be recalled: {reason}; {lost}"
+    if waits:
+        return wait(ws, name, version, waits)
     return put_in(ws, name, version, FLOW, over=over, reason=reason, kind="recall")
 
 
@@ -119,13 +119,14 @@ def approve(ws: Workspace, name: str, version: int, actor: str) -> Approved:
         raise InputError(f"an approval is journaled under a person's name, which {actor!r} is none: --as NAME")
     settled = reconcile(ws, name)
     info, look = settled.stand.version(version), settled.stand.look or Look()
+    policy = policy_of_record(ws, name).policy.release
+    said = approvals(ws, name, info, look, policy)
     if look.settled == version:
-        return Approved(name, version, approvals(ws, name, info, look), True, before=True)
-    said = approvals(ws, name, info, look)
+        return Approved(name, version, said, True, before=True)
     if who.casefold() not in {n.casefold() for n in said.names}:
         note_approval(ws, name, info, look, who)
         ws.checkpoint("approved")
-        said = approvals(ws, name, info, look)
+        said = approvals(ws, name, info, look, policy)
     if said.lack:
         wait(ws, name, version, said.ask(name, version))
         return Approved(name, version, said, False)
@@ -144,14 +145,3 @@ def _waits(policy: Policy, info: VersionInfo) -> str:
     if info.lineage.verdict == "audit":
         return "an audit or a person: the gate asks for labels"
     return ""
-
-
-def _in_quarantine(ws: Workspace, name: str, info: VersionInfo, model: MonitoredModel, look: Look) -> str:
-    if not look.quarantined:
-        return ""
-    barred = [other for other in ws.registry.versions(name) if other.version in look.quarantined]
-    try:
-        like = like_on_its_window(ws, name, info, model, barred)
-    except UnavailableError:
-        return ""  # it is asked again before anything is promoted, and waits until it can be known
-    return "" if like is None else like_of_rolled_back(like)

@@ -12,7 +12,7 @@ from selfheal.steering.limits import not_now
 from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
 from selfheal.steering.policies import policy_of_record
-from selfheal.steering.quarantine import like_on_its_window
+from selfheal.steering.quarantine import like_of_rolled_back, like_on_its_window
 from selfheal.steering.reconciler import settle
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
@@ -63,7 +63,7 @@ def promote(
     with hold_stages(ws, name, WAIT_SECONDS) as lease:
         stand = settle(lease, entering=version).stand
         look = stand.look or Look()
-        info = stand.version(version)
+        info, lifted = stand.version(version), stand.twins(version) if is_person(actor) else frozenset()
         if not is_person(actor):
             _may_flow_promote(look, name, version, over)
             _no_like_of_withdrawn(ws, stand, look, info)
@@ -75,7 +75,6 @@ def promote(
         if is_loop(actor):
             _may_loop_now(ws, name, look, info)
         lack = "" if is_loop(actor) or version == look.settled else lacking(ws, name, info, look)
-        lifted = stand.twins(version) if is_person(actor) else frozenset()
         change = Change(
             kind, version, actor, "; ".join(filter(None, (reason, lack))), pin, (), look.vetoed - lifted,
             look.quarantined - lifted, alarm=bool(lack), awaited=_awaited(look, version, actor),
@@ -212,11 +211,6 @@ def _like(ws: Workspace, stand: Stand, info: VersionInfo, barred: frozenset[int]
         raise HeldError(
             f"what tells whether it is the like of {sorted(barred)}, which were withdrawn: {error}"
         ) from error
-
-
-def like_of_rolled_back(like: int) -> str:
-    """What the like of a version that was rolled back waits for."""
-    return f"labels, an audit or a person: it predicts like version {like}, which was rolled back"
 
 
 def _target(ws: Workspace, stand: Stand, look: Look) -> int:

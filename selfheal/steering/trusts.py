@@ -1,11 +1,13 @@
-"""Whether the loop's heals are trusted: where more of them harmed than the policy allows, each one waits and is asked.
+"""Whether the loop may release what it heals: the policy may leave that to people, and trust in its heals may be lost.
 
-It is a fact of the journal, written when the evidence reached its bound, and ended by a person only.
+Where more of them harmed than the policy allows, each one waits and is asked. That is a fact of the journal, written
+when the evidence reached its bound, and ended by a person only.
 """
 
 from __future__ import annotations
 
 from selfheal.errors import InputError
+from selfheal.policy import Policy
 from selfheal.steering.actors import AUDIT, is_person
 from selfheal.steering.workspace import Workspace
 
@@ -57,3 +59,9 @@ def asks_first(ws: Workspace, name: str) -> str:
     """What a version that data alone found waits for where heals are not trusted; empty where they are."""
     why = lost_trust(ws, name)
     return f"labels, an audit or a person: {why}" if why else ""
+
+
+def kept_for_people(policy: Policy) -> str:
+    """What a version waits for where the policy leaves releases to people; empty where the loop may release."""
+    approval = policy.release.approval
+    return "" if approval == "auto" else f"a person: release.approval is {approval}"

@@ -18,7 +18,7 @@ from selfheal.steering.actors import AUDIT, FLOW
 from selfheal.steering.look import PRODUCTION, STAGING, Look, last_look
 from selfheal.steering.shadowing import unshadowed
 from selfheal.steering.stages import PROVEN, promote
-from selfheal.steering.trusts import asks_first
+from selfheal.steering.trusts import asks_first, kept_for_people
 from selfheal.steering.workspace import Workspace
 
 WAITS = "waits"
@@ -82,12 +82,6 @@ def wait(ws: Workspace, name: str, version: int, why: str) -> Released:
     """Tag a version with what it waits for."""
     ws.registry.set_tag(name, version, WAITS, why)
     return Released(version, False, f"version {version} waits for {why}")
-
-
-def kept_for_people(policy: Policy) -> str:
-    """What a version waits for where the policy leaves releases to people; empty where the loop may release."""
-    approval = policy.release.approval
-    return "" if approval == "auto" else f"a person: release.approval is {approval}"
 
 
 def orders(versions: Iterable[VersionInfo], look: Look) -> dict[int, str]:

@@ -102,8 +102,8 @@ def answers(url: str) -> bool:
 def experiments(mlflow: str) -> dict[str, str]:
     """Name → id of the experiments of an MLflow server."""
     with suppress(OSError, HTTPException, ValueError):
-        found = json.load(asked(f"{mlflow}/api/2.0/mlflow/experiments/search", "POST", {"max_results": 1000}))
-        return {e["name"]: e["experiment_id"] for e in found.get("experiments", ())}
+        answer = json.load(asked(f"{mlflow}/api/2.0/mlflow/experiments/search", "POST", {"max_results": 1000}))
+        return {e["name"]: e["experiment_id"] for e in answer.get("experiments", ())}
     return {}
 
 

@@ -114,10 +114,6 @@ def test_what_is_defined_bears_a_noun(root: Path) -> None:
     assert not named, "\n".join(named)
 
 
-BY_NOUNS = ("alerts", "evidence", "loop", "registry", "report", "steering", "table")
-"""Rooms in which what a function calls its values bears a noun, too; elsewhere it does not yet."""
-
-
 def verbal(text: str) -> list[str]:
     """Parameters and local names that are such a verb."""
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -127,9 +123,8 @@ def verbal(text: str) -> list[str]:
     return [f"{line}: {name}" for line, name in sorted({*names}) if name in VERBS]
 
 
-@pytest.mark.parametrize("room", BY_NOUNS)
-def test_what_a_function_names_bears_a_noun(room: str, root: Path) -> None:
-    modules = (root / "selfheal" / room).rglob("*.py")
+def test_what_a_function_names_bears_a_noun(root: Path) -> None:
+    modules = (root / "selfheal").rglob("*.py")
     named = [f"{path.relative_to(root)}:{each}" for path in modules for each in verbal(path.read_text("utf-8"))]
     assert not named, "\n".join(named)
 

@@ -19,7 +19,7 @@ from selfheal.healing.labels.asked import ROWS, ask
 from selfheal.healing.sequential import lead
 from selfheal.loop import answer, heal_window, load, monitor, open_audit
 from selfheal.loop.audit import _plain
-from selfheal.loop.trial import labels_before, try_waiting, waiting
+from selfheal.loop.trial import try_waiting, waiting
 from selfheal.steering import promote, release
 from selfheal.steering.look import last_look
 from selfheal.steering.workspace import Workspace
@@ -258,7 +258,7 @@ def test_late_labels_archive_what_is_worse_and_wait_where_they_say_nothing(later
     ws.table.add_labels(NAME, ids, frame["y"].tolist(), ws.clock())
     monitor(ws, NAME, FAR)
     assert stages(ws)[version] == "Archived", "in °F the map does harm"
-    assert len(labels_before(load(ws, NAME).at(replace(ws.table.window(NAME, 2), index=3)))) == 1
+    assert len(load(ws, NAME).at(replace(ws.table.window(NAME, 2), index=3)).labelled_before()) == 1
 
 
 def test_what_was_fitted_to_labels_waits_for_later_ones_whatever_the_policy(ws):

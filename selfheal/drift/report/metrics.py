@@ -101,13 +101,13 @@ def distances(columns: Sequence[Column]) -> list[float]:
 
     Evidently's report draws its figures while it computes, which costs 30 times as much: here only its tests are run.
     """
-    found = []
+    values = []
     for column in columns:
         kind = ColumnType.Categorical if column.categorical else ColumnType.Numerical
         test = get_stattest(column.reference, column.current, kind, METHODS[column.categorical])
         made = test(column.reference.dropna(), column.current.dropna(), kind, column.threshold)
-        found.append(float(made.drift_score))
-    return found
+        values.append(float(made.drift_score))
+    return values
 
 
 def page(columns: Sequence[Column], signals: Sequence[Signal], skipped: Mapping[str, str]) -> Snapshot:

@@ -95,8 +95,8 @@ def publish(snapshot: Snapshot, place: str, run: WindowRun) -> None:
 def _project(place: str, name: str) -> tuple[Folder | Server, uuid.UUID]:
     remote = place.startswith(("http://", "https://"))
     workspace = Server(place, os.environ.get(SECRET)) if remote else Folder(str(Path(place).absolute()))
-    found = [each for each in workspace.search_project(name) if each.name == name]
-    project = found[0] if found else workspace.create_project(name, "Windows of a model that selfheal watches.")
+    projects = [each for each in workspace.search_project(name) if each.name == name]
+    project = projects[0] if projects else workspace.create_project(name, "Windows of a model that selfheal watches.")
     if not project.dashboard.model().panels:
         for panel in _panels():
             project.dashboard.add_panel(panel, tab="Windows")

@@ -40,11 +40,11 @@ def _contrary(candidate: Candidate, known: NDArray[np.bool_], truth: NDArray[np.
     """
     model = candidate.case.model
     rows = Evidence(np.eye(candidate.case.classes)[truth], candidate.case.served[known], candidate.proba[known])
-    told = rows.trial(model).decisions
-    if told.says != "worse":
+    trial = rows.trial(model).decisions
+    if trial.says != "worse":
         return None
     return Refusal(
-        "refuse", f"decisions on labels prove the contrary of what was answered: {told.reason}; was it this column?"
+        "refuse", f"decisions on labels prove the contrary of what was answered: {trial.reason}; was it this column?"
     )
 
 

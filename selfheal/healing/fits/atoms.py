@@ -58,7 +58,7 @@ def moved(case: Case, column: str) -> dict[float, float]:
     By itself it is the one number of the window that has its share, where it is gone.
     """
     healthy, now = seen(case, column)
-    atoms, found = lasting(healthy), {}
+    atoms, places = lasting(healthy), {}
     if len(atoms) and (together := _in_step(atoms, healthy, now, len(case.raw))):
         return together
     for number in atoms:
@@ -67,8 +67,8 @@ def moved(case: Case, column: str) -> dict[float, float]:
         candidates = now[0][apart & (now[1] >= SHARE) & ~np.isin(now[0], atoms)]
         left = float(now[1][now[0] == number].sum())
         if left <= GONE * shares.mean() and len(candidates) == 1:
-            found[float(number)] = float(candidates[0])
-    return found
+            places[float(number)] = float(candidates[0])
+    return places
 
 
 def _in_step(atoms: Floats, healthy: Sequence[Levels], now: Levels, n: int) -> dict[float, float]:
@@ -98,10 +98,10 @@ def _in_step(atoms: Floats, healthy: Sequence[Levels], now: Levels, n: int) -> d
                 left, fits = off(places, atoms)
                 if fits and off(atoms, there)[1]:
                     tried[tuple(places.tolist())] = float(left.sum())
-    found = sorted(tried, key=lambda way: tried[way])
-    if not found or (len(found) > 1 and tried[found[1]] < 2 * tried[found[0]]):
+    nearest = sorted(tried, key=lambda way: tried[way])
+    if not nearest or (len(nearest) > 1 and tried[nearest[1]] < 2 * tried[nearest[0]]):
         return {}
-    return {float(number): place for number, place in zip(atoms, found[0], strict=True) if place != number}
+    return {float(number): place for number, place in zip(atoms, nearest[0], strict=True) if place != number}
 
 
 def anchored(case: Case, column: str, one: ColumnMap) -> ColumnMap:
@@ -163,15 +163,15 @@ def invaded(case: Case, column: str) -> tuple[float, float] | None:
 @once_a_case
 def _grown(case: Case) -> dict[str, tuple[float, float, float, bool]]:
     """Per column the atom that grew beyond what is natural: it, its share, by how much, whether it doubled."""
-    found: dict[str, tuple[float, float, float, bool]] = {}
+    growth: dict[str, tuple[float, float, float, bool]] = {}
     for column in case.numeric:
         healthy, now = seen(case, column)
         for number in lasting(healthy):
             shares, share = usual(healthy, number), float(now[1][now[0] == number].sum())
             more = share - float(shares.mean())
-            if more > max(SHARE, spread(shares, len(case.raw))) and more > found.get(column, (0.0, 0.0, 0.0))[2]:
-                found[column] = float(number), share, more, share >= DOUBLED * float(shares.max())
-    return found
+            if more > max(SHARE, spread(shares, len(case.raw))) and more > growth.get(column, (0.0, 0.0, 0.0))[2]:
+                growth[column] = float(number), share, more, share >= DOUBLED * float(shares.max())
+    return growth
 
 
 def _as_ever(case: Case, column: str, number: float) -> bool:

@@ -53,8 +53,8 @@ def as_ever(values: Floats, pool: Floats) -> float:
     shares = []
     for low, high in zip(edges[:-SLICE], edges[SLICE:], strict=True):
         expected = ((pool >= low) & (pool <= high)).mean() * len(values)
-        found = float(((values >= low) & (values <= high)).sum())
-        shares.append((found + 2 * np.sqrt(found + 1)) / max(expected, 1.0))
+        inside = float(((values >= low) & (values <= high)).sum())
+        shares.append((inside + 2 * np.sqrt(inside + 1)) / max(expected, 1.0))
     return float(min([*shares, 1.0]))
 
 

@@ -59,8 +59,8 @@ def _shares(inside: Floats, rows: Floats) -> Floats:
         return float(value.sum()), ((density / (1 + density) - inside) / density) @ rows * ratio
 
     start = np.full(k, np.log(inside.mean() / (1 - inside.mean())))
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-12, 12)] * k)
-    density = rows @ np.exp(found.x)
+    optimum = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(-12, 12)] * k)
+    density = rows @ np.exp(optimum.x)
     return np.asarray(density / (1 + density))
 
 

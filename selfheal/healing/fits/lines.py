@@ -49,8 +49,8 @@ def proposals(case: Case, known: Maps) -> Iterator[Maps]:
     """Known maps plus fitted ones of one further column, of two, ...: declared columns only, where any is declared."""
     declared = set(case.model.policy.declare.measurement)
     start = _Start.of(case, known, [j for j, c in enumerate(case.model.features) if _free(case, c, declared)])
-    bound, found = case.stick.bounds.marginal, case.judged_raw.distance.marginal
-    expected = [j for j, c in enumerate(case.model.features) if c in declared and found[j] > bound[j]]
+    bound, distance = case.stick.bounds.marginal, case.judged_raw.distance.marginal
+    expected = [j for j, c in enumerate(case.model.features) if c in declared and distance[j] > bound[j]]
     chosen: list[int] = []
     left = start.fit({})[0]
     while len(chosen) < MOST:
@@ -119,12 +119,12 @@ class _Start:
 
         if not chosen:
             return loss(np.empty(0))[0], {}
-        found = minimize(
+        optimum = minimize(
             loss, np.where(np.isfinite(lowest), 1.0, 0.0), jac=True, method="L-BFGS-B",
             bounds=[(low, None) for low in lowest],
         )  # fmt: skip
-        scales, offsets = (base + turn @ found.x).reshape(2, len(chosen)).tolist()
-        return float(found.fun), dict(zip(chosen, zip(scales, offsets, strict=True), strict=True))
+        scales, offsets = (base + turn @ optimum.x).reshape(2, len(chosen)).tolist()
+        return float(optimum.fun), dict(zip(chosen, zip(scales, offsets, strict=True), strict=True))
 
     def _constraints(self, forms: Mapping[int, Form]) -> tuple[Floats, Floats, Floats]:
         """(base [2k], turn [2k, p], lowest [p]): scales and offsets are ``base + turn @ theta``, theta >= lowest."""

@@ -107,7 +107,7 @@ def simplest(tried: list[Finding]) -> Finding | None:
     return next(f for f in explained if f.value <= AS_GOOD[0] * least + AS_GOOD[1])
 
 
-def named(case: Case, found: Finding | None, again: Callable[[Maps], Finding]) -> Finding | None:
+def named(case: Case, finding: Finding | None, again: Callable[[Maps], Finding]) -> Finding | None:
     """A finding by conversions between declared units instead of maps near them, where that explains the window too.
 
     Their owner has said which units there are: where the rows cannot tell such a conversion from a line, it is none.
@@ -117,12 +117,12 @@ def named(case: Case, found: Finding | None, again: Callable[[Maps], Finding]) -
     again
         Makes the finding of maps.
     """
-    if found is None or not found.explained or found.adapter is None:
-        return found
-    told = dict(found.adapter.input_map.columns)
-    instead = matching.in_declared_units(case, told)
-    by_name = again(instead) if instead != told else found
-    return by_name if by_name.explained and (by_name.trusted or not found.trusted) else found
+    if finding is None or not finding.explained or finding.adapter is None:
+        return finding
+    columns = dict(finding.adapter.input_map.columns)
+    instead = matching.in_declared_units(case, columns)
+    by_name = again(instead) if instead != columns else finding
+    return by_name if by_name.explained and (by_name.trusted or not finding.trusted) else finding
 
 
 def finding(
@@ -183,11 +183,12 @@ def finding(
         "its owner denies another conversion that is near": denied,
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
-    told = "; ".join(maps.describe())
-    told += "".join(f"; {', '.join(sorted(which))}: {why}" for why, which in doubts.items() if which)
-    told += "".join(f"; {c}: {_either(maps)} fits as well, and answers alike" for c, maps in alike.items() if maps)
+    words = "; ".join(maps.describe())
+    words += "".join(f"; {', '.join(sorted(which))}: {why}" for why, which in doubts.items() if which)
+    words += "".join(f"; {c}: {_either(maps)} fits as well, and answers alike" for c, maps in alike.items() if maps)
+    words += "".join(f"; {why}" for why in failed)
     return Finding(
-        "measurement", "sensor", not failed, "distance left", share, LEFT, told + "".join(f"; {why}" for why in failed),
+        "measurement", "sensor", not failed, "distance left", share, LEFT, words,
         adapter=Adapter(input_map=maps), teacher=case.base.proba_of_units(maps.apply(case.raw)),
         trusted=not any(doubts.values()),
         refit=None if listed else lambda rows: lines.refitted(case.part(rows), columns),
@@ -197,8 +198,8 @@ def finding(
 
 def _beside_shares(case: Case, maps: InputMap, free: set[str]) -> dict[str, set[str]]:
     """Why fitted lines (of columns ``free``) may have taken up what other class shares did; else empty."""
-    told = bool(free) and bool(case.prior.all())  # the share of a class without a reference row cannot be told
-    apart = departure(case, maps.apply(case.raw)) if told else 0.0
+    testable = bool(free) and bool(case.prior.all())  # the share of a class without a reference row cannot be told
+    apart = departure(case, maps.apply(case.raw)) if testable else 0.0
     if apart > LOUD:
         return {f"class shares lie {apart:.1f} standard errors off under it (bound {LOUD:g}), so they moved too": free}
     if apart <= SEEN or case.skill >= SKILL:
@@ -224,15 +225,15 @@ def _others(
 
     Not where another column, which could have been through one alone, says which it was.
     """
-    found = {
+    by_column = {
         c: [] if c in sure or not m.words else _as_likely(case, c, m, matching.alternatives(case, columns, c))
         for c, m in columns.items()
     }
-    told = {m.words for c, m in columns.items() if m.words and not found[c]}
-    found = {c: [] if columns[c].words in told else rivals for c, rivals in found.items()}
+    words = {m.words for c, m in columns.items() if m.words and not by_column[c]}
+    by_column = {c: [] if columns[c].words in words else rivals for c, rivals in by_column.items()}
     proba = case.base.proba_of_units(InputMap(columns).apply(case.raw))
-    others = {c: [m for m in rivals if _matters(case, {**columns, c: m}, proba)] for c, rivals in found.items()}
-    alike = {c: [m for m in rivals if m not in others[c]] for c, rivals in found.items() if not _tens(columns[c])}
+    others = {c: [m for m in rivals if _matters(case, {**columns, c: m}, proba)] for c, rivals in by_column.items()}
+    alike = {c: [m for m in rivals if m not in others[c]] for c, rivals in by_column.items() if not _tens(columns[c])}
     return others, alike
 
 
@@ -328,8 +329,8 @@ def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str
     A conversion has nothing that could fit itself to the window: what does not lie as before went through another.
     """
     codes = case.code_columns
-    held = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
-    return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in held.items()}
+    conversions = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
+    return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in conversions.items()}
 
 
 def _tens(one: ColumnMap) -> bool:

@@ -59,7 +59,7 @@ def alternatives(case: Case, columns: Maps, column: str) -> list[ColumnMap]:
     left = AS_GOOD[0] * case.stick.total(InputMap(columns).apply(case.raw)) + AS_GOOD[1]
     others = [f.conversion.map for f in _candidates(case).get(column, ()) if not same(f.conversion.map, chosen)]
     judged = {one: case.stick.judge(InputMap({**columns, column: one}).apply(case.raw)) for one in others}
-    return [one for one, found in judged.items() if found.distance.total <= left or found.explained]
+    return [one for one, judgement in judged.items() if judgement.distance.total <= left or judgement.explained]
 
 
 @once_a_case
@@ -72,13 +72,13 @@ def _candidates(case: Case) -> dict[str, list[_Fit]]:
         moved = before.marginal[j] > bounds.marginal[j] or before.outside[j] > bounds.outside[j]
         if column in case.numeric and moved:
             cost = before.marginal[j] + 2 * before.outside[j]
-            found = sorted(_fits(case, x[:, j], j), key=lambda f: f.cost)
+            ranking = sorted(_fits(case, x[:, j], j), key=lambda f: f.cost)
             enough = min(HALVED * cost, NEARLY * bounds.marginal[j] + 2 * bounds.outside[j])
             tie = max(TIE, 0.5 * bounds.marginal[j])
             natural = bounds.marginal[j] + 2 * bounds.outside[j]
-            good = [f for f in found if f.cost <= enough and f.cost <= max(found[0].cost + tie, natural)]
+            good = [f for f in ranking if f.cost <= enough and f.cost <= max(ranking[0].cost + tie, natural)]
             if column in sure:
-                good = [f for f in found if same(f.conversion.map, sure[column])]
+                good = [f for f in ranking if same(f.conversion.map, sure[column])]
             if good and _one_size(good):
                 fits[column] = _on_grid(case, column, good)
     return fits
@@ -114,8 +114,8 @@ def _best(case: Case) -> Maps:
 
     def order(column: str, fit: _Fit) -> tuple[bool, bool, int, int, float]:
         one = fit.conversion.map
-        told = not by_declaration(case, column, one), not by_name(case, column, one)
-        return *told, -used[one.words], fit.conversion.rank, fit.cost
+        doubts = not by_declaration(case, column, one), not by_name(case, column, one)
+        return *doubts, -used[one.words], fit.conversion.rank, fit.cost
 
     chosen = {c: min(_likeliest(case, c, good), key=partial(order, c)).conversion.map for c, good in fits.items()}
     answered = {column: maps[-1] for column in case.numeric if (maps := case.answered(column, True))}
@@ -136,7 +136,7 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
     name = case.model.features[j]
     healthy = [case.present(rows, name) for rows in (case.stick.pool_frame, *case.stick.blocks)]
     ranges = np.array([np.quantile(rows, [0.02, 0.98]) for rows in healthy if len(rows)])
-    found = []
+    fits = []
     # A missing value was filled in the model's unit already.
     missing = case.raw[name].isna().to_numpy()
     for conversion in plausible(case, j):
@@ -146,8 +146,8 @@ def _fits(case: Case, values: Floats, j: int) -> list[_Fit]:
         if not len(ranges) or low > ranges[:, 1].max() or high < ranges[:, 0].min():
             continue
         cost = case.stick.ks(mapped, j) + 2 * case.stick.support.outside_column(mapped, j)
-        found.append(_Fit(conversion, cost))
-    return found
+        fits.append(_Fit(conversion, cost))
+    return fits
 
 
 def in_declared_units(case: Case, columns: Mapping[str, ColumnMap]) -> Maps:

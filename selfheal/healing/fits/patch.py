@@ -92,8 +92,8 @@ def fit_scale(logits: Floats, truth: NDArray[np.int64], hidden_dim: int, power: 
         p = softmax(scale * logits)
         return float(-np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)).sum() + 0.5 * ridge * (scale - 1) ** 2)
 
-    found = minimize(loss, np.zeros(1), method="L-BFGS-B", bounds=[(np.log(0.05), np.log(5.0))]).x
-    return Patch(float(np.exp(power * found[0])), np.zeros(k), np.zeros((k, hidden_dim)))
+    optimum = minimize(loss, np.zeros(1), method="L-BFGS-B", bounds=[(np.log(0.05), np.log(5.0))]).x
+    return Patch(float(np.exp(power * optimum[0])), np.zeros(k), np.zeros((k, hidden_dim)))
 
 
 def linear_head(base: MonitoredModel) -> tuple[Floats, Floats] | None:
@@ -120,14 +120,14 @@ def carried(model: MonitoredModel, start: Adapter, patch: Patch, units: torch.Te
         Hidden states to teach from, where the head is not linear.
     """
     base = model.with_adapter(Adapter())
-    held = np.zeros(len(model.classes_)) if start.logit_offset is None else start.logit_offset
+    base_offset = np.zeros(len(model.classes_)) if start.logit_offset is None else start.logit_offset
     head = linear_head(base)
     if head is not None:
         layer = _exact(head[0], patch)
         if layer is not None:
-            offset = (patch.scale - 1) * head[1] + patch.scale * held + patch.offset
+            offset = (patch.scale - 1) * head[1] + patch.scale * base_offset + patch.offset
             return replace(start, reflexive=layer, logit_offset=offset - offset.mean())
-    logits = base.logits_of_hidden(units) + held
+    logits = base.logits_of_hidden(units) + base_offset
     wanted = patch.apply(logits, units.double().numpy())
     return replace(start, reflexive=teach(base, units, wanted, np.ones(len(wanted)), seed), logit_offset=None)
 

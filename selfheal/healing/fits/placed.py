@@ -142,7 +142,7 @@ def _usual(case: Case) -> Callable[[str, int], _Usual | None]:
 
 def _line(values: Floats, levels: Floats) -> Floats:
     """[log slope, shift in spreads] of the line from healthy quantiles to those of some values."""
-    found = np.quantile(values, QUANTILES)
+    quantiles = np.quantile(values, QUANTILES)
     centred = levels - levels.mean()
-    slope = max(float((found * centred).sum() / (centred**2).sum()), 1e-6)
-    return np.array([np.log(slope), (found.mean() - levels.mean()) / levels.std()])
+    slope = max(float((quantiles * centred).sum() / (centred**2).sum()), 1e-6)
+    return np.array([np.log(slope), (quantiles.mean() - levels.mean()) / levels.std()])

@@ -46,7 +46,7 @@ FEWEST_ROWS = 3
 
 def recovered(case: Case) -> Maps:
     """The conversion of every column for which there is exactly one that brings the values back."""
-    found = {}
+    conversions = {}
     for j, column in enumerate(case.model.features):
         informed = case.stick.support.codes[j] is not None or case.stick.support.grids[j].step > 0
         values = _telling(case, case.raw, column) if informed and column in case.numeric else np.empty(0)
@@ -54,8 +54,8 @@ def recovered(case: Case) -> Maps:
             step = written(values)
             fits = [c for c in plausible(case, j) if _back(case, c, values, step, j)]
             if fits and _alike(fits):
-                found[column] = min(fits, key=lambda c: c.rank).map
-    return found
+                conversions[column] = min(fits, key=lambda c: c.rank).map
+    return conversions
 
 
 def refused(case: Case, maps: Maps) -> list[str]:
@@ -95,18 +95,18 @@ def neighbours(case: Case, sure: Maps) -> Maps:
     """
     mapped = InputMap(sure).apply(case.raw)
     x, judged = case.stick.encode(mapped), case.stick.judge(mapped)
-    found = {}
+    conversions = {}
     for j, column in enumerate(case.model.features):
         strays = judged.distance.outside[j] * len(x) >= FEWEST_ROWS
         if column in case.numeric and column not in sure and (strays or judged.columns[column] > 1.0):
             fits = [m for m in dict.fromkeys(sure.values()) if _natural(case, judged.distance, x[:, j], m, j)]
             if fits:
-                found[column] = fits[0]
+                conversions[column] = fits[0]
     most, count = Counter(sure.values()).most_common(1)[0]
     if 2 * count < len(case.numeric):
-        return found
-    rest = [c for c in case.numeric if c not in sure and c not in found]
-    return found | {c: most for c in rest if _no_worse(case, judged.distance, x, most, c)}
+        return conversions
+    rest = [c for c in case.numeric if c not in sure and c not in conversions]
+    return conversions | {c: most for c in rest if _no_worse(case, judged.distance, x, most, c)}
 
 
 def _no_worse(case: Case, before: Distance, x: Floats, one: ColumnMap, column: str) -> bool:

@@ -109,8 +109,8 @@ def offset(case: Case, shift: Shift) -> Floats:
         value = -weights @ np.log(np.maximum(p[rows, case.truth], 1e-12)) + 1e-6 * (step**2).sum()
         return float(value), weights @ (p - onehot) + 2e-6 * step
 
-    found = minimize(loss, np.zeros(case.classes), jac=True, method="L-BFGS-B")
-    return np.asarray(found.x - found.x.mean())
+    optimum = minimize(loss, np.zeros(case.classes), jac=True, method="L-BFGS-B")
+    return np.asarray(optimum.x - optimum.x.mean())
 
 
 def band(case: Case) -> tuple[Floats, Floats]:

@@ -32,11 +32,11 @@ def finding(case: Case) -> Finding | None:
             if tried and tried[-1].explained:
                 break
             tried.append(_finding(case, proposal))
-    found = maps.named(case, maps.simplest(tried), partial(_finding, case))
-    return _unless_a_map_alone(case, known, found) if found and found.explained and found.trusted else found
+    both = maps.named(case, maps.simplest(tried), partial(_finding, case))
+    return _unless_a_map_alone(case, known, both) if both and both.explained and both.trusted else both
 
 
-def _unless_a_map_alone(case: Case, known: Maps, found: Finding) -> Finding:
+def _unless_a_map_alone(case: Case, known: Maps, both: Finding) -> Finding:
     """The finding, and a doubt where a line of one more column explains the window without any other shares.
 
     A sensor that moved beside a listed conversion once passed for class shares in five of ten worlds, and cost six
@@ -47,9 +47,9 @@ def _unless_a_map_alone(case: Case, known: Maps, found: Finding) -> Finding:
             more = [c for c, m in proposal.items() if not m.words]
             rival = maps.finding(case, proposal) if len(more) == 1 else None
             if rival is not None and rival.explained:
-                doubt = f"{found.reason}; a line of {more[0]} explains it too, and no class shares moved then"
-                return replace(found, trusted=False, reason=doubt, question=rival.question)
-    return found
+                doubt = f"{both.reason}; a line of {more[0]} explains it too, and no class shares moved then"
+                return replace(both, trusted=False, reason=doubt, question=rival.question)
+    return both
 
 
 def _finding(case: Case, columns: Maps) -> Finding:

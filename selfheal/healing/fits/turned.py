@@ -48,8 +48,8 @@ class Cut:
     def side(self, units: pd.DataFrame) -> NDArray[np.bool_]:
         """Which rows [n] lie on the first; a missing value lies on the other."""
         values = units[self.column]
-        found = values == self.value if self.level else values <= self.value
-        return np.asarray(found.to_numpy(dtype=bool, na_value=False))
+        first = values == self.value if self.level else values <= self.value
+        return np.asarray(first.to_numpy(dtype=bool, na_value=False))
 
     def __str__(self) -> str:
         value = self.value if self.level else f"{self.value:.4g}"
@@ -95,7 +95,7 @@ def cuts_of(units: pd.DataFrame, measured: Sequence[str]) -> list[Cut]:
     >>> [str(cut) for cut in cuts_of(rows, ["x"])][-3:]
     ['`x` ≤ 69.12', '`kind` = a', '`kind` = b']
     """
-    found: list[Cut] = []
+    cuts: list[Cut] = []
     for column in units.columns:
         values = units[column].dropna()
         if column in measured:
@@ -104,8 +104,8 @@ def cuts_of(units: pd.DataFrame, measured: Sequence[str]) -> list[Cut]:
             made = [Cut(column, place, level=False) for place in places]
         else:
             made = [Cut(column, value, level=True) for value in values.value_counts().index[: round(1 / SMALLEST)]]
-        found += [cut for cut in made if SMALLEST <= cut.side(units).mean() <= 1 - SMALLEST]
-    return found
+        cuts += [cut for cut in made if SMALLEST <= cut.side(units).mean() <= 1 - SMALLEST]
+    return cuts
 
 
 def sides_of(units: pd.DataFrame, cuts: Sequence[Cut]) -> NDArray[np.bool_]:
@@ -128,11 +128,11 @@ def fit_turned(proba: Floats, truth: NDArray[np.int64], every: NDArray[np.bool_]
     n, k = proba.shape
     chosen = _most_telling(proba, truth, every)
     sides = every[chosen]
-    tables, told = _tables(proba, truth, sides)
+    tables, likelihoods = _tables(proba, truth, sides)
     whole, alike = _tables(proba, truth, np.ones((1, n), dtype=bool))
     as_it_was = float(np.log(np.maximum(proba[np.arange(n), truth], 1e-12)).sum())
     # A third each: nothing turned, all did, or one of the cuts tells which rows.
-    scores = np.r_[as_it_was, alike, told - np.log(max(len(cuts), 1))]
+    scores = np.r_[as_it_was, alike, likelihoods - np.log(max(len(cuts), 1))]
     weights = np.exp(scores - scores.max())
     weights /= weights.sum()
     order = np.argsort(-weights[2:], kind="stable")
@@ -166,8 +166,8 @@ def _tables(proba: Floats, truth: NDArray[np.int64], sides: NDArray[np.bool_]) -
         share = joint / np.maximum(joint.sum(axis=2, keepdims=True), 1e-12) * on[:, :, None]
         tables = _normed(share @ onehot + prior)
     likely = np.log(np.maximum((tables[..., truth] * proba.T).sum(axis=2), 1e-12))
-    held = (prior * (np.log(tables) - np.log(prior / PULL))).sum(axis=(1, 2, 3))
-    return tables, np.asarray((on * likely).sum(axis=(1, 2)) + held)
+    penalty = (prior * (np.log(tables) - np.log(prior / PULL))).sum(axis=(1, 2, 3))
+    return tables, np.asarray((on * likely).sum(axis=(1, 2)) + penalty)
 
 
 def _prior(k: int) -> Floats:

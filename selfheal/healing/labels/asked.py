@@ -74,15 +74,15 @@ class Asked:
         policy
             Where it declares costs, a candidate that is right more often must also cost less.
         """
-        told, left = self.wald, len(self.open_rows)
-        if told.says == "better":
+        trial, left = self.wald, len(self.open_rows)
+        if trial.says == "better":
             dear = self._dearer(policy) if policy is not None else ""
-            return ("refused", f"{told.reason}; {dear}") if dear else ("passed", told.reason)
-        if told.says == "worse":
-            return "refused", told.reason
+            return ("refused", f"{trial.reason}; {dear}") if dear else ("passed", trial.reason)
+        if trial.says == "worse":
+            return "refused", trial.reason
         if not left:
-            return "refused", f"{told.reason}; not shown to be better with all {len(self.rows)} rows"
-        return "open", f"{told.reason}; {left} rows are left"
+            return "refused", f"{trial.reason}; not shown to be better with all {len(self.rows)} rows"
+        return "open", f"{trial.reason}; {left} rows are left"
 
     def _dearer(self, policy: Policy) -> str:
         index = {label: i for i, label in enumerate(self.classes)}

@@ -41,8 +41,8 @@ def beside_constant(model: MonitoredModel, windows: Earlier) -> tuple[Says, str]
     labels = model.reference_labels.to_numpy()
     start = np.array([(labels == c).mean() for c in model.classes_.tolist()])
     truth = np.eye(len(start))[known.truth]
-    told = Evidence(truth, model.predict_proba(known.rows), shares_before(start, known.truth)).trial(model)
-    return told.says, f"a constant in its place, {told.reason}"
+    trial = Evidence(truth, model.predict_proba(known.rows), shares_before(start, known.truth)).trial(model)
+    return trial.says, f"a constant in its place, {trial.reason}"
 
 
 def shares_before(start: Floats, truth: NDArray[np.int64]) -> Floats:

@@ -47,8 +47,8 @@ def selected(model: MonitoredModel, windows: Earlier) -> str:
         if min(known.sum(), (~known).sum()) < FEWEST:
             continue
         proba = model.predict_proba(rows)
-        told = np.array([_rank_sum(scores, known) for scores in proba.T])
-        gap, variance = gap + told[:, 0], variance + told[:, 1]
+        moments = np.array([_rank_sum(scores, known) for scores in proba.T])
+        gap, variance = gap + moments[:, 0], variance + moments[:, 1]
         more, wide = _told_apart(model.hidden_of_units(model.model_units(rows)).double().numpy(), known)
         apart, spread = apart + more, spread + wide
     return _by_score(model, gap / np.sqrt(np.maximum(variance, 1e-12))) or _by_columns(

@@ -25,7 +25,7 @@ def let_out(
     candidate: MonitoredModel,
     windows: Earlier,
     sample: Callable[[], pd.DataFrame],
-    held: float = 1.0,
+    e_value: float = 1.0,
     whole: Callable[[], Earlier] | None = None,
 ) -> tuple[Says, str]:
     """What labels say of a version that waits beside what serves: ``better`` lets it out. And why.
@@ -37,20 +37,20 @@ def let_out(
     sample
         Gives raw rows [n, >= d] of the window that it was made for, of which the share of changed predictions is
         counted; asked where the labels say ``better`` alone.
-    held
+    e_value
         E-value for a better log-loss from labels before these.
     whole
         Gives the same windows with their rows that have no label, by which it is seen whether the labels are a fair
         draw; asked where nothing else stops it. By default ``windows`` have them.
     """
     evidence = held_against(serving, candidate, windows)
-    told = evidence.trial(serving, held)
+    trial = evidence.trial(serving, e_value)
     but = ""
-    if told.says == "better":
-        but = barred(serving, candidate, sample(), evidence, told) or _unheard(
+    if trial.says == "better":
+        but = barred(serving, candidate, sample(), evidence, trial) or _unheard(
             serving, evidence, (lambda: windows) if whole is None else whole
         )
-    return ("undecided", f"{told.reason}; {but}") if but else (told.says, told.reason)
+    return ("undecided", f"{trial.reason}; {but}") if but else (trial.says, trial.reason)
 
 
 def taken_back(before: MonitoredModel, serving: MonitoredModel, windows: Earlier) -> tuple[Says, str]:
@@ -60,8 +60,8 @@ def taken_back(before: MonitoredModel, serving: MonitoredModel, windows: Earlier
     """
     if sum(int(labels.notna().sum()) for _, labels in windows) < LEAST:
         return "undecided", ""
-    told = held_against(before, serving, windows).trial(before)
-    return told.nats.says if told.decisions.says == "undecided" else told.decisions.says, told.reason
+    trial = held_against(before, serving, windows).trial(before)
+    return trial.nats.says if trial.decisions.says == "undecided" else trial.decisions.says, trial.reason
 
 
 def _unheard(serving: MonitoredModel, evidence: Evidence, whole: Callable[[], Earlier]) -> str:

@@ -30,10 +30,10 @@ def explain(case: Case) -> Finding | None:
     plainest = sorted(known, key=lambda c: -moved[c])[:MOST] if len(known) > 1 else []
     tried = []
     for columns in filter(None, [known, *({c: known[c]} for c in plainest)]):
-        found = replace(maps.finding(case, columns, beside_drift=True), name=NAME)
-        tried += [found] if found.explained else []
-        if found.explained and found.trusted:
-            return found
+        finding = replace(maps.finding(case, columns, beside_drift=True), name=NAME)
+        tried += [finding] if finding.explained else []
+        if finding.explained and finding.trusted:
+            return finding
     return tried[0] if tried else None
 
 

@@ -23,12 +23,12 @@ SAME = 0.9
 def explain(case: Case) -> Finding | None:
     """Whether columns are clipped or recoded."""
     x = case.encoded
-    told = {name: fault for j, name in enumerate(case.model.features) if (fault := _fault(case, x[:, j], j))}
-    if not told:
+    faults = {name: fault for j, name in enumerate(case.model.features) if (fault := _fault(case, x[:, j], j))}
+    if not faults:
         return None
     return Finding(
-        "broken column", "data_fault", True, "columns", len(told), 0.0, "; ".join(told.values()), decision="refuse",
-        faulty=frozenset(told),
+        "broken column", "data_fault", True, "columns", len(faults), 0.0, "; ".join(faults.values()), decision="refuse",
+        faulty=frozenset(faults),
     )  # fmt: skip
 
 
@@ -72,11 +72,11 @@ def _placeholder(case: Case, values: Floats, j: int, name: str) -> str:
     spare = np.ptp(np.quantile(pool, [0.25, 0.75])) or np.ptp(pool)
     low, high = max(support.low[j], pool.min() - spare), min(support.high[j], pool.max() + spare)
     outside = values[(values < low) | (values > high)]
-    found, counts = np.unique(outside, return_counts=True)
+    levels, counts = np.unique(outside, return_counts=True)
     share = counts.max(initial=0) / max(len(values), 1)
     if share < PILED or counts.max() < SAME * len(outside):
         return ""
-    value = float(found[counts.argmax()])
+    value = float(levels[counts.argmax()])
     if value in atoms.moved(case, name).values():
         return ""
     return f"column {name!r} is {value:g} in {share:.0%} of rows, far from any value it had: does it stand for none?"

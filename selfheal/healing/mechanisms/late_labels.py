@@ -56,9 +56,9 @@ def explain(case: Case) -> Finding:
             full, foretold, proof = False, _foretold(rows, windows, full=False), windows is known.window
     else:
         everything = newest(case)  # what the concept was before is no guide
-    told = foretold.trial(model)
+    trial = foretold.trial(model)
     unfair = selected(model, case.labelled_windows)
-    helps = told.nats.gain > 0 and not unfair
+    helps = trial.nats.gain > 0 and not unfair
 
     def made(fitted: NDArray[np.int64]) -> Adapter:
         return carried(bare, bare.adapter, rows.patch(everything[fitted], full), told_of.hidden, case.seed)
@@ -68,11 +68,11 @@ def explain(case: Case) -> Finding:
     reason = (
         (f"{unfair}; " if unfair else "")
         + f"{len(everything)} labels: a patch of the logits ({what}; scale {rows.patch(everything, full).scale:.2f}) "
-        f"gains {told.nats.gain:+.3f} nats and {told.decisions.gain:+.3f} of decisions a row on labels it had not "
-        f"seen, e-value {told.nats.better if proof else 1.0:.3g}"
+        f"gains {trial.nats.gain:+.3f} nats and {trial.decisions.gain:+.3f} of decisions a row on labels it had not "
+        f"seen, e-value {trial.nats.better if proof else 1.0:.3g}"
     )
     return Finding(
-        "late_labels", "concept", helps, "nats lost on labels it had not seen", -told.nats.gain, 0.0, reason,
+        "late_labels", "concept", helps, "nats lost on labels it had not seen", -trial.nats.gain, 0.0, reason,
         adapter=adapter, teacher=None if adapter is None else model.with_adapter(adapter).predict_proba(case.raw),
         refit=made, labels=ByLabels(len(everything), foretold, proof),
     )  # fmt: skip
@@ -80,8 +80,8 @@ def explain(case: Case) -> Finding:
 
 def _proven(model: MonitoredModel, foretold: Evidence) -> bool:
     """Whether one window's labels alone prove better decisions, and lose no nats."""
-    told = foretold.trial(model)
-    return bool(len(foretold.truth) and told.nats.gain > 0 and told.decisions.says == "better")
+    trial = foretold.trial(model)
+    return bool(len(foretold.truth) and trial.nats.gain > 0 and trial.decisions.says == "better")
 
 
 def _concept_changed(model: MonitoredModel, foretold: Evidence) -> bool:

@@ -44,18 +44,18 @@ def _alone(case: Case) -> Finding | None:
     beside = _likely(replace(case, raw=InputMap(known).apply(case.raw)))
     more = beside.adapter.input_map.columns if beside and beside.adapter and beside.explained and beside.trusted else {}
     columns = {**more, **known}
-    found = maps.finding(case, columns, proven=known)
-    told = (
+    finding = maps.finding(case, columns, proven=known)
+    reason = (
         "; ".join(InputMap(columns).describe()) + f"; the values of {', '.join(sure)} are known ones again, and under "
     )
-    told += "no other known conversion"
-    if found.explained:
-        return replace(found, proven=not more, reason=told)
+    reason += "no other known conversion"
+    if finding.explained:
+        return replace(finding, proven=not more, reason=reason)
     # The grid alone proves nothing: a fact that its owner can tell, where the conversion helps at all.
     likely = _likely(case)
     if likely and likely.explained:
         return likely
-    return replace(found, explained=True, trusted=False, reason=f"{told}, but {found.reason}")
+    return replace(finding, explained=True, trusted=False, reason=f"{reason}, but {finding.reason}")
 
 
 def _likely(case: Case) -> Finding | None:
@@ -83,25 +83,25 @@ def _neighbours(case: Case, known: Maps) -> list[Finding]:
     """
     for column in known:
         for one in matching.alternatives(case, known, column)[:NEIGHBOURS]:
-            found = maps.finding(case, {**known, column: one})
-            if found.explained:
-                return [found]
+            finding = maps.finding(case, {**known, column: one})
+            if finding.explained:
+                return [finding]
     return []
 
 
-def _listed_first(case: Case, known: Maps, found: Finding | None) -> Finding | None:
+def _listed_first(case: Case, known: Maps, finding: Finding | None) -> Finding | None:
     """The finding; or a known conversion that would be it but for its place, with the line as another answer.
 
     Who is asked knows units, and no lines of six digits.
     """
-    if found is None or not found.explained or found.trusted or found.adapter is None:
-        return found
-    fitted = found.adapter.input_map.columns
+    if finding is None or not finding.explained or finding.trusted or finding.adapter is None:
+        return finding
+    fitted = finding.adapter.input_map.columns
     known = matching.in_declared_units(case, known)
     if not known or known.keys() != fitted.keys() or not all(_stands_out(case, c, m) for c, m in known.items()):
-        return found
+        return finding
     listed = maps.finding(case, known, beside_drift=True, rival={c: m for c, m in fitted.items() if not m.words})
-    return listed if listed.explained else found
+    return listed if listed.explained else finding
 
 
 def _stands_out(case: Case, column: str, one: ColumnMap) -> bool:

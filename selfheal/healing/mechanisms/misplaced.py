@@ -31,10 +31,10 @@ STAYS = 0.3
 
 def explain(case: Case) -> Finding | None:
     """Whether some rows are as ever once columns change places in them."""
-    told = misplaced(case)
-    if told is None:
+    swap = misplaced(case)
+    if swap is None:
         return None
-    return Finding("misplaced values", "data_fault", True, "rows", told[0], PART[0], told[1], decision="refuse")
+    return Finding("misplaced values", "data_fault", True, "rows", swap[0], PART[0], swap[1], decision="refuse")
 
 
 @once_a_case
@@ -66,10 +66,10 @@ def misplaced(case: Case) -> tuple[float, str] | None:
     if _left(case, rows, odd, {names[k]: names[i] for k, i in moved}) > LEFT:
         return None
     broken = [names[k] for k, _ in moved]
-    told = ", ".join(f"{names[i]} holds the values of {names[k]}" for k, i in moved)
+    words = ", ".join(f"{names[i]} holds the values of {names[k]}" for k, i in moved)
     where = named(rows, odd, broken)
     apart_by = f"the rows where {where}" if where else "no other column separates these rows"
-    return float(odd.mean()), f"in {odd.mean():.0%} of rows {told}; {apart_by}"
+    return float(odd.mean()), f"in {odd.mean():.0%} of rows {words}; {apart_by}"
 
 
 def _left(case: Case, rows: pd.DataFrame, odd: NDArray[np.bool_], moved: dict[str, str]) -> float:

@@ -56,14 +56,14 @@ def explain(case: Case) -> Finding:
     failed += [f"the rows beside it are unusual too: {name} at {ratio:.2f}"] if ratio > 1.0 else []
     labels = case.model.classes_[case.labelled.truth]
     said = {rule.name: rule_trial(rule, case.labelled.rows, labels) for rule in active}
-    failed += [f"labels refute {rule}: {_counted(told)}" for rule, told in said.items() if told.says == "worse"]
+    failed += [f"labels refute {rule}: {_counted(audit)}" for rule, audit in said.items() if audit.says == "worse"]
     unproven = [rule for rule in active if said[rule.name].says != "better"]
     doubts = [doubt for rule in unproven for doubt in (*_against(case, rule), *_beyond(case, rule))]
     on_trial = tuple(rule.name for rule in unproven if rule.until_confirmed)
     adapter = _learn(case, active) if not failed else None
-    told = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
+    words = ", ".join(f"{r.name} (declared precision {r.precision:g})" for r in active)
     reason = (
-        f"{told} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows; the rule is taken "
+        f"{words} covers {covered.mean():.1%} of rows, {excess[best]:.1f} times what chance allows; the rule is taken "
     )
     reason += "at its word, for without labels a wrong one looks the same"
     return Finding(
@@ -75,8 +75,8 @@ def explain(case: Case) -> Finding:
     )  # fmt: skip
 
 
-def _counted(told: Audit) -> str:
-    return f"right on {told.candidate} of {told.answered} rows that it covers (a lead of {told.lead} decides)"
+def _counted(audit: Audit) -> str:
+    return f"right on {audit.candidate} of {audit.answered} rows that it covers (a lead of {audit.lead} decides)"
 
 
 def _excess(case: Case, rule: Rule) -> float:
@@ -90,8 +90,8 @@ def _beyond(case: Case, rule: Rule) -> list[str]:
     if rule.until_confirmed is None:
         return []
     share, most = float(rule.fires(case.raw).mean()), rule.until_confirmed.share
-    told = f"{rule.name} covers {share:.1%} of rows, and until labels confirm it {most:.0%} at most (until_confirmed)"
-    return [told] if share > most else []
+    words = f"{rule.name} covers {share:.1%} of rows, and until labels confirm it {most:.0%} at most (until_confirmed)"
+    return [words] if share > most else []
 
 
 def _against(case: Case, rule: Rule) -> list[str]:
@@ -120,16 +120,16 @@ def _against(case: Case, rule: Rule) -> list[str]:
 
 def _at_odds(case: Case, rules: list[Rule]) -> list[str]:
     """New rules that vote otherwise on most of the rows of one of them: the later one is what is learnt there."""
-    told = []
+    reasons = []
     for first, second in combinations(rules, 2):
         one, other = first.fires(case.raw), second.fires(case.raw)
         share = float((one & other).sum() / max(min(one.sum(), other.sum()), 1))
         if first.vote != second.vote and share > CONTRADICTED:
-            told.append(
+            reasons.append(
                 f"{first.name} votes {first.vote!r} and {second.name} {second.vote!r} on {share:.0%} of the rows that "
                 f"one of them covers: only one can be right, and {second.name} is followed"
             )
-    return told
+    return reasons
 
 
 def taught(case: Case, rules: list[Rule], rows: pd.DataFrame) -> tuple[Floats, NDArray[np.bool_]]:

@@ -15,21 +15,21 @@ from selfheal.healing.outcome import Finding
 
 def explain(case: Case) -> Finding | None:
     """Whether the rows without new codes look as always."""
-    found: dict[str, list[str]] = {}
+    codes: dict[str, list[str]] = {}
     new = np.zeros(len(case.raw), dtype=bool)
     for j, column in enumerate(case.model.features):
         if case.model.dtypes[column] == "str" or case.stick.support.codes[j] is not None:
             strange = ~np.isin(np.round(case.encoded[:, j], 6), np.round(case.stick.pool[:, j], 6))
             strange &= ~case.stick.support.known(case.encoded[:, j], j)
             if strange.any() and added(case.encoded[:, j], case.stick.pool[:, j]):
-                found[column] = [str(word)[:40] for word in case.raw[column][strange].value_counts().index[:3]]
+                codes[column] = [str(word)[:40] for word in case.raw[column][strange].value_counts().index[:3]]
                 new |= strange
-    if not found or new.all():
+    if not codes or new.all():
         return None
     rest = case.stick.judge(case.raw[~new])
     name, ratio = rest.worst
-    told = "; ".join(f"{column}: {', '.join(words)}" for column, words in found.items())
-    reason = f"{new.mean():.0%} of rows are of a kind never seen ({told}): what the model says of them is a guess"
+    kinds = "; ".join(f"{column}: {', '.join(words)}" for column, words in codes.items())
+    reason = f"{new.mean():.0%} of rows are of a kind never seen ({kinds}): what the model says of them is a guess"
     reason += "" if rest.explained else f"; the rows beside them are unusual too: {name} at {ratio:.2f}"
     return Finding(
         "newcomers", "population", rest.explained, f"rows beside them: {name}", ratio, 1.0, reason, decision="keep"

@@ -60,10 +60,10 @@ def explain(case: Case) -> Finding | None:
     natural = known and (after.ratios["joint"] <= 1.0 or share <= DOMINANT)
     proven = _recorded_so(case, x, order, moved) or (fits and before.ratios["joint"] > 1.0)
     explained = bool(share <= EXPLAINS and natural and proven and not _converted(case, after.distance.total))
-    told = ", ".join(f"{names[i]} holds the values of {names[_where(order, i)]}" for i in moved)
+    words = ", ".join(f"{names[i]} holds the values of {names[_where(order, i)]}" for i in moved)
     return Finding(
         "permuted columns", "data_fault", explained, "distance left", share, EXPLAINS,
-        told if explained else f"{told}; leaves {share:.0%} of the distance (bound {EXPLAINS:.0%}), "
+        words if explained else f"{words}; leaves {share:.0%} of the distance (bound {EXPLAINS:.0%}), "
         f"joint at {after.ratios['joint']:.2f} of its bound", decision="refuse",
     )  # fmt: skip
 
@@ -82,7 +82,7 @@ def _converted(case: Case, left: float) -> bool:
 
 def _copies(case: Case) -> list[str]:
     """Columns that hold another one's values in every row, and that chance never made so."""
-    told = []
+    words = []
     seen: dict[bytes, str] = {}
     for column in case.numeric:
         values = case.raw[column].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -92,8 +92,8 @@ def _copies(case: Case) -> list[str]:
         healthy = [block[first] == block[column] for block in (case.model.reference, *case.stick.blocks)]
         alike = max(float(same.mean()) for same in healthy)
         if alike ** len(values) < NEVER:
-            told.append(f"{first} and {column} hold the same values in all {len(values)} rows (in {alike:.0%} before)")
-    return told
+            words.append(f"{first} and {column} hold the same values in all {len(values)} rows (in {alike:.0%} before)")
+    return words
 
 
 def _recorded_so(case: Case, x: Floats, order: list[int], moved: list[int]) -> bool:
@@ -124,8 +124,8 @@ def _best_order(case: Case, x: Floats) -> list[int]:
     best, least = stays, apart(stays)
     for moves in _orders(case, x, odd, numeric):
         order = [moves.get(j, j) for j in stays]
-        if (found := apart(order)) < 0.9 * least:
-            best, least = order, found
+        if (distance := apart(order)) < 0.9 * least:
+            best, least = order, distance
     return best
 
 

@@ -38,14 +38,14 @@ def explain(case: Case) -> Finding | None:
     if not piles:
         return None
     part = np.logical_and.reduce([on[c] for c in piles])
-    told = [
+    words = [
         f"column {c!r} is {v:g} in {share:.0%} of rows, {_before(case, c, v)}: a default, a value put in, or stuck?"
         for c, (v, share) in piles.items()
     ]
     where = named(case.raw, part, piles)
-    told += [f"they are the rows where {where}"] if where else []
+    words += [f"they are the rows where {where}"] if where else []
     return Finding(
-        "piled column", "data_fault", True, "columns", len(piles), 0.0, "; ".join(told), decision="refuse",
+        "piled column", "data_fault", True, "columns", len(piles), 0.0, "; ".join(words), decision="refuse",
         faulty=frozenset(piles),
     )  # fmt: skip
 

@@ -72,9 +72,9 @@ class Part:
     left: float
 
     def __str__(self) -> str:
-        told = [f"column {c!r} is {one.describe()}" for c, one in self.columns.items()]
+        parts = [f"column {c!r} is {one.describe()}" for c, one in self.columns.items()]
         rows = f"in the rows where {where(self.by, self.levels)} ({self.share:.0%}), and as ever in the others"
-        return f"{'; '.join(told)} {rows}"
+        return f"{'; '.join(parts)} {rows}"
 
 
 def explain(case: Case) -> Finding | None:
@@ -109,7 +109,7 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
         return []
     now, usual = ({level: (frame[by] == level).to_numpy() for level in known} for frame in (rows, pool))
     asked = [level for level in known if min(now[level].sum(), usual[level].sum()) >= FEWEST]
-    found: dict[tuple[object, ...], dict[str, tuple[ColumnMap, float]]] = {}
+    parts: dict[tuple[object, ...], dict[str, tuple[ColumnMap, float]]] = {}
     for column in columns:
         if column == by:
             continue
@@ -117,12 +117,12 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
         odd = tuple(level for level in asked if _shifted(x[now[level]], y[usual[level]]))
         if not odd or len(odd) == len(known):
             continue
-        held, before = (np.logical_or.reduce([of[level] for level in odd]) for of in (now, usual))
-        if held.mean() > MOST and column in matching.conversions(case):
+        inside, before = (np.logical_or.reduce([of[level] for level in odd]) for of in (now, usual))
+        if inside.mean() > MOST and column in matching.conversions(case):
             continue
-        one = _conversion(case, case.model.features.index(column), (x, held), (y, before))
-        if one is not None and _unnatural(case, by, odd, column, stats.ks(*_telling(x[held], y[before]))):
-            found.setdefault(odd, {})[column] = one
+        one = _conversion(case, case.model.features.index(column), (x, inside), (y, before))
+        if one is not None and _unnatural(case, by, odd, column, stats.ks(*_telling(x[inside], y[before]))):
+            parts.setdefault(odd, {})[column] = one
     return [
         Part(
             by,
@@ -131,7 +131,7 @@ def _parts(case: Case, rows: pd.DataFrame, pool: pd.DataFrame, by: str, columns:
             float(np.logical_or.reduce([now[level] for level in odd]).mean()),
             max(left for _, left in maps.values()),
         )
-        for odd, maps in found.items()
+        for odd, maps in parts.items()
     ]
 
 
@@ -163,15 +163,15 @@ Sample = tuple[Floats, NDArray[np.bool_]]
 
 def _conversion(case: Case, j: int, now: Sample, usual: Sample) -> tuple[ColumnMap, float] | None:
     """The known conversion under which a part's values are those of its healthy rows; the rest are so only without."""
-    (x, held), (y, before) = now, usual
-    if case.stick.bounds.marginal[j] >= APART or _far(case, j, x[~held], y[~before]) > 1:
+    (x, inside), (y, before) = now, usual
+    if case.stick.bounds.marginal[j] >= APART or _far(case, j, x[~inside], y[~before]) > 1:
         return None
-    tried = [(c, _far(case, j, c.map.apply(x[held]), y[before])) for c in known.plausible(case, j)]
+    tried = [(c, _far(case, j, c.map.apply(x[inside]), y[before])) for c in known.plausible(case, j)]
     least = min(left for _, left in tried)
     alike = [(c, left) for c, left in tried if left <= least + ALIKE]
     named = [(c, left) for c, left in alike if known.by_name(case, case.model.features[j], c.map)]
     best, left = min(named or alike, key=lambda one: (one[0].rank, one[1]))
-    fits = left <= 1 < _far(case, j, best.map.apply(x[~held]), y[~before])
+    fits = left <= 1 < _far(case, j, best.map.apply(x[~inside]), y[~before])
     return (best.map, left) if fits else None
 
 

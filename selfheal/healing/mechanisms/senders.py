@@ -46,8 +46,8 @@ def explain(case: Case) -> Finding | None:
         return None
     # Two broken columns tell each other's rows apart, and the owner nothing.
     broken = [mixture.column for mixture in mixtures]
-    told = "; ".join(mixture.words(case.raw, broken) for mixture in mixtures)
-    return Finding("two senders", "data_fault", True, "columns", len(mixtures), 0.0, told, decision="refuse")
+    words = "; ".join(mixture.words(case.raw, broken) for mixture in mixtures)
+    return Finding("two senders", "data_fault", True, "columns", len(mixtures), 0.0, words, decision="refuse")
 
 
 @dataclass(frozen=True)

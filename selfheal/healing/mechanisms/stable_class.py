@@ -49,10 +49,10 @@ def explain(case: Case) -> Finding | None:
 
 def _empty(case: Case, teacher: Floats) -> str:
     """Whether the posterior [n, k] calls every row alike and tells nothing; empty where it does not."""
-    told = float((teacher * np.log(teacher / teacher.mean(axis=0))).sum(axis=1).mean())
-    if np.ptp(case.model.decide(teacher)) or told >= SURE:
+    nats = float((teacher * np.log(teacher / teacher.mean(axis=0))).sum(axis=1).mean())
+    if np.ptp(case.model.decide(teacher)) or nats >= SURE:
         return ""
-    return f"; every row would be called alike, and the columns tell {told:.4f} nats of the class (at least {SURE:g})"
+    return f"; every row would be called alike, and the columns tell {nats:.4f} nats of the class (at least {SURE:g})"
 
 
 def _learn(case: Case, index: int) -> Adapter:

@@ -82,11 +82,11 @@ def explain(case: Case) -> Finding | None:
         return None
     model, bare = case.model, read(case).bare
     foretold = across(known.truth, known.served, known.answered)
-    told = foretold.trial(model)
+    trial = foretold.trial(model)
     patch = patched_across(case).trial(model)
     needed = TRIED / LEVEL
-    ahead = told.nats.gain > patch.nats.gain - TIE or told.decisions.gain > patch.decisions.gain
-    if not ahead or told.nats.gain <= 0 or told.decisions.better < needed:
+    ahead = trial.nats.gain > patch.nats.gain - TIE or trial.decisions.gain > patch.decisions.gain
+    if not ahead or trial.nats.gain <= 0 or trial.decisions.better < needed:
         return None
     unfair = selected(model, case.labelled_windows) or lopsided(model, foretold)
     everything, units = np.arange(len(known)), _taught_on(case)
@@ -102,9 +102,9 @@ def explain(case: Case) -> Finding | None:
     astray = 0.0 if adapter is None else _astray(case, teacher, model.with_adapter(adapter).predict_proba(case.raw))
     reason = (
         (f"{unfair}; " if unfair else "")
-        + f"{len(known)} labels: other classes stand for what they were{_where(turned)}; {told.nats.gain:+.3f} nats "
-        f"(a patch of the logits {patch.nats.gain:+.3f}) and {told.decisions.gain:+.3f} of decisions "
-        f"({patch.decisions.gain:+.3f}) a row on labels it had not seen, e-value {told.decisions.better:.3g} (bound "
+        + f"{len(known)} labels: other classes stand for what they were{_where(turned)}; {trial.nats.gain:+.3f} nats "
+        f"(a patch of the logits {patch.nats.gain:+.3f}) and {trial.decisions.gain:+.3f} of decisions "
+        f"({patch.decisions.gain:+.3f}) a row on labels it had not seen, e-value {trial.decisions.better:.3g} (bound "
         f"{needed:g})"
     )
     if astray > ASTRAY:
@@ -114,7 +114,7 @@ def explain(case: Case) -> Finding | None:
         )
         adapter = None
     return Finding(
-        "turned", "concept", adapter is not None, "nats lost on labels it had not seen", -told.nats.gain, 0.0, reason,
+        "turned", "concept", adapter is not None, "nats lost on labels it had not seen", -trial.nats.gain, 0.0, reason,
         adapter=adapter, teacher=None if adapter is None else teacher, refit=made,
         labels=ByLabels(len(known), foretold, True),
     )  # fmt: skip
