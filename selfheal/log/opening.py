@@ -50,7 +50,9 @@ def open_log(
         table=table,
         model=name,
         rows=rows,
-        layout=Layout(log, rows.name, dict(model.dtypes), len(classes), frozenset(model.nullable)),
+        layout=Layout(
+            log, rows.name, dict(model.dtypes), len(classes), frozenset(model.nullable), model.signature.lists
+        ),
         labels=Labels(
             sent=lambda: table.elsewhere.labels(name),
             classes=classes,
