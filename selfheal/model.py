@@ -147,7 +147,8 @@ class MonitoredModel:
         self.policy.check(self.features, self.classes_.tolist(), kinds=None if as_stored else self.dtypes)
         if inputs is not None:
             rows = kinds.as_fitted(self.check_rows(self.reference), self.nulls)
-            preprocess, module, backbone = join(inputs, preprocess, module, backbone, rows)
+            given = lists.spread_inputs(inputs, held)
+            preprocess, module, backbone = join(given, preprocess, module, backbone, rows)
         self.preprocess = preprocess
         entered = self._entered(2 if as_stored else network.ROWS)
         with network.said():

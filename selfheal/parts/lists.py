@@ -22,6 +22,16 @@ NUMBERS = frozenset((int, float, bool))
 """Types of a value that is a number without more ado."""
 
 
+def raw_names(features: Sequence[str], lists: Lists) -> tuple[str, ...]:
+    """The columns as a reference had them: each of lists in place of those that it stands for.
+
+    >>> raw_names(["age", "at_0", "at_1"], {"at": ("at_0", "at_1")})
+    ('age', 'at')
+    """
+    of = {column: name for name, columns in lists.items() for column in columns}
+    return tuple(dict.fromkeys(of.get(column, column) for column in features))
+
+
 def spread_names(names: Collection[str], lists: Lists) -> list[str]:
     """The names, with those that each column of lists stands for in its place.
 
@@ -120,6 +130,18 @@ def made_plain(reference: pd.DataFrame, target: str = "") -> tuple[pd.DataFrame,
     except InputError as error:
         raise InputError(f"reference: {error}") from error
     return made[spread_names(reference.columns, found)], found
+
+
+def spread_inputs(inputs: Any, lists: Lists) -> Any:
+    """The inputs of a network, where they name columns those of lists by the columns that they stand for."""
+    if isinstance(inputs, Mapping):
+        return {name: _spread_input(one, lists) for name, one in inputs.items()}
+    return [_spread_input(one, lists) for one in inputs] if isinstance(inputs, list | tuple) else inputs
+
+
+def _spread_input(given: Any, lists: Lists) -> Any:
+    named = isinstance(given, list | tuple) and all(isinstance(name, str) for name in given)
+    return spread_names(given, lists) if named else given
 
 
 def as_table(

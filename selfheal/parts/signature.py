@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selfheal.errors import InputError, nearest
-from selfheal.parts.lists import Lists, spread, spread_frame, spread_names
+from selfheal.parts.lists import Lists, raw_names, spread, spread_frame, spread_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,7 @@ class Signature:
     @property
     def raw(self) -> tuple[str, ...]:
         """The columns as the reference had them: lists in place of what they stand for."""
-        of = {column: name for name, columns in self.lists.items() for column in columns}
-        return tuple(dict.fromkeys(of.get(column, column) for column in self.features))
+        return raw_names(self.features, self.lists)
 
     def knows(self, name: str) -> bool:
         """Whether it is a feature, or a column of lists."""

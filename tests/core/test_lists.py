@@ -11,7 +11,9 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from torch import nn
 
+import selfheal
 from selfheal.drill.recognised import recognise
 from selfheal.errors import InputError
 from selfheal.registry.archive import identity, load_base, save_base
@@ -135,6 +137,28 @@ def test_a_list_may_be_missing_where_the_reference_misses_some() -> None:
     assert np.array_equal(filled.predict_proba(put(FEW, 3, None))[3], filled.predict_proba(put(FEW, 3, [3.0] * 16))[3])
     with pytest.raises(InputError, match="a list of 2, and"):
         filled.predict_proba(put(FEW, 3, [None, None]))
+
+
+class Apart(nn.Module):
+    """A network that takes the embedding by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.out = nn.Linear(WIDTH, 4), nn.Linear(4 + 2, 2)
+
+    def forward(self, rest: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.cat([self.body(embedding).relu(), rest], dim=1))
+
+
+def test_a_network_may_have_the_lists_as_an_input_of_their_own() -> None:
+    network, named = Apart(), {"rest": ["age", "code"], "embedding": ["embedding"]}
+    for inputs in (named, [*named.values()], named | {"embedding": NAMES}):
+        parts = {"module": network, "head": "out", "target": "y", "inputs": inputs, "in_memory": True}
+        made = selfheal.MonitoredModel(reference=rows(300, 1), **parts)
+        with torch.no_grad():
+            rest, held = FEW[["age", "code"]].to_numpy(np.float32), np.stack(FEW["embedding"])
+            logits = network(torch.from_numpy(rest), torch.from_numpy(held))
+        np.testing.assert_allclose(made.predict_proba(FEW), logits.softmax(1).numpy(), atol=1e-6)
 
 
 def test_rows_with_lists_are_recognised_as_a_block() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
+from mlflow.exceptions import MlflowException
 
 import selfheal
 from selfheal.adapter import Adapter
@@ -27,7 +29,7 @@ from selfheal.registry.adoption import adopt_model
 from selfheal.steering.models import serving_pointer
 from selfheal.table import InferenceTable
 from tests.core.lists import NAMES, WIDTH, apart, model, put, rows
-from tests.log.given import csv, delta, jsonl, parquet, said, to_postgres
+from tests.log.given import csv, delta, jsonl, parquet, said
 from tests.steering.conftest import closed, copied
 from tests.steering.given import START, workspace_at
 
@@ -119,7 +121,8 @@ def test_lists_in_a_log_are_read_as_columns(what: str, opened, tmp_path, held) -
 
 @pytest.mark.prove
 def test_arrays_of_postgresql_are_read_as_columns(postgres, opened, tmp_path, held) -> None:
-    to_postgres(as_lists(logged(rows(12, 3))), postgres, "arrays")
+    frame = as_lists(logged(rows(12, 3)))
+    frame.to_sql("arrays", postgres, index=False, if_exists="replace", dtype={"vector": sa.ARRAY(sa.Float(53))})
     where = postgres.url.render_as_string(hide_password=False)
     found, refused = opened(**{"from": where, "table": "arrays"})
     pd.testing.assert_frame_equal(found[NAMES], held.check_rows(rows(12, 3))[NAMES].set_index(found.index))
@@ -195,10 +198,12 @@ def test_a_gain_of_the_block_is_healed_alike_and_everyone_answers_by_it(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ws.settings.tracking_uri)
     served = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     whole = put(unseen, 3, [0] * WIDTH)  # of whole numbers alone, which MLflow takes for no fractions
-    for frame in (each.drop(columns="y") for each in (unseen, apart(unseen), as_lists(unseen, "embedding"), whole)):
+    for frame in (each.drop(columns="y") for each in (unseen, as_lists(unseen, "embedding"), whole)):
         np.testing.assert_allclose(served.predict(frame).to_numpy(), healed.predict_proba(frame))
-    with pytest.raises(InputError, match="column 'embedding' is missing"):
-        served.predict(unseen.drop(columns=["embedding", "y"]))
+    with pytest.raises(MlflowException, match=r"missing inputs \['embedding'\]"):
+        served.predict(apart(unseen).drop(columns="y"))
+    with pytest.raises(InputError, match="column 'embedding', row 3: a list of 15"):
+        served.predict(put(unseen, 3, [0.5] * 15).drop(columns="y"))
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl", ".csv"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import jsonschema
@@ -106,12 +105,14 @@ def test_tensors_and_csv(service, place, frame) -> None:
     ],
 )
 def test_a_bad_list_is_refused_by_name_and_nothing_is_logged(service, place, frame, forms, value, words) -> None:
-    before = len(place.logged())
-    bad = put(frame, 3, value)
+    bad, ids = put(frame, 3, value), [f"bad-{row}" for row in range(5)]
     for body in (forms.split(bad), forms.records(bad), {"inputs": bad.to_dict("list")}):
-        status, answer = service.post("/invocations", json.dumps(body).encode())
+        status, answer = service.post("/invocations", body | {"params": {"prediction_ids": ids}})
         assert status == 400 and words in answer["message"], answer
-    assert len(place.logged()) == before
+    good = {"params": {"prediction_ids": [name.replace("bad", "good") for name in ids], "durable": True}}
+    assert service.post("/invocations", forms.split(frame) | good)[0] == 200
+    logged = place.logged().index
+    assert "good-4" in logged and not logged.isin(ids).any()
 
 
 def test_both_ways_at_once_and_neither_are_refused(service, frame, forms) -> None:
