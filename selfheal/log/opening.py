@@ -45,6 +45,12 @@ def open_log(
         The place cannot be one: an unset variable, a URL that is none.
     """
     rows = open_rows(log)
+    for theirs, ours in log.rename.items():
+        if not model.signature.knows(ours):
+            raise InputError(
+                f"log.rename calls {theirs!r} by {ours!r}, and the model was adopted without a column of lists of "
+                f"that name; name each of its columns, such as {ours}_0"
+            )
     classes = tuple(label.item() if hasattr(label, "item") else label for label in model.classes_)
     return Foreign(
         table=table,

@@ -81,8 +81,8 @@ def spread_frame(frame: pd.DataFrame, lists: Lists, nullable: Collection[str]) -
     return pd.concat([frame.drop(columns=held), *made], axis=1)
 
 
-def lists_of(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The columns of lists that a reference has, by its first row that has one.
+def lists_of(frame: pd.DataFrame, target: str) -> dict[str, tuple[str, ...]]:
+    """The columns of lists that a reference has beside its target, by its first row that has one.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def lists_of(frame: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """
     found: dict[str, tuple[str, ...]] = {}
     for name in frame.columns:
-        if not isinstance(name, str) or frame[name].dtype.kind != "O":
+        if name == target or not isinstance(name, str) or frame[name].dtype.kind != "O":
             continue
         place = next((row for row, value in enumerate(frame[name].tolist()) if not is_null(value)), None)
         first = None if place is None else frame[name].iloc[place]
@@ -122,7 +122,7 @@ def made_plain(reference: pd.DataFrame, target: str = "") -> tuple[pd.DataFrame,
     InputError
         Naming column, row and value: lists of several lengths, or of something else than numbers.
     """
-    found = lists_of(reference.drop(columns=target, errors="ignore"))
+    found = lists_of(reference, target)
     if not found:
         return reference, found
     try:

@@ -123,7 +123,11 @@ def _operation(
 def _bodies(model: Signature) -> dict[str, Schema]:
     """What is sent in MLflow's forms."""
     columns = {name: _nullable(_DTYPES[model.dtypes[name]], name in model.nullable) for name in model.features}
-    either = {name: array(_nullable(NUMBER, held[0] in model.nullable)) for name, held in model.lists.items()}
+    gaps = model.nullable
+    either = {
+        name: _nullable(array(_nullable(NUMBER, not gaps.isdisjoint(held))), gaps.issuperset(held))
+        for name, held in model.lists.items()
+    }
     either |= {name: columns.pop(name) for held in model.lists.values() for name in held}
     row = record(columns, either)
     lists = array(array(ANY))

@@ -17,7 +17,7 @@ import selfheal
 from selfheal.drill.recognised import recognise
 from selfheal.errors import InputError
 from selfheal.registry.archive import identity, load_base, save_base
-from tests.core.lists import NAMES, WIDTH, apart, model, put, rows
+from tests.core.lists import NAMES, WIDTH, apart, model, parts, put, rows
 
 FEW = rows(40, 2)
 
@@ -125,6 +125,8 @@ def test_columns_that_do_not_go_together_are_refused(held) -> None:
             model(frame, in_memory=True)
     with pytest.raises(InputError, match="SimpleImputer"):
         model(put(FEW, 3, None), in_memory=True)
+    with pytest.raises(InputError, match="and 'embedding_3' is there already"):
+        selfheal.MonitoredModel(**parts(), reference=FEW.rename(columns={"y": "embedding_3"}), target="embedding_3")
 
 
 def test_a_list_may_be_missing_where_the_reference_misses_some() -> None:
@@ -153,8 +155,8 @@ class Apart(nn.Module):
 def test_a_network_may_have_the_lists_as_an_input_of_their_own() -> None:
     network, named = Apart(), {"rest": ["age", "code"], "embedding": ["embedding"]}
     for inputs in (named, [*named.values()], named | {"embedding": NAMES}):
-        parts = {"module": network, "head": "out", "target": "y", "inputs": inputs, "in_memory": True}
-        made = selfheal.MonitoredModel(reference=rows(300, 1), **parts)
+        given = {"module": network, "head": "out", "target": "y", "inputs": inputs, "in_memory": True}
+        made = selfheal.MonitoredModel(reference=rows(300, 1), **given)
         with torch.no_grad():
             rest, held = FEW[["age", "code"]].to_numpy(np.float32), np.stack(FEW["embedding"])
             logits = network(torch.from_numpy(rest), torch.from_numpy(held))

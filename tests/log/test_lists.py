@@ -35,7 +35,7 @@ from tests.steering.given import START, workspace_at
 
 pytestmark = pytest.mark.xdist_group("loop")  # one home, adopted once; Evidently and the fork server are loaded once
 
-NAME, N, HEALTHY = "embedded", 200, 2
+NAME, N, HEALTHY = "embedded", 200, 1
 END = START + timedelta(seconds=N * (HEALTHY + 1))
 LOG = {"columns": {"prediction_id": "id", "event_time": "ts", "order": "number"}, "rename": {"vector": "embedding"}}
 POLICY = {
@@ -164,6 +164,17 @@ def adopted_home(template: Path, held, tmp_path_factory: pytest.TempPathFactory)
     return closed(ws)
 
 
+def test_a_name_for_lists_that_the_model_has_not_is_refused(tmp_path) -> None:
+    plain = model(apart(rows(300, 1)), in_memory=True)
+    keeper = Keeper(lambda: ((0, 1),), lambda version, frame: plain.predict_proba(frame), print, print)
+    log = Log.model_validate({"from": str(tmp_path), **LOG})
+    plain.with_policy({"log": log.model_dump(mode="json", by_alias=True)})
+    table = InferenceTable(f"sqlite:///{tmp_path}/state.db")
+    with pytest.raises(InputError, match=r"calls 'vector' by 'embedding', and .* such as embedding_0"):
+        open_log(log, table, plain, NAME, keeper, END)
+    table.close()
+
+
 def test_a_gain_of_the_block_is_healed_alike_and_everyone_answers_by_it(
     adopted_home: Path, tmp_path: Path, held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +183,6 @@ def test_a_gain_of_the_block_is_healed_alike_and_everyone_answers_by_it(
     answers = []
     for name, frame in (("columns", apart(every.rename(columns={"vector": "embedding"}))), ("lists", every)):
         parquet(frame, tmp_path / name, "a")
-
         ws = workspace_at(copied(adopted_home, tmp_path / f"{name}-home"))
         content = POLICY | {"log": {"from": str(tmp_path / name), **LOG}}
         (ws.settings.rules / f"{NAME}.yaml").write_text(json.dumps(content))
