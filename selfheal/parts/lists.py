@@ -133,7 +133,7 @@ def made_plain(reference: pd.DataFrame, target: str = "") -> tuple[pd.DataFrame,
 
 
 def spread_inputs(inputs: Any, lists: Lists) -> Any:
-    """The inputs of a network, where they name columns those of lists by the columns that they stand for."""
+    """The inputs of a network; lists of names among them have, for a column of lists, those that it stands for."""
     if isinstance(inputs, Mapping):
         return {name: _spread_input(one, lists) for name, one in inputs.items()}
     return [_spread_input(one, lists) for one in inputs] if isinstance(inputs, list | tuple) else inputs
