@@ -21,7 +21,7 @@ from selfheal.adapter_file import check_fits
 from selfheal.errors import ArtifactError, InputError
 from selfheal.input_map import bounded
 from selfheal.parts import columns as kinds
-from selfheal.parts import network, words
+from selfheal.parts import lists, network, words
 from selfheal.parts.content import feed
 from selfheal.parts.cut import check_dropped, take
 from selfheal.parts.inputs import join
@@ -44,7 +44,9 @@ class MonitoredModel:
         Module, [n, d] → logits [n, k], or [n] / [n, 1] for two classes. Frozen; put to ``eval()``. A Softmax,
         LogSoftmax or Sigmoid layer at its end is left out. With ``module``: the name of a part of it, or -1.
     reference
-        Labelled rows that the model was not trained on, in time order where there is one: features and target.
+        Labelled rows that the model was not trained on, in time order where there is one: features and target. A column
+        ``emb`` of lists of d numbers, an embedding say, becomes the columns ``emb_0`` to ``emb_{d-1}`` in its place;
+        rows may then have either.
     target
         Name of the label column; may be left out when the policy names it.
     preprocess
@@ -124,7 +126,10 @@ class MonitoredModel:
         if not isinstance(reference, pd.DataFrame) or not len(reference):
             raise InputError("reference is missing: a DataFrame of labelled rows that the model was not trained on")
         self.target = kinds.target_of(reference, target or self.policy.target)
-        reference = reference if as_stored else kinds.plain(reference)
+        held: lists.Lists = {}
+        if not as_stored:
+            reference, held = lists.made_plain(reference, self.target)
+            reference = kinds.plain(reference)
         labels = reference[self.target]
         if labels.isna().any():
             raise InputError(f"reference: {int(labels.isna().sum())} rows have no {self.target!r}; drop them")
@@ -135,14 +140,15 @@ class MonitoredModel:
         self.dtypes: dict[str, str] = {c: kinds.kind(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
         classes = tuple(self.classes_.tolist())
-        self.signature = Signature(self.features, self.dtypes, self.nullable, self.target, classes)
+        self.signature = Signature(self.features, self.dtypes, self.nullable, self.target, classes, held)
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
         self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.policy.check(self.features, self.classes_.tolist(), kinds=None if as_stored else self.dtypes)
         if inputs is not None:
             rows = kinds.as_fitted(self.check_rows(self.reference), self.nulls)
-            preprocess, module, backbone = join(inputs, preprocess, module, backbone, rows)
+            given = lists.spread_inputs(inputs, held)
+            preprocess, module, backbone = join(given, preprocess, module, backbone, rows)
         self.preprocess = preprocess
         entered = self._entered(2 if as_stored else network.ROWS)
         with network.said():
@@ -192,7 +198,7 @@ class MonitoredModel:
 
     def model_units(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Raw rows as the serving input map leaves them; what rules, signals and reports compare. No row is refused."""
-        return bounded(self.adapter.input_map.apply(frame[list(self.features)]))
+        return bounded(self.adapter.input_map.apply(self.signature.spread_frame(frame)[list(self.features)]))
 
     def proba_of_units(self, units: pd.DataFrame) -> Floats:
         """Probabilities float64 [n, k] for rows in model units (ReflexiveLayer and logit offset applied)."""

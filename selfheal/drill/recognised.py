@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from selfheal.drift.context import of_the_calendar
 from selfheal.drift.grid import Grid
 from selfheal.errors import InputError, nearest
 from selfheal.parts import columns as kinds
+from selfheal.parts import lists
 from selfheal.policy.units import unit, words
 
 BLOCK = 4
@@ -139,8 +140,23 @@ def recognise(frame: pd.DataFrame, target: str) -> Recognised:
             "classifiers: cut it into classes, such as above and below a bound, or name another column"
         )
     shares = {label: float((plain == label).mean()) for label in classes}
-    columns = tuple(_column(frame[[name]]) for name in frame.columns if name != target)
+    columns = tuple(column for name in frame.columns if name != target for column in _columns(frame[[name]]))
     return Recognised(len(frame), target, shares, columns, _blocks(columns))
+
+
+def _columns(frame: pd.DataFrame) -> tuple[Column, ...]:
+    """A column; one of lists is as many as it stands for, each of which the model has."""
+    try:
+        spread, given = lists.made_plain(frame)
+    except InputError as error:
+        name = str(frame.columns[0])
+        return (Column(name, "", 0, float(frame.iloc[:, 0].isna().mean()), unfit=_unfit(error)),)
+    columns = tuple(_column(spread[[name]]) for name in spread.columns)
+    return tuple(replace(column, unfit="") for column in columns) if given else columns
+
+
+def _unfit(error: InputError) -> str:
+    return str(error).removeprefix("reference: ")
 
 
 def _column(frame: pd.DataFrame) -> Column:
@@ -149,7 +165,7 @@ def _column(frame: pd.DataFrame) -> Column:
     try:
         column = kinds.plain(frame).iloc[:, 0]
     except InputError as error:
-        return Column(str(name), "", 0, float(raw.isna().mean()), unfit=str(error).removeprefix("reference: "))
+        return Column(str(name), "", 0, float(raw.isna().mean()), unfit=_unfit(error))
     kind, known = kinds.kind(column), column.dropna()
     distinct, missing = int(known.nunique()), float(column.isna().mean())
     if distinct < 2:

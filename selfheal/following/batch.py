@@ -18,6 +18,7 @@ from selfheal.following.copies import COPIES
 from selfheal.log.casting import nothing, number, text
 from selfheal.log.places import FORMATS
 from selfheal.model import MonitoredModel
+from selfheal.parts.lists import as_table
 from selfheal.serving.scorer import Floats
 
 PIECE = 20_000
@@ -92,7 +93,7 @@ def score_file(
     added = [*(f"p_{label}" for label in model.classes_.tolist()), VERSION]
     done = 0
     with _errors_named(source, target), _whole(target) as draft, closing(COPIES[kind](source, draft, added)) as copy:
-        for features, kept in copy.pieces(model.features, PIECE):
+        for features, kept in copy.pieces(model.features, PIECE, tuple(model.signature.lists)):
             copy.add(kept, _probabilities(model, features, f"{source}, rows from {done:,} on"), version)
             done += len(features)
             tell(done, copy.total)
@@ -122,6 +123,10 @@ def _probabilities(model: MonitoredModel, features: pl.DataFrame, where: str) ->
 def _typed(model: MonitoredModel, features: pl.DataFrame) -> pd.DataFrame:
     """The features as the model's reference has them, whatever the format has lost; read as a log is read."""
     model.signature.check_columns(features.columns)
+    for name, columns in model.signature.lists.items():
+        if name in features.columns:
+            table = as_table(features[name].to_list(), name, columns, gaps=model.nullable)
+            features = features.drop(name).with_columns(map(pl.Series, columns, table.T))
     made, wrong = [], []
     for name, kind in model.dtypes.items():
         column, dtype = pl.col(name), features.schema[name]

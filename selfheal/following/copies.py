@@ -37,8 +37,8 @@ class Copy(Protocol):
 
     def __init__(self, source: Path, draft: Path, added: Sequence[str]) -> None: ...
 
-    def pieces(self, features: Collection[str], size: int) -> Iterator[Piece]:
-        """The rows in order, at most ``size`` at once."""
+    def pieces(self, features: Collection[str], size: int, lists: Collection[str] = ()) -> Iterator[Piece]:
+        """The rows in order, at most ``size`` at once; ``lists`` are columns that may hold lists."""
 
     def add(self, kept: Any, proba: Floats, version: int) -> None:
         """Write a piece's rows, with probabilities [n, k] and version."""
@@ -60,9 +60,9 @@ class Parquet:
             self._writer = opened.enter_context(pq.ParquetWriter(draft, self._schema))
             self.close = opened.pop_all().close
 
-    def pieces(self, features: Collection[str], size: int) -> Iterator[Piece]:
+    def pieces(self, features: Collection[str], size: int, lists: Collection[str] = ()) -> Iterator[Piece]:
         """See :class:`Copy`."""
-        names = [name for name in features if name in self._schema.names]
+        names = [name for name in (*features, *lists) if name in self._schema.names]
         for batch in self._file.iter_batches(batch_size=size):
             yield pl.DataFrame(pl.from_arrow(batch.select(names))), batch
 
@@ -90,8 +90,9 @@ class Csv:
             self._writer.writerow([*self._header, *added])
             self.close = opened.pop_all().close
 
-    def pieces(self, features: Collection[str], size: int) -> Iterator[Piece]:
+    def pieces(self, features: Collection[str], size: int, lists: Collection[str] = ()) -> Iterator[Piece]:
         """See :class:`Copy`."""
+        features = [*features, *lists]
         for name in features:
             if self._header.count(name) > 1:
                 raise InputError(f"{self._source} names column {name!r} twice; drop or rename one of them")
@@ -130,14 +131,16 @@ class JsonLines:
             self._written = opened.enter_context(draft.open("w", encoding="utf-8"))
             self.close = opened.pop_all().close
 
-    def pieces(self, features: Collection[str], size: int) -> Iterator[Piece]:
+    def pieces(self, features: Collection[str], size: int, lists: Collection[str] = ()) -> Iterator[Piece]:
         """See :class:`Copy`."""
         lines = ((number, line) for number, line in enumerate(self._read, 1) if line.strip())
         while taken := list(itertools.islice(lines, size)):
             rows = [self._row(number, line) for number, line in taken]
             names = [name for name in features if any(name in row for row in rows)]
             columns = {name: [_plain(row.get(name)) for row in rows] for name in names}
-            yield pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String)), rows
+            made = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+            given = [name for name in lists if any(name in row for row in rows)]
+            yield made.with_columns(pl.Series(c, [row.get(c) for row in rows], dtype=pl.Object) for c in given), rows
 
     def _row(self, number: int, line: str) -> dict[str, Any]:
         try:

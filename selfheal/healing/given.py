@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,13 @@ from selfheal.input_map import bounded
 from selfheal.model import MonitoredModel
 from selfheal.parts.columns import numpy_only
 from selfheal.parts.within import Within
+
+
+def spread(model: MonitoredModel, given: Any) -> Any:
+    """Frames with columns of numbers for those of lists; several as several, and what is no frame as it is."""
+    if isinstance(given, list | tuple):
+        return [spread(model, one) for one in given]
+    return model.signature.spread_frame(given) if isinstance(given, pd.DataFrame) else given
 
 
 def refuse_unlike(

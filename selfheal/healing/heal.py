@@ -18,7 +18,7 @@ from selfheal.healing.case import Case, Memory
 from selfheal.healing.estimate import noted
 from selfheal.healing.facts import Fact, next_question
 from selfheal.healing.gate import CANDIDATE_COLUMNS, Verdict, candidates_table, gate
-from selfheal.healing.given import in_numpy, lenient, refuse_unlike
+from selfheal.healing.given import in_numpy, lenient, refuse_unlike, spread
 from selfheal.healing.hygiene import MIN_ROWS, Cleaned, clean
 from selfheal.healing.labels.rows import Earlier, class_index
 from selfheal.healing.mechanisms import every
@@ -97,6 +97,8 @@ def heal(
         If labels or weights are not on the window's index, labels name an unknown class, weights are not above zero; if
         the window is no frame, a recent one lacks a feature, or a fact is none.
     """
+    window, recent = spread(model, window), spread(model, recent)
+    earlier = [(spread(model, rows), known) for rows, known in earlier]
     refuse_unlike(model, window, recent, facts)
     model = lenient(model)
     window, recent = numpy_only(window, model.features), in_numpy(model, recent)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
 from selfheal.errors import InputError, nearest
 from selfheal.log.casting import can_be_number, is_text, micros, nothing, number, text, whole, without_zone
+from selfheal.log.lists import OfLists
+from selfheal.parts.lists import Lists
 from selfheal.policy import Log
 from selfheal.table.predictions import LONGEST_ID
 
@@ -39,6 +42,8 @@ class Layout:
         Number of classes.
     nullable
         Features that may be missing.
+    lists
+        Columns of lists, each with the features that it may stand for.
     """
 
     log: Log
@@ -46,6 +51,7 @@ class Layout:
     dtypes: Mapping[str, str]
     classes: int
     nullable: frozenset[str]
+    lists: Lists = field(default_factory=dict)
 
     @property
     def probabilities(self) -> list[str]:
@@ -65,7 +71,7 @@ class Layout:
         """Names in the log of all columns to read, or of the keys alone."""
         if keys:
             return {name for key, name in self.raw.items() if key in KEYS}
-        return {*self.raw.values(), *map(self.log.theirs, self.dtypes)}
+        return {*self.raw.values(), *map(self.log.theirs, self.dtypes), *(each.name for each in self._lists)}
 
     def mapped(self, frame: pl.LazyFrame, *, keys: bool) -> pl.LazyFrame:
         """The log's rows with the columns ``at, naive``, ``id, order``, and all others with what is wrong in ``why``.
@@ -89,7 +95,20 @@ class Layout:
         ]
         if keys:
             return frame.select(columns)
-        return frame.select(columns + list(self._values(schema)) + [self._why(schema).alias(WHY)])
+        wrong = [_reason(rows, reason, each.called) for each in self._lists for rows, reason in each.wrong(schema)]
+        made = {name: value for each in self._lists for name, value in each.spread(schema).items()}
+        if made:
+            frame = frame.with_columns(value.alias(name) for name, (value, _) in made.items())
+            schema = pl.Schema({**schema, **{name: dtype for name, (_, dtype) in made.items()}})
+        return frame.select(columns + list(self._values(schema)) + [self._why(schema, wrong).alias(WHY)])
+
+    @cached_property
+    def _lists(self) -> list[OfLists]:
+        theirs = self.log.theirs
+        return [
+            OfLists(theirs(name), name, tuple(map(theirs, columns)), self.nullable.issuperset(columns))
+            for name, columns in self.lists.items()
+        ]
 
     def empty(self, *, keys: bool) -> pl.DataFrame:
         """No row at all, in the columns of :meth:`mapped`."""
@@ -133,11 +152,12 @@ class Layout:
         named = [number(pl.col(name), schema[name], "float") for name in self.log.columns.probabilities]
         return [1.0 - named[0], named[0]] if len(named) == 1 else named
 
-    def _why(self, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    def _why(self, schema: Mapping[str, pl.DataType], of_lists: list[pl.Expr]) -> pl.Expr:
         """Reason and column of the first thing that is wrong with a row; null where nothing is."""
         names = self.raw
         identity = text(pl.col(names[ID]), schema[names[ID]])
         reasons = [_reason(identity.is_null() | ~identity.str.len_chars().is_between(1, LONGEST_ID), "id", names[ID])]
+        reasons += of_lists
         for feature, dtype in self.dtypes.items():
             reasons += list(self._feature(feature, dtype, schema))
         shares = self._probabilities(schema)

@@ -45,12 +45,20 @@ def open_log(
         The place cannot be one: an unset variable, a URL that is none.
     """
     rows = open_rows(log)
+    for theirs, ours in log.rename.items():
+        if not model.signature.knows(ours):
+            raise InputError(
+                f"log.rename calls {theirs!r} by {ours!r}, and the model was adopted without a column of lists of "
+                f"that name; name each of its columns, such as {ours}_0"
+            )
     classes = tuple(label.item() if hasattr(label, "item") else label for label in model.classes_)
     return Foreign(
         table=table,
         model=name,
         rows=rows,
-        layout=Layout(log, rows.name, dict(model.dtypes), len(classes), frozenset(model.nullable)),
+        layout=Layout(
+            log, rows.name, dict(model.dtypes), len(classes), frozenset(model.nullable), model.signature.lists
+        ),
         labels=Labels(
             sent=lambda: table.elsewhere.labels(name),
             classes=classes,

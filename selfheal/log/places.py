@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -98,23 +98,31 @@ class Disk:
             except FileNotFoundError:  # a file that was compacted away just then; or the place is not there
                 return self._listed()
         except OSError as error:
-            raise UnavailableError(
-                f"the log {self.place} cannot be read: {error.strerror}; is its disk mounted, does log.from name it, "
-                "and may this user read it?"
-            ) from error
+            raise self._unread(error) from error
+
+    def _unread(self, error: OSError) -> UnavailableError:
+        below = error.filename and str(error.filename) != self.uri
+        where = f" ({error.filename})" if below else ""
+        return UnavailableError(
+            f"the log {self.place} cannot be read: {error.strerror}{where}; is its disk mounted, does log.from name "
+            "it, and may this user read it?"
+        )
 
     def _listed(self) -> list[Stamp]:
         if self.place.is_file():
             paths = [self.place]
         else:
             os.stat(self.place)
-            paths = sorted(p for p in self.place.rglob("*") if _is_ours(p.relative_to(self.place)) and p.is_file())
+            paths = sorted(_below(self.place))
         stats = [(str(path), path.stat()) for path in paths if path.suffix.lower() in FORMATS]
         return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
 
     def is_delta(self) -> bool:
         """See :class:`Place`."""
-        return (self.place / DELTA).is_dir()
+        try:
+            return (self.place / DELTA).is_dir()
+        except OSError as error:
+            raise self._unread(error) from error
 
     def folders(self, path: str) -> tuple[str, ...]:
         """See :class:`Place`."""
@@ -245,6 +253,19 @@ def without_secrets(text: str) -> str:
 
 def _endpoint() -> str:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files of a log in a folder, in any depth; one that may not be listed is an error, for its rows would be lost."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(("_", "."))]
+        for path in (Path(place, name) for name in names if _is_ours(PurePosixPath(name))):
+            if path.is_file():
+                yield path
 
 
 def _is_ours(path: Path | PurePosixPath) -> bool:

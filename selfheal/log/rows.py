@@ -72,6 +72,9 @@ def broken(name: str, path: str, error: Exception) -> UnavailableError:
     cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "utf-8" in cause.lower().replace("utf8", "utf-8"):
         return UnavailableError(f"{name}: {path} is not UTF-8 ({cause}); {ENCODED}")
+    if isinstance(error, PermissionError) or "permission denied" in cause.lower():
+        words = f"{name}: {path} cannot be read ({without_secrets(cause)}); may this user read it?"
+        return UnavailableError(f"{words} No window is handled before it can be")
     return UnavailableError(
         f"{name}: {path} cannot be read ({without_secrets(cause)}): half written, or damaged? No window is handled "
         "before it can be; write elsewhere and move the whole file here, or take it away"

@@ -264,13 +264,6 @@ def _mixed(column: pd.Series[Any], present: pd.Series[Any]) -> InputError:
 
 def _neither(column: pd.Series[Any]) -> InputError:
     present = column[column.notna()]
-    if len(present) and isinstance(present.iloc[0], list | tuple | np.ndarray):
-        name = column.name
-        return InputError(
-            f"reference: column {name!r} holds {_a(type(present.iloc[0]))} in each row, an embedding? Give each of "
-            f"its numbers a column, before fitting, too, and in what is sent: frame.drop(columns={name!r}).join("
-            f"pd.DataFrame(frame[{name!r}].tolist(), index=frame.index).add_prefix('{name}_'))"
-        )
     what = _a(type(present.iloc[0])) if len(present) else str(column.dtype)
     return InputError(
         f"reference: column {column.name!r} holds {what}, neither numbers, booleans nor text; make it a number "

@@ -5,13 +5,14 @@ Who only holds rows against it needs neither torch nor, where they are good, pan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selfheal.errors import InputError, nearest
+from selfheal.parts.lists import Lists, raw_names, spread, spread_frame, spread_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,8 @@ class Signature:
         Name of the label column.
     classes
         The sorted labels [k].
+    lists
+        Columns of lists that may be given in place of the features that each stands for.
     """
 
     features: tuple[str, ...]
@@ -47,13 +50,26 @@ class Signature:
     nullable: frozenset[str]
     target: str
     classes: tuple[Any, ...]
+    lists: Lists = field(default_factory=dict)
+
+    @property
+    def raw(self) -> tuple[str, ...]:
+        """The columns as the reference had them: lists in place of what they stand for."""
+        return raw_names(self.features, self.lists)
+
+    def knows(self, name: str) -> bool:
+        """Whether it is a feature, or a column of lists."""
+        return name in self.dtypes or name in self.lists
 
     def check_columns(self, names: Collection[str]) -> None:
-        """Refuse columns among which one of the features is missing, naming it."""
+        """Refuse columns among which one of the features is missing, naming it; or is there twice, in a list too."""
+        names = spread_names(names, self.lists) if self.lists else names
         for column in self.features:
             if column not in names:
                 others = [c for c in names if c not in self.dtypes]
-                needed = ", ".join(self.features[:LISTED]) + (", …" if len(self.features) > LISTED else "")
+                absent = [name for name, each in self.lists.items() if column in each and not {*each} & {*names}]
+                column = absent[0] if absent else column
+                needed = ", ".join(self.raw[:LISTED]) + (", …" if len(self.raw) > LISTED else "")
                 raise InputError(
                     f"column {column!r} is missing{nearest(column, others)} (needed: {needed})",
                     reason="missing column",
@@ -62,6 +78,8 @@ class Signature:
 
     def checked(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
         """The feature columns of ``frame`` in order, numbers as numbers; and the numeric ones float64 [n, d].
+
+        Columns of lists are taken in place of those that they stand for.
 
         Raises
         ------
@@ -76,7 +94,7 @@ class Signature:
         if not isinstance(frame, pd.DataFrame):
             raise _no_frame(frame)
         self.check_columns(frame.columns)
-        columns = frame[list(self.features)]
+        columns = self.spread_frame(frame)[list(self.features)]
         numeric = [c for c in self.features if self.dtypes[c] != "str"]
         odd = {c: columns[c] for c in self.features if not kinds.is_plain(columns[c], self.dtypes[c])}
         if odd:
@@ -86,6 +104,14 @@ class Signature:
         if not np.isfinite(values).all():
             kinds.refuse_non_finite(values, numeric, self.nullable)
         return columns, values
+
+    def spread(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """Values by column, with columns of numbers for each of lists; see :func:`selfheal.parts.lists.spread`."""
+        return spread(columns, self.lists, self.nullable) if self.lists else columns
+
+    def spread_frame(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The same of a frame, which stays as it is where it has no list."""
+        return spread_frame(frame, self.lists, self.nullable) if self.lists else frame
 
 
 def _no_frame(rows: object) -> InputError:

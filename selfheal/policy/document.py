@@ -245,7 +245,7 @@ def _check_rules(rules: Sequence[Rule], columns: Sequence[str], classes: Sequenc
 
 def _check_log(log: Log, columns: Sequence[str], classes: Sequence[Any], where: str) -> None:
     for theirs, ours in log.rename.items():
-        if ours not in columns:
+        if ours not in columns and f"{ours}_0" not in columns:  # which a column of lists stands for, with others
             raise PolicyError(
                 f"{where}: log.rename calls {theirs!r} by {ours!r}, which the model does not have"
                 f"{nearest(ours, columns)} (columns: {', '.join(columns)})"

@@ -22,6 +22,7 @@ import io
 import json
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from selfheal.parts.compiled import stored_path
 from selfheal.parts.preprocessing import function_names, open_preprocessing, own_transformers, save_preprocessing
 from selfheal.parts.program import export_program, open_program
 from selfheal.policy import Policy
-from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, SCORING, manifest_of, place, read_base
+from selfheal.registry.folder import FORMAT, MANIFEST, POLICY, RESTORE, SCORING, lists_of, manifest_of, place, read_base
 
 # Rows on which the stored network is compared with the one in memory: enough to meet every branch of a small
 # network, cheap for a large one.
@@ -88,6 +89,7 @@ def save_base(model: MonitoredModel, directory: Path) -> str:
         "classes": np.asarray(model.classes_).tolist(),
         "parts": parts,
         **({"transformers": own} if own else {}),
+        **({"lists": dict(model.signature.lists)} if model.signature.lists else {}),
         "torch": torch.__version__,
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
@@ -142,6 +144,7 @@ def opened(files: dict[str, bytes], directory: Path) -> MonitoredModel:
     except (InputError, PolicyError, KeyError, TypeError, OSError, ValueError) as error:
         raise ArtifactError(f"{directory}: the parts do not make a model ({error}); {RESTORE}") from error
     model.manifest = hashlib.sha256(files[MANIFEST]).hexdigest()
+    model.signature = replace(model.signature, lists=lists_of(manifest))
     if model.digest != manifest["digest"]:
         raise ArtifactError(
             f"{directory}: the loaded model has digest {model.digest[:12]}, registered {manifest['digest'][:12]}. "
@@ -158,7 +161,7 @@ def identity(directory: Path) -> str:
     """
     files = read_base(directory)
     manifest = manifest_of(files[MANIFEST], directory)
-    keys = ("digest", "features", "dtypes", "target", "classes", "parts", "transformers")
+    keys = ("digest", "features", "dtypes", "target", "classes", "parts", "transformers", "lists")
     what = {key: manifest[key] for key in keys if key in manifest}
     programs = [manifest["files"].get(f"{part}.pt2", "") for part in ("backbone", "head")]
     reference = pd.util.hash_pandas_object(pd.read_parquet(io.BytesIO(files["reference.parquet"])), index=False)

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,8 @@ def manifest_of(data: bytes, directory: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise ArtifactError(f"{directory / MANIFEST} is no manifest of a base model; {RESTORE}")
+
+
+def lists_of(manifest: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The columns of lists that a base takes, each with those that it stands for; none of an older release's."""
+    return {str(name): tuple(map(str, columns)) for name, columns in manifest.get("lists", {}).items()}

@@ -22,6 +22,7 @@ import yaml
 
 from selfheal.errors import InputError, RefusedError
 from selfheal.model import MonitoredModel
+from selfheal.parts import lists
 from selfheal.parts.graph import cut_program
 from selfheal.parts.network import ROWS
 from selfheal.parts.program import open_program, without_samples
@@ -100,7 +101,7 @@ def imported(
         MLflow cannot be reached.
     """
     stored = _stored(uri, settings)
-    rows = _inputs(reference, target)
+    rows = _inputs(lists.made_plain(reference, target)[0], target)
     tags = {"source": uri, "source_digest": stored.digest}
     if stored.kind == "pt2":
         program = without_samples(stored.data, what=uri)

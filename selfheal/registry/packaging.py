@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfheal.errors import InputError
+from selfheal.parts.lists import raw_names
+from selfheal.registry.folder import lists_of
 from selfheal.registry.versions import ROLE
 
 if TYPE_CHECKING:
@@ -119,7 +121,10 @@ def signature_of(manifest: Mapping[str, Any]) -> ModelSignature:
 
     # MLflow converts neither whole numbers to fractions nor back, and a change of unit turns one into the other:
     # a column of whole numbers is declared open, and refused by selfheal's own check where it holds no number.
-    inputs: list[Any] = [ColSpec(_TYPES.get(manifest["dtypes"][c], AnyType()), c) for c in manifest["features"]]
+    # So is a column of lists, which stands in place of its numbers: of whole ones alone it would be refused.
+    kinds = manifest["dtypes"]
+    names = raw_names(manifest["features"], lists_of(manifest))
+    inputs: list[Any] = [ColSpec(_TYPES.get(kinds.get(name, ""), AnyType()), name) for name in names]
     return ModelSignature(Schema(inputs), Schema([ColSpec("double", str(c)) for c in manifest["classes"]]))
 
 

@@ -15,7 +15,7 @@ from selfheal.errors import ArtifactError, PolicyError
 from selfheal.parts.path import CompiledPath, from_bytes
 from selfheal.parts.signature import Signature
 from selfheal.policy import Policy
-from selfheal.registry.folder import MANIFEST, POLICY, RESTORE, SCORING, manifest_of, read_base
+from selfheal.registry.folder import MANIFEST, POLICY, RESTORE, SCORING, lists_of, manifest_of, read_base
 
 if TYPE_CHECKING:
     from selfheal.model import MonitoredModel
@@ -109,4 +109,5 @@ class Base:
 
 def _signature(said: dict[str, Any]) -> Signature:
     features, dtypes = tuple(said["features"]), dict(said["dtypes"])
-    return Signature(features, dtypes, frozenset(said["nullable"]), said["target"], tuple(said["classes"]))
+    nullable, classes = frozenset(said["nullable"]), tuple(said["classes"])
+    return Signature(features, dtypes, nullable, said["target"], classes, lists_of(said))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, shown
+from selfheal.parts.lists import NUMBERS
 from selfheal.parts.signature import Signature
 from selfheal.serving.scorer import NotHereError, Scorer
 from selfheal.table.predictions import storable_text
@@ -21,8 +22,6 @@ Columns = Mapping[str, Sequence[Any]]
 Checked = tuple[NDArray[np.float64], list[Sequence[str | None]]]
 """The numeric features float64 [n, d] and the text features, one list a column, each in the model's order."""
 
-NUMBERS = frozenset((int, float, bool))
-"""Types of a value that is a number without more ado."""
 _NUMBERS_OR_NULL = NUMBERS | {type(None)}
 
 

@@ -28,7 +28,10 @@ def metadata(name: str, scorer: Scorer) -> dict[str, Any]:
         "versions": [str(scorer.version)],
         "platform": "selfheal",
         "inputs": [
-            {"name": column, "datatype": DATATYPES[model.dtypes[column]], "shape": [-1]} for column in model.features
+            {"name": name, "datatype": DATATYPES["float"], "shape": [-1, len(model.lists[name])]}
+            if name in model.lists
+            else {"name": name, "datatype": DATATYPES[model.dtypes[name]], "shape": [-1]}
+            for name in model.raw
         ],
         "outputs": [
             {"name": OUTPUTS[0], "datatype": "FP64", "shape": [-1, len(model.classes)]},
@@ -76,8 +79,9 @@ class Tensors:
 def parse_tensors(message: Mapping[str, Any], scorer: Scorer, reading: Reading) -> Request:
     """Read tensors for the version that will answer them.
 
-    A tensor a column, of shape [n] or [n, 1], under the column's name; or a single one of shape [n, d] with the columns
-    in the model's order. Beside them ``event_time`` and ``prediction_ids`` may be tensors of BYTES.
+    A tensor a column, of shape [n] or [n, 1], under the column's name, of shape [n, width] for one of lists; or a
+    single one of shape [n, d] with the columns in the model's order. Beside them ``event_time`` and
+    ``prediction_ids`` may be tensors of BYTES.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def parse_tensors(message: Mapping[str, Any], scorer: Scorer, reading: Reading) 
         if name in inputs and name not in scorer.signature.dtypes:
             params[name] = [value for (value,) in _rows(name, *inputs.pop(name), 1)]
     columns, n = _columns(inputs, scorer, reading)
-    ignored = [name for name in columns if name not in scorer.signature.dtypes]
+    ignored = [name for name in columns if not scorer.signature.knows(name)]
     return check_columns(columns, n, scorer, params, reading, ignored)
 
 
@@ -164,7 +168,7 @@ def _rows(name: str, shape: list[int], data: list[Any], width: int) -> list[list
 
 def _columns(inputs: Mapping[str, Content], scorer: Scorer, reading: Reading) -> tuple[Columns, int]:
     model = scorer.signature
-    if len(inputs) == 1 and (whole := next(iter(inputs))) not in model.dtypes:
+    if len(inputs) == 1 and not model.knows(whole := next(iter(inputs))):
         shape, data = inputs[whole]
         rows = _rows(whole, shape, data, len(model.features))
         if not rows:
@@ -175,8 +179,11 @@ def _columns(inputs: Mapping[str, Content], scorer: Scorer, reading: Reading) ->
     if not n:
         raise InputError("inputs hold no rows; send at least one")
     for name, (shape, data) in inputs.items():
-        if name in model.dtypes and len(data) != n:
+        if (shape[0] if name in model.lists else len(data)) != n and model.knows(name):
             raise InputError(
                 f"input {name!r} holds {len(data)} values of shape {shape}, others {n}; send as many for each"
             )
-    return {name: data for name, (_, data) in inputs.items()}, n
+    return {
+        name: _rows(name, shape, data, len(model.lists[name])) if name in model.lists else data
+        for name, (shape, data) in inputs.items()
+    }, n

@@ -123,7 +123,13 @@ def _operation(
 def _bodies(model: Signature) -> dict[str, Schema]:
     """What is sent in MLflow's forms."""
     columns = {name: _nullable(_DTYPES[model.dtypes[name]], name in model.nullable) for name in model.features}
-    row = record(columns)
+    gaps = model.nullable
+    either = {
+        name: _nullable(array(_nullable(NUMBER, not gaps.isdisjoint(held))), gaps.issuperset(held))
+        for name, held in model.lists.items()
+    }
+    either |= {name: columns.pop(name) for held in model.lists.values() for name in held}
+    row = record(columns, either)
     lists = array(array(ANY))
     params = record(
         {},
@@ -141,7 +147,7 @@ def _bodies(model: Signature) -> dict[str, Schema]:
         "inputs": {"anyOf": [ref("Columns"), lists, array(ref("Row"))]},
     }
     bodies = [record({form: schema}, {"params": ref("Params")}, more=True) for form, schema in forms.items()]
-    by_column = record({name: {"anyOf": [array(each), each]} for name, each in columns.items()})
+    by_column = record(*({n: {"anyOf": [array(e), e]} for n, e in each.items()} for each in (columns, either)))
     return {
         "Row": row,
         "Columns": by_column,

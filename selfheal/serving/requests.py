@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.errors import InputError, nearest, shown
+from selfheal.parts.lists import NUMBERS
 from selfheal.parts.signature import LISTED, Signature
-from selfheal.serving.checked import NUMBERS, Columns, checked
+from selfheal.serving.checked import Columns, checked
 from selfheal.serving.ids import next_ids
 from selfheal.serving.params import PARAMS, first_twice, now_us, read_params, read_time
 from selfheal.serving.repeats import refuse_repeats
@@ -110,14 +111,14 @@ def parse(body: bytes | bytearray, scorer: Scorer, reading: Reading) -> Request:
     columns, n = _FORM[form](message[form], scorer.signature, reading)
     if n == 0:
         raise InputError(f"{form} holds no rows; send at least one")
-    ignored += [name for name in columns if name not in scorer.signature.dtypes]
+    ignored += [name for name in columns if not scorer.signature.knows(name)]
     return check_columns(columns, n, scorer, params, reading, ignored)
 
 
 def check_columns(
     columns: Columns, n: int, scorer: Scorer, params: Mapping[str, Any], reading: Reading, ignored: Sequence[str] = ()
 ) -> Request:
-    """A request of ``n`` rows by column; columns that the model does not have are left out.
+    """A request of ``n`` rows by column; columns that the model does not have are left out, lists made columns.
 
     Raises
     ------
@@ -128,8 +129,8 @@ def check_columns(
     if not columns:
         scorer.signature.check_columns(())
     if ignored:
-        columns = {name: columns[name] for name in columns if name in scorer.signature.dtypes}
-    numbers, words = checked(columns, scorer, waits=reading.waits)
+        columns = {name: columns[name] for name in columns if scorer.signature.knows(name)}
+    numbers, words = checked(scorer.signature.spread(columns), scorer, waits=reading.waits)
     for name, column in zip(scorer.texts, words, strict=True):
         if max((len(text) for text in column if text is not None), default=0) > reading.text:
             words_ = f"column {name!r} holds a text of more than {reading.text} characters; cut it"
@@ -239,12 +240,12 @@ def _plain(form: str, value: Any, scorer: Scorer) -> NDArray[np.float64] | None:
 def check_names(names: Collection[str], model: Signature, reading: Reading) -> None:
     """Refuse unknown and missing columns before anything is done with the values."""
     for name in () if reading.ignores else names:
-        if name not in model.dtypes:
+        if not model.knows(name):
             hint = "it is what the model predicts; " if name == model.target else ""
-            more = f" and {len(model.features) - LISTED} more" if len(model.features) > LISTED else ""
+            more = f" and {len(model.raw) - LISTED} more" if len(model.raw) > LISTED else ""
             raise InputError(
-                f"unknown column {shown(name)}{nearest(name, model.features)} "
-                f"({hint}leave it out; known: {', '.join(model.features[:LISTED])}{more})",
+                f"unknown column {shown(name)}{nearest(name, model.raw)} "
+                f"({hint}leave it out; known: {', '.join(model.raw[:LISTED])}{more})",
                 reason="unknown column",
                 column=name,
             )
@@ -272,7 +273,7 @@ def _records(value: Any, model: Signature, reading: Reading) -> tuple[Columns, i
     check_names(names, model, reading)
     try:
         columns: dict[str, Sequence[Any]] = {
-            name: [row[name] for row in value] if name in model.dtypes else () for name in names
+            name: [row[name] for row in value] if model.knows(name) else () for name in names
         }
     except KeyError as error:
         name = error.args[0]
@@ -298,20 +299,27 @@ def _instances(value: Any, model: Signature, reading: Reading) -> tuple[Columns,
         return _inputs(value, model, reading)  # one object: by column, as MLflow reads it
     if isinstance(value, list) and value and type(value[0]) is dict:
         return _records(value, model, reading)
-    return _by_rows(list(model.features), value, "instances")
+    first = value[0] if model.lists and isinstance(value, list) and value else None
+    with_lists = isinstance(first, list) and list in map(type, first)
+    return _by_rows(list(model.raw if with_lists else model.features), value, "instances")
 
 
 def _inputs(value: Any, model: Signature, reading: Reading) -> tuple[Columns, int]:
     if not isinstance(value, dict):
         return _instances(value, model, reading)
     check_names(value, model, reading)
-    columns = {name: column if isinstance(column, list) else [column] for name, column in value.items()}
+    columns = {name: column if _is_column(column, name in model.lists) else [column] for name, column in value.items()}
     lengths = {name: len(column) for name, column in columns.items()}
     n = max(lengths.values(), default=0)
     for name, length in lengths.items():
         if length != n:
             raise InputError(f"inputs: column {name!r} has {length} values, others {n}; send as many for each")
     return columns, n
+
+
+def _is_column(value: Any, of_lists: bool) -> bool:
+    """Whether it holds a value a row, and is not the one row's own."""
+    return isinstance(value, list) and not (of_lists and value and NUMBERS.issuperset(map(type, value)))
 
 
 def _by_rows(names: list[str], rows: Any, where: str) -> tuple[Columns, int]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,9 +16,11 @@ from torch import nn
 
 from selfheal import MonitoredModel
 from selfheal.errors import UnavailableError
+from selfheal.log.files import Files
 from selfheal.log.foreign import Keeper, Standing
 from selfheal.log.opening import open_log
-from selfheal.log.rows import Part
+from selfheal.log.places import Disk
+from selfheal.log.rows import Bounded, Part, steadily
 from selfheal.policy import Log
 from selfheal.table import InferenceTable
 from tests.log.conftest import predict
@@ -75,6 +80,59 @@ def test_an_empty_folder_is_no_error_and_a_lost_one_is(source, tmp_path) -> None
     os.rmdir(tmp_path / "log")
     with pytest.raises(UnavailableError, match="is its disk mounted"):
         closed(source())
+
+
+def by_nobody(act: Callable[[], str]) -> str:
+    """What an act says, in a child that has no rights, where this process has all; polars does not live there."""
+    if os.geteuid():
+        return act()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)
+        try:
+            os.setgroups([])
+            os.setegid(65534)
+            os.seteuid(65534)
+            os.write(writing, act().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as said:
+        return said.read()
+
+
+@pytest.mark.parametrize("what", ["", "day=1", "day=1/a.csv"])
+@pytest.mark.parametrize("grows", [False, True])
+def test_what_this_user_may_not_read_stops_and_is_named(what: str, grows: bool, tmp_path, monkeypatch) -> None:
+    """A folder that may not be listed, one below it too: its rows would be missed without a word."""
+    monkeypatch.chdir(tmp_path)  # by relative paths, for nobody may come here from the root
+    tmp_path.chmod(0o755)
+    log, mine = Path("log"), Path("log", "_mine")
+    for day in (1, 2):
+        csv(frame(5, first=5 * day), log / f"day={day}", "a")
+        os.utime(log / f"day={day}" / "a.csv", None if grows else (0, 0))
+    csv(frame(5), mine, "a")
+
+    def read() -> str:
+        rows = Files(Disk(log))
+        try:
+            return str(len(steadily(rows, lambda: [*rows.scan(["temp"], Part(), Bounded())])))
+        except UnavailableError as error:
+            return str(error)
+
+    mine.chmod(0o000)
+    (log / what).chmod(0o000)
+    try:
+        said = by_nobody(read)
+    finally:
+        (log / what).chmod(0o755)
+    assert said.startswith("the log log") and "may this user read it?" in said, said
+    assert what in said and "Permission denied" in said and "half written" not in said
+    assert by_nobody(lambda: str(len(Disk(log).files()))) == "2", "what is no part of the log is not looked into"
+    mine.chmod(0o755)
 
 
 def test_nothing_is_written_there(source, tmp_path) -> None:

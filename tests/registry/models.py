@@ -84,6 +84,7 @@ from tests.registry.tables import (
     nullable,
     numbers,
     one_kind,
+    ragged,
     two_kinds,
     with_city,
 )
@@ -201,7 +202,7 @@ class Halved(TransformerMixin, BaseEstimator):
 def built(network: Callable[[int], Parts], preprocess: Any, rows: Rows, n: int = FEW, **more: Any) -> Parts:
     """The arguments of MonitoredModel: preprocessing fitted, and the network as wide as what it makes."""
     frame = rows() if n == FEW else rows(n)
-    x, y = frame.drop(columns="stayed"), pd.factorize(frame["stayed"])[0]
+    x, y = apart(frame.drop(columns="stayed")), pd.factorize(frame["stayed"])[0]
     width = x.shape[1]
     if isinstance(preprocess, dict | list):
         more, preprocess = more | {"inputs": fitted(preprocess, x)}, None
@@ -326,6 +327,7 @@ CASES = [
     later("two inputs, one of them a code a row", "`inputs=` in order", whole(TwoInputs, "out"),
           [(counted(), ["city"]), (StandardScaler(), NUMBERS)], with_city),
     taken(TWO, "a class of one's own, by its import path", two, make_pipeline(Halved(), StandardScaler()), numbers),
+    taken(TWO, "a column of lists of numbers, an embedding", two, StandardScaler(), embedded),
     refused(TWO, "a lambda", r"<lambda>.*in place of a lambda", "name a function: `FunctionTransformer(np.log1p)`",
             (two, logs(lambda x: np.log1p(x)), numbers), (two, logs(np.log1p), numbers)),
     refused(TWO, "a function of one's own", r"ratio.*before selfheal",
@@ -344,8 +346,8 @@ CASES = [
             (two, make_pipeline(SimpleImputer(), StandardScaler()), gappy_numbers)),
     refused(TWO, "a column of dates", r"'since' holds dates", "the days since a fixed date, `.dt.hour` and the like",
             (two, None, dated), (two, StandardScaler(), in_days)),
-    refused(TWO, "a column of lists, an embedding", r"'at' holds a list in each row",
-            "a column for each of its numbers", (two, None, embedded), (two, StandardScaler(), apart)),
+    refused(TWO, "a column of lists of several lengths", r"'at', row 1: a list of 2, and a list of 1 numbers is wanted",
+            "pad or cut them to one", (two, None, ragged), (two, StandardScaler(), embedded)),
     refused(TWO, "text and numbers in one column", r"'plan' mixes.*astype\(str\)", "`.astype(str)` before fitting",
             (two, None, two_kinds),
             (two, ColumnTransformer([("p", OneHotEncoder(sparse_output=False), ["plan"])], remainder="passthrough"),

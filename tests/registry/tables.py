@@ -72,15 +72,22 @@ def in_days() -> pd.DataFrame:
     return frame.assign(since=(frame["since"] - pd.Timestamp("2026-01-01")).dt.days)
 
 
-def embedded() -> pd.DataFrame:
+def embedded(n: int = FEW, seed: int = 0) -> pd.DataFrame:
     """Two of the numbers as one list a row."""
-    frame = numbers()
+    frame = numbers(n, seed)
     return frame.drop(columns=["age", "income"]).assign(at=frame[["age", "income"]].to_numpy().tolist())
 
 
-def apart() -> pd.DataFrame:
-    """As the message says."""
+def ragged() -> pd.DataFrame:
+    """Of several lengths."""
     frame = embedded()
+    return frame.assign(at=[held[: 1 + k % 2] for k, held in enumerate(frame["at"])])
+
+
+def apart(frame: pd.DataFrame) -> pd.DataFrame:
+    """What preprocessing is fitted to: a column for each number of a list."""
+    if "at" not in frame:
+        return frame
     return frame.drop(columns="at").join(pd.DataFrame(frame["at"].tolist(), index=frame.index).add_prefix("at_"))
 
 

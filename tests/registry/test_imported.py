@@ -114,6 +114,10 @@ def test_a_program_is_adopted_and_what_could_run_code_is_refused(store: Settings
     tags = Registry(store).version("mine-base", 1).tags
     assert tags["source"] == "models:/net/1" and len(tags["source_digest"]) == 64 and "trusted_by" not in tags
     assert "nothing new" in adopt(tmp_path, "--from", "models:/net@best").output
+    as_lists = pd.DataFrame({"x": list(frame[["a", "b", "c"]].to_numpy(np.float32)), "y": frame.y})
+    listed = imported("models:/net/1", as_lists, "y", store)[0]
+    assert listed.features == ("x_0", "x_1", "x_2")
+    np.testing.assert_allclose(listed.predict_proba(as_lists), wanted, atol=1e-6)
 
     for version, what in (("2", "a pickle"), ("3", "TorchScript")):
         done = adopt(tmp_path, "--from", f"models:/net/{version}")
