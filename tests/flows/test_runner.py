@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from selfheal import loop
-from selfheal.steering import Workspace
+from selfheal.steering import Workspace, freeze
 from selfheal.steering.leases import hold, monitor_lease
 from tests.steering.given import NAME, rows, send
 
@@ -59,6 +59,8 @@ def planned(runner: Any) -> dict[UUID, Any]:
 
 
 def test_a_run_that_finds_nothing_ends_without_a_process(ws: Workspace, runner: Any) -> None:
+    freeze(ws, NAME, "ann", "an incident")
+    loop.settle_stages(ws, NAME)
     plan(runner, timedelta(hours=-3), timedelta(hours=1), 4)
     before = planned(runner)
     late = [run for run in before.values() if run.expected_start_time < datetime.now(UTC)]
@@ -76,6 +78,7 @@ def test_a_run_that_finds_nothing_ends_without_a_process(ws: Workspace, runner: 
     assert ended.run_count == 0, "no process has run it"
     assert len(after) == 2, "the other late ones are taken away, what is to come stays"
     assert ws.table.outbox.mark(NAME, "ran"), "the monitor lives"
+    assert [(told.shown, told.waiting) for told in ws.table.outbox.targets(NAME)] == [("prefect", 0)], "and tells"
     assert not runner.doubtful
 
 
