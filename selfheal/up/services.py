@@ -36,7 +36,7 @@ AT_REST = {
     # for automations that ask what did not happen: ours ask what did, and are told at once
     "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT30S",
 }
-"""How often our Prefect server looks at what hardly ever changes: every 5 s each by default, a sixth of what it takes
+"""How often our Prefect server looks at what hardly ever changes: every 5 s each by default, a tenth of what it takes
 at rest. What the environment says of them stays."""
 
 
