@@ -8,6 +8,7 @@ waits for the first adoption. Start it anew after a further one; ``selfheal up``
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import sys
 import time
@@ -17,8 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow, serve
+from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import TerminationSignal
 from prefect.flows import EntrypointType
 
 from flows.declared import FLOWS, interval_of
@@ -26,6 +28,7 @@ from flows.early import keep_starting
 from flows.maintain import maintain
 from flows.monitor import monitor
 from flows.release import release, watch
+from flows.runner import Schedules
 from flows.runs import workspace
 from selfheal.steering import Workspace
 from selfheal.steering.policies import policy_of_record
@@ -86,7 +89,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     keep_starting(ws, models)
     try:
         # A place for a long run of each model, and one for runs that find it at work: no more processes than that.
-        serve(*served, limit=len(models) + 1, print_starting_message=False)
+        runner = Schedules(ws, limit=len(models) + 1)
+        for deployment in served:
+            runner.serve(deployment)
+        with suppress(KeyboardInterrupt, TerminationSignal):
+            asyncio.run(runner.start())
     finally:
         if given.ready is not None:
             with suppress(OSError):

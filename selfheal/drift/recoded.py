@@ -147,7 +147,7 @@ def _read(values: pd.Series[Any], words: bool) -> pd.Series[Any] | None:
 
 def _come(values: pd.Series[Any], codes: pd.Index[Any]) -> Floats:
     """How often each of the codes comes [levels]."""
-    return values.value_counts().reindex(codes, fill_value=0).to_numpy(dtype=np.float64)
+    return np.asarray(values.value_counts().reindex(codes, fill_value=0), dtype=np.float64)
 
 
 def _apart(one: Floats, other: Floats) -> float:

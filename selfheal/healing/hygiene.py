@@ -238,7 +238,8 @@ class _Usual:
         odd = np.sort((far > tails).sum(axis=1))
         least = max(ODD_COLUMNS, int(odd[min(int(0.999 * len(odd)), len(odd) - 1)]) + 1)
         values = model.reference[_numeric(model)].to_numpy(dtype=np.float64, na_value=np.nan)
-        return cls(far.any(axis=0), tails, least, ~(np.nan_to_num(values) % 1).any(axis=0))
+        whole = np.all(np.nan_to_num(values) % 1 == 0, axis=0)
+        return cls(np.any(far, axis=0), tails, least, whole)
 
 
 def _wild(model: MonitoredModel, frame: pd.DataFrame, usual: _Usual) -> NDArray[np.bool_]:

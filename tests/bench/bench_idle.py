@@ -1,6 +1,7 @@
 """What all of `selfheal up` holds and takes while nothing is asked: one small model, a schedule of five minutes.
 
-``IDLE_S`` says for how long it is watched, by default the ten minutes of two monitor runs.
+``IDLE_S`` says for how long it is watched, by default the ten minutes of two monitor runs. What an adoption leaves to
+do is done before: the first run after it has to open the model, and takes 9 CPU s like one that has a window.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -17,6 +19,9 @@ import psutil
 from tests.bench.servers import START_S, free_port, home
 
 IDLE_S = float(os.environ.get("IDLE_S", "600"))
+SETTLE_S = 60.0
+"""After the last is said to be ready: the reconciler is not waited for, Prefect plans the first runs; some 2 CPU s."""
+
 MOST_MB, MOST_SHARE = 1500.0, 3.0
 _READY = "ready     schedules"
 
@@ -37,14 +42,22 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def run() -> list[dict[str, Any]]:
-    """From the moment that all is ready."""
-    command = [sys.executable, "-m", "selfheal.cli", "up", "--port", str(free_port())]
-    with home("bench"), subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+    """From a minute after all is ready."""
+    selfheal = [sys.executable, "-m", "selfheal.cli"]
+    command = [*selfheal, "up", "--port", str(free_port())]
+    with home("bench"):
+        subprocess.run([*selfheal, "monitor", "bench"], check=True, stdout=subprocess.DEVNULL)
+        return _watched(command)
+
+
+def _watched(command: Sequence[str]) -> list[dict[str, Any]]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         try:
             assert up.stdout is not None
             began = time.monotonic()
             while not up.stdout.readline().startswith(_READY):
                 assert up.poll() is None and time.monotonic() - began < START_S, "`selfheal up` did not become ready"
+            time.sleep(SETTLE_S)
             whole = psutil.Process(up.pid)
             begun, before = time.monotonic(), cpu_seconds(whole)
             time.sleep(IDLE_S)

@@ -37,6 +37,25 @@ def test_the_deployments_of_two_models() -> None:
         assert deployment.concurrency_limit is None  # the database's lease keeps runs apart
 
 
+def test_what_is_said_to_our_server_is_what_prefect_knows_and_the_environment_goes_first(monkeypatch) -> None:
+    from prefect.settings import Settings as OfPrefect
+
+    from selfheal.settings import Settings
+    from selfheal.up.services import AT_REST, prefect_server
+
+    for name in AT_REST:
+        monkeypatch.delenv(name, raising=False)
+    usual = OfPrefect().to_environment_variables()
+    for name, value in AT_REST.items():
+        monkeypatch.setenv(name, value)
+    asked = OfPrefect().to_environment_variables()
+    assert {name for name in usual if asked[name] != usual[name]} == set(AT_REST)
+    name = next(iter(AT_REST))
+    monkeypatch.setenv(name, "7")
+    said = prefect_server(Settings.from_env(), "127.0.0.1", 4200).environ
+    assert {each: said[each] for each in AT_REST} == AT_REST | {name: "7"}
+
+
 @pytest.mark.usefixtures("prefect")
 def test_a_limit_of_a_former_release_is_taken_away() -> None:
     """A run that was killed would hold its slot for five minutes, and for ever where the server went with it."""
