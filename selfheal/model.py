@@ -126,9 +126,9 @@ class MonitoredModel:
         if not isinstance(reference, pd.DataFrame) or not len(reference):
             raise InputError("reference is missing: a DataFrame of labelled rows that the model was not trained on")
         self.target = kinds.target_of(reference, target or self.policy.target)
-        held: lists.Lists = {}
+        given: lists.Lists = {}
         if not as_stored:
-            reference, held = lists.made_plain(reference, self.target)
+            reference, given = lists.made_plain(reference, self.target)
             reference = kinds.plain(reference)
         labels = reference[self.target]
         if labels.isna().any():
@@ -140,15 +140,15 @@ class MonitoredModel:
         self.dtypes: dict[str, str] = {c: kinds.kind(self.reference[c]) for c in self.features}
         self.nullable = frozenset(c for c in self.features if self.reference[c].isna().any())
         classes = tuple(self.classes_.tolist())
-        self.signature = Signature(self.features, self.dtypes, self.nullable, self.target, classes, held)
+        self.signature = Signature(self.features, self.dtypes, self.nullable, self.target, classes, given)
         # A null of text is None, NaN or NA, and preprocessing that was fitted to one of them knows no other.
         texts = [c for c in self.features if c in self.nullable and self.dtypes[c] == "str"]
         self.nulls: dict[str, Any] = {c: self.reference[c][self.reference[c].isna()].iloc[0] for c in texts}
         self.policy.check(self.features, self.classes_.tolist(), kinds=None if as_stored else self.dtypes)
         if inputs is not None:
             rows = kinds.as_fitted(self.check_rows(self.reference), self.nulls)
-            given = lists.spread_inputs(inputs, held)
-            preprocess, module, backbone = join(given, preprocess, module, backbone, rows)
+            tensors = lists.spread_inputs(inputs, given)
+            preprocess, module, backbone = join(tensors, preprocess, module, backbone, rows)
         self.preprocess = preprocess
         entered = self._entered(2 if as_stored else network.ROWS)
         with network.said():

@@ -128,8 +128,8 @@ def renumbered(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: 
     if off < 2 * max(_apart(_come(one, codes) / len(one), share) for one in past):
         return ""
     rng = np.random.default_rng(seed)
-    drawn, told = (rng.multinomial(int(n), share, DRAWS) / n for n in (counts.sum(), rows))
-    by_chance = max(_apart(np.sort(a), np.sort(b)) for a, b in zip(drawn, told, strict=True))
+    drawn, shares = (rng.multinomial(int(n), share, DRAWS) / n for n in (counts.sum(), rows))
+    by_chance = max(_apart(np.sort(a), np.sort(b)) for a, b in zip(drawn, shares, strict=True))
     was, become = np.argsort(-share, kind="stable"), np.argsort(-seen, kind="stable")
     if left > SPARE * by_chance or (not words and _in_order(was, become)):
         return ""

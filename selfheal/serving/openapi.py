@@ -125,10 +125,10 @@ def _bodies(model: Signature) -> dict[str, Schema]:
     columns = {name: _nullable(_DTYPES[model.dtypes[name]], name in model.nullable) for name in model.features}
     gaps = model.nullable
     either = {
-        name: _nullable(array(_nullable(NUMBER, not gaps.isdisjoint(held))), gaps.issuperset(held))
-        for name, held in model.lists.items()
+        name: _nullable(array(_nullable(NUMBER, not gaps.isdisjoint(each))), gaps.issuperset(each))
+        for name, each in model.lists.items()
     }
-    either |= {name: columns.pop(name) for held in model.lists.values() for name in held}
+    either |= {name: columns.pop(name) for each in model.lists.values() for name in each}
     row = record(columns, either)
     lists = array(array(ANY))
     params = record(
