@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from selfheal.drift.stats import FEW_LEVELS, Floats
 
@@ -157,7 +156,7 @@ def _apart(one: Floats, other: Floats) -> float:
 
 def _rough(counts: Floats) -> bool:
     """The same by ranks (Bartels 1982): a count that is mostly 0 has an order."""
-    ranks = rankdata(counts)
+    ranks = pd.Series(counts).rank().to_numpy()
     return bool(0.5 * (np.diff(ranks) ** 2).mean() >= ROUGH * ranks.var())
 
 
