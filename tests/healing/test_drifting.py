@@ -21,7 +21,7 @@ from selfheal.healing.fits.columns import as_ever
 from selfheal.healing.fits.label_shift import em_prior, in_runs
 from selfheal.healing.fits.maps import PART
 from selfheal.healing.outcome import Outcome
-from tests.healing.worlds import trained, weather
+from tests.healing.worlds import now, trained, weather
 
 COLUMNS = ["temp", "wind", "pressure", "humidity"]
 
@@ -104,7 +104,7 @@ def pushed(share: float, step: float) -> Outcome:
     return selfheal.heal(made, window.assign(a=window["a"] + step * hit), recent=rows[6000:11_000].drop(columns="y"))
 
 
-@pytest.mark.parametrize("step", [1.5, 3.0, 6.0])
+@pytest.mark.parametrize("step", now(1.5, 6.0, more=[3.0]))
 def test_a_fifth_of_the_rows_bends_no_curve_of_a_declared_column(step: float) -> None:
     assert pushed(0.2, step).decision not in ("promote", "recall")
 
@@ -122,7 +122,7 @@ def test_rows_beside_others_may_be_as_ever_whatever_the_others_are(seed: int, sh
     assert as_ever(values, rng.normal(size=6000)) >= PART - 0.1
 
 
-@pytest.mark.parametrize("step", [0.5, 1.0, -2.0])
+@pytest.mark.parametrize("step", now(0.5, -2.0, more=[1.0]))
 def test_a_column_that_moved_as_a_whole_is_not_as_ever(step: float) -> None:
     rng = np.random.default_rng(0)
     assert as_ever(step + rng.normal(size=1000), rng.normal(size=6000)) < PART
@@ -194,7 +194,7 @@ def test_neighbouring_rows_that_are_alike_tell_less_of_class_shares() -> None:
     assert 2.5 < in_runs(repeated, old, em_prior(repeated, old)) < 5.5  # the root of ten, and AR(1) of .9
 
 
-@pytest.mark.parametrize("begin", [9510, 9533, 9535, 9537])
+@pytest.mark.parametrize("begin", now(9510, more=(9533, 9535, 9537)))
 def test_a_year_of_real_weather_is_no_shift_of_class_shares(begin: int) -> None:
     """By independent rows it was: .70 to .92, promoted, where the shares had stayed, and four points were lost."""
     held = streams.stream(SHIPPED / "weather_nebraska.parquet", 0, 0)

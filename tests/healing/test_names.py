@@ -13,7 +13,7 @@ import pytest
 import selfheal
 from selfheal import MonitoredModel
 from selfheal.healing.outcome import Outcome
-from tests.healing.worlds import trained
+from tests.healing.worlds import now, trained
 
 GALLONS, FEET, SPEED, DAY = 3.785412, 0.3048, 3.6, 24.0
 
@@ -75,7 +75,7 @@ def test_a_question_between_units_is_none_or_asks_first_for_the_one_that_the_nam
     assert (outcome.decision, outcome.options[:2]) == ("audit", ("days → hours", "inches → millimetres"))
 
 
-@pytest.mark.parametrize("name", ["min_m", "weight_kg"])
+@pytest.mark.parametrize("name", now("min_m", more=["weight_kg"]))
 def test_a_name_that_says_nothing_or_no_unit_of_what_fits_changes_nothing(name: str) -> None:
     unnamed, outcome = (healed(c, FEET, seed=4, n=200, skewed=False) for c in ("x0", name))
     assert (outcome.decision, outcome.options) == (unnamed.decision, unnamed.options)

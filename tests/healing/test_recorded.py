@@ -10,7 +10,7 @@ import pytest
 
 import selfheal
 from selfheal import MonitoredModel
-from tests.healing.worlds import trained
+from tests.healing.worlds import now, trained
 
 
 def days(n: int, seed: int, rows: int = 500) -> pd.DataFrame:
@@ -41,11 +41,7 @@ def one(seed: int) -> pd.DataFrame:
     return days(1, 100 + seed).drop(columns="y")
 
 
-MORE = pytest.mark.prove
-"""Other days of the same law."""
-
-
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=MORE), pytest.param(2, marks=MORE)])
+@pytest.mark.parametrize("seed", now(0, more=(1, 2)))
 @pytest.mark.parametrize(
     ("column", "scale", "offset"), [("wind", 0.44704, 0.0), ("temp", 1 / 1.8, -32 / 1.8), ("pressure", 1 / 33.86389, 0)]
 )
@@ -60,12 +56,12 @@ def test_a_unit_is_proven_by_the_grid_on_a_day_unlike_the_others(
     np.testing.assert_allclose(back[column], window[column], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", now(0, 1, 2, more=range(3, 8)))
 def test_an_unusual_day_is_no_conversion(seed: int) -> None:
     assert healed(one(seed), seed).decision != "promote"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", now(0, more=(1, 2)))
 def test_an_odd_factor_is_no_known_conversion(seed: int) -> None:
     window = one(seed)
     outcome = healed(window.assign(wind=window["wind"] * 0.7321), seed)

@@ -21,7 +21,7 @@ import selfheal
 from selfheal import MonitoredModel
 from selfheal.drift.signals import signals
 from selfheal.healing.hygiene import MAX_ROWS, clean
-from tests.healing.worlds import linear
+from tests.healing.worlds import linear, now
 
 COLUMNS = ["a", "b", "c", "kind"]
 
@@ -184,7 +184,7 @@ def test_far_more_rows_than_are_needed_are_thinned() -> None:
     assert selfheal.heal(world.model, window).decision == "keep"
 
 
-@pytest.mark.parametrize("seed", [70, 71])
+@pytest.mark.parametrize("seed", now(70, more=[71]))
 def test_a_sensor_and_a_prior_that_moved_together(seed: int) -> None:
     world = linear(seed)
     step = 2 * world.model.reference["x0"].std()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -116,3 +117,8 @@ def weather() -> tuple[MonitoredModel, pd.DataFrame]:
 def celsius(frame: pd.DataFrame, columns: list[str] = TEMPERATURES) -> pd.DataFrame:
     """°F → °C, as a station that was switched would send it."""
     return frame.assign(**{c: (frame[c] - 32) / 1.8 for c in columns})
+
+
+def now(*cases: object, more: Iterable[object]) -> list[object]:
+    """Cases of one kind: these now, and ``more`` of it in `make prove`."""
+    return [*cases, *(pytest.param(case, marks=pytest.mark.prove) for case in more)]
