@@ -236,7 +236,7 @@ class MonitoredModel:
         if self.preprocess is None:
             return np.ascontiguousarray(columns.to_numpy(dtype=np.float32))
         with np.errstate(over="ignore"):  # what 32 bits do not hold is infinite, and the network's answer says so
-            made = self.preprocess.transform(kinds.as_fitted(columns, self.nulls))
+            made = kinds.transformed(self.preprocess, kinds.as_fitted(columns, self.nulls))
             return np.ascontiguousarray(kinds.dense(made), dtype=np.float32)
 
     def input_of(self, rows: pd.DataFrame) -> NDArray[np.float32]:

@@ -111,6 +111,17 @@ def only(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return frame if frame.columns.tolist() == list(columns) else frame[list(columns)]
 
 
+def transformed(step: Any, columns: pd.DataFrame) -> Any:
+    """What a transformer makes of rows; scikit-learn's that were fitted to an array get one, for they warn of names."""
+    first = step
+    while type(first).__name__ == "Pipeline" and first.steps:
+        first = first.steps[0][1]
+    unnamed = hasattr(step, "n_features_in_") and not hasattr(step, "feature_names_in_")
+    numbers = all(isinstance(dtype, np.dtype) and dtype.kind in "iufb" for dtype in columns.dtypes)
+    bare = unnamed and numbers and type(first).__module__.startswith("sklearn.")
+    return step.transform(columns.to_numpy(dtype=np.float64) if bare else columns)
+
+
 def dense(made: Any) -> NDArray[np.float64]:
     """What a transformer made, sparse or not, as an array [n, d]."""
     return np.asarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from selfheal.parts.blocks import Fitted, blocks_of, kinds_of, words_of
-from selfheal.parts.columns import as_fitted, dense
+from selfheal.parts.columns import as_fitted, dense, transformed
 from selfheal.parts.steps import Floats
 
 _ROWS = 256
@@ -46,11 +46,11 @@ class Within:
                 return made
             columns = [c for c in self._low.index if c in rows and pd.api.types.is_numeric_dtype(rows[c])]
             inside = rows[columns].clip(self._low[columns], self._high[columns], axis=1)
-            return dense(self._taken.transform(rows.assign(**inside.astype(rows.dtypes[columns]))))
+            return dense(transformed(self._taken, rows.assign(**inside.astype(rows.dtypes[columns]))))
 
     def _made(self, rows: pd.DataFrame) -> Floats:
         if self._blocks is None:
-            return dense(self._taken.transform(rows))
+            return dense(transformed(self._taken, rows))
         numbers = rows[self._numeric].to_numpy(dtype=np.float64)
         texts = [words_of(rows[name]) for name in self._texts]
         parts = [block(numbers, texts) for block in self._blocks]
@@ -59,6 +59,6 @@ class Within:
     def _agrees(self, model: Fitted) -> bool:
         rows = as_fitted(model.reference.iloc[:: max(1, len(model.reference) // _ROWS)], model.nulls)
         try:
-            return np.array_equal(self._made(rows), dense(self._taken.transform(rows)), equal_nan=True)
+            return np.array_equal(self._made(rows), dense(transformed(self._taken, rows)), equal_nan=True)
         except Exception:  # whatever a transformer of one's own raises on an array that has no names
             return False

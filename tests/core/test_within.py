@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from torch import nn
 
+from selfheal.model import MonitoredModel
 from selfheal.parts.columns import dense
 from selfheal.parts.within import Within
 
@@ -71,3 +74,15 @@ def fitted(made: Any, known: pd.DataFrame) -> Any:
         reference=known,
         nulls={"shop": None} if "shop" in known else {},
     )
+
+
+@pytest.mark.parametrize("step", [StandardScaler(), make_pipeline(StandardScaler(), PCA(2))], ids=["one", "two"])
+def test_what_was_fitted_to_an_array_is_given_one(step: Any) -> None:
+    """Else scikit-learn warns of names at every call, here an error."""
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=list("abc"))
+    step.fit(rows.to_numpy())
+    width = step.transform(rows.to_numpy()[:1]).shape[1]
+    model = MonitoredModel(
+        nn.Linear(width, 4), nn.Linear(4, 2), rows.assign(y=np.arange(60) % 2), target="y", preprocess=step
+    )
+    assert np.array_equal(model.network_input(rows), step.transform(rows.to_numpy()).astype(np.float32))
