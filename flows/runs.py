@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from uuid import UUID
@@ -38,6 +38,9 @@ OF_PREFECT = (PrefectException, HTTPError)
 P = ParamSpec("P")
 R = TypeVar("R")
 Data = TypeVar("Data")
+
+STUCK = timedelta(minutes=10)
+"""After which a run that is still pending was being started by a process that was killed."""
 
 BUSY = "Busy"
 """State of a run that found another one at work: no alarm, that one takes the windows."""
@@ -89,14 +92,17 @@ def drop_late(deployment: str | None, own: str | None) -> int:
     """
     if deployment is None:
         return 0
-    wanted = FlowRunFilter(
-        deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-    )
-    dropped = 0
+    now, late_runs = datetime.now(UTC), []
     with get_client(sync_client=True) as client:
-        for late in client.read_flow_runs(flow_run_filter=wanted):
+        for state, due in ((StateType.SCHEDULED, now), (StateType.PENDING, now - STUCK)):
+            wanted = FlowRunFilter(
+                deployment_id=FlowRunFilterDeploymentId(any_=[UUID(deployment)]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=due),
+            )
+            late_runs += client.read_flow_runs(flow_run_filter=wanted)
+        dropped = 0
+        for late in late_runs:
             if late.auto_scheduled and str(late.id) != own:
                 with suppress(ObjectNotFound):  # another one was quicker
                     client.delete_flow_run(late.id)
