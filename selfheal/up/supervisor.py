@@ -158,7 +158,7 @@ class Supervisor:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         self.say(f"restart   {child.service.name:<18} it {how}; again in {wait:g} s; see {child.log}")
         if last := last_line(child.log):
-            self.say(f"          {'':<18} {last}")
+            self.say(f"          {'':<18} its log ends with: {last}")
 
     def _tell(self, word: str) -> None:
         """Let the lifeline know of a group that came (``123``) or went (``-123``)."""
