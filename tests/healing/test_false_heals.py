@@ -68,7 +68,10 @@ def test_a_healer_made_bad_is_noticed(share: float, true: float, soon: int) -> N
 
 @pytest.mark.prove
 def test_how_soon_a_healer_made_bad_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
-    """1,000 deployments each: after how many judged heals half of them notice, and nine in ten."""
+    """1,000 deployments each: after how many judged heals half of them notice, and nine in ten.
+
+    Half within twice what the best test of these two shares would need (Wald 1945): ln 20 over their divergence.
+    """
     with capsys.disabled():
         for share, bad in ((1 / 1000, (0.5, 0.1, 0.02, 0.005)), (1 / 50, (0.5, 0.2, 0.1)), (1 / 5, (0.5, 0.3))):
             for true in bad:
@@ -79,7 +82,8 @@ def test_how_soon_a_healer_made_bad_is_noticed(capsys: pytest.CaptureFixture[str
                     f"within {most:.0f}, {(first > 0).mean():.1%} within {LIFE}",
                     end="",
                 )
-                assert half <= 10 / (true - share)
+                divergence = true * np.log(true / share) + (1 - true) * np.log((1 - true) / (1 - share))
+                assert half <= 2 * np.log(20) / divergence
 
 
 def test_a_share_that_is_none() -> None:
