@@ -106,10 +106,13 @@ def renumbered(values: pd.Series[Any], natural: Sequence[pd.Series[Any]], seed: 
         The reference, and recent healthy windows.
     """
     words = natural[0].dtype.kind not in "iufb"
-    past = [one for one in (_read(one, words) for one in natural) if one is not None and len(one)]
-    now = _read(values, words)
-    if now is None or not past or not FEWEST_NAMES <= past[0].nunique() <= MOST_NAMES:
+    first = _read(natural[0], words)  # most columns are measured, and no more of them is read
+    if first is None or not FEWEST_NAMES <= first.nunique() <= MOST_NAMES:
         return ""
+    now = _read(values, words)
+    if now is None:
+        return ""
+    past = [first, *(one for one in (_read(one, words) for one in natural[1:]) if one is not None and len(one))]
     known = pd.concat(past).value_counts().sort_index().astype(np.float64)
     codes, rows = known.index, float(known.sum())
     if len(codes) > MOST_NAMES or len(now) < PER_LEVEL * len(codes):
