@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from selfheal.errors import BusyError, UnavailableError
@@ -31,20 +33,54 @@ def test_a_window_that_raises_is_given_up_after_three_runs_and_the_loop_goes_on(
     other = workspace_at(ws.settings.home)  # another process counts on
     (failed,) = monitor(other, NAME, FAR)
     assert (failed.decision.kind, failed.record["health"]) == ("failed", "unhealthy")
-    assert "it raised in 3 runs, at last ValueError at reading.py" in failed.record["reasons"][0]
+    assert "it failed in 3 runs, at last ValueError at reading.py" in failed.record["reasons"][0]
     assert kinds(other).count("try") == TRIES and "alert" in kinds(other)
     assert "given up" in other.registry.version(NAME, 1).tags["alert"]
     health = status(other, NAME)["health"]
-    assert any("window 0 was given up: it raised in 3 runs" in words for words in health)
+    assert any("window 0 was given up: it failed in 3 runs" in words for words in health)
     (told,) = [event for event in history(other, NAME) if event.act and event.window == 0]
     assert (told.who, told.what, told.version) == ("flow", "gave up a window", 1)
-    assert told.why.startswith("it raised in 3 runs, at last ValueError")
+    assert told.why.startswith("it failed in 3 runs, at last ValueError")
     other.table.close()
 
     send(ws, rows(200, 2), 200)
     (cycle,) = monitor(ws, NAME, FAR)
     assert (cycle.ref.index, cycle.record["health"]) == (1, "healthy")
     assert len(ws.table.recent(NAME)) == 1, "what was given up is no yardstick"
+
+
+def test_a_window_whose_process_is_killed_is_given_up_after_three_runs(ws):
+    send(ws, rows(200, 1), 0)
+    (ref,) = pending(ws, NAME, FAR)
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def stands_still(ctx):
+        begun.release()
+        end.wait()
+        raise UnavailableError("let go at the end of the test")
+
+    def run():  # as far as the next run can see, one whose process was killed here
+        with pytest.raises(UnavailableError):
+            attempt(load(ws, NAME).at(ref), stands_still)
+
+    runs = []
+    for _ in range(TRIES):
+        runs.append(threading.Thread(target=run))
+        runs[-1].start()
+        assert begun.acquire(timeout=60)
+    assert ws.table.processed(NAME) == set()
+    other = workspace_at(ws.settings.home)
+    (failed,) = monitor(other, NAME, FAR)
+    assert failed.decision.kind == "failed" and "the process ended while it was handled" in failed.record["reasons"][0]
+    assert kinds(other).count("try") == TRIES
+    other.table.close()
+    end.set()
+    for each in runs:
+        each.join(60)
+
+    send(ws, rows(200, 2), 200)
+    (cycle,) = monitor(ws, NAME, FAR)
+    assert (cycle.ref.index, cycle.record["health"]) == (1, "healthy")
 
 
 @pytest.mark.parametrize("error", [UnavailableError("MLflow is away"), BusyError("taken over"), KeyboardInterrupt()])
