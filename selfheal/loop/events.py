@@ -40,7 +40,7 @@ NOTES = {
     "freeze": "froze",
     "unfreeze": "unfroze",
     "clear": "cleared a window",
-    "try": "window raised",
+    "try": "window failed",
     "log": "log",
     "log labels": "log of labels",
     "judged": "judged a heal",
@@ -158,7 +158,8 @@ def _event(entry: JournalEntry, evidence: Evidence, link: int | None, hashed: st
 def _change(entry: JournalEntry) -> dict[str, Any]:
     change, before = entry.intent["change"], entry.intent["before"]["settled"]
     archived = next(iter(change["archive"]), None)
-    version = archived if change["kind"] == "archive" else change["to"]
+    stays = change["kind"] == "manual" and before == change["to"]
+    version = archived if change["kind"] == "archive" else (stays and change.get("chosen")) or change["to"]
     what = CHANGES.get(change["kind"], change["kind"])
     pinned = ", pinned" if change["pin"] else ""
     return {

@@ -29,8 +29,8 @@ _log = logging.getLogger("selfheal.loop")
 def attempt(ctx: Context, handle: Callable[[Context], Cycle], *, passing: tuple[type[Exception], ...] = ()) -> Cycle:
     """Handle a window; what it raises ends the run, until in the third it is recorded as failed and later ones go on.
 
-    So is a window whose process was killed three times. A store that is away and a lease that is lost are no try, nor is
-    what interrupts the process.
+    So is a window whose process was killed three times. A store that is away and a lease that is lost are no try, nor
+    is what interrupts the process.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from selfheal.errors import BusyError, InputError, RefusedError, UnavailableError
+from selfheal.loop import history
 from selfheal.registry import Registry
 from selfheal.registry.lineage import BASE
 from selfheal.registry.versions import PIN, STAGE
@@ -145,6 +146,8 @@ def test_challenger_is_an_order_to_stage_until_a_newer_one_comes(ws):
     move(ws, "challenger", 2)
     assert reconcile(ws, NAME).kind == "manual"
     assert stages(ws)[2] == "Staging" and names(ws) == {"champion": 1, "challenger": 2}
+    moved = history(ws, NAME)[0]
+    assert (moved.what, moved.from_, moved.to, moved.version) == ("moved by hand", 1, 1, 2)
     assert quiet(ws), "2 stays, though 4 is newer"
     newer = ws.registry.register(NAME, ws.registry.adapter(NAME, 3), tags={"diagnosis": "sensor"})
     reconcile(ws, NAME)
