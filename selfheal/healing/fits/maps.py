@@ -24,6 +24,7 @@ from selfheal.healing.fits.columns import as_ever
 from selfheal.healing.fits.known import Maps, against_name, by_declaration, by_name, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import NEAR, QUANTILES, Placed, leeway, placed, too_few
+from selfheal.healing.fits.recorded import brings_codes
 from selfheal.healing.fits.shares import departure
 from selfheal.healing.outcome import Finding
 
@@ -179,6 +180,9 @@ def finding(
         else set(),
         **_beside_shares(case, maps, free),
         **{f"known to {width:.0%} of its width, so a line near it would not show": {c} for c, width in dim.items()},
+        "its codes are those it had, so the population may have moved instead": {
+            c for c, m in columns.items() if c in case.code_columns - sure and not brings_codes(case, c, m)
+        },
         "no unit of what its name says": {c for c in populated - sure if against_name(case, c, columns[c])},
         "its owner denies another conversion that is near": denied,
         **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},

@@ -77,6 +77,20 @@ def refused(case: Case, maps: Maps) -> list[str]:
     return failed + [f"{column} holds values never seen beside it" for column in broken]
 
 
+def brings_codes(case: Case, column: str, one: ColumnMap) -> bool:
+    """Whether a column of codes holds such as it never had, as the change that a map undoes would have brought them.
+
+    Five stars that all got one more are the scale from 0 to 4 counted from 1 where there are sixes; a better-liked
+    range of goods has none. A shift of hours stays within the day and is told otherwise.
+    """
+    if one.modulo is not None or one.knots is not None:
+        return True
+    j, support = case.model.features.index(column), case.stick.support
+    sent, usual = (case.present(rows, column) for rows in (case.raw, case.stick.pool_frame))
+    new, due = support.unrecorded(sent, j), support.unrecorded((usual - one.offset) / one.scale, j)
+    return bool(new * len(sent) >= FEWEST_ROWS and new >= due / 2)
+
+
 def _unread(case: Case, column: str, maps: Maps) -> float:
     """Share of a column's values off its codes or its grid, as they are or under a conversion of its neighbours.
 

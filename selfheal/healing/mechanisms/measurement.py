@@ -15,6 +15,10 @@ from selfheal.healing.outcome import Finding
 NEIGHBOURS = 4
 """Conversions beside the likeliest that are tried; of factors near 1 the listed ones lie so close."""
 
+FEW = 4
+"""Columns of a map up to which one of them under another conversion is tried: of many, one is not what fails, and each
+try asks for the other conversions of all of them (64 pixels half as bright: 300 s, 7 without)."""
+
 
 def explain(case: Case) -> Finding | None:
     """What a map alone explains; or a map of fewer columns with a prior shift, which many small lines can imitate."""
@@ -81,7 +85,7 @@ def _neighbours(case: Case, known: Maps) -> list[Finding]:
 
     By itself a column may not tell them; beside a column that it nearly determines, the model's score does.
     """
-    for column in known:
+    for column in known if len(known) <= FEW else ():
         for one in matching.alternatives(case, known, column)[:NEIGHBOURS]:
             finding = maps.finding(case, {**known, column: one})
             if finding.explained:
