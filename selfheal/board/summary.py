@@ -36,7 +36,9 @@ def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequenc
         "harmful": len(harmful),
         "unlucky": sum(_restored(r) for r in harmful),
         "gap_pooled": pooled([r for r in rows if r["identifiable"]])[0],
-        "false_promotions_clean": sum(r["acted"] for r in rows if r["mechanism"] == "none" or r["kind"] == "natural"),
+        "false_promotions_clean": sum(
+            r["acted"] for r in rows if (r["mechanism"] == "none" and r["group"] != "attacks") or r["kind"] == "natural"
+        ),
         "right": sum(r["right"] for r in rows),
         "seconds_median": median(r["seconds"] for r in rows) if rows else None,
         "rivals": _rivals(rows),

@@ -70,7 +70,7 @@ def test_what_is_missing_lies_on_the_other_side() -> None:
     assert cuts_of(pd.DataFrame({"a": [np.nan] * 3, "b": [1.0] * 3}), ["a", "b"]) == []
 
 
-@pytest.mark.parametrize(("seed", "column"), [(931, "x0"), (932, "x4")])
+@pytest.mark.parametrize(("seed", "column"), [(936, "x4"), (932, "x4")])
 def test_a_half_turned_concept_is_healed_at_once(seed: int, column: str) -> None:
     """The model answers half of the rows wrongly; 200 labels in one window bring most of it back."""
     model = linear(3).model
