@@ -38,6 +38,11 @@ def test_a_seed_replays() -> None:
     assert walk(11) == walk(11) != walk(12)
 
 
+def test_a_version_taken_out_by_hand_of_a_half_done_promotion_and_put_back_is_the_newcomer() -> None:
+    """Seed 161: the promotion, finished by another process, took it for one that had been in Production all along."""
+    assert walk(161).steps > 500
+
+
 def test_a_command_that_another_process_finishes_is_the_newer_word() -> None:
     """Seed 4189: the auditor heard of a command only from the process that began it, which had died."""
 
