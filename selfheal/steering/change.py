@@ -189,8 +189,8 @@ def _move(
         act = {"version": version, "stage": stage}
         if stages.get(version) != stage and act not in entry.acts:
             if version != change.to and now.get(version, stage) not in (stage, stages.get(version)):
-                # Somebody moved it after whoever began this had died: the later word holds. It is a move from where this
-                # wanted it, or the look would take one that was then put back into Production for where it had been.
+                # Somebody moved it after whoever began this had died: the later word holds. It is a move from where
+                # this wanted it, or the look would take one that was put back into Production for never having left.
                 stages[version] = stage
                 continue
             try:
