@@ -87,7 +87,7 @@ def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
         other.execute("ROLLBACK")
     assert place.logged().empty and len(list(folder.glob("*.taken"))) == 1
     with serve_in_thread(place.config(spill=folder)):
-        assert until(lambda: not list(folder.glob("*.taken")))
+        assert until(lambda: not list(folder.glob("*.taken")), 60)
     assert sorted(place.logged().index) == sorted(taken)
     with serve_in_thread(place.config(spill=folder)):
         pass
