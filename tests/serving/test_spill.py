@@ -51,6 +51,7 @@ def quiet(caplog):
 
 def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_path: Path, monkeypatch, quiet):
     monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
     folder = tmp_path / "spill"
     log = LogWriter(flaky, "m", 10**6, folder)
     log.start()
@@ -74,6 +75,7 @@ def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
     place, serve_in_thread, forms, tmp_path: Path, monkeypatch, quiet
 ):
     monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
     monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.05)
     body, taken = forms.split(place.model.reference.iloc[:1]), []
     folder = tmp_path / "spill"
@@ -87,7 +89,7 @@ def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
         other.execute("ROLLBACK")
     assert place.logged().empty and len(list(folder.glob("*.taken"))) == 1
     with serve_in_thread(place.config(spill=folder)):
-        assert until(lambda: not list(folder.glob("*.taken")), 60)
+        assert until(lambda: not list(folder.glob("*.taken")))
     assert sorted(place.logged().index) == sorted(taken)
     with serve_in_thread(place.config(spill=folder)):
         pass
@@ -260,6 +262,7 @@ def test_what_the_dead_left_counts_as_room_that_is_taken(tmp_path: Path):
 
 def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path: Path, quiet, monkeypatch):
     monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
     flaky.down = True
     log = LogWriter(flaky, "m", 500, tmp_path / "spill")
     assert all(log.put([row(f"r{i}")]) for i in range(9))
