@@ -10,8 +10,9 @@ import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from selfheal.steering import freeze, promote, reconcile, recover, rollback, unf
 from selfheal.steering.leases import STAGES_TTL
 from selfheal.steering.look import last_look
 from selfheal.steering.models import load_version
+from selfheal.steering.pace import Pace
 from selfheal.steering.stages import archive
 from selfheal.steering.workspace import Workspace
 from selfheal.table.chain import broken
@@ -140,10 +142,15 @@ SCENES = {
 
 
 class Calls:
-    """Counts calls that change a store, of this process from now on; kills it before the one numbered ``at``."""
+    """Counts calls that change a store, of this thread from now on; kills its process before the one numbered ``at``.
+
+    Of this thread: another one renews the lease whenever some seconds have passed, so that a slow run of an act would
+    make more calls than a quick one. What it does is done, and counted, before each act too.
+    """
 
     def __init__(self, at: int | None) -> None:
         self.at, self.seen = at, 0
+        self._thread = threading.get_ident()
         self._changed: set[int] = set()
         sa.event.listen(sa.Engine, "before_cursor_execute", self._statement)
         sa.event.listen(sa.Engine, "commit", self._commit)
@@ -159,6 +166,8 @@ class Calls:
             self._call()
 
     def _call(self) -> None:
+        if threading.get_ident() != self._thread:
+            return
         if self.seen == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.seen += 1
@@ -182,6 +191,22 @@ def carry_out(task: tuple[str, Path, int | None]) -> int:
     calls = Calls(at)
     SCENES[scene].act(ws)
     return calls.seen
+
+
+def slowly(task: tuple[str, Path, int | None]) -> int:
+    """The same where the act takes so long that the lease is renewed beside it."""
+    every = Pace.every
+
+    @contextmanager
+    def renewed(pace: Pace, seconds: float, do: Callable[[], None], name: str) -> Iterator[None]:
+        with every(pace, seconds, do, name):
+            beside = threading.Thread(target=do)
+            beside.start()
+            beside.join()
+            yield
+
+    Pace.every = renewed  # type: ignore[method-assign]
+    return carry_out(task)
 
 
 def settle(home: Path) -> dict[str, Any]:

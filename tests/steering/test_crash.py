@@ -12,8 +12,9 @@ import pytest
 from selfheal.registry.lineage import BASE
 from selfheal.steering import promote, reconcile, recover, rollback
 from selfheal.steering.look import last_look
+from tests.steering.conftest import copied
 from tests.steering.given import NAME, CrashError, Point, crashing, kinds
-from tests.steering.killed import Deaths
+from tests.steering.killed import Deaths, carry_out, prepare, slowly
 
 #: intent, version moved in MLflow, that journaled, the old one moved, that journaled, pointer, alias, tags, done
 POINTS = range(9)
@@ -118,6 +119,15 @@ def test_kill_9_at_a_call_leaves_nothing_half_done(template, others, tmp_path):
     """Of the first, one in the middle and the last; tests/prove/test_deaths.py takes all, of every scene."""
     deaths = Deaths("the watch rolls back", others, template, tmp_path)
     assert [deaths.at(call) for call in (0, deaths.calls // 2, deaths.calls - 1)] == ["undone", "done", "done"]
+
+
+@pytest.mark.xdist_group("others")
+def test_a_renewal_beside_an_act_is_no_call_of_it(template, others, tmp_path):
+    """One whose machine was busy for three seconds had two calls more than it could be killed at."""
+    scene, homes = "the loop promotes", [copied(template, tmp_path / name) for name in ("quick", "slow")]
+    for home in homes:
+        others.call(prepare, (scene, home), 120)
+    assert others.call(carry_out, (scene, homes[0], None), 120) == others.call(slowly, (scene, homes[1], None), 120)
 
 
 def test_points_cover_every_act(ws):
