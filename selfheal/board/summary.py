@@ -11,7 +11,7 @@ from typing import Any
 from selfheal.board.estimators import REFERENCE
 from selfheal.board.ledger import TUNED_ON
 from selfheal.board.score import Row
-from selfheal.board.targets import pooled, targets, trigger_targets
+from selfheal.board.targets import is_clean, pooled, targets, trigger_targets
 
 FIGURES = ("accuracy", "balanced_accuracy", "f1", "average_precision", "log_loss", "cost")
 
@@ -36,9 +36,7 @@ def summarise(rows: Sequence[Row], triggers: Sequence[Row] = (), absent: Sequenc
         "harmful": len(harmful),
         "unlucky": sum(_restored(r) for r in harmful),
         "gap_pooled": pooled([r for r in rows if r["identifiable"]])[0],
-        "false_promotions_clean": sum(
-            r["acted"] for r in rows if (r["mechanism"] == "none" and r["group"] != "attacks") or r["kind"] == "natural"
-        ),
+        "false_promotions_clean": sum(r["acted"] for r in rows if is_clean(r) or r["kind"] == "natural"),
         "right": sum(r["right"] for r in rows),
         "seconds_median": median(r["seconds"] for r in rows) if rows else None,
         "rivals": _rivals(rows),

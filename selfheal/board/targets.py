@@ -65,6 +65,11 @@ def worst(
     return pick(figures) if figures else None
 
 
+def is_clean(row: Row) -> bool:
+    """Whether nothing happened to its window, by nobody's doing either: attacks have lines of their own."""
+    return bool(row["mechanism"] == "none" and row["group"] != "attacks")
+
+
 def targets(rows: Sequence[Row]) -> list[Line]:
     """All lines that concern the rows' groups."""
     return [
@@ -92,7 +97,7 @@ def _synthetic(rows: Sequence[Row]) -> Iterator[Line]:
     up = [r for r in ours if r["scenario"] == "prior up"]
     yield line("gap, prior to 40 %", *_split(pooled(up), ">=", 0.75))
     yield line("gap, all identifiable", *_split(pooled(ours), ">=", 0.8))
-    clean = [r for r in rows if r["mechanism"] == "none" and r["group"] != "attacks"]  # those have lines of their own
+    clean = [r for r in rows if is_clean(r)]
     yield line("promotions on clean windows", *_split(count(clean, lambda r: r["acted"]), "<=", 0))
     random = [r for r in rows if r["group"] == "random"]
     known = [r for r in random if r["identifiable"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,8 +30,8 @@ _log = logging.getLogger("selfheal.loop")
 def attempt(ctx: Context, handle: Callable[[Context], Cycle], *, passing: tuple[type[Exception], ...] = ()) -> Cycle:
     """Handle a window; what it raises ends the run, until in the third it is recorded as failed and later ones go on.
 
-    So is a window whose process was killed three times. A store that is away and a lease that is lost are no try, nor
-    is what interrupts the process.
+    So is a window whose process was killed three times. A store that is away is no try, unless it is the state database
+    and went in mid-window, nor is a lease that is lost or what interrupts the process.
 
     Parameters
     ----------
@@ -46,20 +47,17 @@ def attempt(ctx: Context, handle: Callable[[Context], Cycle], *, passing: tuple[
     """
     no_try: tuple[type[Exception], ...] = (UnavailableError, BusyError, *passing)
     with _under_way(ctx) as killed:
-        if killed and _failed(ctx, KILLED) >= TRIES:
-            return record_failed(ctx, f"it failed in {TRIES} runs, at last {KILLED}")
+        if killed and (given_up := _tried(ctx, KILLED)):
+            return given_up
         try:
             return handle(ctx)
         except no_try:
             raise
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"
-            tries = _failed(ctx, reason)
-            _log.exception("%s, window %d: try %d of %d", ctx.name, ctx.ref.index, tries, TRIES)
-            if tries < TRIES:
-                raise
-            return record_failed(ctx, f"it failed in {tries} runs, at last {reason}")
+            if given_up := _tried(ctx, f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}: {error}"):
+                return given_up
+            raise
 
 
 @contextmanager
@@ -71,12 +69,14 @@ def _under_way(ctx: Context) -> Iterator[bool]:
     try:
         yield left is not None and left[0] == window
     finally:
-        with suppress(UnavailableError):
+        with suppress(UnavailableError):  # a database that goes in mid-window leaves the mark, and that is a try
             table.release(mark, window)
 
 
-def _failed(ctx: Context, reason: str) -> int:
-    """Note a try of a window, and how many it had."""
+def _tried(ctx: Context, reason: str) -> Cycle | None:
+    """Note a try of a window that failed; the record that it is given up, if that was the last."""
     table, name, index = ctx.ws.table, ctx.name, ctx.ref.index
     table.journal_note(name, TRY, {"window": index, "reasons": [reason]}, "failed", ctx.ws.clock())
-    return sum(e.intent["window"] == index for e in table.journal(name, kind=TRY))
+    tries = sum(e.intent["window"] == index for e in table.journal(name, kind=TRY))
+    _log.error("%s, window %d: try %d of %d: %s", name, index, tries, TRIES, reason, exc_info=sys.exception())
+    return record_failed(ctx, f"it failed in {tries} runs, at last {reason}") if tries >= TRIES else None

@@ -187,12 +187,10 @@ def _move(
     ws, stages = lease.ws, dict(before.stages)
     for version, stage in change.moves(before):
         act = {"version": version, "stage": stage}
-        if stages.get(version) != stage and act not in entry.acts:
-            if version != change.to and now.get(version, stage) not in (stage, stages.get(version)):
-                # Somebody moved it after whoever began this had died: the later word holds. It is a move from where
-                # this wanted it, or the look would take one that was put back into Production for never having left.
-                stages[version] = stage
-                continue
+        # One that somebody moved after whoever began this had died: the later word holds. It is a move from where this
+        # wanted it, or the look would take one that was put back into Production for never having left.
+        overtaken = version != change.to and now.get(version, stage) not in (stage, stages.get(version))
+        if stages.get(version) != stage and act not in entry.acts and not overtaken:
             try:
                 _transition(lease, version, stage, change.to, before)
             except NotFoundError:
@@ -264,8 +262,11 @@ def _label(lease: StagesLease, change: Change, before: Look, look: Look) -> None
 
 def _tell(lease: StagesLease, entry: JournalEntry, change: Change, stand: Stand, before: Look, look: Look) -> None:
     """A tag of each version that was moved tells of it on its page in MLflow, the newest move first."""
-    ours = [v for v, stage in change.moves(before) if stand.stages.get(v) in (before.stages.get(v), stage)]
-    moved = {v for v in ours if before.stages.get(v) != look.stages.get(v)}
+    moved = {
+        v
+        for v, stage in change.moves(before)
+        if before.stages.get(v) != look.stages.get(v) and stand.stages.get(v) in (before.stages.get(v), stage)
+    }  # by this, and by nobody else meanwhile
     moved |= {change.to} - {before.settled}  # that somebody moved in MLflow
     for version in sorted(moved & look.stages.keys() & stand.versions.keys()):
         text = f"{entry.at:%Y-%m-%d %H:%M} UTC {look.stages[version]}, {change.kind} by {change.actor}: {change.reason}"

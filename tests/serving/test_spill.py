@@ -45,13 +45,18 @@ def held(folder: Path) -> list:
 
 
 @pytest.fixture
+def hurried(monkeypatch):
+    """A log that soon gives up at its end, and whose thread does not sleep beyond it: it would keep its files."""
+    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
+    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))
+
+
+@pytest.fixture
 def quiet(caplog):
     caplog.set_level(logging.CRITICAL, "selfheal.serving")
 
 
-def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_path: Path, monkeypatch, quiet):
-    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
-    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
+def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_path: Path, hurried, quiet):
     folder = tmp_path / "spill"
     log = LogWriter(flaky, "m", 10**6, folder)
     log.start()
@@ -72,10 +77,8 @@ def test_what_is_left_at_the_end_is_logged_by_the_next_process_once(flaky, tmp_p
 
 
 def test_a_service_that_ends_while_the_database_is_locked_loses_no_row(
-    place, serve_in_thread, forms, tmp_path: Path, monkeypatch, quiet
+    place, serve_in_thread, forms, tmp_path: Path, monkeypatch, hurried, quiet
 ):
-    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
-    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
     monkeypatch.setattr(database, "SQLITE_BUSY_SECONDS", 0.05)
     body, taken = forms.split(place.model.reference.iloc[:1]), []
     folder = tmp_path / "spill"
@@ -260,9 +263,7 @@ def test_what_the_dead_left_counts_as_room_that_is_taken(tmp_path: Path):
         spill.append(pack([row("b")]))
 
 
-def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path: Path, quiet, monkeypatch):
-    monkeypatch.setattr(logs, "_CLOSING_S", 0.1)
-    monkeypatch.setattr(logs, "_RETRY_S", (0.02, 0.05))  # a thread that still sleeps keeps its files
+def test_what_memory_had_no_room_for_is_left_to_the_next_process(flaky, tmp_path: Path, quiet, hurried):
     flaky.down = True
     log = LogWriter(flaky, "m", 500, tmp_path / "spill")
     assert all(log.put([row(f"r{i}")]) for i in range(9))
