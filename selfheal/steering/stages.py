@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from selfheal.errors import ArtifactError, HeldError, RefusedError, UnavailableError
+from selfheal.errors import ArtifactError, BusyError, HeldError, RefusedError, UnavailableError
 from selfheal.registry.versions import VersionInfo
 from selfheal.steering.actors import FLOW, is_loop, is_person
 from selfheal.steering.approvals import approvals, lacking
 from selfheal.steering.change import Change, carry_out
-from selfheal.steering.leases import hold_stages
+from selfheal.steering.leases import StagesLease, hold_stages
 from selfheal.steering.limits import not_now
 from selfheal.steering.look import Look
 from selfheal.steering.models import cannot_load, load_version
 from selfheal.steering.policies import policy_of_record
 from selfheal.steering.quarantine import like_of_rolled_back, like_on_its_window
-from selfheal.steering.reconciler import settle
+from selfheal.steering.reconciler import foreseen, settle
 from selfheal.steering.stand import Stand
 from selfheal.steering.workspace import Workspace
 
@@ -58,10 +58,10 @@ def promote(
     HeldError
         It may, but not now: the model is frozen, or the policy's calendar or budget forbids it.
     BusyError
-        Another process keeps changing the stages.
+        Another process keeps changing the stages, or the loop asks and a person moves versions just now.
     """
     with hold_stages(ws, name, WAIT_SECONDS) as lease:
-        stand = settle(lease, entering=version).stand
+        stand = _settled(lease, actor, entering=version)
         look = stand.look or Look()
         info, lifted = stand.version(version), stand.twins(version) if is_person(actor) else frozenset()
         if not is_person(actor):
@@ -108,11 +108,13 @@ def rollback(
         Nothing to go back to, ``over`` does not serve, or the watch asks and a person has pinned Production.
     HeldError
         The watch asks and the model is frozen.
+    BusyError
+        The watch asks and a person moves versions just now.
     UnavailableError
         The version before can't be read now; nothing was changed.
     """
     with hold_stages(ws, name, WAIT_SECONDS) as lease:
-        stand = settle(lease).stand
+        stand = _settled(lease, actor)
         look = stand.look or Look()
         if look.pinned and not is_person(actor):
             raise RefusedError(f"version {look.settled} of {name!r} is pinned; only a person may roll it back")
@@ -151,6 +153,20 @@ def archive(ws: Workspace, name: str, version: int, actor: str, *, reason: str =
             awaited=_awaited(look, version, FLOW),
         )  # fmt: skip
         return carry_out(lease, change, stand, look)
+
+
+def _settled(lease: StagesLease, actor: str, entering: int | None = None) -> Stand:
+    """What a change is made from. The loop makes none over what a person moved while other moves were journaled.
+
+    Raises
+    ------
+    BusyError
+        Such a move; the next look obeys it.
+    """
+    settled = settle(lease, entering)
+    if settled.kind and is_loop(actor) and foreseen(lease.ws, settled.stand) is not None:
+        raise BusyError(f"somebody moves versions of {lease.model!r} just now; nothing was changed")
+    return settled.stand
 
 
 def _awaited(look: Look, version: int, actor: str) -> int | None:

@@ -43,6 +43,12 @@ def test_a_version_taken_out_by_hand_of_a_half_done_promotion_and_put_back_is_th
     assert walk(161).steps > 500
 
 
+@pytest.mark.parametrize("seed", [10626, 12606])
+def test_what_a_person_withdraws_while_a_promotion_first_settles_other_moves_is_not_promoted(seed: int) -> None:
+    """The loop read that it was archived, after it had journaled those, and compared no more."""
+    assert walk(seed).steps > 300
+
+
 def test_a_command_that_another_process_finishes_is_the_newer_word() -> None:
     """Seed 4189: the auditor heard of a command only from the process that began it, which had died."""
 
