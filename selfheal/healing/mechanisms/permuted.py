@@ -114,7 +114,7 @@ def _best_order(case: Case, x: Floats) -> list[int]:
     numeric = [j for j, c in enumerate(case.model.features) if c in case.numeric]
     odd = [j for j in numeric if case.judged_raw.columns[case.model.features[j]] > 1.0]
     stays = list(range(x.shape[1]))
-    if len(odd) < 2:
+    if not odd:
         return stays
 
     def apart(order: list[int]) -> float:
@@ -141,12 +141,13 @@ def _orders(case: Case, x: Floats, odd: list[int], numeric: list[int]) -> Iterat
     most = min(MOST, MOST * NARROW // d) // 2
     gains = swap_gains(case.stick.scale, case.stick.scale.z(x))
     ratios = np.array([case.judged_raw.columns[c] for c in case.model.features])
-    yield from heapq.nsmallest(most, _swaps(odd), lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items())))
+    yield from heapq.nsmallest(most, _swaps(odd, numeric), lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items())))
     yield from heapq.nsmallest(most, _turns(numeric), lambda m: (_nearer(near, m), -float(ratios[list(m)].mean())))
 
 
-def _swaps(columns: list[int]) -> Iterator[Moves]:
-    return ({a: b, b: a} for a, b in itertools.combinations(columns, 2))
+def _swaps(odd: list[int], columns: list[int]) -> Iterator[Moves]:
+    """Of every odd column with any other: where healthy windows differ much, hours pass for humidity."""
+    return ({a: b, b: a} for a, b in itertools.combinations(columns, 2) if a in odd or b in odd)
 
 
 def _turns(columns: list[int]) -> Iterator[Moves]:

@@ -8,6 +8,7 @@ from selfheal.adapter import Adapter
 from selfheal.healing.case import Case
 from selfheal.healing.fits import atoms
 from selfheal.healing.fits.fair import cut_at_decision
+from selfheal.healing.fits.one_column import rival
 from selfheal.healing.fits.shares import Shift, believed, estimate, lone, offset, pool_weights
 from selfheal.healing.mechanism import STABLE_CLASS, Mechanism
 from selfheal.healing.outcome import Finding
@@ -38,7 +39,8 @@ def explain(case: Case) -> Finding | None:
     failed += [why for c in case.numeric if (why := atoms.beyond_shares(case, c, weights))][:1]
     failed += [f"the reweighted pool leaves {name} at {ratio:.2f} of its bound"] if ratio > 1.0 else []
     doubt = _against_declaration(case, shift) + _too_few(case)
-    doubt += [alone] if not failed and (alone := lone(case, weights)) else []
+    if not failed:
+        doubt += [other] if (other := lone(case, weights) or rival(case, shift, weights)) else []
     adapter = Adapter(logit_offset=offset(case, shift))
     return Finding(
         "prior", "prior", not failed, "reweighted " + name, ratio, 1.0,
