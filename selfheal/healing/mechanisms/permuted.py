@@ -141,7 +141,9 @@ def _orders(case: Case, x: Floats, odd: list[int], numeric: list[int]) -> Iterat
     most = min(MOST, MOST * NARROW // d) // 2
     gains = swap_gains(case.stick.scale, case.stick.scale.z(x))
     ratios = np.array([case.judged_raw.columns[c] for c in case.model.features])
-    yield from heapq.nsmallest(most, _swaps(odd, numeric), lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items())))
+    yield from heapq.nsmallest(
+        most, _swaps(odd, numeric), lambda m: (_nearer(near, m), *(-gains[j, i] for j, i in m.items()))
+    )
     yield from heapq.nsmallest(most, _turns(numeric), lambda m: (_nearer(near, m), -float(ratios[list(m)].mean())))
 
 
