@@ -31,6 +31,7 @@ def standing(state: Record) -> list[str]:
         *_watch(state["watch"]),
         *_shadow(state.get("shadow", ())),
         *_estimate(state.get("estimate")),
+        *_segments(state.get("segments", ())),
         *_asked(state.get("asked")),
         *_false_heals(state.get("false_heals")),
         *_score(state.get("score")),
@@ -151,6 +152,14 @@ def _estimate(estimate: Record | None) -> Iterator[str]:
         return
     value, low, high = estimate["accuracy"]
     yield f"  expected  accuracy {value:.3f} ({low:.3f} to {high:.3f}) without labels, assuming: {estimate['assumes']}"
+
+
+def _segments(segments: Sequence[Record]) -> Iterator[str]:
+    """The declared parts of the newest window, those that lie farthest off first."""
+    for part in sorted(segments, key=lambda s: -(s["ratio"] or 0.0)):
+        said = part["reason"] if part["ratio"] is None else f"{part['ratio']:.2g} of its bound"
+        right = f", accuracy {part['accuracy']:.3f} by {part['labelled']} labels" if part["labelled"] else ""
+        yield f"  segment   {part['column']} {part['value']}: {part['rows']} rows, {said}{right}"
 
 
 def _asked(accuracy: Record | None) -> Iterator[str]:

@@ -26,6 +26,9 @@ WATCHED = ("score", "joint", "outside", "auc", "share")
 classes' expected shares. Single columns say where, not whether: drift of a column that informs nothing would alarm at
 every window."""
 
+OF_A_PART = WATCHED[:-1]
+"""What is watched of a part of the rows: the reference's class shares are those of all."""
+
 SHARE_Z = 3.5
 """Standard errors by which an expected share may leave what is known: .02 % of calm windows by the normal law."""
 
@@ -120,11 +123,11 @@ def signals(
         return data_signal(stick, units), rules_signal(stick, units)
 
 
-def data_signal(stick: Yardstick, units: pd.DataFrame) -> Signal:
+def data_signal(stick: Yardstick, units: pd.DataFrame, watched: Sequence[str] = WATCHED) -> Signal:
     """Inputs and scores against the natural spread of healthy windows."""
     judged = stick.judge(units)
-    ratios = {**judged.ratios, "share": share_ratio(stick, units)}
-    name = max(WATCHED, key=lambda k: ratios[k])
+    ratios = judged.ratios | ({"share": share_ratio(stick, units)} if "share" in watched else {})
+    name = max(watched, key=lambda k: ratios[k])
     value = float(ratios[name])
     moved = judged.moved()
     where = f"; columns: {', '.join(f'{c} {judged.columns[c]:.1f}' for c in moved[:6])}" if moved else ""

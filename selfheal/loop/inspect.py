@@ -99,7 +99,30 @@ def _compared(
         estimate=expected(model, rows, stick, recent, history),
         report=drift_report(model, window, alarms),
         sample=model.model_units(thinned(window.frame, SAMPLE_ROWS)),
+        segments=segments_of(model, window, recent, history),
     )
+
+
+def segments_of(
+    model: MonitoredModel, window: Window, recent: list[pd.DataFrame], history: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, Any], ...]:
+    """Of each part of a window that the policy declares: what the data say, for how long, and accuracy by labels."""
+    columns = model.policy.declare.segments
+    if not columns:
+        return ()
+    from selfheal.drift.by_segment import by_segment
+
+    before = {(s["column"], s["value"]): s["alarms"] for s in (history[-1].get("segments") or () if history else ())}
+    parts = []
+    for part in by_segment(model, window.frame, recent, columns):
+        accuracy, labelled = accuracy_of(window.take(part.rows), model)
+        entry = {"column": part.column, "value": part.value, "rows": len(part.rows), "ratio": None, "alarms": 0}
+        if part.signal is not None:
+            again = before.get((part.column, part.value), 0) + 1
+            entry |= {"ratio": part.signal.value, "alarms": again if part.signal.alarm else 0}
+        reason = "too few healthy rows to compare with" if part.signal is None else part.signal.reason
+        parts.append(entry | {"reason": reason, "accuracy": accuracy if labelled else None, "labelled": labelled})
+    return tuple(parts)
 
 
 def failed_heal(model: MonitoredModel, stick: Yardstick, rows: pd.DataFrame) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ from selfheal.steering.waits import WAITS, orders
 from selfheal.steering.workspace import Workspace
 from selfheal.table import Freeze, JournalEntry, Pointer
 
+LASTING = 2
+"""Windows in a row in which a segment alarms before its model is called degraded: one of a dozen does so by chance."""
+
 TREND = 32
 """Windows whose figures are shown in a row."""
 
@@ -50,10 +53,11 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
     -------
     dict
         ``model, healthy, health, frozen, production, versions, cycles, refused, dropped, log, trend, evidently, drift,
-        estimate, asked, score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending, question,
-        policy, alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see :func:`~selfheal.loop.ahead.ahead`. Without
-        MLflow the ``versions`` are empty and ``mlflow`` says why. ``refused, dropped``: rows refused, and rows answered
-        that are in no log, since the last window.
+        segments, estimate, asked, score, patience, watch, shadow, quarantine, withdrawn, false_heals, audit_pending,
+        question, policy, alerts, journal, mlflow, ahead``; JSON-able. ``ahead``: see
+        :func:`~selfheal.loop.ahead.ahead`. Without MLflow the ``versions`` are empty and ``mlflow`` says why.
+        ``refused, dropped``: rows refused, and rows answered that are in no log, since the last window.
+        ``segments``: the declared parts of the newest window, each against its own healthy rows.
         ``estimate``: the accuracy to expect of the version that serves. ``asked``: the accuracy by labels that were
         asked for. ``score``: how often labels said that a decision was right.
         ``log``: how a log of the owner's stands (``from, state, reasons, late, labels``), None for the own table.
@@ -119,6 +123,7 @@ def status(ws: Workspace, name: str, *, last: int = 10) -> dict[str, Any]:
         "trend": _trend(cycles[-TREND:]),
         "evidently": [c["evidently"] for c in cycles[-TREND:] if c.get("evidently")],
         "drift": {"signals": newest.get("signals", []), "drifted": newest.get("drifted", [])},
+        "segments": newest.get("segments", []),
         "estimate": of_serving(newest, pointer.version),
         "asked": last_told(ws, name),
         "score": score(cycles),
@@ -241,6 +246,11 @@ def _ills(newest: Mapping[str, Any], serving: int) -> list[str]:
         lines.append(f"degraded: window {newest['index']}: {'; '.join(newest['failed_heal'])}")
     if newest.get("signals") and not newest.get("drift"):
         lines.append(f"window {newest['index']} has no drift report; the log says why")
+    lines += [
+        f"{s['column']} {s['value']}: degraded for {s['alarms']} windows, while the rest may be well: {s['reason']}"
+        for s in newest.get("segments", ())
+        if s["alarms"] >= LASTING
+    ]
     if heal.get("failure"):
         lines.append(f"the heal of window {newest['index']} failed: {heal['failure']}")
     return lines

@@ -116,6 +116,7 @@ def entry_of(ctx: Context, decision: Decision) -> dict[str, Any]:
         "data_fault": fault,
         "report": "",
         **({"early": seen.early} if seen.early else {}),
+        **({"segments": list(seen.segments)} if seen.segments else {}),
         **({"fractions": list(seen.fractions)} if seen.fractions else {}),
     }
 
@@ -211,4 +212,8 @@ def metrics(ctx: Context, decision: Decision, entry: dict[str, Any]) -> dict[str
     if seen.labelled:
         numbers |= {"accuracy": seen.accuracy, "labelled": float(seen.labelled)}
     numbers |= metrics_of(seen.estimate)
+    for part in seen.segments:
+        about = f"segment/{part['column']} {part['value']}"
+        numbers |= {f"{about} per bound": part["ratio"]} if part["ratio"] is not None else {}
+        numbers |= {f"{about} accuracy": part["accuracy"]} if part["labelled"] else {}
     return {PLACES.get(key, _UNFIT.sub("_", key)[:250]): float(value) for key, value in numbers.items()}

@@ -67,6 +67,8 @@ class Inspection:
         Why the window was closed early; empty where it was not.
     sample
         Up to 2,000 rows in model units, spread over the window: the yardstick's, if it is healthy.
+    segments
+        Of each part that the policy declares: column, value, rows, what the data say of it, accuracy and labels.
     """
 
     problems: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Inspection:
     early: str = ""
     strange: int = 0
     fractions: tuple[str, ...] = ()
+    segments: tuple[dict[str, Any], ...] = ()
 
     @property
     def alarm(self) -> bool:

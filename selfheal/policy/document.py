@@ -137,8 +137,9 @@ class Policy(Section):
         content["release"] = {k: v for k, v in content["release"].items() if (k, v) not in _RELEASE_SINCE}
         if not self.monitor.sentinel:
             del content["monitor"]["sentinel"]
-        if not self.declare.labels_by_lot:
-            del content["declare"]["labels_by_lot"]
+        for key in ("labels_by_lot", "segments"):
+            if not content["declare"][key]:
+                del content["declare"][key]
         if self.serve == Serve():
             del content["serve"]
         for rule in content["rules"]:
@@ -175,6 +176,7 @@ class Policy(Section):
         for key, named in (
             ("measurement", declared.measurement),
             ("context", declared.context),
+            ("segments", declared.segments),
             ("units", declared.units),
         ):
             for column in named:

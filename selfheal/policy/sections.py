@@ -83,6 +83,9 @@ class Declare(Section):
     context: tuple[str, ...] = Field(
         (), description="columns that place a window and hardly vary within it; calendar columns need not be named"
     )
+    segments: tuple[str, ...] = Field(
+        (), description="columns by whose values health is also kept, such as a country or a client"
+    )
     units: Mapping[str, str | Mapping[str, float]] = Field(
         default_factory=dict,
         description="per column, the model's unit, such as `mmHg`, or the same amount in units of your own, such as "

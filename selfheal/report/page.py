@@ -68,7 +68,7 @@ def written(story: Story) -> str:
     """The whole page as text."""
     parts = [
         _head(story), _ills(story), _asked(story.question, story.asked), _course(story), _score(story), _heals(story),
-        _columns(story), _faults(story), _history(story), _foot(story),
+        _columns(story), _segments(story), _faults(story), _history(story), _foot(story),
     ]  # fmt: skip
     title = f"{escape(story.name)}: selfheal"
     return (
@@ -227,6 +227,22 @@ def _columns(story: Story) -> str:
     return (
         "<h2>Columns</h2><p class='soft'>Distance of each column from the reference, as the serving version sees it; "
         f"the most unusual on top.</p>{picture}"
+    )
+
+
+def _segments(story: Story) -> str:
+    newest = next((c for c in reversed(story.cycles) if c.get("segments")), None)
+    if newest is None:
+        return ""
+    head = _row("th", ["segment", "what the data say", "rows", "of its bound", "accuracy", "labels"], numeric=2)
+    rows = [
+        _row("td", [f"{s['column']} {s['value']}", _flat(s["reason"], 200), f"{s['rows']:,}", _figure(s["ratio"]),
+                    _figure(s["accuracy"]), f"{s['labelled']:,}"], numeric=2)
+        for s in newest["segments"]
+    ]  # fmt: skip
+    return (
+        f"<h2>Segments</h2><p class='soft'>Of window {newest['index']}, each against its own healthy rows.</p>"
+        f"<table>{head}{''.join(rows)}</table>"
     )
 
 
