@@ -7,7 +7,10 @@ import gc
 import itertools
 import os
 import shutil
+import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -71,6 +74,9 @@ settings.register_profile("desk", deadline=None)
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.load_profile("gate" if os.environ.get("CI") else "desk")
 
+# Prefect reads it when it is first imported; without it the flows would name ./.selfheal/prefect.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="selfheal-prefect-")
+
 _COUNT = itertools.count()
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -121,6 +127,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SELFHEAL_HOME", str(place))
     monkeypatch.setenv("SELFHEAL_RULES", str(tmp_path / "rules"))
     return place
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[Path]:
+    """One server for all of a session, and how its database began; flows of the block run against it.
+
+    Without heartbeats. Whoever asks for it carries the group ``prefect``. A server that begins with a copy of that
+    database is spared its migrations, 5 s of CPU; this one has made them.
+    """
+    from prefect.settings import PREFECT_SERVER_DATABASE_CONNECTION_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.runs import in_process
+
+    with prefect_test_harness(server_startup_timeout=90), in_process():
+        database = Path(PREFECT_SERVER_DATABASE_CONNECTION_URL.value().partition(":///")[2])
+        began = database.with_name("began.db")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(began)) as copy:
+            source.backup(copy)
+        yield began
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,10 +55,12 @@ def running(pids: dict[int, str]) -> dict[int, str]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("up")
-def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path) -> None:
+@pytest.mark.xdist_group("prefect")
+def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path, prefect: Path) -> None:
     home = tmp_path / "home"
     copied(home).table.close()
+    (home / "prefect").mkdir()
+    shutil.copyfile(prefect, home / "prefect" / "prefect.db")
     environ = {**os.environ, "SELFHEAL_HOME": str(home), "SELFHEAL_RULES": str(home / "rules"), "PYTHONUNBUFFERED": "1"}
     environ.pop("PREFECT_HOME", None)
     command = [sys.executable, "-m", "selfheal.cli", "up", "--port", "18500"]

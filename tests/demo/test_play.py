@@ -1,6 +1,8 @@
 """The whole demo, once: a process of its own, as a user runs it, but for the pages of its windows."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +28,14 @@ def left_running(home: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.xdist_group("demo")
+@pytest.mark.xdist_group("prefect")
 @pytest.mark.timeout(600)
-def test_every_act_goes_as_it_must(home: Path, tmp_path: Path, root: Path) -> None:
-    file = tmp_path / "report.json"
+def test_every_act_goes_as_it_must(home: Path, tmp_path: Path, root: Path, prefect: Path) -> None:
+    file, database = tmp_path / "report.json", tmp_path / "prefect.db"
+    shutil.copyfile(prefect, database)
+    environ = os.environ | {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}"}
     command = [sys.executable, "-m", "tests.pages", "demo", "--json", str(file)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text(encoding="utf-8"))
     acts = {act["name"]: act for act in report["acts"]}
