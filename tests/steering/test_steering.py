@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -137,7 +138,8 @@ class Steering(RuleBasedStateMachine):
             assert self.ws.table.journal_open(NAME) == []
 
 
-def test_steering(ws, template):
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=pytest.mark.prove)])
+def test_steering(ws, template, examples: int):
     class OnThisStore(Steering):
         store = ws
 
@@ -145,7 +147,7 @@ def test_steering(ws, template):
     run_state_machine_as_test(
         OnThisStore,
         settings=settings(
-            max_examples=12,
+            max_examples=examples,
             stateful_step_count=8,
             deadline=None,
             suppress_health_check=list(HealthCheck),
