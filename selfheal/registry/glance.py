@@ -34,7 +34,7 @@ _PAGE = 1000
 
 def of_file(path: Path, name: str) -> list[SimpleNamespace] | None:
     """The versions in an embedded store, by the attributes of MLflow's own; None where it is not as expected."""
-    rows = "SELECT * FROM model_versions WHERE name = ?"
+    rows = "SELECT * FROM model_versions WHERE name = ? AND current_stage != 'Deleted_Internal'"
     tags = "SELECT version, key, value FROM model_version_tags WHERE name = ?"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=SECONDS)) as connection:

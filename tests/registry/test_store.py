@@ -97,6 +97,9 @@ def test_stages_move_one_by_one(registry: Registry, adopted: str, model: Monitor
     registry.transition(adopted, 1, "Production", archive_others=True)
     assert registry.production(adopted) == [1]
     assert registry.load(adopted).adapter.is_identity
+    with registry._door.asked("delete one") as client:
+        client.delete_model_version(adopted, str(version))
+    assert [i.version for i in registry.versions(adopted)] == [i.version for i in registry.glance(adopted)] == [1]
 
 
 def test_what_is_unknown_is_refused_with_what_is_known(registry: Registry, adopted: str, model: MonitoredModel) -> None:
