@@ -84,14 +84,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         time.sleep(LOOK_SECONDS)
         models = ws.table.models()
     served = deployments(schedule_of(ws, models))
-    if given.ready is not None:
-        given.ready.write_text(str(os.getpid()))
-    keep_starting(ws, models)
     try:
         # A place for a long run of each model, and one for runs that find it at work: no more processes than that.
         runner = Schedules(ws, limit=len(models) + 1)
         for deployment in served:
             runner.serve(deployment)
+        if given.ready is not None:
+            given.ready.write_text(str(os.getpid()))
+        keep_starting(ws, models)
         with suppress(KeyboardInterrupt, TerminationSignal):
             asyncio.run(runner.start())
     finally:

@@ -81,7 +81,8 @@ def test_up_serves_everything_and_a_signal_ends_it(tmp_path: Path, root: Path, p
         )
         with urllib.request.urlopen(scored, timeout=20) as answer:
             assert json.load(answer)["model_version"] == 1
-        for page in (urls["MLflow"], f"{urls['Prefect']}/api/health"):
+        prefect_api = f"{urls['Prefect']}/api"
+        for page in (urls["MLflow"], f"{prefect_api}/health", f"{prefect_api}/deployments/name/monitor/monitor%20toy"):
             with urllib.request.urlopen(page, timeout=20) as answer:
                 assert answer.status == 200
         second = subprocess.run(command, env=environ, cwd=root, capture_output=True, text=True, check=False)
