@@ -281,6 +281,12 @@ class MonitoredModel:
         other.policy.check(self.features, self.classes_.tolist(), kinds=kinds)
         return other
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """Columns that the policy declares as measurement, one by one or as the lists that they were given in."""
+        named = set(self.policy.declare.measurement)
+        return frozenset(c for c in self.features if c in named or lists.block_of(c) in named)
+
     def check_unchanged(self) -> None:
         """Compare backbone, head and preprocessing with the digest taken when this model was made.
 

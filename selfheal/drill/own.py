@@ -118,7 +118,7 @@ def _applicable(halves: Halves) -> Iterator[Entry]:
         # Whether it goes out at once is the policy's max_changed and ambiguous; both answers are right.
         yield f"unit: {column} {name}", "a listed conversion", _affine(halves, column, scale, step, PROMOTE | AUDIT)
     for column in measured[:2]:
-        declared = column in halves.model.policy.declare.measurement
+        declared = column in halves.model.measured
         step = 2 * float(halves.rows[column].std())
         decisions = PROMOTE | AUDIT if declared else AUDIT | REFUSE | KEEP
         words = "2 sd too high" + (", declared" if declared else ", undeclared")

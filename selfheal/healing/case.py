@@ -185,7 +185,7 @@ class Case:
     @cached_property
     def code_columns(self) -> frozenset[str]:
         """Numeric columns that hold codes; what its owner declares as measured is none."""
-        names, measured = self.model.features, self.model.policy.declare.measurement
+        names, measured = self.model.features, self.model.measured
         coded = [c for c, codes in zip(names, self.stick.support.codes, strict=True) if codes is not None]
         return frozenset(c for c in coded if c not in measured)
 

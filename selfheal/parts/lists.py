@@ -22,6 +22,16 @@ NUMBERS = frozenset((int, float, bool))
 """Types of a value that is a number without more ado."""
 
 
+def block_of(column: str) -> str:
+    """The name that columns of one list have in common; empty where a column has no number.
+
+    >>> block_of("emb_12"), block_of("rain_mm")
+    ('emb', '')
+    """
+    name, _, number = column.rpartition("_")
+    return name if number.isdecimal() else ""
+
+
 def raw_names(features: Sequence[str], lists: Lists) -> tuple[str, ...]:
     """The columns as a reference had them: each of lists in place of those that it stands for.
 

@@ -180,7 +180,7 @@ class Policy(Section):
             ("units", declared.units),
         ):
             for column in named:
-                if column not in columns:
+                if column not in columns and not (key == "measurement" and _first(column) in columns):
                     raise PolicyError(
                         f"{where}: declare.{key} names column {column!r}, which the model does not have"
                         f"{nearest(column, columns)}"
@@ -234,6 +234,11 @@ def _before(log: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"labels": _before(kept["labels"])} if kept.get("labels") else kept
 
 
+def _first(name: str) -> str:
+    """The first of the columns that a column of lists stands for."""
+    return f"{name}_0"
+
+
 def _check_rules(rules: Sequence[Rule], columns: Sequence[str], classes: Sequence[Any], where: str) -> None:
     for rule in rules:
         for column in rule.columns:
@@ -247,7 +252,7 @@ def _check_rules(rules: Sequence[Rule], columns: Sequence[str], classes: Sequenc
 
 def _check_log(log: Log, columns: Sequence[str], classes: Sequence[Any], where: str) -> None:
     for theirs, ours in log.rename.items():
-        if ours not in columns and f"{ours}_0" not in columns:  # which a column of lists stands for, with others
+        if ours not in columns and _first(ours) not in columns:
             raise PolicyError(
                 f"{where}: log.rename calls {theirs!r} by {ours!r}, which the model does not have"
                 f"{nearest(ours, columns)} (columns: {', '.join(columns)})"

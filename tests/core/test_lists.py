@@ -168,3 +168,9 @@ def test_rows_with_lists_are_recognised_as_a_block() -> None:
     assert seen.blocks == (tuple(NAMES),) and seen.features == ("age", *NAMES, "code")
     (unfit,) = (column for column in seen.columns if column.unfit)
     assert unfit.name == "tags" and "row 0: 'a' in place 0 of the list is not a number" in unfit.unfit
+
+
+def test_a_list_is_declared_as_measurement_by_its_name() -> None:
+    made = model(policy={"declare": {"measurement": ["embedding"]}})
+    assert made.measured == set(NAMES)
+    assert made.with_policy({"declare": {"measurement": ["age", NAMES[3]]}}).measured == {"age", NAMES[3]}

@@ -99,6 +99,7 @@ def test_it_is_held_against_the_models_columns_and_classes(tmp_path: Path) -> No
 
 
 COLUMNS = {"country": "str", "weight_kg": "float", "pressure_mm": "float", "min_m": "float", "thrust_lbs": "float"}
+COLUMNS |= {"band_0": "float", "band_1": "float"}
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,15 @@ COLUMNS = {"country": "str", "weight_kg": "float", "pressure_mm": "float", "min_
             r"weight_kg is 'km', a unit of length, .* in 'kg', a unit of mass; write kg",
         ),
         ({"units": {"weight_kg": "lb", "pressure_mm": "mmHg", "min_m": "months", "thrust_lbs": "lbf"}}, ""),
+        ({"measurement": ["band"]}, ""),
+        ({"measurement": ["bands"]}, "names column 'bands', which the model does not have"),
         ({"units": {"weight_kg": {"mine": 1.0, "theirs": 2.5}}, "measurement": ["weight_kg"]}, ""),
     ],
 )
 def test_what_cannot_be_meant_is_refused_of_a_policy_that_is_new(declare: dict[str, object], says: str) -> None:
     policy = Policy.load({"declare": declare})
-    policy.check(list(COLUMNS), [0, 1])
+    with pytest.raises(PolicyError, match=says) if "does not have" in says else nullcontext():
+        policy.check(list(COLUMNS), [0, 1])
     with pytest.raises(PolicyError, match=says) if says else nullcontext():
         policy.check(list(COLUMNS), [0, 1], kinds=COLUMNS)
 

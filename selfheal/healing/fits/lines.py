@@ -8,7 +8,7 @@ to the healthy ones (the smallest Gaussian KL divergence). The fewest columns th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,7 +47,7 @@ WORTHWHILE = 0.8
 
 def proposals(case: Case, known: Maps) -> Iterator[Maps]:
     """Known maps plus fitted ones of one further column, of two, ...: declared columns only, where any is declared."""
-    declared = set(case.model.policy.declare.measurement)
+    declared = case.model.measured
     start = _Start.of(case, known, [j for j, c in enumerate(case.model.features) if _free(case, c, declared)])
     bound, distance = case.stick.bounds.marginal, case.judged_raw.distance.marginal
     expected = [j for j, c in enumerate(case.model.features) if c in declared and distance[j] > bound[j]]
@@ -63,7 +63,7 @@ def proposals(case: Case, known: Maps) -> Iterator[Maps]:
         yield start.maps(start.simplest(chosen))
 
 
-def _free(case: Case, column: str, declared: set[str]) -> bool:
+def _free(case: Case, column: str, declared: Collection[str]) -> bool:
     if (
         column not in case.numeric
         or column in case.code_columns
@@ -89,7 +89,7 @@ class _Start:
     @classmethod
     def of(cls, case: Case, known: Maps, columns: list[int]) -> _Start:
         x = case.stick.encode(InputMap(known).apply(case.raw))
-        declared = case.model.policy.declare.measurement
+        declared = case.model.measured
         first, fitted = {}, x.copy()
         for j in columns:
             made = _fit_column(case, x[:, j], j, case.model.features[j] in declared)

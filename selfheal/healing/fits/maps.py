@@ -87,7 +87,7 @@ worse in 3 of 12 cases of one world with 18 %, and in one of another with 30 %; 
 
 def expected(case: Case, maps: Maps) -> set[str]:
     """Mapped columns that are declared as measurement."""
-    return set(maps) & set(case.model.policy.declare.measurement)
+    return set(maps) & case.model.measured
 
 
 def starts(case: Case, known: Maps) -> list[Maps]:
@@ -154,7 +154,7 @@ def finding(
     answered = {c for c in columns if any(same(m, columns[c]) or not columns[c].words for m in case.answered(c, True))}
     sure = {*proven} | answered
     free = {c for c, m in columns.items() if not m.words} - sure
-    expect = set(case.model.policy.declare.measurement)
+    expect = case.model.measured
     undeclared, natural = free - expect, {c for c, m in columns.items() if not (far(m) or m.offset or m.scale < 0)}
     others, alike = _others(case, columns, sure)
     others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
