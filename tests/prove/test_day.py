@@ -77,7 +77,7 @@ class Traffic(threading.Thread):
                 self.answered.append((answer["model_version"], datetime.now(UTC)))
 
 
-def ask(url: str, body: bytes | None = None, seconds: float = 60.0) -> Any:
+def ask(url: str, body: bytes | None = None, seconds: float = 150.0) -> Any:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=seconds) as answer:
         return json.load(answer)
@@ -87,14 +87,17 @@ class Runs:
     """What Prefect says of the runs of the monitor."""
 
     def __init__(self, server: str) -> None:
-        self.server = server
+        self.server, self.slowest = server, 0.0
         self.deployment: str = self._ask(f"deployments/name/monitor/monitor%20{NAME}")["id"]
 
     def _ask(self, path: str, what: dict[str, Any] | None = None) -> Any:
+        asked = time.monotonic()
         try:
             return ask(f"{self.server}/api/{path}", None if what is None else json.dumps(what).encode())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{path} {what}: {error.read().decode()}") from error
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - asked)
 
     def all(self) -> list[dict[str, Any]]:
         """Those that are over or began, in the order in which they were due."""
@@ -194,7 +197,11 @@ def test_a_day_in_minutes(tmp_path: Path, root: Path, capsys: pytest.CaptureFixt
         took = [shares(ws, runs, version, moment) for version, moment in traffic.answered[1:]]
     ws.table.close()
     with capsys.disabled():
-        print(f"\n{len(done)} runs, {traffic.requests} requests, {len(traffic.failed)} failed, at most {most} late")
+        print(
+            f"\n{len(done)} runs, {traffic.requests} requests, {len(traffic.failed)} failed, at most {most} late;",
+            end=" ",
+        )
+        print(f"Prefect's slowest answer took {runs.slowest:.1f} s")
         for (version, moment), parts in zip(traffic.answered[1:], took, strict=True):
             print(f"version {version} at {moment:%H:%M:%S}:", ", ".join(f"{what} {s:.1f}" for what, s in parts))
     assert not traffic.failed
