@@ -190,6 +190,14 @@ class Yardstick:
         x[:, [j for j, c in enumerate(self.model.features) if c in self.context]] = 0.0
         return x
 
+    def encode_column(self, values: Floats, j: int) -> Floats:
+        """A numeric column in model units [n] as :meth:`encode` has it."""
+        name = self.model.features[j]
+        if name in self.context:
+            return np.zeros(len(values))
+        x = np.where(np.isfinite(values), values, self._fill[name])
+        return stats.to_codes(x, self._sparse[j]) if j in self._sparse else x
+
     def margin(self, units: pd.DataFrame) -> Floats:
         """What the base model's decision hangs on, float [n, k - 1]: log-odds of each class against the first."""
         base = self.model.logits_of_base(units)

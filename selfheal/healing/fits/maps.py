@@ -7,21 +7,20 @@ believed where the owner declared the column as ``measurement``, and otherwise a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfheal.adapter import Adapter, ColumnMap, InputMap
-from selfheal.drift.stats import Floats
 from selfheal.drift.yardstick import Judgement
 from selfheal.healing.case import Case
-from selfheal.healing.conversions import implausible, same
+from selfheal.healing.conversions import same
 from selfheal.healing.facts import about_units
-from selfheal.healing.fits import atoms, lines, matching
+from selfheal.healing.fits import atoms, lines, matching, rivals
 from selfheal.healing.fits.columns import as_ever
-from selfheal.healing.fits.known import Maps, against_name, by_declaration, by_name, stepped
+from selfheal.healing.fits.known import Maps, against_name, stepped
 from selfheal.healing.fits.matching import AS_GOOD, NEARLY
 from selfheal.healing.fits.placed import NEAR, QUANTILES, Placed, leeway, placed, too_few
 from selfheal.healing.fits.recorded import brings_codes
@@ -50,9 +49,6 @@ BY_FAR = 0.5
 """... so a map that moves some rows by so many standard deviations left others where they were; a smaller one, that may
 be the instrument, does honest rows little harm."""
 
-LIKE = (0.005, 0.02)
-"""Nats (Kullback-Leibler) and share of predictions by which two maps may differ and be alike."""
-
 SEEN = 1.5
 """Standard errors from which class shares may have moved under a line that was fitted for such a model. On five public
 tables, of which three have such models, 23 of 30 declared sensors go out so (8 when all were asked about), and where
@@ -61,17 +57,6 @@ the shares moved too, none was worse than the model on rows that no sensor had t
 LOUD = 3.0
 """The same for any model: in five worlds a line of a sensor alone left 1.7 at most, and where the shares had moved too
 the shift of both was right (20 windows each; without the bound one was harmed)."""
-
-TENS, ODD = float(np.log(20)), -float(np.log(20))
-"""Log odds against any other unit, before a look at what it explains: of a power of ten (percent, milli, kilo, cents),
-and of one that reads values as what a column hardly holds (a mass below zero)."""
-
-NAMED = float(np.log(20))
-"""Log odds for a conversion into the unit that a column's name says: less than SURE, for names lie. Of 20 questions in
-windows of 100 and 200 rows 7 went out right then; of 23 under names that lied towards a neighbour one, wrong."""
-
-SURE = float(np.log(100))
-"""Log odds from which a conversion is not asked about because of another: one wrong in a hundred such pairs."""
 
 NEAR_PLACE = 0.05
 """Share of a place far from zero within which a column is back beside drift: listed factors lie farther apart."""
@@ -156,8 +141,8 @@ def finding(
     free = {c for c, m in columns.items() if not m.words} - sure
     expect = case.model.measured
     undeclared, natural = free - expect, {c for c, m in columns.items() if not (far(m) or m.offset or m.scale < 0)}
-    others, alike = _others(case, columns, sure)
-    others = {c: [*maps, rival[c]] if c in rival else maps for c, maps in others.items()}
+    others, alike = rivals.of_columns(case, columns, sure)
+    others = {c: [*other, rival[c]] if c in rival else other for c, other in others.items()}
     room = {c: NEARLY if stepped(case, c, columns[c]) else 1.0 for c in places}
     populated = {c for c in columns if c not in places or places[c].near > NEAR_PLACE}  # where a population may live
     back = {c for c, p in places.items() if beside_drift and (p.near <= NEAR_PLACE or p.ratio <= leeway(columns[c]))}
@@ -185,11 +170,13 @@ def finding(
         },
         "no unit of what its name says": {c for c in populated - sure if against_name(case, c, columns[c])},
         "its owner denies another conversion that is near": denied,
-        **{f"{_either(maps)} fits as well": {c} for c, maps in others.items() if maps},
+        **{f"{rivals.either(maps)} fits as well": {c} for c, maps in others.items() if maps},
     }
     words = "; ".join(maps.describe())
     words += "".join(f"; {', '.join(sorted(which))}: {why}" for why, which in doubts.items() if which)
-    words += "".join(f"; {c}: {_either(maps)} fits as well, and answers alike" for c, maps in alike.items() if maps)
+    words += "".join(
+        f"; {c}: {rivals.either(maps)} fits as well, and answers alike" for c, maps in alike.items() if maps
+    )
     words += "".join(f"; {why}" for why in failed)
     return Finding(
         "measurement", "sensor", not failed, "distance left", share, LEFT, words,
@@ -220,56 +207,6 @@ def _as_ever(case: Case, column: str, one: ColumnMap) -> float:
     middle = np.quantile(values, QUANTILES)
     moved = np.abs(one.apply(middle) - middle).max() / max(float(pool.std()), 1e-12)
     return as_ever(values, pool) if moved >= BY_FAR else 0.0
-
-
-def _others(
-    case: Case, columns: Maps, sure: Collection[str]
-) -> tuple[dict[str, list[ColumnMap]], dict[str, list[ColumnMap]]]:
-    """Per column, known conversions that fit as well: those that would answer otherwise, and those that answer alike.
-
-    Not where another column, which could have been through one alone, says which it was.
-    """
-    by_column = {
-        c: [] if c in sure or not m.words else _as_likely(case, c, m, matching.alternatives(case, columns, c))
-        for c, m in columns.items()
-    }
-    words = {m.words for c, m in columns.items() if m.words and not by_column[c]}
-    by_column = {c: [] if columns[c].words in words else rivals for c, rivals in by_column.items()}
-    proba = case.base.proba_of_units(InputMap(columns).apply(case.raw))
-    others = {c: [m for m in rivals if _matters(case, {**columns, c: m}, proba)] for c, rivals in by_column.items()}
-    alike = {c: [m for m in rivals if m not in others[c]] for c, rivals in by_column.items() if not _tens(columns[c])}
-    return others, alike
-
-
-def _as_likely(case: Case, column: str, chosen: ColumnMap, others: Sequence[ColumnMap]) -> list[ColumnMap]:
-    """Those of other conversions that may be it as well as the chosen one, by where the column then lies.
-
-    A place counts as distributed like Student's t of five degrees of freedom, with its bound at 2.3 of its spread: some
-    six healthy windows say how far it may lie.
-    """
-    if not others or chosen.modulo is not None or column in case.code_columns:
-        return list(others)
-    values, usual = case.present(case.raw, column), case.present(case.stick.pool_frame, column)
-
-    def odds(one: ColumnMap) -> float:
-        before = TENS if _tens(one) else ODD if implausible(one, column, values, usual) else 0.0
-        before += NAMED if by_name(case, column, one) else 0.0
-        before = SURE if by_declaration(case, column, one) else before
-        off = 2.3 * placed(case, column, one.apply(values)).ratio
-        return float(before - 3 * np.log1p(off**2 / 5))
-
-    return [one for one in others if odds(chosen) - odds(one) < SURE]
-
-
-def _matters(case: Case, columns: Maps, proba: Floats) -> bool:
-    """Whether maps give other predictions than those [n, k]: 1000 and 1024 do not."""
-    other = case.base.proba_of_units(InputMap(columns).apply(case.raw))
-    nats = float((proba * (np.log(np.maximum(proba, 1e-12)) - np.log(np.maximum(other, 1e-12)))).sum(axis=1).mean())
-    return nats > LIKE[0] or float((case.model.decide(other) != case.model.decide(proba)).mean()) > LIKE[1]
-
-
-def _either(maps: list[ColumnMap]) -> str:
-    return " or ".join(one.describe() for one in maps)
 
 
 def _refused(
@@ -335,11 +272,6 @@ def _places(case: Case, columns: Mapping[str, ColumnMap], proven: Collection[str
     codes = case.code_columns
     conversions = {c: m for c, m in columns.items() if m.words and m.modulo is None and c not in {*proven, *codes}}
     return {c: placed(case, c, m.apply(case.present(case.raw, c))) for c, m in conversions.items()}
-
-
-def _tens(one: ColumnMap) -> bool:
-    tens = np.log10(abs(one.scale))
-    return one.offset == 0 and bool(np.isclose(tens, round(tens)))
 
 
 def far(one: ColumnMap) -> bool:

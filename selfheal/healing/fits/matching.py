@@ -17,6 +17,7 @@ from selfheal.healing.conversions import Conversion, implausible, same
 from selfheal.healing.fits import recorded
 from selfheal.healing.fits.known import HALVED, Maps, by_declaration, by_name, plausible, rounding
 from selfheal.healing.fits.placed import placed
+from selfheal.healing.fits.tried import tried
 
 NEARLY = 1.5
 """A conversion is proposed while the column's KS is below this many natural bounds: other columns' maps, or a prior
@@ -56,10 +57,21 @@ def alternatives(case: Case, columns: Maps, column: str) -> list[ColumnMap]:
     Or make it one of them: where healthy windows differ much, which of two is nearer to them says little.
     """
     chosen = columns[column]
-    left = AS_GOOD[0] * case.stick.total(InputMap(columns).apply(case.raw)) + AS_GOOD[1]
     others = [f.conversion.map for f in _candidates(case).get(column, ()) if not same(f.conversion.map, chosen)]
-    judged = {one: case.stick.judge(InputMap({**columns, column: one}).apply(case.raw)) for one in others}
-    return [one for one, judgement in judged.items() if judgement.distance.total <= left or judgement.explained]
+    if not others:
+        return []
+    left = AS_GOOD[0] * tried(case).total(columns) + AS_GOOD[1]
+
+    def fits(one: ColumnMap) -> bool:
+        maps = {**columns, column: one}
+        return tried(case).total(maps) <= left or case.stick.judge(InputMap(maps).apply(case.raw)).explained
+
+    return [one for one in dict.fromkeys(others) if fits(one)]
+
+
+def listed(case: Case, column: str) -> int:
+    """How many known conversions fit a column alike."""
+    return len(_candidates(case).get(column, ()))
 
 
 @once_a_case
@@ -195,7 +207,6 @@ def pruned(case: Case, columns: Maps) -> Maps:
     kept = dict(columns)
     for column in list(columns):
         without = {c: m for c, m in kept.items() if c != column}
-        total = case.stick.total(InputMap(kept).apply(case.raw))
-        if case.stick.total(InputMap(without).apply(case.raw)) <= total:
+        if tried(case).total(without) <= tried(case).total(kept):
             kept = without
     return kept
