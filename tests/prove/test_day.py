@@ -1,4 +1,4 @@
-"""A day of `selfheal up`, an hour a minute: no run overlaps, none piles up, a change of units is served in time."""
+"""A day of `selfheal up`, an hour in 40 s: no run overlaps, none piles up, a change of units is served in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.flows.adopted import copied
 from tests.prove.test_kill import until
 from tests.steering.given import NAME, in_celsius, rows
 
-HOURS, HOUR_S = 24, 60.0
+HOURS, HOUR_S = 24, 40.0
 BREAKS, RETURNS, SLEEPS = 8, 14, 19
 """Hours in which temperatures begin to come in °C, come in °F again, and all of it is stopped."""
 ASLEEP_S = 180.0
@@ -39,10 +39,10 @@ model: toy
 target: y
 rules:
   - {name: warm, when: temperature > 70, vote: 1}
-monitor: {every: 5s, window: 1m, min_rows: 300, lateness: 1s, sentinel: true}
+monitor: {every: 5s, window: 40s, min_rows: 300, lateness: 1s, sentinel: true}
 heal: {patience: [2, 3], cooldown: 30s, max_changed: 0.9}
 """
-"""A schedule of five minutes and windows of an hour, sixty times as fast."""
+"""Windows of an hour, ninety times as fast, and eight runs in each."""
 
 LATENESS_S = 1.0
 SERVED_S = 60.0
@@ -192,7 +192,8 @@ def test_a_day_in_minutes(tmp_path: Path, root: Path, capsys: pytest.CaptureFixt
                     most = max(most, runs.late())
         traffic.over.set()
         traffic.join(60)
-        until(lambda: all(run["state_type"] not in ("PENDING", "RUNNING") for run in runs.all()), 120, "the last run")
+        with suppress(AssertionError):
+            until(lambda: {run["state_type"] for run in runs.all()} == {"COMPLETED"}, 120, "the last run")
         done = runs.all()
         took = [shares(ws, runs, version, moment) for version, moment in traffic.answered[1:]]
     ws.table.close()
@@ -205,7 +206,7 @@ def test_a_day_in_minutes(tmp_path: Path, root: Path, capsys: pytest.CaptureFixt
         for (version, moment), parts in zip(traffic.answered[1:], took, strict=True):
             print(f"version {version} at {moment:%H:%M:%S}:", ", ".join(f"{what} {s:.1f}" for what, s in parts))
     assert not traffic.failed
-    assert {run["state_type"] for run in done} == {"COMPLETED"}
+    assert not [{**run, "parameters": {}} for run in done if run["state_type"] != "COMPLETED"]
     spans = sorted((at(r["start_time"]), at(r["end_time"])) for r in done if r["start_time"] and r["total_run_time"])
     assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(spans))
     assert most <= LATE

@@ -205,8 +205,9 @@ def _signs(case: Case, chosen: Maps) -> Maps:
 def pruned(case: Case, columns: Maps) -> Maps:
     """Without maps that bring nothing: the distance must rise when one is left out."""
     kept = dict(columns)
+    left = tried(case).total(kept)
     for column in list(columns):
         without = {c: m for c, m in kept.items() if c != column}
-        if tried(case).total(without) <= tried(case).total(kept):
-            kept = without
+        if (total := tried(case).total(without)) <= left:
+            kept, left = without, total
     return kept

@@ -28,6 +28,10 @@ windows of 100 and 200 rows 7 went out right then; of 23 under names that lied t
 SURE = float(np.log(100))
 """Log odds from which a conversion is not asked about because of another: one wrong in a hundred such pairs."""
 
+MOST = 16
+"""Columns of one conversion that are asked, those with the fewest others first: of 64 pixels or 1,024 numbers of an
+embedding none of which says what it was, the rest would hardly do."""
+
 
 def of_columns(
     case: Case, columns: Maps, sure: Collection[str]
@@ -46,7 +50,7 @@ def of_columns(
 def _rivals(case: Case, columns: Maps, sure: Collection[str]) -> dict[str, list[ColumnMap]]:
     """Per column, known conversions that fit as well; none of a name that one of its columns leaves no doubt about.
 
-    Those are asked first that have the fewest: of sixty-four pixels one is asked then.
+    Those are asked first that have the fewest: of sixty-four pixels one is asked then, and sixteen where none says it.
     """
     rivals: dict[str, list[ColumnMap]] = {c: [] for c in columns}
     for words in {m.words for m in columns.values() if m.words}:
@@ -54,7 +58,7 @@ def _rivals(case: Case, columns: Maps, sure: Collection[str]) -> dict[str, list[
         if any(c in sure for c in named):
             continue
         doubted = dict[str, list[ColumnMap]]()
-        for c in sorted(named, key=lambda c: matching.listed(case, c)):
+        for c in sorted(named, key=lambda c: matching.listed(case, c))[:MOST]:
             doubted[c] = _as_likely(case, c, columns[c], matching.alternatives(case, columns, c))
             if not doubted[c]:
                 break
