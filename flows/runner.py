@@ -1,8 +1,9 @@
 """Prefect's runner, which starts no process for a scheduled monitor run that would find nothing.
 
 Such a run is ended by the runner itself, in the state that it would have come to; a process imports for seconds before
-it can say the same. In doubt a process is started: where the look fails, the run is not plainly one of the schedule,
-another run is at work, or Prefect does not take the state.
+it can say the same. While another run is at work it waits: that one handles what has closed, and a busy machine has
+better to do than to import what would find it at work. In doubt a process is started: where the look fails, the run is
+not plainly one of the schedule, or Prefect does not take the state.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -28,6 +30,7 @@ from flows.events import Events
 from flows.runs import drop_late
 from selfheal import loop
 from selfheal.alerts import told_at_the_end
+from selfheal.errors import SelfhealError
 from selfheal.steering.leases import monitor_lease
 
 if TYPE_CHECKING:
@@ -80,10 +83,13 @@ class Schedules(Runner):  # type: ignore[misc]
         resting = set(self.ending)
         for model in self.monitors.values():
             mine = {run.id: _due(run) for run in runs if self._plain(run) == model}
+            if not mine:
+                continue
             # at the latest of them, for windows close by then: one that is not due yet is asked again when it is
-            until = max([now, *mine.values()])
-            rests = bool(mine) and await asyncio.to_thread(finds_nothing, self.ws, model, until)
-            if rests:
+            until = max(now, *mine.values())
+            if await asyncio.to_thread(at_work, self.ws, model):
+                resting |= mine.keys()
+            elif await asyncio.to_thread(finds_nothing, self.ws, model, until):
                 resting |= mine.keys()
                 due = [run for run, at in mine.items() if at <= now]
                 if due and not self.ending.keys() & mine.keys():
@@ -111,10 +117,17 @@ class Schedules(Runner):  # type: ignore[misc]
         self.ending[run].start()
 
 
+def at_work(ws: Workspace, model: str) -> bool:
+    """Whether somebody handles the model's windows now; False where that cannot be said."""
+    with suppress(SelfhealError):
+        return ws.table.lease_holder(monitor_lease(model)) is not None
+    return False
+
+
 def finds_nothing(ws: Workspace, model: str, until: datetime) -> bool:
-    """Whether a monitor run has nothing to do by ``until``, and nobody is at work; False where that cannot be said."""
+    """Whether a monitor run has nothing to do by ``until``; False where that cannot be said."""
     try:
-        return ws.table.lease_holder(monitor_lease(model)) is None and loop.is_idle(ws, model, until)
+        return loop.is_idle(ws, model, until)
     except Exception as error:
         _log.warning(
             "%s: a run is started, for what it may find is not known: %s", model, error or type(error).__name__

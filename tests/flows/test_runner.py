@@ -97,9 +97,11 @@ def test_in_doubt_a_run_is_started(ws: Workspace, runner: Any) -> None:
     assert started(parameters={"model": NAME, "until": "2026-01-01"})
     assert started(run_count=1)
     assert started(deployment_id=None)
-    with hold(ws, monitor_lease(NAME), ttl=timedelta(seconds=30)):
-        assert started()
     send(ws, rows(200, 1), 0)
+    with hold(ws, monitor_lease(NAME), ttl=timedelta(seconds=30)):
+        assert not started(), "whoever is at work handles it"
+        assert started(auto_scheduled=False), "and tells a person so"
+    assert not runner.ending, "but it is not over"
     assert started(), "a window has closed"
     assert end_run(ws, NAME, run.id)
     assert end_run(ws, NAME, run.id), "it is over"

@@ -154,7 +154,7 @@ def at(text: str) -> datetime:
 
 def shares(ws: Workspace, runs: Runs, version: int, served: datetime) -> list[tuple[str, float]]:
     """What became of the time between the end of the confirming window and the first answer, in seconds."""
-    healed = [c for c in ws.table.cycles(NAME) if (c["heal"] or {}).get("version") == version and at(c["at"]) < served]
+    healed = [c for c in ws.table.cycles(NAME) if (c["heal"] or {}).get("version") == version and at(c["end"]) < served]
     end = at(healed[-1]["end"]).timestamp() + LATENESS_S
     run = [r for r in runs.all() if r["start_time"] and r["total_run_time"] and at(r["start_time"]) < served][-1]
     moments = [("a run is due", at(run["expected_start_time"])), ("its process is at work", at(run["start_time"]))]
