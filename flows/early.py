@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from prefect import get_client
 
-from flows.runs import OF_PREFECT
+from flows.runs import OF_PREFECT, at_work
 from selfheal.errors import SelfhealError
 from selfheal.steering import Workspace
 from selfheal.steering.policies import policy_of_record
@@ -36,9 +36,14 @@ def keep_starting(ws: Workspace, models: Sequence[str]) -> None:
 
 
 def start_due(ws: Workspace, models: Sequence[str], now: datetime) -> list[str]:
-    """Start a run of each model of which a window was to be closed early by now, late rows allowed for; their names."""
+    """Start a run of each model of which a window was to be closed early by now, late rows allowed for; their names.
+
+    Not while one is at work, which would send it away: it is looked at again.
+    """
     due = []
     for name in models:
+        if at_work(ws, name):
+            continue
         lateness = policy_of_record(ws, name).policy.monitor.lateness
         if (cut := ws.table.sentinels.due(name, now - lateness)) is not None:
             _log.warning("%s: a monitor run is started at once: %s", name, cut.why)

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
@@ -27,11 +26,9 @@ from prefect.states import Completed
 
 from flows import wording
 from flows.events import Events
-from flows.runs import drop_late
+from flows.runs import at_work, drop_late
 from selfheal import loop
 from selfheal.alerts import told_at_the_end
-from selfheal.errors import SelfhealError
-from selfheal.steering.leases import monitor_lease
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -115,13 +112,6 @@ class Schedules(Runner):  # type: ignore[misc]
 
         self.ending[run] = threading.Thread(target=end, name=f"selfheal-end {model}", daemon=True)
         self.ending[run].start()
-
-
-def at_work(ws: Workspace, model: str) -> bool:
-    """Whether somebody handles the model's windows now; False where that cannot be said."""
-    with suppress(SelfhealError):
-        return ws.table.lease_holder(monitor_lease(model)) is not None
-    return False
 
 
 def finds_nothing(ws: Workspace, model: str, until: datetime) -> bool:

@@ -24,7 +24,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, State
 
-from selfheal.errors import BusyError
+from selfheal.errors import BusyError, SelfhealError
 from selfheal.loop import Context
 from selfheal.settings import Settings
 from selfheal.steering.leases import MONITOR_TTL, Lease, hold, monitor_lease
@@ -81,6 +81,13 @@ def alone(ws: Workspace, model: str) -> Iterator[Lease]:
     """
     with hold(ws, monitor_lease(model), ttl=MONITOR_TTL, wait=None) as lease:
         yield lease
+
+
+def at_work(ws: Workspace, model: str) -> bool:
+    """Whether somebody handles the model's windows now; False where that cannot be said."""
+    with suppress(SelfhealError):
+        return ws.table.lease_holder(monitor_lease(model)) is not None
+    return False
 
 
 def drop_late(deployment: str | None, own: str | None) -> int:

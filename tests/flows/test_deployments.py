@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from selfheal.steering import Workspace
+from selfheal.steering.leases import hold, monitor_lease
 from tests.steering.given import NAME
 
 REMEDY = "SELFHEAL_RULES names the folder, selfheal init writes a first one"
@@ -121,6 +122,8 @@ def test_a_run_is_started_at_once_for_a_window_that_is_closed_early(ws: Workspac
     start = int(now.timestamp() * 1e6) // hour * hour
     assert start_due(ws, [NAME], now) == []
     assert ws.table.sentinels.ask(ws.table.schema(NAME), start, start + 5, 0, "data: x")
+    with hold(ws, monitor_lease(NAME), ttl=timedelta(seconds=30)):
+        assert start_due(ws, [NAME], now + timedelta(hours=1)) == [], "a run would find another one at work, and end"
     assert start_due(ws, [NAME], now + timedelta(hours=1)) == [NAME]
     assert start_due(ws, [NAME], now + timedelta(hours=1)) == [], "once"
     with get_client(sync_client=True) as client:

@@ -47,8 +47,8 @@ heal: {patience: [2, 3], cooldown: 30s, max_changed: 0.9}
 LATENESS_S = 1.0
 SERVED_S = 60.0
 """From the end of the confirming window and its lateness to the first answer."""
-LATE = 4
-"""Scheduled runs that may be due while one is at work, which takes them away at its end: it may take twenty seconds."""
+LATE = 12
+"""Scheduled runs that may wait while one is at work; at its end they go. With a heal it takes under a minute."""
 
 
 class Traffic(threading.Thread):
@@ -152,11 +152,16 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def at_work(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of which a process handled windows: one that found another at work ended at once."""
+    return [r for r in runs if r["start_time"] and r["total_run_time"] and r["state_name"] != "Busy"]
+
+
 def shares(ws: Workspace, runs: Runs, version: int, served: datetime) -> list[tuple[str, float]]:
     """What became of the time between the end of the confirming window and the first answer, in seconds."""
     healed = [c for c in ws.table.cycles(NAME) if (c["heal"] or {}).get("version") == version and at(c["end"]) < served]
     end = at(healed[-1]["end"]).timestamp() + LATENESS_S
-    run = [r for r in runs.all() if r["start_time"] and r["total_run_time"] and at(r["start_time"]) < served][-1]
+    run = [r for r in at_work(runs.all()) if at(r["start_time"]) < served][-1]
     moments = [("a run is due", at(run["expected_start_time"])), ("its process is at work", at(run["start_time"]))]
     moments += [(task["name"], at(task["end_time"])) for task in runs.tasks(run["id"]) if at(task["end_time"]) < served]
     moments += [("answered by it", served)]
@@ -194,21 +199,20 @@ def test_a_day_in_minutes(tmp_path: Path, root: Path, capsys: pytest.CaptureFixt
         traffic.join(60)
         with suppress(AssertionError):
             until(lambda: {run["state_type"] for run in runs.all()} == {"COMPLETED"}, 120, "the last run")
-        done = runs.all()
+        done, left = runs.all(), runs.late()
         took = [shares(ws, runs, version, moment) for version, moment in traffic.answered[1:]]
     ws.table.close()
     with capsys.disabled():
         print(
-            f"\n{len(done)} runs, {traffic.requests} requests, {len(traffic.failed)} failed, at most {most} late;",
-            end=" ",
+            f"\n{len(done)} runs, at most {most} late, {left} at the end; Prefect's slowest answer {runs.slowest:.1f} s"
         )
-        print(f"Prefect's slowest answer took {runs.slowest:.1f} s")
+        print(f"{traffic.requests} requests, {len(traffic.failed)} failed")
         for (version, moment), parts in zip(traffic.answered[1:], took, strict=True):
             print(f"version {version} at {moment:%H:%M:%S}:", ", ".join(f"{what} {s:.1f}" for what, s in parts))
     assert not traffic.failed
     assert not [{**run, "parameters": {}} for run in done if run["state_type"] != "COMPLETED"]
-    spans = sorted((at(r["start_time"]), at(r["end_time"])) for r in done if r["start_time"] and r["total_run_time"])
+    spans = sorted((at(r["start_time"]), at(r["end_time"])) for r in at_work(done))
     assert all(later[0] >= earlier[1] for earlier, later in itertools.pairwise(spans))
-    assert most <= LATE
+    assert (most <= LATE, left <= 2) == (True, True)
     assert len(traffic.answered) == 3, "°C was healed, °F recalled"
     assert all(parts[-1][1] <= SERVED_S for parts in took)
