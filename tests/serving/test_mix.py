@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import os
@@ -127,9 +128,11 @@ def mixed(service: Any, examples: int) -> float:
         most[0] = max(most[0], time.clock_gettime(clock) - before)
         assert status != 500 and status < 600, (request, told)
 
+    gc.disable()  # to go through what hypothesis leaves takes a fifth of a second; a service has a process of its own
     try:
         ask()
     finally:
+        gc.enable()
         links[0].close()
     return most[0]
 
