@@ -185,18 +185,19 @@ class Yardstick:
     def encode(self, units: pd.DataFrame) -> Floats:
         """Rows in model units as float [n, d]."""
         x = stats.encode(only(units, self.model.features), self._levels, self._fill)
-        for j, codes in self._sparse.items():
-            x[:, j] = stats.to_codes(x[:, j], codes)
-        x[:, [j for j, c in enumerate(self.model.features) if c in self.context]] = 0.0
+        for j in {*self._sparse, *(j for j, c in enumerate(self.model.features) if c in self.context)}:
+            x[:, j] = self._compared(x[:, j], j)
         return x
 
     def encode_column(self, values: Floats, j: int) -> Floats:
         """A numeric column in model units [n] as :meth:`encode` has it."""
-        name = self.model.features[j]
-        if name in self.context:
+        return self._compared(np.where(np.isfinite(values), values, self._fill[self.model.features[j]]), j)
+
+    def _compared(self, values: Floats, j: int) -> Floats:
+        """A column without gaps [n]: zeros if it places the window; a code that a rounding missed as that code."""
+        if self.model.features[j] in self.context:
             return np.zeros(len(values))
-        x = np.where(np.isfinite(values), values, self._fill[name])
-        return stats.to_codes(x, self._sparse[j]) if j in self._sparse else x
+        return stats.to_codes(values, self._sparse[j]) if j in self._sparse else values
 
     def margin(self, units: pd.DataFrame) -> Floats:
         """What the base model's decision hangs on, float [n, k - 1]: log-odds of each class against the first."""

@@ -102,11 +102,8 @@ class Runs:
     def all(self) -> list[dict[str, Any]]:
         """Those that are over or began, in the order in which they were due."""
         found: list[dict[str, Any]] = []
-        while not found or len(found) % 200 == 0:
-            page = self._filtered(sort="EXPECTED_START_TIME_ASC", offset=len(found))
+        while page := self._filtered(sort="EXPECTED_START_TIME_ASC", offset=len(found)):
             found += page
-            if not page:
-                break
         return [run for run in found if run["state_type"] != "SCHEDULED"]
 
     def late(self) -> int:
